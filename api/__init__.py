@@ -1,0 +1,1 @@
+"""How the world reaches it: HTTP, tokens, sessions, settings. Does I/O, decides nothing itself."""

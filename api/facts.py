@@ -1,0 +1,240 @@
+"""Where the facts for decisions come from: the revision, the clock and the changed rows, read past the ORM.
+
+One connection per process, on which nothing else is done. Every method may raise anything; whoever calls it takes
+any exception for an unreachable store.
+"""
+
+import asyncio
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any, Final, NamedTuple, Protocol
+
+import asyncpg
+import msgspec
+from sqlalchemy.engine import URL
+
+from api.store import LOCK_WAIT_SECONDS, STATEMENT_SECONDS, Clock, Store
+from models.columns import instant_of
+from models.snapshot import (
+    AgreementFacts,
+    Changes,
+    ConnectionFacts,
+    GrantFacts,
+    GroundRuleFacts,
+    LocationFacts,
+    SchoolFacts,
+)
+
+EVERYTHING: Final = -1
+
+REVISION: Final = "SELECT revision FROM consent_revision WHERE id = 1"
+
+#: The rows that changed after revision $1, by the names that `Changes` gives them.
+CHANGED: Final[Mapping[str, str]] = {
+    "schools": "SELECT brin, board_number, gone_at IS NOT NULL FROM schools WHERE revision > $1",
+    "locations": "SELECT code, gone_at IS NOT NULL FROM locations WHERE revision > $1",
+    "connections": (
+        "SELECT client_id, required_scopes, optional_scopes, purposes FROM connections WHERE revision > $1"
+    ),
+    "ground_rules": (
+        "SELECT ground_rule_id, client_id, rule, valid_from, valid_until FROM ground_rules WHERE revision > $1"
+    ),
+    "agreements": (
+        "SELECT agreement_id, client_id, board_number, scopes, purposes, valid_from, valid_until,"
+        " registered_at_revision FROM agreements WHERE revision > $1"
+    ),
+    "grants": (
+        "SELECT grant_id, client_id, brin, location, scopes, purposes, status, valid_from, valid_until,"
+        " suspended_until, granted_at_revision FROM grants WHERE revision > $1"
+    ),
+}
+
+
+class Reading(NamedTuple):
+    """What one read of the store says: its revision and its time."""
+
+    revision: int
+    now: datetime
+
+
+class FactSource(Protocol):
+    async def read(self) -> Reading:
+        """The revision and the time, by a read that starts now."""
+
+    async def changes(self, since: int) -> Changes:
+        """Every fact that changed after `since`, all seen at one instant; `EVERYTHING` for all there is."""
+
+    async def drop(self) -> None:
+        """Lets go of the connection, whatever state it is in; the next call makes another."""
+
+
+def source_for(store: Store) -> FactSource:
+    if store.is_sqlite:
+        return SqliteFacts(str(store.url.database), store.clock)
+    return PostgresqlFacts(store.url, store.clock)
+
+
+class PostgresqlFacts:
+    """The facts on PostgreSQL's primary, over one connection of the driver itself."""
+
+    def __init__(self, url: URL, clock: Clock | None) -> None:
+        self._dsn = url.set(drivername="postgresql").render_as_string(hide_password=False)
+        self._clock = clock
+        self._connection: asyncpg.Connection | None = None
+        self._reading: Any = None
+
+    async def read(self) -> Reading:
+        if self._connection is None:
+            await self._connect()
+        row = await self._reading.fetchrow()
+        return Reading(row[0], row[1] if self._clock is None else self._clock())
+
+    async def changes(self, since: int) -> Changes:
+        if self._connection is None:
+            await self._connect()
+        connection = self._connection
+        async with connection.transaction(isolation="repeatable_read", readonly=True):
+            revision = await connection.fetchval(REVISION)
+            rows = {name: await connection.fetch(query, since) for name, query in CHANGED.items()}
+        return changes_of(revision, rows)
+
+    async def drop(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.terminate()
+
+    async def _connect(self) -> None:
+        connection = await asyncpg.connect(
+            self._dsn,
+            timeout=LOCK_WAIT_SECONDS,
+            command_timeout=STATEMENT_SECONDS,
+            target_session_attrs="primary",
+            server_settings={"application_name": "privacy-manager-decisions"},
+        )
+        try:
+            self._reading = await connection.prepare(REVISION.replace("revision", "revision, clock_timestamp()", 1))
+        except BaseException:
+            connection.terminate()
+            raise
+        self._connection = connection
+
+
+class SqliteFacts:
+    """The facts in an SQLite file. `PRAGMA data_version` tells in microseconds whether anyone else wrote to it."""
+
+    def __init__(self, path: str, clock: Clock | None) -> None:
+        self._path = path
+        self._clock = clock or (lambda: datetime.now(UTC))
+        self._connection: sqlite3.Connection | None = None
+        self._data_version = -1
+        self._revision = -1
+
+    async def read(self) -> Reading:
+        connection = self._connection or self._connect()
+        # Before the revision is read: what is committed in between shows as a new version next time.
+        (data_version,) = connection.execute("PRAGMA data_version").fetchone()
+        if data_version != self._data_version:
+            (self._revision,) = connection.execute(REVISION).fetchone()
+            self._data_version = data_version
+        return Reading(self._revision, self._clock())
+
+    async def changes(self, since: int) -> Changes:
+        connection = self._connection or self._connect()
+        return await asyncio.to_thread(self._changes, connection, since)
+
+    async def drop(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def _changes(self, connection: sqlite3.Connection, since: int) -> Changes:
+        connection.execute("BEGIN")
+        try:
+            (revision,) = connection.execute(REVISION).fetchone()
+            rows = {
+                name: connection.execute(query.replace("$1", "?"), (since,)).fetchall()
+                for name, query in CHANGED.items()
+            }
+        finally:
+            connection.execute("ROLLBACK")
+        return changes_of(revision, rows)
+
+    def _connect(self) -> sqlite3.Connection:
+        # Opened for reading and writing, since a reader of a WAL must write to its index; it is never created here.
+        connection = sqlite3.connect(
+            f"file:{self._path}?mode=rw", uri=True, isolation_level=None, check_same_thread=False, timeout=0.1
+        )
+        connection.execute("PRAGMA query_only=ON")
+        self._connection, self._data_version = connection, -1
+        return connection
+
+
+def changes_of(revision: int, rows: Mapping[str, Iterable[Sequence[Any]]]) -> Changes:
+    """The facts that the rows of `CHANGED` state, whichever driver read them."""
+    return Changes(
+        revision=revision,
+        schools=tuple(SchoolFacts(brin, board, bool(gone)) for brin, board, gone in rows["schools"]),
+        locations=tuple(LocationFacts(code, bool(gone)) for code, gone in rows["locations"]),
+        connections=tuple(
+            ConnectionFacts(client_id, _names(required) | _names(optional), _names(purposes))
+            for client_id, required, optional, purposes in rows["connections"]
+        ),
+        ground_rules=tuple(
+            GroundRuleFacts(rule_id, client_id, rule, _instant(begins), _instant_or_none(ends))
+            for rule_id, client_id, rule, begins, ends in rows["ground_rules"]
+        ),
+        agreements=tuple(_agreement(row) for row in rows["agreements"]),
+        grants=tuple(_grant(row) for row in rows["grants"]),
+    )
+
+
+def _agreement(row: Sequence[Any]) -> AgreementFacts:
+    agreement_id, client_id, board, scopes, purposes, begins, ends, registered = row
+    return AgreementFacts(
+        agreement_id,
+        client_id,
+        board,
+        _names(scopes),
+        _names(purposes),
+        _instant(begins),
+        _instant_or_none(ends),
+        registered,
+    )
+
+
+def _grant(row: Sequence[Any]) -> GrantFacts:
+    grant_id, client_id, brin, location, scopes, purposes, status, begins, ends, suspended_until, granted = row
+    return GrantFacts(
+        grant_id,
+        _shared(client_id),
+        _shared(brin),
+        location,
+        _names(scopes),
+        _names(purposes),
+        _shared(status),
+        _instant(begins),
+        _instant_or_none(ends),
+        _instant_or_none(suspended_until),
+        granted,
+    )
+
+
+@lru_cache(maxsize=65_536)
+def _names(text: str) -> frozenset[str]:
+    """A JSON list of names as a set; the many grants that say the same share one."""
+    return frozenset(map(_shared, msgspec.json.decode(text, type=list[str])))
+
+
+@lru_cache(maxsize=65_536)
+def _shared(text: str) -> str:
+    return text
+
+
+def _instant(value: datetime | str) -> datetime:
+    return instant_of(value) if isinstance(value, str) else value
+
+
+def _instant_or_none(value: datetime | str | None) -> datetime | None:
+    return None if value is None else _instant(value)

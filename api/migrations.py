@@ -1,0 +1,38 @@
+"""The schema's history, as `serve` and `migrate` use it."""
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from api.store import Store
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def configuration(url: str) -> Config:
+    """Alembic's configuration for the store at `url`."""
+    config = Config(ROOT / "alembic.ini")
+    config.attributes["url"] = url
+    return config
+
+
+def migrate(url: str, to: str = "head") -> None:
+    """Brings the schema of the store at `url` to a revision of the history, up or down."""
+    if to == "head":
+        command.upgrade(configuration(url), to)
+    else:
+        command.downgrade(configuration(url), to)
+
+
+def head() -> str | None:
+    """The newest revision of the schema's history."""
+    return ScriptDirectory.from_config(configuration("")).get_current_head()
+
+
+async def revision_of(store: Store) -> str | None:
+    """The revision that the store's schema is at; None when it has none. Raises what the driver raises."""
+    async with store.engine.connect() as connection:
+        return await connection.run_sync(lambda sync: MigrationContext.configure(sync).get_current_revision())

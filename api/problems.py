@@ -1,0 +1,139 @@
+"""Refusals as RFC 9457 problem documents: the one table from what went wrong to HTTP."""
+
+import logging
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from api.store import StoreBehind, StoreUnreachable
+from models import refusals
+from models.refusals import ConsentError
+
+log = logging.getLogger("privacy_manager.problems")
+
+TYPE_BASE: Final = "https://privacy-manager.example/problems/"
+MEDIA_TYPE: Final = "application/problem+json"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One kind of problem: its slug ends the `type` URI, its title never changes."""
+
+    slug: str
+    status: int
+    title: str
+
+
+UNAUTHENTICATED: Final = Problem("unauthenticated", 401, "No valid access token")
+FORBIDDEN: Final = Problem("forbidden", 403, "The token's role may not do this")
+NOT_FOUND: Final = Problem("not_found", 404, "Not found")
+METHOD_NOT_ALLOWED: Final = Problem("method_not_allowed", 405, "Method not allowed")
+INVALID_INPUT: Final = Problem("invalid_input", 400, "The request is not valid")
+TOO_LARGE: Final = Problem("too_large", 413, "The request is too large")
+STORE_UNREACHABLE: Final = Problem("store_unreachable", 503, "The store cannot be reached")
+REVISION_BEHIND: Final = Problem("revision_behind", 503, "The store is behind the revision asked for")
+INTERNAL: Final = Problem("internal_error", 500, "Something went wrong here")
+
+#: What the rules refuse, by the class of the refusal. With the problems above, this is the closed list.
+REFUSALS: Final[dict[type[ConsentError], Problem]] = {
+    refusals.NotFound: NOT_FOUND,
+    refusals.InvalidInput: INVALID_INPUT,
+    refusals.UnknownScope: Problem("unknown_scope", 400, "A scope is not known"),
+    refusals.UnknownPurpose: Problem("unknown_purpose", 400, "A purpose is not known"),
+    refusals.ScopeDependencyMissing: Problem("scope_dependency_missing", 400, "A scope needs another scope"),
+    refusals.InvalidPeriod: Problem("invalid_period", 400, "The period is not valid"),
+    refusals.Conflict: Problem("conflict", 409, "The present state forbids this"),
+    refusals.TransitionNotAllowed: Problem("transition_not_allowed", 409, "Not possible from the present status"),
+    refusals.GrantExists: Problem("grant_exists", 409, "There is a grant for this place already"),
+    refusals.AlreadyExists: Problem("already_exists", 409, "It exists already"),
+    refusals.ScopeNotOffered: Problem("scope_not_offered", 409, "Beyond the connection or its agreement"),
+    refusals.RequiredScopeMissing: Problem("required_scope_missing", 409, "A required scope is missing"),
+    refusals.PurposeNotOffered: Problem("purpose_not_offered", 409, "Beyond the connection or its agreement"),
+    refusals.PartnerNotEligible: Problem("partner_not_eligible", 409, "The connection is not eligible"),
+    refusals.IdempotencyKeyReused: Problem("idempotency_key_reused", 409, "The key was used for another request"),
+    refusals.VersionMismatch: Problem("version_mismatch", 412, "It has changed since it was read"),
+    refusals.VersionRequired: Problem("version_required", 428, "If-Match is required"),
+}
+
+ALL: Final = (
+    UNAUTHENTICATED,
+    FORBIDDEN,
+    METHOD_NOT_ALLOWED,
+    TOO_LARGE,
+    STORE_UNREACHABLE,
+    REVISION_BEHIND,
+    INTERNAL,
+    *REFUSALS.values(),
+)
+
+_BY_STATUS: Final = {problem.status: problem for problem in (NOT_FOUND, METHOD_NOT_ALLOWED, TOO_LARGE, INVALID_INPUT)}
+
+
+class Refused(Exception):
+    """A refusal at the edge, by a problem that no rule of the domain knows."""
+
+    def __init__(self, problem: Problem, detail: str) -> None:
+        super().__init__(detail)
+        self.problem = problem
+        self.detail = detail
+
+
+def document(problem: Problem, detail: str, **members: Any) -> bytes:
+    """The problem document as it goes over the wire."""
+    return msgspec.json.encode(
+        {"type": TYPE_BASE + problem.slug, "title": problem.title, "status": problem.status, "detail": detail, **members}
+    )
+
+
+def answer(problem: Problem, detail: str, headers: dict[str, str] | None = None, **members: Any) -> Response:
+    """The problem as an answer."""
+    if problem is UNAUTHENTICATED:
+        headers = {"WWW-Authenticate": 'Bearer error="invalid_token"', **(headers or {})}
+    return Response(document(problem, detail, **members), problem.status, headers, MEDIA_TYPE)
+
+
+def install(app: FastAPI) -> None:
+    """Makes every exception of `app` a problem document."""
+
+    @app.exception_handler(ConsentError)
+    async def _refusal(_: Request, refusal: ConsentError) -> Response:
+        return answer(REFUSALS[type(refusal)], refusal.detail)
+
+    @app.exception_handler(Refused)
+    async def _refused(_: Request, refused: Refused) -> Response:
+        return answer(refused.problem, refused.detail)
+
+    @app.exception_handler(StoreUnreachable)
+    async def _unreachable(_: Request, error: StoreUnreachable) -> Response:
+        log.warning("the store did not answer: %s", error)
+        detail = "Whether a change was made is uncertain: repeat the request with the same Idempotency-Key."
+        return answer(STORE_UNREACHABLE, detail, {"Retry-After": "1"})
+
+    @app.exception_handler(StoreBehind)
+    async def _behind(_: Request, error: StoreBehind) -> Response:
+        return answer(REVISION_BEHIND, str(error), {"Retry-After": "1"})
+
+    @app.exception_handler(RequestValidationError)
+    async def _invalid(_: Request, error: RequestValidationError) -> Response:
+        return answer(INVALID_INPUT, "One or more values are not valid.", errors=_errors(error))
+
+    @app.exception_handler(HTTPException)
+    async def _http(_: Request, error: HTTPException) -> Response:
+        problem = _BY_STATUS.get(error.status_code, INVALID_INPUT)
+        return answer(problem, problem.title + ".", dict(error.headers or {}))
+
+    @app.exception_handler(Exception)
+    async def _internal(_: Request, error: Exception) -> Response:
+        return answer(INTERNAL, "The error is in the log under this request's X-Request-ID.")
+
+
+def _errors(error: RequestValidationError) -> list[dict[str, str]]:
+    """Where and what, never the value itself: it may be anything, of any size."""
+    return [
+        {"location": ".".join(str(part)[:64] for part in found["loc"])[:200], "message": str(found["msg"])[:200]}
+        for found in error.errors()[:20]
+    ]

@@ -1,0 +1,60 @@
+"""Settings: environment variables that begin with `PRIVACY_MANAGER_`. The README holds the documented table."""
+
+from enum import StrEnum
+from pathlib import Path
+
+from pydantic import Field, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from api.issuers import TrustedIssuer
+
+
+class Mode(StrEnum):
+    PRODUCTION = "production"
+    DEMO = "demo"
+    TEST = "test"
+
+
+class Settings(BaseSettings):
+    """What a process needs to know before it starts. Raises `ValidationError` for a setting that makes no sense."""
+
+    model_config = SettingsConfigDict(env_prefix="PRIVACY_MANAGER_", extra="ignore", frozen=True)
+
+    database_url: str = Field(
+        default="",
+        description="`sqlite+aiosqlite:///PATH` or `postgresql+asyncpg://USER@HOST/NAME`; a file under `VAR_DIR` without it.",
+        pattern=r"^$|^(sqlite\+aiosqlite:///.+|postgresql\+asyncpg://.+)",
+    )
+    var_dir: Path = Field(default=Path("var"), description="Where files of this installation live.")
+    mode: Mode | None = Field(
+        default=None,
+        description="`production`, `demo` or `test`. The embedded issuer works in the last two only.",
+    )
+    trusted_issuers: tuple[TrustedIssuer, ...] = Field(
+        default=(), description="JSON list of {issuer, audience, jwksUrl, algorithms}; required in production."
+    )
+    store_deadline: float = Field(
+        default=0.2, gt=0, le=10, description="Seconds that a decision waits for the store before it denies."
+    )
+    expiry_interval: float = Field(
+        default=5.0, gt=0, le=3600, description="Seconds between two looks for grants that have ended by time."
+    )
+
+    @model_validator(mode="after")
+    def _one_source_of_tokens(self) -> "Settings":
+        if self.mode is Mode.PRODUCTION and not self.trusted_issuers:
+            raise ValueError("production needs PRIVACY_MANAGER_TRUSTED_ISSUERS: at least one trusted issuer")
+        return self
+
+    @property
+    def store_url(self) -> str:
+        return self.database_url or f"sqlite+aiosqlite:///{self.var_dir.resolve()}/privacy-manager.db"
+
+    @property
+    def embeds_issuer(self) -> bool:
+        """Whether this process accepts tokens of the embedded issuer: only when it was told to be a demo or a test."""
+        return self.mode in (Mode.DEMO, Mode.TEST)
+
+    @property
+    def issuer_key(self) -> Path:
+        return self.var_dir / "embedded-issuer.jwk"

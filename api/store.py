@@ -1,0 +1,160 @@
+"""The store: where transactions are opened, and the one place that commits.
+
+A read sees one instant. A write first takes the lock on the row that counts the revisions, so that writes follow one
+another, what they then read is current, and the order of revisions is the order of commits. SQLite or PostgreSQL.
+"""
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import event, text
+from sqlalchemy.engine import URL, Connection, make_url
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from models.events import Event
+
+#: Tests put a clock behind the store; without one, the store's own counts.
+Clock = Callable[[], datetime]
+
+LOCK_WAIT_SECONDS = 5
+STATEMENT_SECONDS = 30
+
+
+class StoreUnreachable(Exception):
+    """The store did not answer, or not in time. After a write this means: outcome unknown, repeat it with its key."""
+
+
+class StoreBehind(Exception):
+    """The store's revision is behind one that this process has seen: a restored backup, or a lagging copy."""
+
+
+@dataclass
+class Write:
+    """One transaction that may change things. Everything that it records shares its `revision` and its `now`."""
+
+    session: AsyncSession
+    revision: int
+    now: datetime
+    events_before: int
+    events: list[Event] = field(default_factory=list)
+
+
+class Store:
+    """Opens read and write transactions on the database behind `url`."""
+
+    def __init__(self, url: str, clock: Clock | None = None) -> None:
+        self.url: URL = make_url(url)
+        self.clock = clock
+        self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        self.engine = _sqlite_engine(self.url) if self.is_sqlite else _postgresql_engine(self.url)
+
+    async def aclose(self) -> None:
+        await self.engine.dispose()
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[AsyncSession]:
+        """A session that sees one instant and changes nothing. Raises `StoreUnreachable`."""
+        with _unreachable_when_down():
+            async with AsyncSession(self.engine, expire_on_commit=False, autoflush=False) as session:
+                if not self.is_sqlite:
+                    await session.connection(
+                        execution_options={"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+                    )
+                yield session
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator[Write]:
+        """A transaction that holds the next revision. It commits when it recorded an event, and else changes nothing.
+
+        Raises `StoreUnreachable`.
+        """
+        with _unreachable_when_down():
+            async with AsyncSession(self.engine, expire_on_commit=False) as session:
+                write = await self._begin(session)
+                yield write
+                if write.events:
+                    await self._append(write)
+                    await session.commit()
+
+    async def now(self, session: AsyncSession) -> datetime:
+        """The store's time, as the transaction of `session` sees it."""
+        if self.clock is not None:
+            return self.clock()
+        if self.is_sqlite:
+            return datetime.now(UTC)
+        connection = await session.connection()
+        moment: datetime = (await connection.execute(text("SELECT clock_timestamp()"))).scalar_one()
+        return moment.astimezone(UTC)
+
+    async def _begin(self, session: AsyncSession) -> Write:
+        connection = await session.connection()
+        taken = await connection.execute(
+            text("UPDATE consent_revision SET revision = revision + 1 WHERE id = 1 RETURNING revision, events")
+        )
+        revision, events = taken.one()
+        return Write(session, revision, await self.now(session), events)
+
+    async def _append(self, write: Write) -> None:
+        write.session.add_all(write.events)
+        connection = await write.session.connection()
+        await connection.execute(
+            text("UPDATE consent_revision SET events = :events WHERE id = 1"),
+            {"events": write.events_before + len(write.events)},
+        )
+
+
+@contextmanager
+def _unreachable_when_down() -> Iterator[None]:
+    try:
+        yield
+    except (IntegrityError, DataError, ProgrammingError):
+        raise
+    except (DBAPIError, PoolTimeout, OSError) as error:
+        raise StoreUnreachable(str(error)) from error
+
+
+def _sqlite_engine(url: URL) -> AsyncEngine:
+    if url.database:
+        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_async_engine(url, connect_args={"timeout": LOCK_WAIT_SECONDS})
+    event.listen(engine.sync_engine, "connect", _configure_sqlite)
+    event.listen(engine.sync_engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _configure_sqlite(connection: Any, _record: object) -> None:
+    # The driver's own idea of transactions leaves reads outside of them; BEGIN is ours to send.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN")
+
+
+def _postgresql_engine(url: URL) -> AsyncEngine:
+    return create_async_engine(
+        url,
+        pool_pre_ping=True,
+        pool_timeout=LOCK_WAIT_SECONDS,
+        connect_args={
+            "target_session_attrs": "primary",
+            "timeout": LOCK_WAIT_SECONDS,
+            "command_timeout": STATEMENT_SECONDS,
+            "server_settings": {
+                "application_name": "privacy-manager",
+                "lock_timeout": f"{LOCK_WAIT_SECONDS}s",
+                "idle_in_transaction_session_timeout": f"{STATEMENT_SECONDS}s",
+            },
+        },
+    )

@@ -1,0 +1,64 @@
+"""What all wire schemas share: camelCase on the wire, unknown members refused, times in UTC."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Generic, TypeVar
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer, StringConstraints
+from pydantic.alias_generators import to_camel
+
+# No control characters, which no store keeps and no reader expects.
+_PRINTABLE = r"^[^\x00-\x1f\x7f-\x9f]*$"
+_PROSE = r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]*$"
+
+Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=_PRINTABLE, strip_whitespace=True)]
+Reason = Annotated[
+    str, StringConstraints(min_length=1, max_length=500, pattern=_PROSE, strip_whitespace=True), Field(description="Why.")
+]
+ScopeName = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=_PRINTABLE)]
+PurposeCode = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=_PRINTABLE)]
+ScopeNames = Annotated[list[ScopeName], Field(max_length=64)]
+PurposeCodes = Annotated[list[PurposeCode], Field(max_length=64)]
+GrantId = Annotated[
+    str, StringConstraints(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$", max_length=36), Field(description="A UUID.")
+]
+
+
+def _within_reach(moment: datetime) -> datetime:
+    moment = moment.astimezone(UTC)
+    if not 2000 <= moment.year <= 2999:
+        raise ValueError("a moment between the years 2000 and 2999")
+    return moment
+
+
+def _rfc3339(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+#: RFC 3339 with an offset on the way in, UTC with `Z` on the way out.
+Moment = Annotated[
+    AwareDatetime,
+    AfterValidator(_within_reach),
+    PlainSerializer(_rfc3339, return_type=Annotated[str, Field(json_schema_extra={"format": "date-time"})]),
+]
+
+
+class Wire(BaseModel):
+    """A body that goes out."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, from_attributes=True, frozen=True)
+
+
+class WireIn(BaseModel):
+    """A body that comes in. A member that is not known is refused: a misspelt limit must not become none."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True)
+
+
+Item = TypeVar("Item")
+
+
+class Page(Wire, Generic[Item]):
+    """A part of a list. `next` is the cursor of the following part, null at the end."""
+
+    items: list[Item]
+    next: str | None

@@ -1,0 +1,39 @@
+"""Column types that behave the same on PostgreSQL and on SQLite."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import DateTime, Dialect, String, TypeDecorator
+from sqlalchemy.types import TypeEngine
+
+SQLITE_INSTANT = "%Y-%m-%dT%H:%M:%S.%fZ"
+
+
+class Instant(TypeDecorator[datetime]):
+    """A moment in UTC: `timestamptz` on PostgreSQL, fixed-width text on SQLite, where text order is time order."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        if dialect.name == "sqlite":
+            return dialect.type_descriptor(String(27))
+        return dialect.type_descriptor(DateTime(timezone=True))
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
+        if value is None or dialect.name != "sqlite":
+            return value
+        return value.astimezone(UTC).strftime(SQLITE_INSTANT)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        if dialect.name == "sqlite":
+            return instant_of(value)
+        moment: datetime = value
+        return moment.astimezone(UTC)
+
+
+def instant_of(text: str) -> datetime:
+    """The moment that SQLite keeps as fixed-width text."""
+    return datetime.fromisoformat(text)

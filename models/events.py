@@ -1,0 +1,76 @@
+"""What happened, in order: one event for each change, appended in the transaction of the change."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import JSON, Column
+from sqlmodel import Field, SQLModel
+
+from models.columns import Instant
+
+
+class EventKind(StrEnum):
+    """The closed list of what can change."""
+
+    GRANT_GRANTED = "grant.granted"
+    GRANT_AMENDED = "grant.amended"
+    GRANT_SUSPENDED = "grant.suspended"
+    GRANT_RESUMED = "grant.resumed"
+    GRANT_RECONFIRMATION_NEEDED = "grant.reconfirmation_needed"
+    GRANT_REVOKED = "grant.revoked"
+    GRANT_EXPIRED = "grant.expired"
+    PARTNER_REGISTERED = "partner.registered"
+    PARTNER_CHANGED = "partner.changed"
+    CONNECTION_REGISTERED = "connection.registered"
+    CONNECTION_CHANGED = "connection.changed"
+    AGREEMENT_SIGNED = "agreement.signed"
+    AGREEMENT_ENDED = "agreement.ended"
+    GROUND_RULE_MET = "ground_rule.met"
+    GROUND_RULE_WITHDRAWN = "ground_rule.withdrawn"
+    SCHOOLS_IMPORTED = "schools.imported"
+
+
+class Event(SQLModel, table=True):
+    """One change. `number` is gapless; several events may share one `revision` when one write made them."""
+
+    __tablename__ = "events"
+
+    number: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
+    revision: int = Field(index=True)
+    at: datetime = Field(sa_type=Instant)
+    kind: str = Field(max_length=40)
+    actor: str = Field(max_length=255)
+    actor_role: str = Field(max_length=16)
+    reason: str | None = Field(default=None, max_length=500)
+    brin: str | None = Field(default=None, max_length=4)
+    client_id: str | None = Field(default=None, max_length=64, index=True)
+    grant_id: str | None = Field(default=None, max_length=36, index=True)
+    #: The object as the change left it, in the words of the contract.
+    state: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
+
+
+class Revision(SQLModel, table=True):
+    """The one row that every write locks first: the revisions and the events so far."""
+
+    __tablename__ = "consent_revision"
+
+    id: int = Field(default=1, primary_key=True, sa_column_kwargs={"autoincrement": False})
+    revision: int = 0
+    events: int = 0
+
+
+class RememberedAnswer(SQLModel, table=True):
+    """The answer given to a write with an Idempotency-Key, so that a replay gets it again and changes nothing."""
+
+    __tablename__ = "remembered_answers"
+
+    #: A digest of who called: issuer, subject and tenant.
+    caller: str = Field(primary_key=True, max_length=64)
+    key: str = Field(primary_key=True, max_length=255)
+    fingerprint: str = Field(max_length=64)
+    status: int
+    etag: str | None = Field(default=None, max_length=80)
+    body: str
+    revision: int
+    created_at: datetime = Field(sa_type=Instant)

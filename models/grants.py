@@ -1,0 +1,191 @@
+"""A grant (toestemming): a school's explicit permission, and the rules of its life.
+
+A grant is the controller's instruction to a processor, not the data subject's consent (AVG art. 6(1)(a)).
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Final
+
+from sqlalchemy import JSON, Column, Index, text
+from sqlmodel import Field, SQLModel
+
+from models import purposes, scopes
+from models.columns import Instant
+from models.partners import Agreement, Connection
+from models.refusals import (
+    InvalidInput,
+    InvalidPeriod,
+    PurposeNotOffered,
+    RequiredScopeMissing,
+    ScopeNotOffered,
+    TransitionNotAllowed,
+)
+
+
+class Status(StrEnum):
+    """Where a grant stands."""
+
+    REQUESTED = "requested"
+    DECLINED = "declined"
+    GRANTED = "granted"
+    SUSPENDED = "suspended"
+    NEEDS_RECONFIRMATION = "needs_reconfirmation"
+    REVOKED = "revoked"
+    EXPIRED = "expired"
+
+
+class Step(StrEnum):
+    """What can be done to a grant."""
+
+    GRANT = "grant"
+    DECLINE = "decline"
+    AMEND = "amend"
+    SUSPEND = "suspend"
+    RESUME = "resume"
+    ASK_AGAIN = "ask_again"
+    REVOKE = "revoke"
+    EXPIRE = "expire"
+
+
+#: The whole life of a grant. What is not in this table does not happen.
+TRANSITIONS: Final[dict[tuple[Status, Step], Status]] = {
+    (Status.REQUESTED, Step.GRANT): Status.GRANTED,
+    (Status.REQUESTED, Step.DECLINE): Status.DECLINED,
+    (Status.GRANTED, Step.AMEND): Status.GRANTED,
+    (Status.GRANTED, Step.SUSPEND): Status.SUSPENDED,
+    (Status.GRANTED, Step.ASK_AGAIN): Status.NEEDS_RECONFIRMATION,
+    (Status.GRANTED, Step.REVOKE): Status.REVOKED,
+    (Status.GRANTED, Step.EXPIRE): Status.EXPIRED,
+    (Status.SUSPENDED, Step.RESUME): Status.GRANTED,
+    (Status.SUSPENDED, Step.REVOKE): Status.REVOKED,
+    (Status.SUSPENDED, Step.EXPIRE): Status.EXPIRED,
+    (Status.NEEDS_RECONFIRMATION, Step.AMEND): Status.GRANTED,
+    (Status.NEEDS_RECONFIRMATION, Step.REVOKE): Status.REVOKED,
+    (Status.NEEDS_RECONFIRMATION, Step.EXPIRE): Status.EXPIRED,
+}
+
+#: A grant that is not ended: at most one a connection and place.
+OPEN: Final = frozenset({Status.GRANTED, Status.SUSPENDED, Status.NEEDS_RECONFIRMATION})
+#: Never was a permission: no decision looks at it.
+NOT_YET: Final = frozenset({Status.REQUESTED, Status.DECLINED})
+
+_OPEN_SQL: Final = text("status IN ('granted', 'suspended', 'needs_reconfirmation')")
+
+
+class Grant(SQLModel, table=True):
+    """What one school permits one connection, for the whole school or (`location`) for one of its locations.
+
+    It holds from `valid_from` (inclusive) until `valid_until` (exclusive), by the store's clock.
+    """
+
+    __tablename__ = "grants"
+    __table_args__ = (
+        Index(
+            "ux_grants_open_school",
+            "client_id",
+            "brin",
+            unique=True,
+            postgresql_where=text(f"location IS NULL AND {_OPEN_SQL.text}"),
+            sqlite_where=text(f"location IS NULL AND {_OPEN_SQL.text}"),
+        ),
+        Index(
+            "ux_grants_open_location",
+            "client_id",
+            "location",
+            unique=True,
+            postgresql_where=text(f"location IS NOT NULL AND {_OPEN_SQL.text}"),
+            sqlite_where=text(f"location IS NOT NULL AND {_OPEN_SQL.text}"),
+        ),
+    )
+
+    grant_id: str = Field(primary_key=True, max_length=36)
+    client_id: str = Field(foreign_key="connections.client_id", index=True, max_length=64)
+    brin: str = Field(foreign_key="schools.brin", index=True, max_length=4)
+    location: str | None = Field(default=None, foreign_key="locations.code", max_length=6)
+    scopes: list[str] = Field(sa_column=Column(JSON, nullable=False))
+    purposes: list[str] = Field(sa_column=Column(JSON, nullable=False))
+    status: str = Field(max_length=24)
+    valid_from: datetime = Field(sa_type=Instant)
+    valid_until: datetime | None = Field(default=None, sa_type=Instant)
+    suspended_until: datetime | None = Field(default=None, sa_type=Instant)
+    request_version: int
+    #: The revision that created it: of two grants of one place, the later one counts.
+    granted_at_revision: int
+    version: int = 1
+    revision: int = Field(index=True)
+    created_at: datetime = Field(sa_type=Instant)
+    changed_at: datetime = Field(sa_type=Instant)
+
+    @property
+    def place(self) -> str:
+        """The location where there is one, else the school."""
+        return self.location or self.brin
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What a school chooses to permit. `valid_from` absent means: from the moment of granting."""
+
+    scopes: frozenset[str]
+    purposes: frozenset[str]
+    valid_from: datetime | None
+    valid_until: datetime | None
+
+
+def after(status: str, step: Step) -> Status:
+    """The status that `step` leads to. Raises `TransitionNotAllowed`."""
+    reached = TRANSITIONS.get((Status(status), step))
+    if reached is None:
+        raise TransitionNotAllowed(f"A grant that is {status} cannot {step.replace('_', ' ')}.")
+    return reached
+
+
+def status_at(status: str, valid_until: datetime | None, suspended_until: datetime | None, now: datetime) -> Status:
+    """Where a grant stands at `now`: what ends by time has ended, whether or not a job has written it down."""
+    stands = Status(status)
+    if stands in OPEN and valid_until is not None and now >= valid_until:
+        return Status.EXPIRED
+    if stands is Status.SUSPENDED and suspended_until is not None and now >= suspended_until:
+        return Status.GRANTED
+    return stands
+
+
+def require_permissible(choice: Choice, connection: Connection, agreement: Agreement) -> None:
+    """Raises the refusal that applies when a choice goes beyond what connection and agreement allow.
+
+    A grant never covers more than all of: the connection's request, the signed agreement, the school's choice;
+    and never less than what the connection requires, since it could not work.
+    """
+    if not choice.scopes:
+        raise InvalidInput("A grant names at least one scope.")
+    if not choice.purposes:
+        raise InvalidInput("A grant names at least one purpose.")
+    scopes.require_known(choice.scopes)
+    purposes.require_known(choice.purposes)
+    _require_within(choice.scopes, connection.requested_scopes, "The connection does not ask for", ScopeNotOffered)
+    _require_within(choice.scopes, frozenset(agreement.scopes), "The agreement does not cover", ScopeNotOffered)
+    scopes.require_dependencies(choice.scopes)
+    if missing := sorted(frozenset(connection.required_scopes) - choice.scopes):
+        raise RequiredScopeMissing(f"The connection cannot work without {', '.join(missing)}.")
+    _require_within(choice.purposes, frozenset(connection.purposes), "The connection does not name", PurposeNotOffered)
+    _require_within(choice.purposes, frozenset(agreement.purposes), "The agreement does not name", PurposeNotOffered)
+
+
+def period(choice: Choice, now: datetime) -> tuple[datetime, datetime | None]:
+    """When a choice made at `now` begins and ends: never before it was made. Raises `InvalidPeriod`."""
+    begins = max(choice.valid_from or now, now)
+    if choice.valid_until is not None and choice.valid_until <= begins:
+        raise InvalidPeriod("validUntil must be later than now and later than validFrom.")
+    return begins, choice.valid_until
+
+
+def _require_within(
+    chosen: frozenset[str],
+    allowed: frozenset[str],
+    sentence: str,
+    refusal: type[ScopeNotOffered] | type[PurposeNotOffered],
+) -> None:
+    if beyond := sorted(chosen - allowed):
+        raise refusal(f"{sentence} {', '.join(beyond)}.")

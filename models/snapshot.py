@@ -1,0 +1,167 @@
+"""The facts that a decision needs, as values: immutable, tagged with the revision that they hold for.
+
+    schools[brin]             its board
+    locations                 the codes (BRIN6) that are listed
+    connections[clientId]     what a connection asks for
+    ground_rules[clientId]    when it keeps which ground rule
+    agreements[clientId]      what was signed for it, by which board, and when it holds
+    grants[clientId][brin]    the latest grant of each place of that school
+
+`Snapshot.after(changes)` copies only the maps that a change touches: changing one grant copies one connection's
+map of schools, however many grants there are in all.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from models.grants import NOT_YET, Status
+
+
+@dataclass(frozen=True, slots=True)
+class SchoolFacts:
+    brin: str
+    board_number: str | None
+    gone: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LocationFacts:
+    code: str
+    gone: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionFacts:
+    client_id: str
+    scopes: frozenset[str]
+    purposes: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class GroundRuleFacts:
+    ground_rule_id: str
+    client_id: str
+    rule: str
+    valid_from: datetime
+    valid_until: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class AgreementFacts:
+    agreement_id: str
+    client_id: str
+    board_number: str | None
+    scopes: frozenset[str]
+    purposes: frozenset[str]
+    valid_from: datetime
+    valid_until: datetime | None
+    registered_at_revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class GrantFacts:
+    grant_id: str
+    client_id: str
+    brin: str
+    location: str | None
+    scopes: frozenset[str]
+    purposes: frozenset[str]
+    status: str
+    valid_from: datetime
+    valid_until: datetime | None
+    suspended_until: datetime | None
+    granted_at_revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """Every row that changed since some revision, each as `revision` has it."""
+
+    revision: int
+    schools: tuple[SchoolFacts, ...] = ()
+    locations: tuple[LocationFacts, ...] = ()
+    connections: tuple[ConnectionFacts, ...] = ()
+    ground_rules: tuple[GroundRuleFacts, ...] = ()
+    agreements: tuple[AgreementFacts, ...] = ()
+    grants: tuple[GrantFacts, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What was true at `revision`, complete. Nobody changes it; a later one replaces it whole."""
+
+    revision: int = 0
+    schools: Mapping[str, SchoolFacts] = field(default_factory=dict)
+    locations: frozenset[str] = frozenset()
+    connections: Mapping[str, ConnectionFacts] = field(default_factory=dict)
+    ground_rules: Mapping[str, tuple[GroundRuleFacts, ...]] = field(default_factory=dict)
+    agreements: Mapping[str, tuple[AgreementFacts, ...]] = field(default_factory=dict)
+    grants: Mapping[str, Mapping[str, tuple[GrantFacts, ...]]] = field(default_factory=dict)
+
+    def lists(self, place: str) -> bool:
+        """Whether this school (BRIN4) or location (BRIN6) exists and is not gone."""
+        school = self.schools.get(place[:4])
+        return school is not None and not school.gone and (len(place) == 4 or place in self.locations)
+
+    def after(self, changes: Changes) -> "Snapshot":
+        """The snapshot that holds once `changes` are applied to this one."""
+        return Snapshot(
+            revision=changes.revision,
+            schools={**self.schools, **{s.brin: s for s in changes.schools}} if changes.schools else self.schools,
+            locations=_locations_after(self.locations, changes.locations),
+            connections={**self.connections, **{c.client_id: c for c in changes.connections}},
+            ground_rules=_rules_after(self.ground_rules, changes.ground_rules),
+            agreements=_agreements_after(self.agreements, changes.agreements),
+            grants=_grants_after(self.grants, changes.grants),
+        )
+
+
+def _locations_after(before: frozenset[str], changed: Iterable[LocationFacts]) -> frozenset[str]:
+    gone = {location.code for location in changed if location.gone}
+    listed = {location.code for location in changed if not location.gone}
+    return (before - gone) | listed if gone or listed else before
+
+
+def _rules_after(
+    before: Mapping[str, tuple[GroundRuleFacts, ...]], changed: Iterable[GroundRuleFacts]
+) -> Mapping[str, tuple[GroundRuleFacts, ...]]:
+    rules = dict(before)
+    for fact in changed:
+        others = (rule for rule in rules.get(fact.client_id, ()) if rule.ground_rule_id != fact.ground_rule_id)
+        rules[fact.client_id] = (*others, fact)
+    return rules
+
+
+def _agreements_after(
+    before: Mapping[str, tuple[AgreementFacts, ...]], changed: Iterable[AgreementFacts]
+) -> Mapping[str, tuple[AgreementFacts, ...]]:
+    agreements = dict(before)
+    for fact in changed:
+        others = (known for known in agreements.get(fact.client_id, ()) if known.agreement_id != fact.agreement_id)
+        agreements[fact.client_id] = (*others, fact)
+    return agreements
+
+
+def _grants_after(
+    before: Mapping[str, Mapping[str, tuple[GrantFacts, ...]]], changed: Iterable[GrantFacts]
+) -> Mapping[str, Mapping[str, tuple[GrantFacts, ...]]]:
+    grants = dict(before)
+    copied: dict[str, dict[str, tuple[GrantFacts, ...]]] = {}
+    for grant in changed:
+        if Status(grant.status) in NOT_YET:
+            continue
+        schools = copied.get(grant.client_id)
+        if schools is None:
+            schools = copied[grant.client_id] = dict(before.get(grant.client_id, {}))
+            grants[grant.client_id] = schools
+        schools[grant.brin] = _with_latest(schools.get(grant.brin, ()), grant)
+    return grants
+
+
+def _with_latest(known: tuple[GrantFacts, ...], grant: GrantFacts) -> tuple[GrantFacts, ...]:
+    """The grants of a school, one a place, with `grant` in its place unless a later one stands there."""
+    for place in known:
+        if place.location == grant.location and place.granted_at_revision > grant.granted_at_revision:
+            return known
+    return (*(place for place in known if place.location != grant.location), grant)

