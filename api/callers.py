@@ -1,9 +1,9 @@
 """Who calls. A route names its caller in its signature; nothing else decides who may call it.
 
-    caller: SchoolAdmin     role `school`, and the school of the path is its own (else 404)
-    caller: PartnerClient   role `partner`, for the one connection that its token names
-    caller: Operator        role `operator`
-    caller: SchoolOrOperator    either of the two: in an emergency an operator may revoke for a school
+caller: SchoolAdmin     role `school`, and the school of the path is its own (else 404)
+caller: PartnerClient   role `partner`, for the one connection that its token names
+caller: Operator        role `operator`
+caller: SchoolOrOperator    either of the two: in an emergency an operator may revoke for a school
 """
 
 from dataclasses import dataclass

@@ -47,7 +47,7 @@ CHANGED: Final[Mapping[str, str]] = {
     ),
     "grants": (
         "SELECT grant_id, client_id, brin, location, scopes, purposes, status, valid_from, valid_until,"
-        " suspended_until, granted_at_revision FROM grants WHERE revision > $1"
+        " suspended_until, granted_at_revision, revision FROM grants WHERE revision > $1"
     ),
 }
 
@@ -82,7 +82,7 @@ class PostgresqlFacts:
     def __init__(self, url: URL, clock: Clock | None) -> None:
         self._dsn = url.set(drivername="postgresql").render_as_string(hide_password=False)
         self._clock = clock
-        self._connection: asyncpg.Connection | None = None
+        self._connection: Any = None
         self._reading: Any = None
 
     async def read(self) -> Reading:
@@ -92,9 +92,7 @@ class PostgresqlFacts:
         return Reading(row[0], row[1] if self._clock is None else self._clock())
 
     async def changes(self, since: int) -> Changes:
-        if self._connection is None:
-            await self._connect()
-        connection = self._connection
+        connection = self._connection or await self._connect()
         async with connection.transaction(isolation="repeatable_read", readonly=True):
             revision = await connection.fetchval(REVISION)
             rows = {name: await connection.fetch(query, since) for name, query in CHANGED.items()}
@@ -105,7 +103,7 @@ class PostgresqlFacts:
         if connection is not None:
             connection.terminate()
 
-    async def _connect(self) -> None:
+    async def _connect(self) -> Any:
         connection = await asyncpg.connect(
             self._dsn,
             timeout=LOCK_WAIT_SECONDS,
@@ -115,10 +113,13 @@ class PostgresqlFacts:
         )
         try:
             self._reading = await connection.prepare(REVISION.replace("revision", "revision, clock_timestamp()", 1))
+            # A statement that is only prepared leaves its implicit transaction open, in which none can begin.
+            await self._reading.fetchrow()
         except BaseException:
             connection.terminate()
             raise
         self._connection = connection
+        return connection
 
 
 class SqliteFacts:
@@ -205,7 +206,20 @@ def _agreement(row: Sequence[Any]) -> AgreementFacts:
 
 
 def _grant(row: Sequence[Any]) -> GrantFacts:
-    grant_id, client_id, brin, location, scopes, purposes, status, begins, ends, suspended_until, granted = row
+    (
+        grant_id,
+        client_id,
+        brin,
+        location,
+        scopes,
+        purposes,
+        status,
+        begins,
+        ends,
+        suspended_until,
+        granted,
+        changed,
+    ) = row
     return GrantFacts(
         grant_id,
         _shared(client_id),
@@ -218,6 +232,7 @@ def _grant(row: Sequence[Any]) -> GrantFacts:
         _instant_or_none(ends),
         _instant_or_none(suspended_until),
         granted,
+        changed,
     )
 
 

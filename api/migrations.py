@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
+from alembic import command
 from api.store import Store
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -85,7 +85,13 @@ class Refused(Exception):
 def document(problem: Problem, detail: str, **members: Any) -> bytes:
     """The problem document as it goes over the wire."""
     return msgspec.json.encode(
-        {"type": TYPE_BASE + problem.slug, "title": problem.title, "status": problem.status, "detail": detail, **members}
+        {
+            "type": TYPE_BASE + problem.slug,
+            "title": problem.title,
+            "status": problem.status,
+            "detail": detail,
+            **members,
+        }
     )
 
 
@@ -134,6 +140,9 @@ def install(app: FastAPI) -> None:
 def _errors(error: RequestValidationError) -> list[dict[str, str]]:
     """Where and what, never the value itself: it may be anything, of any size."""
     return [
-        {"location": ".".join(str(part)[:64] for part in found["loc"])[:200], "message": str(found["msg"])[:200]}
+        {
+            "location": ".".join(str(part)[:64] for part in found["loc"])[:200],
+            "message": str(found["msg"])[:200],
+        }
         for found in error.errors()[:20]
     ]

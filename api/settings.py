@@ -18,11 +18,13 @@ class Mode(StrEnum):
 class Settings(BaseSettings):
     """What a process needs to know before it starts. Raises `ValidationError` for a setting that makes no sense."""
 
-    model_config = SettingsConfigDict(env_prefix="PRIVACY_MANAGER_", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="PRIVACY_MANAGER_", extra="ignore", frozen=True, hide_input_in_errors=True
+    )
 
     database_url: str = Field(
         default="",
-        description="`sqlite+aiosqlite:///PATH` or `postgresql+asyncpg://USER@HOST/NAME`; a file under `VAR_DIR` without it.",
+        description="`sqlite+aiosqlite:///PATH` or `postgresql+asyncpg://USER@HOST/NAME`; else a file in `VAR_DIR`.",
         pattern=r"^$|^(sqlite\+aiosqlite:///.+|postgresql\+asyncpg://.+)",
     )
     var_dir: Path = Field(default=Path("var"), description="Where files of this installation live.")
@@ -31,13 +33,17 @@ class Settings(BaseSettings):
         description="`production`, `demo` or `test`. The embedded issuer works in the last two only.",
     )
     trusted_issuers: tuple[TrustedIssuer, ...] = Field(
-        default=(), description="JSON list of {issuer, audience, jwksUrl, algorithms}; required in production."
+        default=(),
+        description="JSON list of {issuer, audience, jwksUrl, algorithms}; required in production.",
     )
     store_deadline: float = Field(
         default=0.2, gt=0, le=10, description="Seconds that a decision waits for the store before it denies."
     )
     expiry_interval: float = Field(
-        default=5.0, gt=0, le=3600, description="Seconds between two looks for grants that have ended by time."
+        default=5.0,
+        gt=0,
+        le=3600,
+        description="Seconds between two looks for grants that have ended by time.",
     )
 
     @model_validator(mode="after")

@@ -1,26 +1,36 @@
 """What all wire schemas share: camelCase on the wire, unknown members refused, times in UTC."""
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Annotated, Generic, TypeVar
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer, StringConstraints
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    StringConstraints,
+)
 from pydantic.alias_generators import to_camel
 
 # No control characters, which no store keeps and no reader expects.
 _PRINTABLE = r"^[^\x00-\x1f\x7f-\x9f]*$"
+UUID_PATTERN = r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
 _PROSE = r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]*$"
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=_PRINTABLE, strip_whitespace=True)]
 Reason = Annotated[
-    str, StringConstraints(min_length=1, max_length=500, pattern=_PROSE, strip_whitespace=True), Field(description="Why.")
+    str,
+    StringConstraints(min_length=1, max_length=500, pattern=_PROSE, strip_whitespace=True),
+    Field(description="Why."),
 ]
 ScopeName = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=_PRINTABLE)]
 PurposeCode = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=_PRINTABLE)]
 ScopeNames = Annotated[list[ScopeName], Field(max_length=64)]
 PurposeCodes = Annotated[list[PurposeCode], Field(max_length=64)]
-GrantId = Annotated[
-    str, StringConstraints(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$", max_length=36), Field(description="A UUID.")
-]
+GrantId = Annotated[str, StringConstraints(pattern=UUID_PATTERN, max_length=36), Field(description="A UUID.")]
 
 
 def _within_reach(moment: datetime) -> datetime:
@@ -40,6 +50,11 @@ Moment = Annotated[
     AfterValidator(_within_reach),
     PlainSerializer(_rfc3339, return_type=Annotated[str, Field(json_schema_extra={"format": "date-time"})]),
 ]
+
+
+def distinct(names: Iterable[str]) -> list[str]:
+    """The names as the store keeps a set of them: each once, in order."""
+    return sorted(set(names))
 
 
 class Wire(BaseModel):

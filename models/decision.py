@@ -1,6 +1,5 @@
 """The decision: may this be released to this partner, now? The only place where a permit can come from."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -90,9 +89,9 @@ def decide(snapshot: Snapshot, question: Question, now: datetime) -> Decision:
     agreement = agreement_in_force(snapshot.agreements.get(question.client_id, ()), board_number, now)
     if agreement is None or rules_kept(snapshot.ground_rules.get(question.client_id, ()), now) != ALL_RULES:
         return deny(Reason.PARTNER_NOT_ELIGIBLE)
-    grant, standing = _standing(snapshot, question, now)
-    if grant is None or standing is not Reason.GRANTED:
-        return deny(standing, grant)
+    grant, reason = standing(snapshot, question.client_id, question.place, now)
+    if grant is None or reason is not Reason.GRANTED:
+        return deny(reason, grant)
     purposes = grant.purposes & connection.purposes & agreement.purposes
     if not purposes or (question.purpose is not None and question.purpose not in purposes):
         return deny(Reason.PURPOSE_NOT_GRANTED, grant)
@@ -112,8 +111,35 @@ def decide(snapshot: Snapshot, question: Question, now: datetime) -> Decision:
 
 def unreachable(revision: int) -> Decision:
     """The answer when the store gave none within its deadline. Memory alone never permits."""
-    fault = UWLR_FAULTS[Reason.STORE_UNREACHABLE]
-    return Decision(reason=Reason.STORE_UNREACHABLE, revision=revision, uwlr_fault=fault)
+    return Decision(Reason.STORE_UNREACHABLE, revision, uwlr_fault=UWLR_FAULTS[Reason.STORE_UNREACHABLE])
+
+
+def behind(revision: int) -> Decision:
+    """The answer when the store is behind what was seen of it before: its facts are older than a known revocation."""
+    return Decision(Reason.REVISION_BEHIND, revision, uwlr_fault=UWLR_FAULTS[Reason.REVISION_BEHIND])
+
+
+def standing(snapshot: Snapshot, client_id: str, place: str, now: datetime) -> tuple[GrantFacts | None, Reason]:
+    """The one grant that counts for a place, and how it stands at `now`.
+
+    Where a location's grant and the school's both cover the place, the location's alone counts while it is not
+    ended. Of grants that have all ended, the latest.
+    """
+    of_school = snapshot.grants.get(client_id, {}).get(place[:4], ())
+    covering = [grant for grant in of_school if grant.location in (None, place)]
+    if not covering:
+        elsewhere = any(_status(grant, now) in OPEN for grant in of_school)
+        return None, Reason.LOCATION_NOT_GRANTED if elsewhere else Reason.NO_GRANT
+    grant = max(covering, key=lambda candidate: _precedence(candidate, now))
+    return grant, how_it_stands(grant, now)
+
+
+def how_it_stands(grant: GrantFacts, now: datetime) -> Reason:
+    """What one grant alone says at `now`: granted, or why not."""
+    status = _status(grant, now)
+    if status is Status.GRANTED:
+        return Reason.NOT_YET_VALID if now < grant.valid_from else Reason.GRANTED
+    return _STANDING[status]
 
 
 #: UWLR's fault for a deny; what is not named here is `Client.AutorisatieOngeldig`.
@@ -155,24 +181,6 @@ def _asked(question: Question) -> tuple[frozenset[str], ...] | None:
             return None
         ways.append(releasing)
     return tuple(ways)
-
-
-def _standing(snapshot: Snapshot, question: Question, now: datetime) -> tuple[GrantFacts | None, Reason]:
-    """The one grant that counts for the place, and how it stands.
-
-    Where a location's grant and the school's both cover the place, the location's alone counts while it is not
-    ended. Of grants that have all ended, the latest.
-    """
-    of_school = snapshot.grants.get(question.client_id, {}).get(question.place[:4], ())
-    covering = [grant for grant in of_school if grant.location in (None, question.place)]
-    if not covering:
-        elsewhere = any(_status(grant, now) in OPEN for grant in of_school)
-        return None, Reason.LOCATION_NOT_GRANTED if elsewhere else Reason.NO_GRANT
-    grant = max(covering, key=lambda candidate: _precedence(candidate, now))
-    status = _status(grant, now)
-    if status is Status.GRANTED:
-        return grant, Reason.NOT_YET_VALID if now < grant.valid_from else Reason.GRANTED
-    return grant, _STANDING[status]
 
 
 def _precedence(grant: GrantFacts, now: datetime) -> tuple[bool, bool, int]:

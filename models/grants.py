@@ -152,11 +152,11 @@ def status_at(status: str, valid_until: datetime | None, suspended_until: dateti
     return stands
 
 
-def require_permissible(choice: Choice, connection: Connection, agreement: Agreement) -> None:
-    """Raises the refusal that applies when a choice goes beyond what connection and agreement allow.
+def require_sound(choice: Choice, connection: Connection) -> None:
+    """Raises the refusal that applies when a choice could never work, whoever offers what.
 
-    A grant never covers more than all of: the connection's request, the signed agreement, the school's choice;
-    and never less than what the connection requires, since it could not work.
+    It names at least one scope and purpose, all of them known, every scope with the scopes that it needs, and never
+    less than the connection requires.
     """
     if not choice.scopes:
         raise InvalidInput("A grant names at least one scope.")
@@ -164,19 +164,48 @@ def require_permissible(choice: Choice, connection: Connection, agreement: Agree
         raise InvalidInput("A grant names at least one purpose.")
     scopes.require_known(choice.scopes)
     purposes.require_known(choice.purposes)
-    _require_within(choice.scopes, connection.requested_scopes, "The connection does not ask for", ScopeNotOffered)
-    _require_within(choice.scopes, frozenset(agreement.scopes), "The agreement does not cover", ScopeNotOffered)
     scopes.require_dependencies(choice.scopes)
     if missing := sorted(frozenset(connection.required_scopes) - choice.scopes):
         raise RequiredScopeMissing(f"The connection cannot work without {', '.join(missing)}.")
+
+
+def require_offered(choice: Choice, connection: Connection, agreement: Agreement) -> None:
+    """Raises `ScopeNotOffered` or `PurposeNotOffered` when a choice goes beyond the connection or its agreement."""
+    _require_within(choice.scopes, connection.requested_scopes, "The connection does not ask for", ScopeNotOffered)
+    _require_within(choice.scopes, frozenset(agreement.scopes), "The agreement does not cover", ScopeNotOffered)
     _require_within(choice.purposes, frozenset(connection.purposes), "The connection does not name", PurposeNotOffered)
     _require_within(choice.purposes, frozenset(agreement.purposes), "The agreement does not name", PurposeNotOffered)
+
+
+def narrows(choice: Choice, grant: Grant) -> bool:
+    """Whether a choice takes away from what the grant permits now, or leaves it the same. That needs no one's offer."""
+    ends_no_later = grant.valid_until is None or (
+        choice.valid_until is not None and choice.valid_until <= grant.valid_until
+    )
+    return (
+        grant.status == Status.GRANTED
+        and choice.scopes <= frozenset(grant.scopes)
+        and choice.purposes <= frozenset(grant.purposes)
+        and ends_no_later
+    )
 
 
 def period(choice: Choice, now: datetime) -> tuple[datetime, datetime | None]:
     """When a choice made at `now` begins and ends: never before it was made. Raises `InvalidPeriod`."""
     begins = max(choice.valid_from or now, now)
     if choice.valid_until is not None and choice.valid_until <= begins:
+        raise InvalidPeriod("validUntil must be later than now and later than validFrom.")
+    return begins, choice.valid_until
+
+
+def amended_period(choice: Choice, grant: Grant, now: datetime) -> tuple[datetime, datetime | None]:
+    """The same for a grant that exists: once it has begun, its beginning is history. Raises `InvalidPeriod`."""
+    begins = grant.valid_from
+    if choice.valid_from not in (None, grant.valid_from):
+        if grant.valid_from <= now:
+            raise InvalidPeriod("The grant has begun: its validFrom can no longer change.")
+        begins, _ = period(choice, now)
+    if choice.valid_until is not None and choice.valid_until <= max(begins, now):
         raise InvalidPeriod("validUntil must be later than now and later than validFrom.")
     return begins, choice.valid_until
 

@@ -148,7 +148,9 @@ def require_period(valid_from: datetime, valid_until: datetime | None) -> None:
         raise InvalidPeriod("validUntil must be later than validFrom.")
 
 
-def is_widened(before: Connection, required: frozenset[str], optional: frozenset[str], for_purposes: frozenset[str]) -> bool:
+def is_widened(
+    before: Connection, required: frozenset[str], optional: frozenset[str], for_purposes: frozenset[str]
+) -> bool:
     """Whether a new request asks for anything that the one before did not, or insists where it left a choice."""
     return bool(
         (required | optional) - before.requested_scopes
@@ -194,7 +196,7 @@ def rules_kept(facts: Iterable[RuleKept], now: datetime) -> frozenset[str]:
 def agreement_in_force(
     agreements: Iterable[SomeAgreement], board_number: str | None, now: datetime
 ) -> SomeAgreement | None:
-    """The agreement that counts at `now` for the schools of a board: its own before the general one, then the latest."""
+    """The agreement that counts at `now` for a board's schools: its own before the general one, then the latest."""
     best: SomeAgreement | None = None
     for agreement in agreements:
         if agreement.board_number not in (None, board_number) or not holds(agreement, now):

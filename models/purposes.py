@@ -55,6 +55,4 @@ class _File(BaseModel):
     purposes: list[Purpose] = Field(min_length=1)
 
 
-PURPOSES_VERSION, PURPOSES = purposes_from(
-    (resources.files("models") / "catalogue" / "purposes.json").read_bytes()
-)
+PURPOSES_VERSION, PURPOSES = purposes_from((resources.files("models") / "catalogue" / "purposes.json").read_bytes())

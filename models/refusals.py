@@ -1,23 +1,23 @@
 """Every refusal of the rules, in one tree. A refusal knows a stable slug and no HTTP.
 
-    ConsentError
-    ├── NotFound                      what does not exist, or is not the caller's: the same answer
-    ├── InvalidInput                  what was asked makes no sense, whatever the state
-    │   ├── UnknownScope              no scope of the catalogue, or a UWLR field that is never released
-    │   ├── UnknownPurpose
-    │   ├── ScopeDependencyMissing    a scope without the scope that it needs
-    │   └── InvalidPeriod
-    └── Conflict                      what was asked makes sense, and the present state forbids it
-        ├── TransitionNotAllowed
-        ├── GrantExists
-        ├── AlreadyExists
-        ├── ScopeNotOffered           beyond the connection or the agreement
-        ├── RequiredScopeMissing
-        ├── PurposeNotOffered
-        ├── PartnerNotEligible
-        ├── IdempotencyKeyReused
-        └── VersionMismatch           If-Match names another version
-            └── VersionRequired       no If-Match at all
+ConsentError
+├── NotFound                      what does not exist, or is not the caller's: the same answer
+├── InvalidInput                  what was asked makes no sense, whatever the state
+│   ├── UnknownScope              no scope of the catalogue, or a UWLR field that is never released
+│   ├── UnknownPurpose
+│   ├── ScopeDependencyMissing    a scope without the scope that it needs
+│   └── InvalidPeriod
+└── Conflict                      what was asked makes sense, and the present state forbids it
+    ├── TransitionNotAllowed
+    ├── GrantExists
+    ├── AlreadyExists
+    ├── ScopeNotOffered           beyond the connection or the agreement
+    ├── RequiredScopeMissing
+    ├── PurposeNotOffered
+    ├── PartnerNotEligible
+    ├── IdempotencyKeyReused
+    └── VersionMismatch           If-Match names another version
+        └── VersionRequired       no If-Match at all
 """
 
 from typing import ClassVar

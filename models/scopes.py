@@ -17,9 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from models.refusals import ScopeDependencyMissing, UnknownScope
 
 ResourceType = Literal["school", "vestiging", "groep", "leerling", "docent"]
-DataClass = Literal[
-    "organisatie", "persoonsgegeven", "bijzonder/gevoelig", "beeldmateriaal", "nationaal-nummer"
-]
+DataClass = Literal["organisatie", "persoonsgegeven", "bijzonder/gevoelig", "beeldmateriaal", "nationaal-nummer"]
 
 RESOURCE_TYPES: Final[tuple[ResourceType, ...]] = get_args(ResourceType)
 
@@ -74,9 +72,7 @@ def require_dependencies(scopes: Iterable[str]) -> None:
     """Raise ScopeDependencyMissing naming each scope and what it lacks; UnknownScope comes first."""
     asked = frozenset(scopes)
     require_known(sorted(asked))
-    incomplete = [
-        scope for name, scope in CATALOGUE.scopes.items() if name in asked and not _holds(scope, asked)
-    ]
+    incomplete = [scope for name, scope in CATALOGUE.scopes.items() if name in asked and not _holds(scope, asked)]
     if incomplete:
         raise ScopeDependencyMissing(". ".join(_what_is_missing(scope, asked) for scope in incomplete))
 
@@ -98,9 +94,7 @@ def closed(scopes: frozenset[str]) -> frozenset[str]:
 @lru_cache(maxsize=_CACHE)
 def scopes_of_type(scopes: frozenset[str], resource_type: str) -> tuple[str, ...]:
     """Those of `scopes` that concern `resource_type`, in catalogue order. An unknown name is dropped."""
-    return tuple(
-        name for name, scope in CATALOGUE.scopes.items() if name in scopes and scope.type == resource_type
-    )
+    return tuple(name for name, scope in CATALOGUE.scopes.items() if name in scopes and scope.type == resource_type)
 
 
 @lru_cache(maxsize=_CACHE)
@@ -129,9 +123,7 @@ def catalogue_from(content: str | bytes) -> Catalogue:
         scopes=MappingProxyType({scope.name: scope for scope in file.scopes}),
         profiles=MappingProxyType({name: frozenset(listed) for name, listed in file.profiles.items()}),
         fields=MappingProxyType(_releasing(file.scopes)),
-        never_released=MappingProxyType(
-            {(never.type, never.field): never.class_ for never in file.never_released}
-        ),
+        never_released=MappingProxyType({(never.type, never.field): never.class_ for never in file.never_released}),
     )
 
 

@@ -12,10 +12,13 @@ map of schools, however many grants there are in all.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
+from typing import Any, TypeVar
 
-from models.grants import NOT_YET, Status
+from models.grants import NOT_YET, Grant, Status
+from models.partners import Agreement, Connection, GroundRule
+from models.schools import Location, School
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,7 @@ class GrantFacts:
     valid_until: datetime | None
     suspended_until: datetime | None
     granted_at_revision: int
+    revision: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,3 +169,37 @@ def _with_latest(known: tuple[GrantFacts, ...], grant: GrantFacts) -> tuple[Gran
         if place.location == grant.location and place.granted_at_revision > grant.granted_at_revision:
             return known
     return (*(place for place in known if place.location != grant.location), grant)
+
+
+def facts_of_rows(
+    revision: int,
+    schools: Iterable[School],
+    locations: Iterable[Location],
+    connections: Iterable[Connection],
+    ground_rules: Iterable[GroundRule],
+    agreements: Iterable[Agreement],
+    grants: Iterable[Grant],
+) -> Changes:
+    """The same facts from rows of the tables, for whoever has read just the ones that a question is about."""
+    return Changes(
+        revision=revision,
+        schools=tuple(SchoolFacts(row.brin, row.board_number, row.gone_at is not None) for row in schools),
+        locations=tuple(LocationFacts(row.code, row.gone_at is not None) for row in locations),
+        connections=tuple(
+            ConnectionFacts(row.client_id, row.requested_scopes, frozenset(row.purposes)) for row in connections
+        ),
+        ground_rules=tuple(_facts(GroundRuleFacts, row) for row in ground_rules),
+        agreements=tuple(_facts(AgreementFacts, row) for row in agreements),
+        grants=tuple(_facts(GrantFacts, row) for row in grants),
+    )
+
+
+Facts = TypeVar("Facts", GroundRuleFacts, AgreementFacts, GrantFacts)
+
+
+def _facts(kind: type[Facts], row: GroundRule | Agreement | Grant) -> Facts:
+    values: dict[str, Any] = {}
+    for member in fields(kind):
+        value = getattr(row, member.name)
+        values[member.name] = frozenset(value) if isinstance(value, list) else value
+    return kind(**values)

@@ -16,6 +16,7 @@ from sqlalchemy.engine import make_url
 
 from api.migrations import migrate
 from api.store import Store
+from tests.world import World, world_on
 
 for name in [name for name in os.environ if name.startswith("PRIVACY_MANAGER_")]:
     del os.environ[name]
@@ -64,7 +65,10 @@ def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
         shutil.copy(request.getfixturevalue("sqlite_template"), path)
         yield f"sqlite+aiosqlite:///{path}"
         return
-    server, template = request.getfixturevalue("postgresql_server"), request.getfixturevalue("postgresql_template")
+    server, template = (
+        request.getfixturevalue("postgresql_server"),
+        request.getfixturevalue("postgresql_template"),
+    )
     database = f"test_{uuid.uuid4().hex}"
     asyncio.run(_administer(server, f"CREATE DATABASE {database} TEMPLATE {template}"))
     yield make_url(server).set(database=database).render_as_string(hide_password=False)
@@ -93,3 +97,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         used = ", ".join(f"{names[name].strip()} ({count} tests)" for name, count in sorted(_used.items()))
         terminalreporter.section("stores used")
         terminalreporter.write_line(used)
+
+
+@pytest.fixture
+async def world(store_url: str, tmp_path: Path) -> AsyncIterator[World]:
+    async with world_on(store_url, tmp_path) as made:
+        yield made

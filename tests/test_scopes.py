@@ -188,13 +188,9 @@ def test_an_unknown_scope_or_type_releases_no_field() -> None:
 
 
 @given(sets_of_scopes, st.sampled_from(RESOURCE_TYPES))
-def test_a_field_is_released_exactly_by_the_scopes_that_hold_it(
-    scopes: frozenset[str], resource_type: str
-) -> None:
+def test_a_field_is_released_exactly_by_the_scopes_that_hold_it(scopes: frozenset[str], resource_type: str) -> None:
     every_field = {name for type_, name in CATALOGUE.fields if type_ == resource_type}
-    released = {
-        name for name in every_field if (scopes_releasing(resource_type, name) or frozenset()) & scopes
-    }
+    released = {name for name in every_field if (scopes_releasing(resource_type, name) or frozenset()) & scopes}
     assert set(fields_of(scopes, resource_type)) == released
 
 
@@ -246,9 +242,7 @@ SCHOOL, VESTIGING = 0, 1
         (("version",), "", "version"),
     ],
 )
-def test_an_inconsistent_catalogue_does_not_load(
-    path: tuple[str | int, ...], value: Any, problem: str
-) -> None:
+def test_an_inconsistent_catalogue_does_not_load(path: tuple[str | int, ...], value: Any, problem: str) -> None:
     content = catalogue_file()
     part = content
     for step in path[:-1]:

@@ -1,0 +1,114 @@
+"""The application, put together: the doors, what they share, and what runs beside them."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from api import compliance, health, openapi, operators, partners, problems, schools
+from api.callers import Authentication
+from api.current import CurrentSnapshot
+from api.envelope import Envelope
+from api.expiry import keep_expiring
+from api.facts import source_for
+from api.gateways import Evaluation, Evaluations
+from api.issuers import TrustedIssuer
+from api.migrations import head, revision_of
+from api.settings import Settings
+from api.store import Clock, Store
+from api.tokens import EmbeddedIssuer, TokenVerifier
+
+
+class NotReadyToServe(Exception):
+    """Why this process refuses to start."""
+
+
+class Service(Envelope):
+    """The service as an ASGI application. `running()` starts and stops it where no server does."""
+
+    def __init__(self, app: FastAPI, hooks: dict[str, ASGIApp]) -> None:
+        super().__init__(Front(app, hooks))
+        self._app = app
+
+    def running(self) -> AbstractAsyncContextManager[Any]:
+        return self._app.router.lifespan_context(self._app)
+
+
+class Front:
+    """Sends the hook's requests straight to the hook, and everything else through FastAPI."""
+
+    def __init__(self, app: FastAPI, hooks: dict[str, ASGIApp]) -> None:
+        self.app = app
+        self.hooks = hooks
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        hook = self.hooks.get(scope["path"]) if scope["type"] == "http" else None
+        await (hook or self.app)(scope, receive, send)
+
+
+def create_app(settings: Settings, clock: Clock | None = None) -> Service:
+    """The service for these settings. Raises `NotReadyToServe` when nothing could be trusted to sign a token.
+
+    `clock` stands behind the store in tests.
+    """
+    store = Store(settings.store_url, clock)
+    verifier = TokenVerifier(_issuers(settings))
+    current = CurrentSnapshot(source_for(store), settings.store_deadline)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await _require_schema(store)
+        await current.load()
+        expiring = asyncio.create_task(keep_expiring(store, settings.expiry_interval))
+        try:
+            yield
+        finally:
+            expiring.cancel()
+            await asyncio.gather(expiring, return_exceptions=True)
+            await current.aclose()
+            await verifier.aclose()
+            await store.aclose()
+
+    app = documented_app(lifespan)
+    app.state.store, app.state.current = store, current
+    app.add_middleware(Authentication, verifier=verifier)
+    hooks: dict[str, ASGIApp] = {
+        "/access/v1/evaluation": Evaluation(verifier, current),
+        "/access/v1/evaluations": Evaluations(verifier, current),
+    }
+    return Service(app, hooks)
+
+
+def documented_app(lifespan: openapi.Lifespan | None = None) -> FastAPI:
+    """Every route, with the published contract, and no store behind it yet."""
+    app = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, redirect_slashes=False, **openapi.ABOUT)
+    for router in (health.router, schools.router, partners.router, operators.router, compliance.router):
+        app.include_router(router)
+    problems.install(app)
+    openapi.publish(app)
+    return app
+
+
+def _issuers(settings: Settings) -> list[TrustedIssuer]:
+    issuers = list(settings.trusted_issuers)
+    if settings.embeds_issuer:
+        issuers.append(EmbeddedIssuer.at(settings.issuer_key).trusted())
+    if not issuers:
+        raise NotReadyToServe(
+            "No issuer is trusted: set PRIVACY_MANAGER_TRUSTED_ISSUERS,"
+            " or PRIVACY_MANAGER_MODE=demo on a machine of your own."
+        )
+    return issuers
+
+
+async def _require_schema(store: Store) -> None:
+    found, wanted = await revision_of(store), head()
+    if found != wanted:
+        raise NotReadyToServe(
+            f"The store's schema is at {found or 'nothing'}, this version needs {wanted}:"
+            " run `privacy-manager migrate`."
+        )

@@ -1,0 +1,180 @@
+"""OpenID AuthZEN 1.0 on the wire: evaluation requests as questions, decisions as evaluation responses.
+
+Members that AuthZEN does not name are ignored; what has the wrong shape raises `Refused` (400).
+"""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any, Final, TypeVar
+
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from api.problems import INVALID_INPUT, Refused
+from models.decision import Decision, Question
+
+MOST_EVALUATIONS: Final = 1000
+
+Properties = dict[str, Any]
+Revision = Annotated[int, Meta(ge=0, le=2**53)]
+
+
+class Subject(Struct, frozen=True):
+    """Who asks to receive: type `partner`, id the connection's client id."""
+
+    type: str
+    id: str
+    properties: Properties | UnsetType = UNSET
+
+
+class Action(Struct, frozen=True):
+    """What is to be done: `release`."""
+
+    name: str
+    properties: Properties | UnsetType = UNSET
+
+
+class ResourceProperties(Struct, frozen=True):
+    """Narrows the question to these scopes, and to these UWLR fields of the type's element."""
+
+    scopes: list[str] = []
+    fields: list[str] = []
+
+
+class Resource(Struct, frozen=True):
+    """What is to be released: type leerling, docent, groep, school or vestiging; id a BRIN4 or BRIN6."""
+
+    type: str
+    id: str
+    properties: ResourceProperties | UnsetType = UNSET
+
+
+class Context(Struct, frozen=True, rename="camel"):
+    """The purpose of the release, and the revision that the answer must not be behind."""
+
+    purpose: str | UnsetType = UNSET
+    min_revision: Revision = 0
+
+
+class EvaluationRequest(Struct, frozen=True):
+    subject: Subject
+    action: Action
+    resource: Resource
+    context: Context | UnsetType = UNSET
+
+
+class Semantic(StrEnum):
+    """When a batch stops: never, at the first deny, at the first permit."""
+
+    EXECUTE_ALL = "execute_all"
+    DENY_ON_FIRST_DENY = "deny_on_first_deny"
+    PERMIT_ON_FIRST_PERMIT = "permit_on_first_permit"
+
+
+class Options(Struct, frozen=True):
+    evaluations_semantic: Semantic = Semantic.EXECUTE_ALL
+
+
+class EvaluationsRequest(Struct, frozen=True):
+    """A batch. What stands at the top is the default for each evaluation that doesn't name its own."""
+
+    subject: msgspec.Raw | UnsetType = UNSET
+    action: msgspec.Raw | UnsetType = UNSET
+    resource: msgspec.Raw | UnsetType = UNSET
+    context: msgspec.Raw | UnsetType = UNSET
+    evaluations: list[dict[str, msgspec.Raw]] = []
+    options: Options = Options()
+
+
+class DecisionContext(Struct, frozen=True, rename="camel", omit_defaults=True):
+    """Why, as of which revision, and what may be released."""
+
+    reason: str
+    revision: int
+    scopes: tuple[str, ...]
+    fields: tuple[str, ...]
+    grant_id: str | None = None
+    valid_until: datetime | None = None
+    uwlr_fault: str | None = None
+
+
+class EvaluationResponse(Struct, frozen=True):
+    decision: bool
+    context: DecisionContext
+
+
+Shape = TypeVar("Shape")
+_evaluation = msgspec.json.Decoder(EvaluationRequest)
+_evaluations = msgspec.json.Decoder(EvaluationsRequest)
+_encoder = msgspec.json.Encoder()
+
+
+def question_of(body: bytes) -> Question:
+    """The question that an evaluation request asks. Raises `Refused` (400)."""
+    return _question(_decoded(_evaluation, body))
+
+
+def questions_of(body: bytes) -> tuple[Semantic, list[Question | Refused]]:
+    """The questions of a batch, each with the defaults applied; in place of one that is malformed, its refusal.
+
+    Raises `Refused` (400) when the request as a whole is malformed.
+    """
+    batch = _decoded(_evaluations, body)
+    if len(batch.evaluations) > MOST_EVALUATIONS:
+        raise Refused(INVALID_INPUT, f"At most {MOST_EVALUATIONS} evaluations at once.")
+    defaults = {
+        name: raw
+        for name in ("subject", "action", "resource", "context")
+        if isinstance(raw := getattr(batch, name), msgspec.Raw)
+    }
+    if not batch.evaluations:
+        return batch.options.evaluations_semantic, [question_of(_encoder.encode(defaults))]
+    return batch.options.evaluations_semantic, [_item({**defaults, **item}) for item in batch.evaluations]
+
+
+def response_of(decision: Decision) -> EvaluationResponse:
+    """A decision as AuthZEN's evaluation response."""
+    context = DecisionContext(
+        reason=decision.reason,
+        revision=decision.revision,
+        scopes=decision.scopes,
+        fields=decision.fields,
+        grant_id=decision.grant_id,
+        valid_until=decision.valid_until,
+        uwlr_fault=decision.uwlr_fault,
+    )
+    return EvaluationResponse(decision.permit, context)
+
+
+def encoded(answer: Any) -> bytes:
+    """An answer as JSON."""
+    return _encoder.encode(answer)
+
+
+def _item(members: dict[str, msgspec.Raw]) -> Question | Refused:
+    try:
+        return question_of(_encoder.encode(members))
+    except Refused as refused:
+        return refused
+
+
+def _question(asked: EvaluationRequest) -> Question:
+    narrowing, context = asked.resource.properties, asked.context
+    return Question(
+        subject_type=asked.subject.type,
+        client_id=asked.subject.id,
+        action=asked.action.name,
+        resource_type=asked.resource.type,
+        place=asked.resource.id,
+        scopes=tuple(narrowing.scopes) if narrowing else (),
+        fields=tuple(narrowing.fields) if narrowing else (),
+        purpose=context.purpose if context and context.purpose is not UNSET else None,
+        min_revision=context.min_revision if context else 0,
+    )
+
+
+def _decoded(decoder: msgspec.json.Decoder[Shape], body: bytes) -> Shape:
+    try:
+        return decoder.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise Refused(INVALID_INPUT, f"Not an AuthZEN request: {str(error)[:200]}") from None

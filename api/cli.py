@@ -1,0 +1,199 @@
+"""The console script `privacy-manager`."""
+
+import asyncio
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import uvicorn
+from pydantic import ValidationError
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from api import demo, openapi
+from api.app import NotReadyToServe, Service, create_app, documented_app
+from api.migrations import head, migrate
+from api.schools_import import ImportRefused, ImportReport, import_files
+from api.settings import Mode, Settings
+from api.store import Store, StoreUnreachable
+from api.tokens import EmbeddedIssuer
+from api.verification import faults
+
+cli = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    help="The school consent / privacy manager. Settings are environment variables: see the README.",
+)
+schools = typer.Typer(no_args_is_help=True, help="The schools and their locations.")
+cli.add_typer(schools, name="schools")
+
+errors = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+class Role(StrEnum):
+    SCHOOL = "school"
+    PARTNER = "partner"
+    GATEWAY = "gateway"
+    OPERATOR = "operator"
+
+
+def main() -> None:
+    """Runs the command line. What is refused ends with a sentence on standard error and exit status 1."""
+    try:
+        cli()
+    except (NotReadyToServe, StoreUnreachable, ImportRefused, ValidationError, ValueError, OSError) as error:
+        errors.print(f"privacy-manager: {error}", markup=False)
+        sys.exit(1)
+
+
+@cli.command()
+def serve(
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(envvar="PORT", help="The port to listen on.", min=0, max=65535)] = 8000,
+    workers: Annotated[int, typer.Option(help="How many processes.", min=1, max=64)] = 1,
+    access_log: Annotated[bool, typer.Option(help="Log each request.")] = False,
+) -> None:
+    """Serve the API. Refuses a schema that is not at the migrations' head, and to start without a trusted issuer."""
+    create_app(Settings())  # so that what is wrong is said here, once, and not by each worker
+    uvicorn.run(
+        "api.cli:application",
+        factory=True,
+        host=host,
+        port=port,
+        workers=workers,
+        access_log=access_log,
+        server_header=False,
+        log_level="info",
+    )
+
+
+@cli.command("migrate")
+def migrate_store(
+    to: Annotated[str, typer.Option(help="A revision to go back to; `base` for nothing at all.")] = "head",
+) -> None:
+    """Bring the store's schema to the newest revision, or back to an older one."""
+    settings = Settings()
+    migrate(settings.store_url, to)
+    typer.echo(f"The schema is at {head() if to == 'head' else to}.")
+
+
+@cli.command("demo")
+def serve_demo(
+    port: Annotated[int, typer.Option(envvar="PORT", help="The port to listen on.", min=1, max=65535)] = 8000,
+) -> None:
+    """Migrate, load the demo data, print three commands to try, and serve on this machine only."""
+    settings = Settings(mode=Mode.DEMO)
+    migrate(settings.store_url)
+    invitation = asyncio.run(demo.prepare(settings, f"http://127.0.0.1:{port}"))
+    typer.echo(invitation)
+    uvicorn.run(create_app(settings), host="127.0.0.1", port=port, access_log=False, server_header=False)
+
+
+@cli.command()
+def token(
+    role: Annotated[Role, typer.Option(help="What the token is for.")],
+    school: Annotated[str | None, typer.Option(help="BRIN4, for the role school.")] = None,
+    client_id: Annotated[str | None, typer.Option(help="The connection, for the role partner.")] = None,
+    minutes: Annotated[int, typer.Option(help="How long it holds.", min=1, max=1440)] = 60,
+) -> None:
+    """Mint a token from the embedded issuer, which only a demo or a test accepts."""
+    settings = Settings()
+    if settings.mode is Mode.PRODUCTION:
+        raise NotReadyToServe("The embedded issuer does not work in production: get a token from your own issuer.")
+    issuer = EmbeddedIssuer.at(settings.issuer_key)
+    typer.echo(
+        issuer.mint(
+            role.value,
+            subject=f"demo-{role.value}",
+            client_id=client_id,
+            school=school,
+            lifetime=timedelta(minutes=minutes),
+            now=datetime.now(UTC),
+        )
+    )
+
+
+@schools.command("import")
+def import_schools(
+    files: Annotated[list[Path], typer.Argument(help="DUO's open data files of locations.", metavar="FILE...")],
+    kind: Annotated[str | None, typer.Option(help="bo, so or vo, when the file's name does not say.")] = None,
+    allow_mass_removal: Annotated[
+        bool, typer.Option("--allow-mass-removal", help="Also when over a tenth of a kind's locations would go.")
+    ] = False,
+) -> None:
+    """Import schools and their locations: all of it, or, when a line is refused, nothing."""
+    store = Store(Settings().store_url)
+    with _progress("Locations") as on_progress:
+        report = asyncio.run(
+            _import(store, files, kind=kind, allow_mass_removal=allow_mass_removal, on_progress=on_progress)
+        )
+    typer.echo(str(report))
+
+
+@cli.command("openapi")
+def print_openapi(
+    write: Annotated[Path | None, typer.Option(help="Write it to this file.")] = None,
+    check: Annotated[Path | None, typer.Option(help="Fail when this file is not the same.")] = None,
+) -> None:
+    """Print the published contract."""
+    text = openapi.as_text(documented_app().openapi())
+    if check is not None:
+        if check.read_text(encoding="utf-8") != text:
+            raise NotReadyToServe(f"{check} is not the contract that the routes make: run `make openapi`.")
+    elif write is not None:
+        write.write_text(text, encoding="utf-8")
+    else:
+        typer.echo(text, nl=False)
+
+
+@cli.command()
+def verify() -> None:
+    """Check that the store is whole: the events without a gap, and each grant as its last event left it."""
+    found = asyncio.run(_verify(Store(Settings().store_url)))
+    for line in found:
+        typer.echo(line)
+    if found:
+        raise typer.Exit(1)
+    typer.echo("The store is whole.")
+
+
+def application() -> Service:
+    """The application for a server process of its own."""
+    return create_app(Settings())
+
+
+async def _import(
+    store: Store,
+    files: list[Path],
+    kind: str | None,
+    allow_mass_removal: bool,
+    on_progress: Callable[[int, int], None],
+) -> ImportReport:
+    try:
+        return await import_files(
+            store, files, kind=kind, allow_mass_removal=allow_mass_removal, on_progress=on_progress
+        )
+    finally:
+        await store.aclose()
+
+
+async def _verify(store: Store) -> list[str]:
+    try:
+        async with store.reading() as session:
+            return await faults(session)
+    finally:
+        await store.aclose()
+
+
+@contextmanager
+def _progress(label: str) -> Iterator[Callable[[int, int], None]]:
+    """Shows progress on a terminal, and nothing where there is none."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=errors, disable=not errors.is_terminal) as progress:
+        task = progress.add_task(label, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)

@@ -1,0 +1,137 @@
+"""The gateways' side, OpenID AuthZEN 1.0: may this be released, now?
+
+This is the hot path. It is read from the top of `Evaluation` downwards and stays outside FastAPI's dependencies and
+validation: who asks, what is asked, the snapshot as of this request, the decision, the answer.
+"""
+
+import logging
+from datetime import datetime
+from typing import Any, ClassVar, Final
+
+from starlette.types import Receive, Scope, Send
+
+from api import problems
+from api.authzen import Semantic, encoded, question_of, questions_of, response_of
+from api.callers import authenticated
+from api.current import CurrentSnapshot
+from api.problems import FORBIDDEN, INTERNAL, METHOD_NOT_ALLOWED, TOO_LARGE, Refused
+from api.store import StoreBehind, StoreUnreachable
+from api.tokens import TokenVerifier
+from models.decision import Question, Reason, behind, decide, unreachable
+from models.snapshot import Snapshot
+
+log = logging.getLogger("privacy_manager.gateways")
+
+#: Answers that tell of the store, not of a permission; a gateway may ask again.
+UNAVAILABLE: Final = frozenset({Reason.STORE_UNREACHABLE, Reason.REVISION_BEHIND})
+
+
+class Hook:
+    """What the doors for gateways share: the caller's role, a bounded body, a decision or a refusal."""
+
+    most_bytes: ClassVar[int]
+
+    def __init__(self, verifier: TokenVerifier, current: CurrentSnapshot) -> None:
+        self.verifier = verifier
+        self.current = current
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await self._require_gateway(scope)
+            status, answer = await self.answer(await _body(receive, self.most_bytes))
+        except Refused as refused:
+            headers = {"Allow": "POST"} if refused.problem is METHOD_NOT_ALLOWED else None
+            return await problems.answer(refused.problem, refused.detail, headers)(scope, receive, send)
+        except Exception:
+            log.exception("an evaluation failed")
+            refusal = problems.answer(INTERNAL, "Release nothing.", decision=False)
+            return await refusal(scope, receive, send)
+        await _send(send, status, answer)
+
+    async def answer(self, body: bytes) -> tuple[int, bytes]:
+        """The status and the body of the answer. Raises `Refused`."""
+        raise NotImplementedError
+
+    async def _require_gateway(self, scope: Scope) -> None:
+        if scope["method"] != "POST":
+            raise Refused(METHOD_NOT_ALLOWED, "Evaluations are sent with POST.")
+        claims = await authenticated(scope, self.verifier)
+        if "gateway" not in claims.roles:
+            raise Refused(FORBIDDEN, "This needs a token with the role gateway.")
+
+
+class Evaluation(Hook):
+    """`POST /access/v1/evaluation`: one question, one decision."""
+
+    most_bytes = 64 * 1024
+
+    async def answer(self, body: bytes) -> tuple[int, bytes]:
+        question = question_of(body)
+        try:
+            snapshot, now = await self.current.get()
+            decision = decide(snapshot, question, now)
+        except StoreUnreachable:
+            decision = unreachable(self.current.revision)
+        except StoreBehind:
+            decision = behind(self.current.revision)
+        return 503 if decision.reason in UNAVAILABLE else 200, encoded(response_of(decision))
+
+
+class Evaluations(Hook):
+    """`POST /access/v1/evaluations`: many questions, decided on one snapshot, at one instant."""
+
+    most_bytes = 1024 * 1024
+
+    async def answer(self, body: bytes) -> tuple[int, bytes]:
+        semantic, questions = questions_of(body)
+        try:
+            snapshot, now = await self.current.get()
+        except (StoreUnreachable, StoreBehind) as error:
+            revision = self.current.revision
+            decision = behind(revision) if isinstance(error, StoreBehind) else unreachable(revision)
+            return 503, encoded(response_of(decision))
+        return 200, encoded({"evaluations": _decided(semantic, questions, snapshot, now)})
+
+
+def _decided(semantic: Semantic, questions: list[Question | Refused], snapshot: Snapshot, now: datetime) -> list[Any]:
+    answers: list[Any] = []
+    for question in questions:
+        if isinstance(question, Refused):
+            permit = False
+            answers.append(_malformed(question))
+        else:
+            decision = decide(snapshot, question, now)
+            permit = decision.permit
+            answers.append(response_of(decision))
+        if semantic is (Semantic.PERMIT_ON_FIRST_PERMIT if permit else Semantic.DENY_ON_FIRST_DENY):
+            break
+    return answers
+
+
+def _malformed(refused: Refused) -> dict[str, Any]:
+    error = {"status": refused.problem.status, "message": refused.detail}
+    return {"decision": False, "context": {"error": error}}
+
+
+async def _body(receive: Receive, most: int) -> bytes:
+    chunks: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Refused(problems.INVALID_INPUT, "The request ended early.")
+        chunk = message.get("body", b"")
+        size += len(chunk)
+        if size > most:
+            raise Refused(TOO_LARGE, f"At most {most} bytes.")
+        chunks.append(chunk)
+        if not message.get("more_body", False):
+            return b"".join(chunks)
+
+
+async def _send(send: Send, status: int, body: bytes) -> None:
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    if status == 503:
+        headers.append((b"retry-after", b"1"))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

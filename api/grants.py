@@ -1,0 +1,93 @@
+"""A grant as it goes over the wire and into the log, and the steps of its life that several callers take."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Final
+
+from api.events import SYSTEM, Actor, record
+from api.store import Write
+from api.wire import Moment, Wire
+from models.events import EventKind
+from models.grants import Grant, Status, Step, after, status_at
+from models.partners import Partner
+
+
+class PartnerName(Wire):
+    name: str
+    kvk_number: str
+
+
+class GrantView(Wire):
+    """A grant as the contract shows it, with the status that it has at the store's time."""
+
+    grant_id: str
+    school: str
+    location: str | None
+    client_id: str
+    partner: PartnerName
+    scopes: list[str]
+    purposes: list[str]
+    status: Status
+    valid_from: Moment
+    valid_until: Moment | None
+    suspended_until: Moment | None
+    version: int
+    revision: int
+    created_at: Moment
+    changed_at: Moment
+
+
+EVENTS: Final[Mapping[Step, EventKind]] = {
+    Step.GRANT: EventKind.GRANT_GRANTED,
+    Step.AMEND: EventKind.GRANT_AMENDED,
+    Step.SUSPEND: EventKind.GRANT_SUSPENDED,
+    Step.RESUME: EventKind.GRANT_RESUMED,
+    Step.ASK_AGAIN: EventKind.GRANT_RECONFIRMATION_NEEDED,
+    Step.REVOKE: EventKind.GRANT_REVOKED,
+    Step.EXPIRE: EventKind.GRANT_EXPIRED,
+}
+
+
+def view(grant: Grant, partner: Partner, now: datetime) -> GrantView:
+    """The grant as it stands at `now`."""
+    status = status_at(grant.status, grant.valid_until, grant.suspended_until, now)
+    return GrantView(
+        school=grant.brin,
+        partner=PartnerName.model_validate(partner),
+        status=status,
+        suspended_until=grant.suspended_until if status is Status.SUSPENDED else None,
+        **grant.model_dump(exclude={"brin", "status", "suspended_until", "request_version", "granted_at_revision"}),
+    )
+
+
+def take(write: Write, grant: Grant, partner: Partner, step: Step, actor: Actor, reason: str | None = None) -> None:
+    """Takes one step in a grant's life, with its event. Raises `TransitionNotAllowed`."""
+    grant.status = after(grant.status, step)
+    grant.version += 1
+    note(write, grant, partner, step, actor, reason)
+
+
+def note(write: Write, grant: Grant, partner: Partner, step: Step, actor: Actor, reason: str | None = None) -> None:
+    """Marks the grant as changed by `write` and appends the event of that step."""
+    grant.revision = write.revision
+    grant.changed_at = write.now
+    record(
+        write,
+        EVENTS[step],
+        actor,
+        view(grant, partner, write.now).model_dump(mode="json", by_alias=True),
+        brin=grant.brin,
+        client_id=grant.client_id,
+        grant_id=grant.grant_id,
+        reason=reason,
+    )
+
+
+def settle(write: Write, grant: Grant, partner: Partner) -> None:
+    """Writes down what time alone has already brought about, so that the next step starts from there."""
+    stands = status_at(grant.status, grant.valid_until, grant.suspended_until, write.now)
+    if stands == grant.status:
+        return
+    step = Step.EXPIRE if stands is Status.EXPIRED else Step.RESUME
+    take(write, grant, partner, step, SYSTEM)
+    grant.suspended_until = None

@@ -1,0 +1,221 @@
+"""The published contract: what FastAPI derives from the routes, the hook's routes, and what every answer has."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Final
+
+import msgspec
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from api import authzen
+from api.envelope import API_VERSION
+from api.problems import ALL, MEDIA_TYPE, TYPE_BASE
+
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
+Document = dict[str, Any]
+
+ABOUT: Final[dict[str, Any]] = {
+    "title": "School privacy manager",
+    "version": API_VERSION,
+    "summary": "Which schools granted which partners access to which data scopes; may this be released, now?",
+    "contact": {
+        "name": "School privacy manager",
+        "url": "https://privacy-manager.example/",
+        "email": "beheer@privacy-manager.example",
+    },
+    "license_info": {"name": "EUPL-1.2", "identifier": "EUPL-1.2"},
+    # The major version stands in each path; the host's first label repeats it for tools that look for it here.
+    "servers": [{"url": "https://v1.privacy-manager.example"}],
+    "openapi_tags": [
+        {
+            "name": "schools",
+            "description": "School administrators: what can be granted, and to grant and revoke it.",
+        },
+        {"name": "partners", "description": "Partners: where a connection has permission, and what changed."},
+        {"name": "operators", "description": "The platform's operators: the register."},
+        {"name": "gateways", "description": "Gateways: may this be released, now? OpenID AuthZEN 1.0."},
+        {"name": "health", "description": "Whether the service lives and is ready."},
+    ],
+}
+
+HEADERS: Final[Document] = {
+    "API-Version": {"description": "The version of this contract.", "schema": {"type": "string"}},
+    "X-Request-ID": {
+        "description": "The request's id, as it came or made here.",
+        "schema": {"type": "string"},
+    },
+}
+ETAG: Final[Document] = {"ETag": {"description": "The version, for If-Match.", "schema": {"type": "string"}}}
+
+PROBLEM: Final[Document] = {
+    "type": "object",
+    "description": "RFC 9457. `type` is one of a closed list.",
+    "required": ["type", "title", "status", "detail"],
+    "properties": {
+        "type": {
+            "type": "string",
+            "format": "uri",
+            "enum": sorted({TYPE_BASE + problem.slug for problem in ALL}),
+        },
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "errors": {
+            "type": "array",
+            "description": "Where the input is not valid, and why.",
+            "items": {
+                "type": "object",
+                "required": ["location", "message"],
+                "properties": {"location": {"type": "string"}, "message": {"type": "string"}},
+            },
+        },
+        "decision": {"type": "boolean", "enum": [False], "description": "Release nothing."},
+    },
+}
+
+METHODS: Final = ("get", "post", "patch", "put", "delete")
+
+
+def publish(app: FastAPI) -> None:
+    """Makes `/openapi.json` the whole contract."""
+
+    def document() -> Document:
+        if app.openapi_schema is None:
+            app.openapi_schema = _document(app)
+        return app.openapi_schema
+
+    app.openapi = document  # type: ignore[method-assign]
+
+
+def as_text(document: Document) -> str:
+    """The document as the file in `openapi/` holds it."""
+    return json.dumps(document, indent=2, ensure_ascii=False, sort_keys=True) + "\n"
+
+
+def _document(app: FastAPI) -> Document:
+    about = {name: value for name, value in ABOUT.items() if name != "openapi_tags"}
+    document = get_openapi(routes=app.routes, tags=ABOUT["openapi_tags"], **about)
+    components = document.setdefault("components", {})
+    schemas = components.setdefault("schemas", {})
+    for name in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(name, None)
+    schemas["Problem"] = PROBLEM
+    components["securitySchemes"] = {
+        "accessToken": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT (RFC 9068)"}
+    }
+    _add_hooks(document, schemas)
+    for path, method, operation in _operations(document):
+        _complete(path, method, operation)
+    return document
+
+
+def _operations(document: Document) -> Iterator[tuple[str, str, Document]]:
+    for path, item in document["paths"].items():
+        for method in METHODS:
+            if method in item:
+                yield path, method, item[method]
+
+
+def _add_hooks(document: Document, schemas: Document) -> None:
+    shapes = [authzen.EvaluationRequest, authzen.EvaluationsRequest, authzen.EvaluationResponse]
+    _, components = msgspec.json.schema_components(shapes, ref_template="#/components/schemas/{name}")
+    schemas.update(components)
+    schemas["EvaluationsRequest"] = _batch(components["EvaluationsRequest"])
+    schemas["EvaluationsResponse"] = BATCH_RESPONSE
+    document["paths"]["/access/v1/evaluation"] = {
+        "post": _hook("evaluate", "May this be released, now?", "EvaluationRequest", "EvaluationResponse")
+    }
+    document["paths"]["/access/v1/evaluations"] = {
+        "post": _hook("evaluateMany", "Many questions at once.", "EvaluationsRequest", "EvaluationsResponse")
+    }
+
+
+BATCH_RESPONSE: Final[Document] = {
+    "description": "One answer for each evaluation that was made; a single answer where none were listed.",
+    "type": "object",
+    "required": ["evaluations"],
+    "properties": {
+        "evaluations": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["decision"],
+                "properties": {"decision": {"type": "boolean"}, "context": {"type": "object"}},
+            },
+        }
+    },
+}
+
+
+def _batch(schema: Document) -> Document:
+    """The batch with the types that its raw members are decoded to later."""
+    parts = {"subject": "Subject", "action": "Action", "resource": "Resource", "context": "Context"}
+    members = {name: {"$ref": f"#/components/schemas/{part}"} for name, part in parts.items()}
+    item = {"type": "object", "properties": members}
+    listed = {"type": "array", "maxItems": authzen.MOST_EVALUATIONS, "items": item}
+    return {**schema, "properties": {**schema["properties"], **members, "evaluations": listed}}
+
+
+def _hook(operation_id: str, summary: str, request: str, response: str) -> Document:
+    answer = {"application/json": {"schema": {"$ref": f"#/components/schemas/{response}"}}}
+    single = {"application/json": {"schema": {"$ref": "#/components/schemas/EvaluationResponse"}}}
+    return {
+        "tags": ["gateways"],
+        "operationId": operation_id,
+        "summary": summary,
+        "description": "Anything but 200 with `decision: true` means: release nothing.",
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{request}"}}},
+        },
+        "responses": {
+            "200": {"description": "The decision.", "content": answer},
+            "503": {
+                "description": "The store is out of reach, or behind `minRevision`: a deny.",
+                "content": single,
+            },
+        },
+    }
+
+
+def _complete(path: str, method: str, operation: Document) -> None:
+    """Adds what every answer has and every route may refuse."""
+    responses = operation["responses"]
+    responses.pop("422", None)
+    for status, response in responses.items():
+        response.setdefault("headers", {}).update(HEADERS if status != "200" else {**HEADERS, **_etag(operation)})
+    for status, description in _refusals(path, method, operation).items():
+        known = responses.setdefault(status, {"description": description, "headers": HEADERS})
+        known.setdefault("content", {})[MEDIA_TYPE] = {"schema": {"$ref": "#/components/schemas/Problem"}}
+    operation["responses"] = dict(sorted(responses.items()))
+    if not path.startswith("/health"):
+        operation["security"] = [{"accessToken": []}]
+
+
+def _etag(operation: Document) -> Document:
+    versioned = {"getGrant", "amendGrant", "getPartner", "changePartner", "getConnection", "changeConnection"}
+    return ETAG if operation["operationId"] in versioned | {"listConsents"} else {}
+
+
+def _refusals(path: str, method: str, operation: Document) -> dict[str, str]:
+    if path.startswith("/health"):
+        return {"503": "The store is out of reach."} if path.endswith("ready") else {}
+    refusals = {
+        "400": "The request is not valid.",
+        "401": "No valid access token.",
+        "403": "The token's role may not do this.",
+        "500": "Something went wrong here.",
+        "503": "The store is out of reach.",
+    }
+    if "{" in path:
+        refusals["404"] = "There is no such thing, or it is not the caller's."
+    if method != "get":
+        refusals["413"] = "The request is too large."
+    if method != "get" and path.startswith("/v1"):
+        refusals["409"] = "The present state forbids it."
+        refusals["412"] = "It has changed since it was read."
+    if method == "patch":
+        refusals["428"] = "If-Match is required."
+    return refusals

@@ -1,0 +1,215 @@
+"""The partners' side: where a connection has permission, what changed, and why a school is not (yet) there."""
+
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Header, Query, Response
+from pydantic import Field
+
+from api import rows
+from api.callers import PartnerClient
+from api.grants import GrantView
+from api.paging import Cursor, Limit, after_key, after_number, part
+from api.reads import Reading, ReadRequest
+from api.store import StoreBehind
+from api.wire import Moment, Page, PurposeCode, ScopeName, Wire
+from models import scopes
+from models.decision import Decision, Question, Reason, decide, standing
+from models.events import Event, EventKind
+from models.grants import Status, status_at
+from models.identifiers import Place
+from models.refusals import InvalidInput
+from models.schools import School
+from models.snapshot import Snapshot
+
+router = APIRouter(prefix="/v1/consents", tags=["partners"])
+
+NO_CONSENT = "none"
+
+
+class SchoolName(Wire):
+    brin: str
+    name: str | None
+
+
+class Consent(Wire):
+    """Where one connection stands with one school or location. `status` is `none` when nothing was ever granted."""
+
+    school: SchoolName
+    location: str | None
+    client_id: str
+    status: str
+    reason: Annotated[Reason | None, Field(description="Why nothing is released; null when it may be.")]
+    scopes: list[str]
+    purposes: list[str]
+    valid_from: Moment | None
+    valid_until: Moment | None
+    grant_id: str | None
+    revision: int
+
+
+class ConsentChange(Consent):
+    """A consent as one change left it."""
+
+    event: EventKind
+    at: Moment
+
+
+@dataclass(frozen=True, slots=True)
+class Interest:
+    """What a partner asks about: some data of one type, for one purpose; or, without it, whether there is any."""
+
+    type: str | None
+    scopes: tuple[str, ...]
+    fields: tuple[str, ...]
+    purpose: str | None
+    min_revision: int
+
+
+def _interest(
+    resource_type: Annotated[str | None, Query(alias="type", max_length=64, description="As in a decision.")] = None,
+    scopes: Annotated[list[ScopeName] | None, Query(max_length=64)] = None,
+    fields: Annotated[list[ScopeName] | None, Query(max_length=64)] = None,
+    purpose: Annotated[PurposeCode | None, Query()] = None,
+    min_revision: Annotated[int, Query(alias="minRevision", ge=0, le=2**53)] = 0,
+) -> Interest:
+    if (scopes or fields) and resource_type is None:
+        raise InvalidInput("Name the type that the scopes or fields belong to.")
+    return Interest(resource_type, tuple(scopes or ()), tuple(fields or ()), purpose, min_revision)
+
+
+@router.get("", operation_id="listConsents", response_model=Page[Consent])
+async def list_consents(
+    caller: PartnerClient,
+    reading: Reading,
+    response: Response,
+    interest: Annotated[Interest, Depends(_interest)],
+    school: Annotated[Place | None, Query(description="Only this school (BRIN4) or location (BRIN6).")] = None,
+    status: Annotated[Status | None, Query()] = None,
+    limit: Limit = 100,
+    cursor: Cursor = None,
+    if_none_match: Annotated[str | None, Header(max_length=1000)] = None,
+) -> Page[Consent] | Response:
+    """The caller's consents, in the order of their places; with `school`, also when there is none, and why."""
+    client_id = caller.claims.client_id
+    if school is None:
+        found = await rows.places_of_client(reading.session, client_id, after_key(cursor), limit)
+        places, following = part(found, limit, lambda place: place)
+    else:
+        places, following = await _asked_about(reading, client_id, school), None
+    brins = {place[:4] for place in places}
+    snapshot = await rows.snapshot_of(reading.session, client_id, brins)
+    names = await rows.schools_named(reading.session, brins)
+    items = [_consent(snapshot, client_id, place, interest, names, reading.now) for place in places]
+    page = Page[Consent](items=[item for item in items if status in (None, item.status)], next=following)
+    return _unless_known(page, if_none_match, response)
+
+
+@router.get("/changes", operation_id="listConsentChanges")
+async def list_changes(
+    caller: PartnerClient,
+    reading: Reading,
+    since: Annotated[int, Query(ge=0, le=2**53, description="Only what changed after this revision.")] = 0,
+    limit: Limit = 100,
+    cursor: Cursor = None,
+) -> Page[ConsentChange]:
+    """Every change of the caller's consents, oldest first."""
+    found = await rows.changes_of_client(reading.session, caller.claims.client_id, since, after_number(cursor), limit)
+    shown, following = part(found, limit, lambda event: event.number)
+    names = await rows.schools_named(reading.session, {event.brin for event in shown if event.brin})
+    return Page(items=[_change(event, names) for event in shown], next=following)
+
+
+async def _asked_about(reading: ReadRequest, client_id: str, place: str) -> list[str]:
+    """The place itself, and for a whole school also the locations that had a grant of their own."""
+    if len(place) > 4:
+        return [place]
+    return [place, *await rows.locations_of_client(reading.session, client_id, place)]
+
+
+def _consent(
+    snapshot: Snapshot,
+    client_id: str,
+    place: str,
+    interest: Interest,
+    names: dict[str, School],
+    now: datetime,
+) -> Consent:
+    verdict = _verdict(snapshot, client_id, place, interest, now)
+    if verdict.reason is Reason.REVISION_BEHIND:
+        raise StoreBehind(f"The store is at revision {snapshot.revision}.")
+    grant, _ = standing(snapshot, client_id, place, now)
+    return Consent(
+        school=_named(place[:4], names),
+        location=place if len(place) > 4 else None,
+        client_id=client_id,
+        status=status_at(grant.status, grant.valid_until, grant.suspended_until, now) if grant else NO_CONSENT,
+        reason=None if verdict.permit else verdict.reason,
+        scopes=sorted(grant.scopes) if grant else [],
+        purposes=sorted(grant.purposes) if grant else [],
+        valid_from=grant.valid_from if grant else None,
+        valid_until=grant.valid_until if grant else None,
+        grant_id=grant.grant_id if grant else None,
+        revision=grant.revision if grant else snapshot.revision,
+    )
+
+
+def _verdict(snapshot: Snapshot, client_id: str, place: str, interest: Interest, now: datetime) -> Decision:
+    """The decision on what is asked; without a type, on whichever type may be released."""
+    types = (interest.type,) if interest.type is not None else scopes.RESOURCE_TYPES
+    decisions = [
+        decide(
+            snapshot,
+            Question(
+                subject_type="partner",
+                client_id=client_id,
+                action="release",
+                resource_type=type_,
+                place=place,
+                scopes=interest.scopes,
+                fields=interest.fields,
+                purpose=interest.purpose,
+                min_revision=interest.min_revision,
+            ),
+            now,
+        )
+        for type_ in types
+    ]
+    return next((decision for decision in decisions if decision.permit), decisions[0])
+
+
+def _change(event: Event, names: dict[str, School]) -> ConsentChange:
+    """The consent as the event left it. What it says of the grant is history; eligibility is asked for elsewhere."""
+    grant = GrantView.model_validate(event.state)
+    early = grant.status is Status.GRANTED and event.at < grant.valid_from
+    reason = Reason.NOT_YET_VALID if early else Reason(grant.status)
+    return ConsentChange(
+        school=_named(grant.school, names),
+        location=grant.location,
+        client_id=grant.client_id,
+        status=grant.status,
+        reason=None if reason is Reason.GRANTED else reason,
+        scopes=grant.scopes,
+        purposes=grant.purposes,
+        valid_from=grant.valid_from,
+        valid_until=grant.valid_until,
+        grant_id=grant.grant_id,
+        revision=event.revision,
+        event=EventKind(event.kind),
+        at=event.at,
+    )
+
+
+def _named(brin: str, names: dict[str, School]) -> SchoolName:
+    return SchoolName(brin=brin, name=names[brin].name if brin in names else None)
+
+
+def _unless_known(page: Page[Consent], if_none_match: str | None, response: Response) -> Page[Consent] | Response:
+    digest = hashlib.sha256(page.model_dump_json(by_alias=True).encode()).hexdigest()[:32]
+    headers = {"ETag": f'"{digest}"', "Cache-Control": "private, no-cache"}
+    if if_none_match is not None and headers["ETag"] in (tag.strip() for tag in if_none_match.split(",")):
+        return Response(status_code=304, headers=headers)
+    response.headers.update(headers)
+    return page

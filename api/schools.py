@@ -1,0 +1,377 @@
+"""The school administrators' side: what can be granted; to grant it, amend, suspend, resume and revoke it."""
+
+import uuid
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Response
+from pydantic import Field
+
+from api import rows, terms
+from api.callers import SchoolAdmin, SchoolOrOperator
+from api.events import SYSTEM
+from api.grants import GrantView, note, settle, take, view
+from api.paging import Cursor, Limit, after_key, after_number, part
+from api.reads import Reading
+from api.terms import ConnectionView, Terms
+from api.wire import GrantId, Moment, Page, PurposeCodes, Reason, ScopeNames, Wire, WireIn
+from api.writes import IfMatch, WriteRequest, Writing, etag, require_version
+from models.events import Event, EventKind
+from models.grants import (
+    OPEN,
+    Choice,
+    Grant,
+    Status,
+    Step,
+    after,
+    amended_period,
+    narrows,
+    period,
+    require_offered,
+    require_sound,
+)
+from models.identifiers import Brin, ClientId, LocationCode
+from models.partners import Agreement, Partner
+from models.refusals import GrantExists, InvalidInput, InvalidPeriod, PartnerNotEligible
+
+router = APIRouter(prefix="/v1/schools/{brin}", tags=["schools"])
+
+OwnGrantId = Annotated[GrantId, Path()]
+
+
+class LocationView(Wire):
+    """A vestiging. `goneAt` says since when it is no longer listed."""
+
+    code: str
+    name: str
+    street: str | None
+    house_number: str | None
+    postcode: str | None
+    city: str | None
+    gone_at: Moment | None
+
+
+class SchoolView(Wire):
+    brin: str
+    name: str
+    board_number: str | None
+    gone_at: Moment | None
+    locations: list[LocationView]
+
+
+class Difference(Wire):
+    """What a connection asks for now and its grant does not cover."""
+
+    scopes: list[str]
+    purposes: list[str]
+
+
+class GrantableConnection(ConnectionView):
+    """A connection, with the grant that this school gave it: for the whole school, else for one of its locations."""
+
+    grant: GrantView | None
+    difference: Annotated[Difference | None, Field(description="Asked for, and not covered by `grant`.")]
+
+
+class NewGrant(WireIn):
+    """What a school permits. A `validFrom` in the past, or none, means from now on; no `validUntil` means until
+    further notice."""
+
+    client_id: ClientId
+    scopes: ScopeNames
+    purposes: PurposeCodes
+    location: LocationCode | None = None
+    valid_from: Moment | None = None
+    valid_until: Moment | None = None
+
+
+class Amendment(WireIn):
+    """What changes; what is left out stays as it is. `validUntil: null` takes the end away."""
+
+    scopes: ScopeNames | None = None
+    purposes: PurposeCodes | None = None
+    valid_from: Moment | None = None
+    valid_until: Moment | None = None
+
+
+class Revocation(WireIn):
+    reason: Reason | None = None
+
+
+class Suspension(WireIn):
+    """With `until` the grant holds again from that moment on, by itself."""
+
+    reason: Reason | None = None
+    until: Moment | None = None
+
+
+class Resumption(WireIn):
+    reason: Reason | None = None
+
+
+class Happening(Wire):
+    """One change in the life of a grant, and the grant as it then was."""
+
+    number: int
+    revision: int
+    at: Moment
+    event: EventKind
+    actor_role: str
+    reason: str | None
+    grant: GrantView
+
+
+@router.get("", operation_id="getSchool")
+async def get_school(caller: SchoolAdmin, brin: Brin, reading: Reading) -> SchoolView:
+    """The school and its locations."""
+    school = await rows.school(reading.session, brin)
+    locations = await rows.locations(reading.session, brin)
+    return SchoolView(
+        **school.model_dump(), locations=[LocationView.model_validate(location) for location in locations]
+    )
+
+
+@router.get("/connections", operation_id="listGrantableConnections")
+async def list_connections(
+    caller: SchoolAdmin, brin: Brin, reading: Reading, limit: Limit = 100, cursor: Cursor = None
+) -> Page[GrantableConnection]:
+    """Every connection that asks for permission, with its terms and the grant that this school gave it."""
+    school = await rows.school(reading.session, brin)
+    found = await rows.connections(reading.session, after_key(cursor), limit)
+    shown, following = part(found, limit, lambda connection: connection.client_id)
+    offered = await terms.gather(reading.session, shown, school.board_number, reading.now)
+    grants = await rows.grants_in_school(reading.session, brin, [connection.client_id for connection in shown])
+    return Page(items=[_grantable(each, grants, reading.now) for each in offered], next=following)
+
+
+@router.post("/grants", status_code=201, operation_id="grant")
+async def grant(caller: SchoolAdmin, brin: Brin, wish: NewGrant, writing: Writing, response: Response) -> GrantView:
+    """Permits a connection to receive these scopes for these purposes, for the school or one of its locations."""
+    offer = await _offer(writing, brin, wish.client_id)
+    choice = Choice(frozenset(wish.scopes), frozenset(wish.purposes), wish.valid_from, wish.valid_until)
+    require_sound(choice, offer.connection)
+    require_offered(choice, offer.connection, _agreement(offer))
+    begins, ends = period(choice, writing.now)
+    await _require_own_location(writing, brin, wish.location)
+    await _require_no_open_grant(writing, brin, wish, offer.partner)
+    given = Grant(
+        grant_id=str(uuid.uuid4()),
+        client_id=wish.client_id,
+        brin=brin,
+        location=wish.location,
+        scopes=sorted(choice.scopes),
+        purposes=sorted(choice.purposes),
+        status=after(Status.REQUESTED, Step.GRANT),
+        valid_from=begins,
+        valid_until=ends,
+        request_version=offer.connection.request_version,
+        granted_at_revision=writing.write.revision,
+        revision=writing.write.revision,
+        created_at=writing.now,
+        changed_at=writing.now,
+    )
+    writing.session.add(given)
+    note(writing.write, given, offer.partner, Step.GRANT, caller.actor)
+    response.headers["Location"] = f"/v1/schools/{brin}/grants/{given.grant_id}"
+    return writing.answer(view(given, offer.partner, writing.now), given.version)
+
+
+@router.get("/grants", operation_id="listGrants")
+async def list_grants(
+    caller: SchoolAdmin, brin: Brin, reading: Reading, limit: Limit = 100, cursor: Cursor = None
+) -> Page[GrantView]:
+    """Every grant that this school ever gave, ended ones too."""
+    await rows.school(reading.session, brin)
+    found = await rows.grants_of_school(reading.session, brin, after_key(cursor), limit)
+    shown, following = part(found, limit, lambda grant: grant.grant_id)
+    partners = await rows.partners_of_grants(reading.session, shown)
+    return Page(items=[view(each, partners[each.client_id], reading.now) for each in shown], next=following)
+
+
+@router.get("/grants/{grant_id}", operation_id="getGrant")
+async def get_grant(
+    caller: SchoolAdmin, brin: Brin, grant_id: OwnGrantId, reading: Reading, response: Response
+) -> GrantView:
+    """One grant of this school, with the ETag that an amendment sends back."""
+    found = await rows.grant_of_school(reading.session, brin, grant_id)
+    partners = await rows.partners_of_grants(reading.session, [found])
+    response.headers["ETag"] = etag(found.version)
+    return view(found, partners[found.client_id], reading.now)
+
+
+@router.patch("/grants/{grant_id}", operation_id="amendGrant")
+async def amend(
+    caller: SchoolAdmin,
+    brin: Brin,
+    grant_id: OwnGrantId,
+    wish: Amendment,
+    writing: Writing,
+    if_match: IfMatch = None,
+) -> GrantView:
+    """Changes what a grant covers or when it ends; confirms anew a grant that needs reconfirmation."""
+    found, partner = await _own_grant(writing, brin, grant_id, if_match, required=True)
+    offer = await _offer(writing, brin, found.client_id)
+    choice = _amended(wish, found)
+    require_sound(choice, offer.connection)
+    if not narrows(choice, found):
+        require_offered(choice, offer.connection, _agreement(offer))
+    found.valid_from, found.valid_until = amended_period(choice, found, writing.now)
+    found.scopes, found.purposes = sorted(choice.scopes), sorted(choice.purposes)
+    found.request_version = offer.connection.request_version
+    take(writing.write, found, partner, Step.AMEND, caller.actor)
+    return writing.answer(view(found, partner, writing.now), found.version)
+
+
+@router.post("/grants/{grant_id}/_revoke", operation_id="revokeGrant")
+async def revoke(
+    caller: SchoolOrOperator,
+    brin: Brin,
+    grant_id: OwnGrantId,
+    writing: Writing,
+    wish: Revocation | None = None,
+    if_match: IfMatch = None,
+) -> GrantView:
+    """Ends a grant for good. It holds from the moment of the answer; an operator, in an emergency, says why."""
+    found, partner = await _own_grant(writing, brin, grant_id, if_match)
+    reason = wish.reason if wish is not None else None
+    if caller.role == "operator" and reason is None:
+        raise InvalidInput("An operator who revokes for a school gives the reason.")
+    take(writing.write, found, partner, Step.REVOKE, caller.actor, reason)
+    return writing.answer(view(found, partner, writing.now), found.version)
+
+
+@router.post("/grants/{grant_id}/_suspend", operation_id="suspendGrant")
+async def suspend(
+    caller: SchoolAdmin,
+    brin: Brin,
+    grant_id: OwnGrantId,
+    writing: Writing,
+    wish: Suspension | None = None,
+    if_match: IfMatch = None,
+) -> GrantView:
+    """Stops a grant for a while."""
+    found, partner = await _own_grant(writing, brin, grant_id, if_match)
+    wish = wish or Suspension()
+    if wish.until is not None and wish.until <= writing.now:
+        raise InvalidPeriod("until must be later than now.")
+    found.suspended_until = wish.until
+    take(writing.write, found, partner, Step.SUSPEND, caller.actor, wish.reason)
+    return writing.answer(view(found, partner, writing.now), found.version)
+
+
+@router.post("/grants/{grant_id}/_resume", operation_id="resumeGrant")
+async def resume(
+    caller: SchoolAdmin,
+    brin: Brin,
+    grant_id: OwnGrantId,
+    writing: Writing,
+    wish: Resumption | None = None,
+    if_match: IfMatch = None,
+) -> GrantView:
+    """Ends a suspension. When the connection has asked for more meanwhile, the grant then needs reconfirmation."""
+    found, partner = await _own_grant(writing, brin, grant_id, if_match)
+    connection = await rows.connection(writing.session, found.client_id)
+    take(writing.write, found, partner, Step.RESUME, caller.actor, wish.reason if wish is not None else None)
+    found.suspended_until = None
+    if found.request_version != connection.request_version:
+        take(writing.write, found, partner, Step.ASK_AGAIN, SYSTEM)
+    return writing.answer(view(found, partner, writing.now), found.version)
+
+
+@router.get("/grants/{grant_id}/history", operation_id="getGrantHistory")
+async def history(
+    caller: SchoolAdmin,
+    brin: Brin,
+    grant_id: OwnGrantId,
+    reading: Reading,
+    limit: Limit = 100,
+    cursor: Cursor = None,
+) -> Page[Happening]:
+    """What happened to a grant, from its first day."""
+    found = await rows.grant_of_school(reading.session, brin, grant_id)
+    events = await rows.history(reading.session, found, after_number(cursor), limit)
+    shown, following = part(events, limit, lambda event: event.number)
+    return Page(items=[_happening(event) for event in shown], next=following)
+
+
+async def _offer(writing: WriteRequest, brin: str, client_id: str) -> Terms:
+    school = await rows.school(writing.session, brin)
+    if school.gone_at is not None:
+        raise InvalidInput("The school is no longer listed.")
+    connection = await rows.connection(writing.session, client_id)
+    return (await terms.gather(writing.session, [connection], school.board_number, writing.now))[0]
+
+
+def _agreement(offer: Terms) -> Agreement:
+    if offer.agreement is None or not offer.eligible:
+        raise PartnerNotEligible("The connection does not keep all ground rules, or no agreement for it is in force.")
+    return offer.agreement
+
+
+async def _own_grant(
+    writing: WriteRequest, brin: str, grant_id: str, if_match: str | None, *, required: bool = False
+) -> tuple[Grant, Partner]:
+    """The school's grant as it stands now, in the version that the caller has seen."""
+    found = await rows.grant_of_school(writing.session, brin, grant_id)
+    if required or if_match is not None:
+        require_version(if_match, found.version)
+    partner = (await rows.partners_of_grants(writing.session, [found]))[found.client_id]
+    settle(writing.write, found, partner)
+    return found, partner
+
+
+async def _require_own_location(writing: WriteRequest, brin: str, location: str | None) -> None:
+    if location is None:
+        return
+    listed = [each.code for each in await rows.locations(writing.session, brin) if each.gone_at is None]
+    if location not in listed:
+        raise InvalidInput(f"{location} is not a location of {brin}.")
+
+
+async def _require_no_open_grant(writing: WriteRequest, brin: str, wish: NewGrant, partner: Partner) -> None:
+    present = await rows.open_grant(writing.session, wish.client_id, brin, wish.location)
+    if present is None:
+        return
+    settle(writing.write, present, partner)
+    if present.status in OPEN:
+        raise GrantExists(f"Grant {present.grant_id} is for the same place: amend or revoke it first.")
+    # What has just been found ended must not stand in the way of the one that takes its place.
+    await writing.session.flush()
+
+
+def _amended(wish: Amendment, found: Grant) -> Choice:
+    given = wish.model_fields_set
+    return Choice(
+        scopes=frozenset(wish.scopes if wish.scopes is not None else found.scopes),
+        purposes=frozenset(wish.purposes if wish.purposes is not None else found.purposes),
+        valid_from=wish.valid_from,
+        valid_until=wish.valid_until if "valid_until" in given else found.valid_until,
+    )
+
+
+def _grantable(offer: Terms, grants: Sequence[Grant], now: datetime) -> GrantableConnection:
+    own = [each for each in grants if each.client_id == offer.connection.client_id]
+    shown = next((each for each in own if each.status in OPEN), own[0] if own else None)
+    asked = offer.connection
+    difference = shown and Difference(
+        scopes=sorted(asked.requested_scopes - frozenset(shown.scopes)),
+        purposes=sorted(frozenset(asked.purposes) - frozenset(shown.purposes)),
+    )
+    return GrantableConnection(
+        **terms.described(offer),
+        grant=shown and view(shown, offer.partner, now),
+        difference=difference,
+    )
+
+
+def _happening(event: Event) -> Happening:
+    return Happening(
+        number=event.number,
+        revision=event.revision,
+        at=event.at,
+        event=EventKind(event.kind),
+        actor_role=event.actor_role,
+        reason=event.reason,
+        grant=GrantView.model_validate(event.state),
+    )

@@ -1,0 +1,173 @@
+"""What may be granted to a connection, and on what terms: how schools and operators see it."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Annotated, TypeVar
+
+from pydantic import Field
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from api import rows
+from api.grants import PartnerName
+from api.wire import Moment, Wire
+from models import scopes
+from models.partners import (
+    ALL_RULES,
+    Agreement,
+    Connection,
+    GroundRule,
+    GroundRuleName,
+    Partner,
+    RecipientRole,
+    agreement_in_force,
+    rules_kept,
+)
+
+Fact = TypeVar("Fact", GroundRule, Agreement)
+
+
+class RequestedScopes(Wire):
+    required: list[str]
+    optional: list[str]
+
+
+class AgreementView(Wire):
+    """A signed verwerkersovereenkomst with its privacybijsluiter. Without a board it holds for every school."""
+
+    agreement_id: str
+    client_id: str
+    board_number: str | None
+    agreement_version: str
+    privacybijsluiter_version: str
+    scopes: list[str]
+    purposes: list[str]
+    signed_on: date
+    valid_from: Moment
+    valid_until: Moment | None
+
+
+class GroundRuleState(Wire):
+    """Whether a ground rule is kept now, and by which evidence."""
+
+    rule: GroundRuleName
+    kept: bool
+    valid_from: Moment | None
+    valid_until: Moment | None
+    source: str | None
+
+
+class Release(Wire):
+    """What may be released of one type of data."""
+
+    type: str
+    scopes: list[str]
+    fields: Annotated[list[str], Field(description="UWLR names, relative to the type's element.")]
+
+
+class ConnectionView(Wire):
+    """A connection as a school sees it."""
+
+    client_id: str
+    name: str
+    partner: PartnerName
+    profile: str
+    recipient_role: RecipientRole
+    scopes: RequestedScopes
+    purposes: list[str]
+    agreement: AgreementView | None
+    ground_rules: list[GroundRuleState]
+    eligible: bool
+    releases: Annotated[list[Release], Field(description="What it would release if all of it were granted.")]
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """The facts about one connection that a school's choice is held against."""
+
+    connection: Connection
+    partner: Partner
+    ground_rules: tuple[GroundRule, ...]
+    agreement: Agreement | None
+    now: datetime
+
+    @property
+    def kept(self) -> frozenset[str]:
+        return rules_kept(self.ground_rules, self.now)
+
+    @property
+    def eligible(self) -> bool:
+        return self.agreement is not None and self.kept == ALL_RULES
+
+
+async def gather(
+    session: AsyncSession, connections: Sequence[Connection], board_number: str | None, now: datetime
+) -> list[Terms]:
+    """The terms of each connection for the schools of a board (without one: for schools that have none)."""
+    client_ids = [connection.client_id for connection in connections]
+    partners = await rows.partners_of(session, connections)
+    rules = _by_client(await rows.ground_rules(session, client_ids))
+    agreements = _by_client(await rows.agreements(session, client_ids))
+    return [
+        Terms(
+            connection=connection,
+            partner=partners[connection.kvk_number],
+            ground_rules=tuple(rules.get(connection.client_id, ())),
+            agreement=agreement_in_force(agreements.get(connection.client_id, ()), board_number, now),
+            now=now,
+        )
+        for connection in connections
+    ]
+
+
+def shown(terms: Terms) -> ConnectionView:
+    """The terms as a school sees them."""
+    return ConnectionView(**described(terms))
+
+
+def described(terms: Terms) -> dict[str, object]:
+    """The members of a `ConnectionView`."""
+    connection, agreement = terms.connection, terms.agreement
+    return {
+        "client_id": connection.client_id,
+        "name": connection.name,
+        "partner": PartnerName.model_validate(terms.partner),
+        "profile": connection.profile,
+        "recipient_role": RecipientRole(connection.recipient_role),
+        "scopes": RequestedScopes(required=connection.required_scopes, optional=connection.optional_scopes),
+        "purposes": connection.purposes,
+        "agreement": AgreementView.model_validate(agreement) if agreement is not None else None,
+        "ground_rules": [_state(terms, rule) for rule in GroundRuleName],
+        "eligible": terms.eligible,
+        "releases": _releases(terms),
+    }
+
+
+def _state(terms: Terms, rule: GroundRuleName) -> GroundRuleState:
+    facts = [fact for fact in terms.ground_rules if fact.rule == rule]
+    current = [fact for fact in facts if rules_kept([fact], terms.now)] or facts
+    last = current[-1] if current else None
+    return GroundRuleState(
+        rule=rule,
+        kept=rule in terms.kept,
+        valid_from=last.valid_from if last else None,
+        valid_until=last.valid_until if last else None,
+        source=last.source if last else None,
+    )
+
+
+def _releases(terms: Terms) -> list[Release]:
+    covered = frozenset(terms.agreement.scopes) if terms.agreement is not None else frozenset()
+    at_most = scopes.closed(terms.connection.requested_scopes & covered)
+    return [
+        Release(type=kind, scopes=list(named), fields=list(scopes.fields_of(at_most, kind)))
+        for kind in scopes.RESOURCE_TYPES
+        if (named := scopes.scopes_of_type(at_most, kind))
+    ]
+
+
+def _by_client(facts: Iterable[Fact]) -> Mapping[str, list[Fact]]:
+    by_client: dict[str, list[Fact]] = {}
+    for fact in facts:
+        by_client.setdefault(fact.client_id, []).append(fact)
+    return by_client
