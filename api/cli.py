@@ -1,6 +1,7 @@
 """The console script `privacy-manager`."""
 
 import asyncio
+import socket
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,9 +12,9 @@ from typing import Annotated
 
 import typer
 import uvicorn
-from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from sqlalchemy.exc import SQLAlchemyError
 
 from api import demo, openapi
 from api.app import NotReadyToServe, Service, create_app, documented_app
@@ -27,6 +28,7 @@ from api.verification import faults
 cli = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
+    pretty_exceptions_enable=False,
     help="The school consent / privacy manager. Settings are environment variables: see the README.",
 )
 schools = typer.Typer(no_args_is_help=True, help="The schools and their locations.")
@@ -46,7 +48,7 @@ def main() -> None:
     """Runs the command line. What is refused ends with a sentence on standard error and exit status 1."""
     try:
         cli()
-    except (NotReadyToServe, StoreUnreachable, ImportRefused, ValidationError, ValueError, OSError) as error:
+    except (NotReadyToServe, StoreUnreachable, ImportRefused, SQLAlchemyError, ValueError, OSError) as error:
         errors.print(f"privacy-manager: {error}", markup=False)
         sys.exit(1)
 
@@ -90,8 +92,10 @@ def serve_demo(
     settings = Settings(mode=Mode.DEMO)
     migrate(settings.store_url)
     invitation = asyncio.run(demo.prepare(settings, f"http://127.0.0.1:{port}"))
-    typer.echo(invitation)
-    uvicorn.run(create_app(settings), host="127.0.0.1", port=port, access_log=False, server_header=False)
+    config = uvicorn.Config(
+        create_app(settings), host="127.0.0.1", port=port, access_log=False, server_header=False, log_level="warning"
+    )
+    _InvitingServer(config, invitation).run()
 
 
 @cli.command()
@@ -165,6 +169,19 @@ def verify() -> None:
 def application() -> Service:
     """The application for a server process of its own."""
     return create_app(Settings())
+
+
+class _InvitingServer(uvicorn.Server):
+    """Says what to try once it listens, so that what is pasted at once is answered."""
+
+    def __init__(self, config: uvicorn.Config, invitation: str) -> None:
+        super().__init__(config)
+        self._invitation = invitation
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            typer.echo(self._invitation)
 
 
 async def _import(

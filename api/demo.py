@@ -178,15 +178,22 @@ This is a DEMO: invented data, tokens that anyone who reads this screen can use,
 
 1. School {brin} grants {example.name} access to names of pupils:
 
-curl -sS -X POST {address}/v1/schools/{brin}/grants -H 'Authorization: Bearer {school}' -H 'Content-Type: application/json' -d '{json.dumps(wish)}'
+{_curl(f"{address}/v1/schools/{brin}/grants", school, wish)}
 
 2. The partner looks where it has permission:
 
-curl -sS {address}/v1/consents -H 'Authorization: Bearer {partner}'
+{_curl(f"{address}/v1/consents", partner)}
 
 3. A gateway asks whether it may release them, now:
 
-curl -sS -X POST {address}/access/v1/evaluation -H 'Authorization: Bearer {gateway}' -H 'Content-Type: application/json' -d '{json.dumps(question)}'
+{_curl(f"{address}/access/v1/evaluation", gateway, question)}
 
-To revoke: POST {address}/v1/schools/{brin}/grants/GRANT_ID/_revoke with the first token, and ask again.
+Serving on {address}; stop with Ctrl-C. To revoke, POST to the grant's address followed by /_revoke, with the
+token of the first command; then ask again.
 """
+
+
+def _curl(url: str, token: str, body: Mapping[str, Any] | None = None) -> str:
+    """A command on one line, to paste."""
+    command = f"curl -sS {url} -H 'Authorization: Bearer {token}'"
+    return command if body is None else f"{command} -H 'Content-Type: application/json' -d '{json.dumps(body)}'"

@@ -9,6 +9,7 @@ import io
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -50,7 +51,7 @@ _KIND_WORDS: Final[Mapping[str, str]] = {
 }
 _BOM: Final = b"\xef\xbb\xbf"
 _ARCHIVES: Final = (b"PK\x03\x04", b"PK\x05\x06", b"\x1f\x8b", b"\xd0\xcf\x11\xe0")
-_LINE_BREAK = re.compile(r"[ \r\n]*[\r\n][ \r\n]*")
+_LINE_BREAK = re.compile(r"[\r\n]+")
 _BOARD_NUMBER = re.compile(r"[0-9]{5}", re.ASCII)
 _KIND = re.compile(r"[a-z][a-z0-9-]{0,39}", re.ASCII)
 
@@ -186,19 +187,17 @@ class _Record:
 
 
 def _text(data: bytes, file: str) -> str:
+    fault = _fault_of(data)
+    if fault is not None:
+        raise _refused_file(file, fault)
     # UTF-8 comes first: Windows-1252 accepts nearly anything. A file that says to be UTF-8 is held to it.
     for encoding in ("utf-8-sig",) if data.startswith(_BOM) else ("utf-8", "cp1252"):
-        try:
-            text = data.decode(encoding)
-        except UnicodeDecodeError:
-            continue
-        if fault := _fault_of(data, text):
-            raise _refused_file(file, fault)
-        return text
-    raise _refused_file(file, _fault_of(data, None) or "it is neither UTF-8 nor Windows-1252 text")
+        with suppress(UnicodeDecodeError):
+            return data.decode(encoding)
+    raise _refused_file(file, "it is neither UTF-8 nor Windows-1252 text")
 
 
-def _fault_of(data: bytes, text: str | None) -> str | None:
+def _fault_of(data: bytes) -> str | None:
     """Why the file as a whole cannot be a list of schools."""
     if len(data) > MAX_BYTES:
         return f"it is larger than {MAX_BYTES // 1024 // 1024} MiB"
@@ -206,9 +205,7 @@ def _fault_of(data: bytes, text: str | None) -> str | None:
         return "it is a spreadsheet or an archive: save or unpack it as CSV first"
     if b"\0" in data:
         return "it is a binary file, not CSV"
-    if text is not None and not text.strip():
-        return "it is empty"
-    return None
+    return None if data.removeprefix(_BOM).strip() else "it is empty"
 
 
 def _records(text: str, delimiter: str) -> Iterator[_Record]:

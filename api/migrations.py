@@ -5,9 +5,10 @@ from pathlib import Path
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from sqlalchemy.engine import make_url
 
 from alembic import command
-from api.store import Store
+from api.store import Store, make_folder
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -21,6 +22,7 @@ def configuration(url: str) -> Config:
 
 def migrate(url: str, to: str = "head") -> None:
     """Brings the schema of the store at `url` to a revision of the history, up or down."""
+    make_folder(make_url(url))
     if to == "head":
         command.upgrade(configuration(url), to)
     else:

@@ -25,7 +25,7 @@ ABOUT: Final[dict[str, Any]] = {
         "url": "https://privacy-manager.example/",
         "email": "beheer@privacy-manager.example",
     },
-    "license_info": {"name": "EUPL-1.2", "identifier": "EUPL-1.2"},
+    "license_info": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
     # The major version stands in each path; the host's first label repeats it for tools that look for it here.
     "servers": [{"url": "https://v1.privacy-manager.example"}],
     "openapi_tags": [

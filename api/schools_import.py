@@ -13,8 +13,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Generic, Protocol, TypeVar
 
-from sqlalchemy import bindparam, insert, inspect, update
-from sqlmodel import SQLModel, select
+from sqlalchemy import bindparam, insert, inspect, select, update
+from sqlmodel import SQLModel
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from api.duo import (
@@ -133,22 +133,6 @@ async def import_files(
     return report
 
 
-def _report(listing: "_Listing", plan: "_Plan", revision: int | None) -> ImportReport:
-    return ImportReport(tuple(listing.files), plan.locations.counts, plan.schools.counts, plan.boards.counts, revision)
-
-
-def _state_of(report: ImportReport) -> dict[str, Any]:
-    """What the event says: counts, and the kinds that they are about."""
-    return {
-        "kinds": sorted({file.kind for file in report.files}),
-        "rows": report.rows,
-        "repeated": report.repeated,
-        "locations": asdict(report.locations),
-        "schools": asdict(report.schools),
-        "boards": asdict(report.boards),
-    }
-
-
 @dataclass
 class _Progress:
     """How far the import is: lines read, then rows written."""
@@ -196,7 +180,7 @@ class _Listing:
     def _add_board(self, file: str, row: Row, board: ListedBoard) -> None:
         known = self.board_of.setdefault(row.location.brin, board.number)
         if known != board.number:
-            message = f"school {row.location.brin} is under board {board.number} here and under {known} before"
+            message = f"school {row.location.brin} is under board {board.number} here, under {known} on a row before"
             self.refused.append(RefusedLine(file, row.line, message))
         if self.boards.get(board.number, ListedBoard(board.number)).name is None:
             self.boards[board.number] = board
@@ -365,7 +349,7 @@ def _locations_after(
     """The locations that these kinds of file list, or listed until now."""
     others = {code: state.kinds - listing.kinds for code, state in before.items()}
     after = {
-        code: _LocationState(listed, listing.kinds_of[code] | others.get(code, frozenset()), None)
+        code: _LocationState(listed, others.get(code, frozenset()) | listing.kinds_of[code], None)
         for code, listed in listing.locations.items()
     }
     for code, state in before.items():
@@ -416,24 +400,44 @@ def _refuse_mass_removal(stored: _Stored, gone: Sequence[_LocationState], kinds:
         if before[kind] > FEW_LOCATIONS and lost[kind] > before[kind] * MASS_REMOVAL:
             raise ImportRefused(
                 f"Nothing was imported: {lost[kind]:,} of the {before[kind]:,} {kind} locations would be gone,"
-                f" more than {MASS_REMOVAL:.0%}. Are the files complete? If so, allow a mass removal."
+                f" more than {MASS_REMOVAL:.0%}. Are the files complete? If so, allow it (--allow-mass-removal)."
             )
+
+
+def _report(listing: _Listing, plan: _Plan, revision: int | None) -> ImportReport:
+    return ImportReport(tuple(listing.files), plan.locations.counts, plan.schools.counts, plan.boards.counts, revision)
+
+
+def _state_of(report: ImportReport) -> dict[str, Any]:
+    """What the event says: counts, and the kinds that they are about."""
+    return {
+        "kinds": sorted({file.kind for file in report.files}),
+        "rows": report.rows,
+        "repeated": report.repeated,
+        "locations": asdict(report.locations),
+        "schools": asdict(report.schools),
+        "boards": asdict(report.boards),
+    }
 
 
 # The store.
 
 
 async def _stored(session: AsyncSession) -> _Stored:
-    connection = await session.connection()
-    boards = await connection.execute(select(Board.number, Board.name))
-    schools = await connection.execute(select(School.brin, School.name, School.board_number, School.gone_at))
-    listed = [getattr(Location, each.name) for each in fields(ListedLocation)]
-    locations = await connection.execute(select(*listed, Location.kinds, Location.gone_at))
+    listed = [each.name for each in fields(ListedLocation)]
+    boards = await _selected(session, Board, "number", "name")
+    schools = await _selected(session, School, "brin", "name", "board_number", "gone_at")
+    locations = await _selected(session, Location, *listed, "kinds", "gone_at")
     return _Stored(
-        {row.number: _BoardState(*row) for row in boards},
-        {row.brin: _SchoolState(*row) for row in schools},
-        {row.code: _LocationState(ListedLocation(*row[:-2]), frozenset(row.kinds), row.gone_at) for row in locations},
+        {row[0]: _BoardState(*row) for row in boards},
+        {row[0]: _SchoolState(*row) for row in schools},
+        {row[0]: _LocationState(ListedLocation(*row[:-2]), frozenset(row[-2]), row[-1]) for row in locations},
     )
+
+
+async def _selected(session: AsyncSession, table: type[SQLModel], *names: str) -> Sequence[Sequence[Any]]:
+    connection = await session.connection()
+    return (await connection.execute(select(*(inspect(table).columns[name] for name in names)))).all()
 
 
 async def _carry_out(write: Write, plan: _Plan, progress: _Progress) -> None:
@@ -455,7 +459,7 @@ async def _write_rows(
         progress.advance(len(rows))
     for rows in _batches([*difference.changed, *difference.gone]):
         columns = [row.columns(write.revision) for row in rows]
-        await connection.execute(by_key, [each | {"key_of_row": each.pop(key.name)} for each in columns])
+        await connection.execute(by_key, [each | {"key_of_row": each[key.name]} for each in columns])
         progress.advance(len(rows))
 
 

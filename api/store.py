@@ -120,9 +120,13 @@ def _unreachable_when_down() -> Iterator[None]:
         raise StoreUnreachable(str(error)) from error
 
 
-def _sqlite_engine(url: URL) -> AsyncEngine:
-    if url.database:
+def make_folder(url: URL) -> None:
+    """Makes the folder that an SQLite file will be in."""
+    if url.get_backend_name() == "sqlite" and url.database:
         Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+
+
+def _sqlite_engine(url: URL) -> AsyncEngine:
     engine = create_async_engine(url, connect_args={"timeout": LOCK_WAIT_SECONDS})
     event.listen(engine.sync_engine, "connect", _configure_sqlite)
     event.listen(engine.sync_engine, "begin", _begin_sqlite)

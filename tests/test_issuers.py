@@ -126,10 +126,13 @@ async def test_keys_are_fetched_when_first_asked_for_and_then_stay_in_memory(key
     assert len(server.requests) == 1
 
 
-async def test_all_who_wait_for_the_keys_share_one_fetch(keys: KeySet, server: JwksServer) -> None:
+async def test_all_who_wait_for_the_keys_share_one_fetch(keys: KeySet, server: JwksServer, clock: Clock) -> None:
     server.open.clear()
     waiting = [asyncio.create_task(keys.key("old")) for _ in range(20)]
     await eventually(lambda: len(server.requests) == 1)
+    clock.now += 30
+    waiting.append(asyncio.create_task(keys.key("old")))
+    await asyncio.sleep(0.05)
     server.open.set()
     found = await asyncio.gather(*waiting)
     assert all(key is not None for key in found)
@@ -358,6 +361,7 @@ CUBE = rsa.generate_private_key(3, 2048)
         "without y": {name: value for name, value in _jwk(P256).items() if name != "y"},
         "with an x that is a number": _jwk(P256, x=1),
         "with an x that is short": _jwk(P256, x="AQAB"),
+        "with an x that has a zero before it": _jwk(P256, x=segment(b"\0" + base64url(public_members(P256)["x"]))),
         "with an x that is padded": _jwk(P256, x=public_members(P256)["x"] + "="),
         "that is a set itself": {"kid": "k", "keys": [_jwk(P256)]},
         "that is a text": "k",

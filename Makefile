@@ -1,0 +1,47 @@
+# The two commands to begin with are `make run` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: help run test check bench openapi format lock clean
+
+help: ## say what can be made
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: $(INSTALLED) ## migrate, load the demo data and serve it on this machine
+	@$(BIN)/privacy-manager demo
+
+test: $(INSTALLED) ## run the whole suite, on SQLite and on a PostgreSQL that it starts itself
+	@$(BIN)/python -m pytest
+
+check: $(INSTALLED) ## check format, lint, types, import rules and the published contract
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/privacy-manager openapi --check openapi/privacy-manager.json
+
+bench: $(INSTALLED) ## measure, each figure as a ratio to a reference of the same run
+	@$(BIN)/python -m bench
+
+openapi: $(INSTALLED) ## write the published contract from the routes
+	@$(BIN)/privacy-manager openapi --write openapi/privacy-manager.json
+
+format: $(INSTALLED) ## format the code
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+lock: ## choose newer dependencies and lock them (needs uv)
+	uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes --no-header --upgrade \
+		--output-file requirements.lock
+
+clean: ## remove what was made here, the demo's data too
+	rm -rf $(VENV) var .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+
+$(INSTALLED): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or later is needed: make PYTHON=python3.11 ..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
+	@touch $(INSTALLED)
