@@ -21,6 +21,7 @@ from api.migrations import head, revision_of
 from api.settings import Settings
 from api.store import Clock, Store
 from api.tokens import EmbeddedIssuer, TokenVerifier
+from api.writes import Replayed, give_again
 
 
 class NotReadyToServe(Exception):
@@ -89,6 +90,7 @@ def documented_app(lifespan: openapi.Lifespan | None = None) -> FastAPI:
     for router in (health.router, schools.router, partners.router, operators.router, compliance.router):
         app.include_router(router)
     problems.install(app)
+    app.add_exception_handler(Replayed, give_again)
     openapi.publish(app)
     return app
 

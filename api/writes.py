@@ -47,6 +47,11 @@ class Replayed(Exception):
         return Response(self.answer.body, self.answer.status, headers, "application/json")
 
 
+async def give_again(_: Request, replayed: Exception) -> Response:
+    """The handler of `Replayed`."""
+    return cast(Replayed, replayed).response()
+
+
 class WriteRequest:
     """What a route that writes works with: the transaction, and where its answer goes."""
 
