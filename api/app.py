@@ -107,6 +107,16 @@ def _issuers(settings: Settings) -> list[TrustedIssuer]:
     return issuers
 
 
+async def require_ready(settings: Settings) -> None:
+    """Raises `NotReadyToServe` or `StoreUnreachable` when a server with these settings could not start."""
+    _issuers(settings)
+    store = Store(settings.store_url)
+    try:
+        await _require_schema(store)
+    finally:
+        await store.aclose()
+
+
 async def _require_schema(store: Store) -> None:
     found, wanted = await revision_of(store), head()
     if found != wanted:

@@ -12,15 +12,16 @@ from typing import Annotated
 
 import typer
 import uvicorn
+from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from sqlalchemy.exc import SQLAlchemyError
 
 from api import demo, openapi
-from api.app import NotReadyToServe, Service, create_app, documented_app
+from api.app import NotReadyToServe, Service, create_app, documented_app, require_ready
 from api.migrations import head, migrate
 from api.schools_import import ImportRefused, ImportReport, import_files
-from api.settings import Mode, Settings
+from api.settings import Mode, Settings, explained
 from api.store import Store, StoreUnreachable
 from api.tokens import EmbeddedIssuer
 from api.verification import faults
@@ -48,6 +49,9 @@ def main() -> None:
     """Runs the command line. What is refused ends with a sentence on standard error and exit status 1."""
     try:
         cli()
+    except ValidationError as error:
+        errors.print(f"privacy-manager: {explained(error)}", markup=False)
+        sys.exit(1)
     except (NotReadyToServe, StoreUnreachable, ImportRefused, SQLAlchemyError, ValueError, OSError) as error:
         errors.print(f"privacy-manager: {error}", markup=False)
         sys.exit(1)
@@ -61,7 +65,8 @@ def serve(
     access_log: Annotated[bool, typer.Option(help="Log each request.")] = False,
 ) -> None:
     """Serve the API. Refuses a schema that is not at the migrations' head, and to start without a trusted issuer."""
-    create_app(Settings())  # so that what is wrong is said here, once, and not by each worker
+    # So that what is wrong is said here, once and in a line, and not by each worker.
+    asyncio.run(require_ready(Settings()))
     uvicorn.run(
         "api.cli:application",
         factory=True,

@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import problems
-from api.problems import INVALID_INPUT, TOO_LARGE
+from api.problems import INVALID_INPUT, TOO_LARGE, Refused
 
 API_VERSION: Final = "0.1.0"
 MOST_BODY_BYTES: Final = 1024 * 1024
@@ -17,6 +17,14 @@ MOST_TARGET_BYTES: Final = 8 * 1024
 
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+class BodyTooLarge(Refused, HTTPException):
+    """Raised while a body is read. FastAPI lets only an HTTPException through there; the hook knows only `Refused`."""
+
+    def __init__(self) -> None:
+        HTTPException.__init__(self, TOO_LARGE.status)
+        Refused.__init__(self, TOO_LARGE, f"At most {MOST_BODY_BYTES} bytes.")
 
 
 class Envelope:
@@ -65,7 +73,7 @@ def _bounded(receive: Receive) -> Receive:
         message = await receive()
         size += len(message.get("body", b""))
         if size > MOST_BODY_BYTES:
-            raise HTTPException(TOO_LARGE.status, TOO_LARGE.title)
+            raise BodyTooLarge()
         return message
 
     return receive_bounded

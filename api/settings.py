@@ -3,7 +3,7 @@
 from enum import StrEnum
 from pathlib import Path
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from api.issuers import TrustedIssuer
@@ -46,12 +46,6 @@ class Settings(BaseSettings):
         description="Seconds between two looks for grants that have ended by time.",
     )
 
-    @model_validator(mode="after")
-    def _one_source_of_tokens(self) -> "Settings":
-        if self.mode is Mode.PRODUCTION and not self.trusted_issuers:
-            raise ValueError("production needs PRIVACY_MANAGER_TRUSTED_ISSUERS: at least one trusted issuer")
-        return self
-
     @property
     def store_url(self) -> str:
         return self.database_url or f"sqlite+aiosqlite:///{self.var_dir.resolve()}/privacy-manager.db"
@@ -64,3 +58,12 @@ class Settings(BaseSettings):
     @property
     def issuer_key(self) -> Path:
         return self.var_dir / "embedded-issuer.jwk"
+
+
+def explained(error: ValidationError) -> str:
+    """What is wrong with the settings, a line for each variable, without the values: one may be a password."""
+    found = (
+        f"PRIVACY_MANAGER_{'.'.join(str(part) for part in each['loc']).upper()}: {each['msg']}"
+        for each in error.errors()
+    )
+    return "\n".join(["the settings are not valid", *found])

@@ -1,5 +1,6 @@
 """What all wire schemas share: camelCase on the wire, unknown members refused, times in UTC."""
 
+import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Annotated, Generic, TypeVar
@@ -8,6 +9,7 @@ from pydantic import (
     AfterValidator,
     AwareDatetime,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     PlainSerializer,
@@ -18,6 +20,7 @@ from pydantic.alias_generators import to_camel
 # No control characters, which no store keeps and no reader expects.
 _PRINTABLE = r"^[^\x00-\x1f\x7f-\x9f]*$"
 UUID_PATTERN = r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
+_RFC3339 = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}", re.ASCII)
 _PROSE = r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]*$"
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=_PRINTABLE, strip_whitespace=True)]
@@ -33,11 +36,18 @@ PurposeCodes = Annotated[list[PurposeCode], Field(max_length=64)]
 GrantId = Annotated[str, StringConstraints(pattern=UUID_PATTERN, max_length=36), Field(description="A UUID.")]
 
 
+def _no_number(given: object) -> object:
+    """Seconds since 1970, as a number or as text, are no RFC 3339, and who sends milliseconds means another moment."""
+    if not isinstance(given, datetime) and not (isinstance(given, str) and _RFC3339.match(given)):
+        raise ValueError("a moment as in RFC 3339, such as 2026-09-01T08:00:00Z")
+    return given
+
+
 def _within_reach(moment: datetime) -> datetime:
-    moment = moment.astimezone(UTC)
+    # Before it is moved to UTC: the first and the last day that there are cannot be.
     if not 2000 <= moment.year <= 2999:
         raise ValueError("a moment between the years 2000 and 2999")
-    return moment
+    return moment.astimezone(UTC)
 
 
 def _rfc3339(moment: datetime) -> str:
@@ -48,7 +58,9 @@ def _rfc3339(moment: datetime) -> str:
 Moment = Annotated[
     AwareDatetime,
     AfterValidator(_within_reach),
-    PlainSerializer(_rfc3339, return_type=Annotated[str, Field(json_schema_extra={"format": "date-time"})]),
+    PlainSerializer(
+        _rfc3339, when_used="json", return_type=Annotated[str, Field(json_schema_extra={"format": "date-time"})]
+    ),
 ]
 
 

@@ -76,7 +76,12 @@ REFUSED: dict[str, tuple[dict[str, Any], int, str, str]] = {
         "groep.basis",
     ),
     "less than the connection requires": ({"scopes": ["school.basis"]}, 409, "required_scope_missing", "pseudoniem"),
-    "more than the connection asks for": ({"scopes": [*BASIS, "vestiging.basis"]}, 409, "scope_not_offered", "vestiging"),
+    "more than the connection asks for": (
+        {"scopes": [*BASIS, "vestiging.basis"]},
+        409,
+        "scope_not_offered",
+        "vestiging",
+    ),
     "a purpose that the connection doesn't name": (
         {"purposes": ["onderzoek-en-analyse"]},
         409,
