@@ -31,6 +31,8 @@ class CurrentSnapshot:
         self._source = source
         self._deadline = deadline
         self._snapshot: Snapshot | None = None
+        #: Whether the store has been behind the snapshot since it was loaded: then all of it is loaded again.
+        self._doubted = False
         self._waiting: list[asyncio.Future[Current]] = []
         self._reader: asyncio.Task[None] | None = None
 
@@ -59,11 +61,14 @@ class CurrentSnapshot:
         self._snapshot = Snapshot().after(await self._source.changes(EVERYTHING))
 
     async def aclose(self) -> None:
+        """Stops reading; whoever still waits gets `StoreUnreachable`."""
         if self._reader is not None:
             self._reader.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._reader
-        await self._source.drop()
+        waiting, self._waiting = self._waiting, []
+        _fail(waiting, StoreUnreachable("this process stops"))
+        await self._drop()
 
     async def _serve(self) -> None:
         """Reads for whoever waits, until nobody does."""
@@ -79,34 +84,51 @@ class CurrentSnapshot:
             current = await self._read()
         except StoreBehind as behind:
             _fail(batch, behind)
+        except asyncio.CancelledError:
+            _fail(batch, StoreUnreachable("this process stops"))
+            raise
         except Exception as error:
             log.warning("the store did not answer: %r", error)
-            await self._source.drop()
             _fail(batch, StoreUnreachable(repr(error)))
+            await self._drop()
         else:
             for waiter in batch:
                 if not waiter.done():
                     waiter.set_result(current)
 
     async def _read(self) -> Current:
+        # Neither connecting nor catching up is cut short by the deadline: those who wait are denied in time, and the
+        # next find it done. Cut short, what takes longer than the deadline would begin again for ever.
+        await self._source.connect()
         async with asyncio.timeout(self._deadline):
             reading = await self._source.read()
+        self._require_not_behind(reading.revision)
         snapshot = self._snapshot
-        if snapshot is None or reading.revision != snapshot.revision:
-            snapshot = await self._caught_up(snapshot, reading.revision)
+        if snapshot is None or self._doubted or reading.revision != snapshot.revision:
+            snapshot = await self._caught_up(snapshot)
         return Current(snapshot, reading.now)
 
-    async def _caught_up(self, snapshot: Snapshot | None, revision: int) -> Snapshot:
-        if snapshot is None:
-            snapshot, since = Snapshot(), EVERYTHING
-        else:
-            since = snapshot.revision
-        if revision < since:
-            raise StoreBehind(f"the store is at revision {revision}, this process has seen {since}")
-        # Not cut short by the deadline: those who wait are denied in time, and the next find it done.
+    async def _caught_up(self, snapshot: Snapshot | None) -> Snapshot:
+        since = EVERYTHING if snapshot is None or self._doubted else snapshot.revision
         async with asyncio.timeout(STATEMENT_SECONDS):
-            self._snapshot = snapshot.after(await self._source.changes(since))
+            changes = await self._source.changes(since)
+        self._require_not_behind(changes.revision)
+        known = Snapshot() if snapshot is None or self._doubted else snapshot
+        self._snapshot, self._doubted = known.after(changes), False
         return self._snapshot
+
+    def _require_not_behind(self, revision: int) -> None:
+        if revision >= self.revision:
+            return
+        # Once it reaches this revision again, it may have got there by other changes than the ones known here.
+        self._doubted = True
+        raise StoreBehind(f"the store is at revision {revision}, this process has seen {self.revision}")
+
+    async def _drop(self) -> None:
+        try:
+            await self._source.drop()
+        except Exception:
+            log.exception("the connection could not be let go of")
 
 
 def _give_up(batch: list[asyncio.Future[Current]]) -> None:

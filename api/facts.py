@@ -60,6 +60,9 @@ class Reading(NamedTuple):
 
 
 class FactSource(Protocol):
+    async def connect(self) -> None:
+        """Makes the connection, where there is none that works. That may take longer than a decision can wait."""
+
     async def read(self) -> Reading:
         """The revision and the time, by a read that starts now."""
 
@@ -85,14 +88,17 @@ class PostgresqlFacts:
         self._connection: Any = None
         self._reading: Any = None
 
-    async def read(self) -> Reading:
-        if self._connection is None:
+    async def connect(self) -> None:
+        if self._connection is None or self._connection.is_closed():
             await self._connect()
+
+    async def read(self) -> Reading:
         row = await self._reading.fetchrow()
         return Reading(row[0], row[1] if self._clock is None else self._clock())
 
     async def changes(self, since: int) -> Changes:
-        connection = self._connection or await self._connect()
+        await self.connect()
+        connection = self._connection
         async with connection.transaction(isolation="repeatable_read", readonly=True):
             revision = await connection.fetchval(REVISION)
             rows = {name: await connection.fetch(query, since) for name, query in CHANGED.items()}
@@ -103,7 +109,7 @@ class PostgresqlFacts:
         if connection is not None:
             connection.terminate()
 
-    async def _connect(self) -> Any:
+    async def _connect(self) -> None:
         connection = await asyncpg.connect(
             self._dsn,
             timeout=LOCK_WAIT_SECONDS,
@@ -119,7 +125,6 @@ class PostgresqlFacts:
             connection.terminate()
             raise
         self._connection = connection
-        return connection
 
 
 class SqliteFacts:
@@ -132,8 +137,11 @@ class SqliteFacts:
         self._data_version = -1
         self._revision = -1
 
+    async def connect(self) -> None:
+        self._connected()
+
     async def read(self) -> Reading:
-        connection = self._connection or self._connect()
+        connection = self._connected()
         # Before the revision is read: what is committed in between shows as a new version next time.
         (data_version,) = connection.execute("PRAGMA data_version").fetchone()
         if data_version != self._data_version:
@@ -142,8 +150,15 @@ class SqliteFacts:
         return Reading(self._revision, self._clock())
 
     async def changes(self, since: int) -> Changes:
-        connection = self._connection or self._connect()
-        return await asyncio.to_thread(self._changes, connection, since)
+        connection = self._connected()
+        loading = asyncio.ensure_future(asyncio.to_thread(self._changes, connection, since))
+        try:
+            return await asyncio.shield(loading)
+        except asyncio.CancelledError:
+            # The connection may not be closed under the thread that still reads from it.
+            connection.interrupt()
+            await asyncio.gather(loading, return_exceptions=True)
+            raise
 
     async def drop(self) -> None:
         connection, self._connection = self._connection, None
@@ -162,7 +177,9 @@ class SqliteFacts:
             connection.execute("ROLLBACK")
         return changes_of(revision, rows)
 
-    def _connect(self) -> sqlite3.Connection:
+    def _connected(self) -> sqlite3.Connection:
+        if self._connection is not None:
+            return self._connection
         # Opened for reading and writing, since a reader of a WAL must write to its index; it is never created here.
         connection = sqlite3.connect(
             f"file:{self._path}?mode=rw", uri=True, isolation_level=None, check_same_thread=False, timeout=0.1

@@ -41,13 +41,61 @@ ABOUT: Final[dict[str, Any]] = {
 }
 
 HEADERS: Final[Document] = {
-    "API-Version": {"description": "The version of this contract.", "schema": {"type": "string"}},
+    "API-Version": {
+        "description": "The version of this contract.",
+        "required": True,
+        "schema": {"type": "string"},
+    },
     "X-Request-ID": {
         "description": "The request's id, as it came or made here.",
+        "required": True,
         "schema": {"type": "string"},
     },
 }
-ETAG: Final[Document] = {"ETag": {"description": "The version, for If-Match.", "schema": {"type": "string"}}}
+ETAG: Final[Document] = {
+    "ETag": {
+        "description": "What was read, for If-Match or If-None-Match.",
+        "required": True,
+        "schema": {"type": "string"},
+    }
+}
+CHALLENGE: Final[Document] = {
+    "WWW-Authenticate": {"description": "RFC 6750.", "required": True, "schema": {"type": "string"}}
+}
+LOCATION: Final[Document] = {
+    "Location": {
+        "description": "Where the grant is; not repeated to a replay.",
+        "schema": {"type": "string", "format": "uri-reference"},
+    }
+}
+REPLAYED: Final[Document] = {
+    "Idempotency-Replayed": {
+        "description": "This is the first answer again: nothing was changed.",
+        "schema": {"type": "string", "enum": ["true"]},
+    }
+}
+RETRY: Final[Document] = {
+    "Retry-After": {"description": "Seconds.", "required": True, "schema": {"type": "string", "pattern": "^[0-9]+$"}}
+}
+
+#: The operations whose object has a version, or whose answer can be asked for again only if it changed.
+VERSIONED: Final = frozenset(
+    {
+        "grant",
+        "getGrant",
+        "amendGrant",
+        "revokeGrant",
+        "suspendGrant",
+        "resumeGrant",
+        "registerPartner",
+        "getPartner",
+        "changePartner",
+        "registerConnection",
+        "getConnection",
+        "changeConnection",
+        "listConsents",
+    }
+)
 
 PROBLEM: Final[Document] = {
     "type": "object",
@@ -184,37 +232,53 @@ def _complete(path: str, method: str, operation: Document) -> None:
     """Adds what every answer has and every route may refuse."""
     responses = operation["responses"]
     responses.pop("422", None)
-    for status, response in responses.items():
-        response.setdefault("headers", {}).update(HEADERS if status != "200" else {**HEADERS, **_etag(operation)})
-    for status, description in _refusals(path, method, operation).items():
-        known = responses.setdefault(status, {"description": description, "headers": HEADERS})
+    sent = {parameter["name"] for parameter in operation.get("parameters", ())}
+    if "if-none-match" in sent:
+        responses["304"] = {"description": "It is still what If-None-Match names."}
+    for status, description in _refusals(path, method, sent).items():
+        known = responses.setdefault(status, {"description": description})
         known.setdefault("content", {})[MEDIA_TYPE] = {"schema": {"$ref": "#/components/schemas/Problem"}}
+    for status, response in responses.items():
+        response["headers"] = {**HEADERS, **_headers(operation["operationId"], status, sent)}
     operation["responses"] = dict(sorted(responses.items()))
     if not path.startswith("/health"):
         operation["security"] = [{"accessToken": []}]
 
 
-def _etag(operation: Document) -> Document:
-    versioned = {"getGrant", "amendGrant", "getPartner", "changePartner", "getConnection", "changeConnection"}
-    return ETAG if operation["operationId"] in versioned | {"listConsents"} else {}
+def _headers(operation_id: str, status: str, sent: set[str]) -> Document:
+    """What an answer with this status has beside the headers that every answer has."""
+    if status == "503":
+        return RETRY
+    if status == "401":
+        return CHALLENGE
+    if status >= "400":
+        return {}
+    more: Document = {}
+    for holds, headers in (
+        (operation_id in VERSIONED, ETAG),
+        (operation_id == "grant", LOCATION),
+        ("idempotency-key" in sent, REPLAYED),
+    ):
+        more |= headers if holds else {}
+    return more
 
 
-def _refusals(path: str, method: str, operation: Document) -> dict[str, str]:
+def _refusals(path: str, method: str, sent: set[str]) -> dict[str, str]:
+    refusals = {"400": "The request is not valid."}
+    if not path.endswith("/live"):
+        refusals["503"] = "The store is out of reach."
     if path.startswith("/health"):
-        return {"503": "The store is out of reach."} if path.endswith("ready") else {}
-    refusals = {
-        "400": "The request is not valid.",
-        "401": "No valid access token.",
-        "403": "The token's role may not do this.",
-        "500": "Something went wrong here.",
-        "503": "The store is out of reach.",
-    }
+        return refusals
+    refusals["401"] = "No valid access token."
+    refusals["403"] = "The token's role may not do this."
+    refusals["500"] = "Something went wrong here."
     if "{" in path:
         refusals["404"] = "There is no such thing, or it is not the caller's."
     if method != "get":
         refusals["413"] = "The request is too large."
-    if method != "get" and path.startswith("/v1"):
+    if "idempotency-key" in sent:
         refusals["409"] = "The present state forbids it."
+    if "if-match" in sent:
         refusals["412"] = "It has changed since it was read."
     if method == "patch":
         refusals["428"] = "If-Match is required."

@@ -111,7 +111,7 @@ async def list_consents(
 async def list_changes(
     caller: PartnerClient,
     reading: Reading,
-    since: Annotated[int, Query(ge=0, le=2**53, description="Only what changed after this revision.")] = 0,
+    since: Annotated[int, Query(ge=0, le=2**31 - 1, description="Only what changed after this revision.")] = 0,
     limit: Limit = 100,
     cursor: Cursor = None,
 ) -> Page[ConsentChange]:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Annotated, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -57,6 +57,7 @@ def _rfc3339(moment: datetime) -> str:
 #: RFC 3339 with an offset on the way in, UTC with `Z` on the way out.
 Moment = Annotated[
     AwareDatetime,
+    BeforeValidator(_no_number),
     AfterValidator(_within_reach),
     PlainSerializer(
         _rfc3339, when_used="json", return_type=Annotated[str, Field(json_schema_extra={"format": "date-time"})]
@@ -76,9 +77,12 @@ class Wire(BaseModel):
 
 
 class WireIn(BaseModel):
-    """A body that comes in. A member that is not known is refused: a misspelt limit must not become none."""
+    """A body that comes in. A member that is not known is refused: a misspelt limit must not become none.
 
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True)
+    A member has one name: `valid_until` beside `validUntil` would be a second value for it.
+    """
+
+    model_config = ConfigDict(alias_generator=to_camel, extra="forbid", frozen=True)
 
 
 Item = TypeVar("Item")
@@ -89,3 +93,8 @@ class Page(Wire, Generic[Item]):
 
     items: list[Item]
     next: str | None
+
+    @classmethod
+    def model_parametrized_name(cls, params: tuple[Any, ...]) -> str:
+        """`PageOfGrantView`: the name in the published contract, in upper camel case as the API design rules ask."""
+        return "PageOf" + "".join(param.__name__ for param in params)

@@ -4,7 +4,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import JSON, Column
+from sqlalchemy import JSON, Column, Index
 from sqlmodel import Field, SQLModel
 
 from models.columns import Instant
@@ -35,6 +35,10 @@ class Event(SQLModel, table=True):
     """One change. `number` is gapless; several events may share one `revision` when one write made them."""
 
     __tablename__ = "events"
+    __table_args__ = (
+        Index("ix_events_client_id_number", "client_id", "number"),
+        Index("ix_events_grant_id_number", "grant_id", "number"),
+    )
 
     number: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
     revision: int = Field(index=True)
@@ -44,8 +48,8 @@ class Event(SQLModel, table=True):
     actor_role: str = Field(max_length=16)
     reason: str | None = Field(default=None, max_length=500)
     brin: str | None = Field(default=None, max_length=4)
-    client_id: str | None = Field(default=None, max_length=64, index=True)
-    grant_id: str | None = Field(default=None, max_length=36, index=True)
+    client_id: str | None = Field(default=None, max_length=64)
+    grant_id: str | None = Field(default=None, max_length=36)
     #: The object as the change left it, in the words of the contract.
     state: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
 

@@ -82,6 +82,9 @@ class Grant(SQLModel, table=True):
 
     __tablename__ = "grants"
     __table_args__ = (
+        Index("ix_grants_client_id_brin", "client_id", "brin"),
+        Index("ix_grants_valid_until", "valid_until"),
+        Index("ix_grants_suspended_until", "suspended_until"),
         Index(
             "ux_grants_open_school",
             "client_id",
@@ -101,7 +104,7 @@ class Grant(SQLModel, table=True):
     )
 
     grant_id: str = Field(primary_key=True, max_length=36)
-    client_id: str = Field(foreign_key="connections.client_id", index=True, max_length=64)
+    client_id: str = Field(foreign_key="connections.client_id", max_length=64)
     brin: str = Field(foreign_key="schools.brin", index=True, max_length=4)
     location: str | None = Field(default=None, foreign_key="locations.code", max_length=6)
     scopes: list[str] = Field(sa_column=Column(JSON, nullable=False))

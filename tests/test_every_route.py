@@ -209,7 +209,7 @@ def _new_ground_rule(_: Scene) -> dict[str, Any]:
 
 
 def _question(scene: Scene) -> dict[str, Any]:
-    asked = question(scene.client_id, scene.brin, scopes=NAMES, fields=["achternaam"], purpose=PURPOSE, minRevision=0)
+    asked = question(scene.client_id, scene.brin, scopes=NAMES[1:], fields=["achternaam"], purpose=PURPOSE, minRevision=0)
     asked["subject"]["properties"] = asked["action"]["properties"] = {"of": "no concern"}
     return asked
 
@@ -370,6 +370,8 @@ def _is_sound(answer: Answer) -> bool:
     if answer.status_code < 400:
         return True
     problem = answer.json()
+    if answer.status_code == 503 and "context" in problem:
+        return problem["decision"] is False
     sound = answer.headers["Content-Type"] == MEDIA_TYPE and problem["status"] == answer.status_code
     return sound and problem["type"].startswith(TYPE_BASE) and len(answer.content) < 16_384
 
@@ -607,14 +609,20 @@ async def test_a_limit_or_a_cursor_that_makes_no_sense_is_400(name: str, ours: S
     ledger.close()
 
 
-async def test_the_largest_revision_that_may_be_asked_for_is_an_answer(ours: Scene) -> None:
+async def test_a_revision_that_no_store_can_reach_is_never_an_error_of_the_service(ours: Scene) -> None:
     ledger, token = Ledger(), ours.token("partner")
-    for number in (2**31 - 1, 2**31, 2**32, 2**53):
-        await ledger.expect(
-            (200,), f"since {number}", ours.world.call("GET", f"/v1/consents/changes?since={number}", token)
-        )
-        path = f"/v1/consents?school=16SW&minRevision={number}"
-        await ledger.expect((503,), path, ours.world.call("GET", path, token))
+    for number, since, least in (
+        (2**31 - 1, 200, 503),
+        (2**31, 400, 503),
+        (2**53, 400, 503),
+        (2**53 + 1, 400, 400),
+        (2**64, 400, 400),
+    ):
+        for path, wanted in (
+            (f"/v1/consents/changes?since={number}", since),
+            (f"/v1/consents?school=16SW&minRevision={number}", least),
+        ):
+            await ledger.expect((wanted,), path, ours.world.call("GET", path, token))
     ledger.close()
 
 
@@ -882,9 +890,10 @@ def _wanted(name: str, place: Place, content: bytes) -> tuple[int, ...]:
 
 
 @each(lambda operation: operation.has_body)
-async def test_text_from_hell_in_a_member_is_never_an_error_of_the_service(name: str, ours: Scene) -> None:
+async def test_odd_values_in_a_member_are_never_an_error_of_the_service(name: str, ours: Scene) -> None:
     operation, ledger = OPERATIONS[name], Ledger()
-    body = ENTRIES[name].body(ours)  # type: ignore[misc]
+    scene = await scene_in(ours.world)
+    body = ENTRIES[name].body(scene)  # type: ignore[misc]
     moments = ("0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "9999-12-31", "2026-02-30T00:00:00Z",
                "2026-09-02T00:00:00", "2026-09-02T00:00:60Z", "1e400", "99999999999999999999")  # fmt: skip
     bad_texts = (
@@ -903,15 +912,22 @@ async def test_text_from_hell_in_a_member_is_never_an_error_of_the_service(name:
         for value in bad:
             if value != was:
                 content = json.dumps(replaced(body, place, value)).encode()
-                call = _refused_at_the_end(ours, operation, content)
-                await ledger.expect((200, 201, 400, 404, 409, 412, 503), f"{place} is {value!r}", call)
+                call = scene.call(operation, content=content)
+                await ledger.expect(_ODD_ANSWERS[operation.on_hook], f"{place} is {value!r}", call)
     ledger.close()
 
 
-def _refused_at_the_end(scene: Scene, operation: Operation, content: bytes) -> Any:
-    """The call on a scene that it may spoil: with a version that is not the present one where it takes any."""
-    headers = {"If-Match": '"99"'} if "if-match" in operation.parameters("header") else {}
-    return scene.call(operation, content=content, headers=headers)
+_ODD_ANSWERS: Final = {True: (200, 400, 503), False: (200, 201, 400, 404, 409)}
+
+
+@pytest.mark.parametrize("name", ["grant", "amendGrant", "suspendGrant", "registerAgreement", "recordGroundRule"])
+async def test_a_moment_is_rfc_3339_and_no_number(name: str, ours: Scene) -> None:
+    ledger, body = Ledger(), ENTRIES[name].body(ours)  # type: ignore[misc]
+    for member in {"validFrom", "validUntil", "until"} & set(body):
+        for value in (1_800_000_000, 1_800_000_000_000, "1800000000", 1.8e9, "2027-01-01", "2027-01-01T00:00:00"):
+            content = json.dumps({**body, member: value}).encode()
+            await ledger.expect((400,), f"{member} is {value!r}", ours.call(OPERATIONS[name], content=content))
+    ledger.close()
 
 
 @each(lambda operation: operation.has_body and not operation.on_hook)
@@ -922,10 +938,10 @@ async def test_a_member_that_is_unknown_or_there_twice_is_400(name: str, ours: S
     for what, member in {
         "an unknown member": '"unknown": 1',
         "an empty name": '"": 1',
-        "a member in snake case": '"client_id": "x", "kvk_number": "x", "valid_until": null, "un_known": 1',
         "a name with a NUL": '"a\\u0000": 1',
         "a name that is a lone surrogate": '"\\ud800": 1',
         "a name of 100,000 characters": f'"{"n" * 100_000}": 1',
+        "a member's name in Python": f'"{_snake(first)}": {json.dumps(json.loads(text)[first])}',
         "a prototype": '"__proto__": {}, "constructor": {}',
         "a member twice": f'"{first}": {json.dumps(json.loads(text)[first])}',
     }.items():
@@ -934,6 +950,10 @@ async def test_a_member_that_is_unknown_or_there_twice_is_400(name: str, ours: S
     many = ", ".join(f'"m{number}": 0' for number in range(50_000))
     await ledger.expect((400,), "50,000 members", ours.call(operation, content=f"{text[:-1]}, {many}}}".encode()))
     ledger.close()
+
+
+def _snake(name: str) -> str:
+    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name)
 
 
 async def test_the_hook_ignores_members_that_authzen_does_not_name(ours: Scene) -> None:

@@ -1,6 +1,6 @@
 """the first tables
 
-Revision: 0001, after , on 2026-11-24 02:17:31.719562
+Revision: 0001, the first, on 2026-11-24 02:17:31.719562
 """
 
 import sqlalchemy as sa
@@ -47,8 +47,8 @@ def upgrade() -> None:
         sa.Column("state", sa.JSON(), nullable=False),
         sa.PrimaryKeyConstraint("number"),
     )
-    op.create_index("ix_events_client_id", "events", ["client_id"], unique=False)
-    op.create_index("ix_events_grant_id", "events", ["grant_id"], unique=False)
+    op.create_index("ix_events_client_id_number", "events", ["client_id", "number"], unique=False)
+    op.create_index("ix_events_grant_id_number", "events", ["grant_id", "number"], unique=False)
     op.create_index("ix_events_revision", "events", ["revision"], unique=False)
 
     op.create_table(
@@ -220,7 +220,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("grant_id"),
     )
     op.create_index("ix_grants_brin", "grants", ["brin"], unique=False)
-    op.create_index("ix_grants_client_id", "grants", ["client_id"], unique=False)
+    op.create_index("ix_grants_client_id_brin", "grants", ["client_id", "brin"], unique=False)
+    op.create_index("ix_grants_valid_until", "grants", ["valid_until"], unique=False)
+    op.create_index("ix_grants_suspended_until", "grants", ["suspended_until"], unique=False)
     op.create_index("ix_grants_revision", "grants", ["revision"], unique=False)
     op.create_index(
         "ux_grants_open_location",

@@ -1,0 +1,410 @@
+"""`kill -9` at random points of a thousand grants and revocations: none that was answered is lost, none is half there."""
+
+import asyncio
+import os
+import random
+import signal
+import socket
+import sys
+import uuid
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx2
+from sqlmodel import col, select
+
+from api import verification
+from api.events import SYSTEM, record
+from api.store import Store
+from api.tokens import EmbeddedIssuer
+from models.events import Event, EventKind, RememberedAnswer, Revision
+from models.grants import OPEN, Grant
+from models.partners import Agreement, Connection, GroundRule, GroundRuleName, Partner
+from models.schools import Location, School
+from tests.world import NAMES, PURPOSE, question
+
+ROOT = Path(__file__).resolve().parent.parent
+CHANGES = 1_000
+KILLS = 12
+ADMINISTRATORS = 8
+BRINS = [f"{number:02d}AB" for number in range(1, 13)]
+CLIENT_IDS = [f"leermiddel-{number}" for number in range(6)]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where one connection can be granted something: a whole school (BRIN4), or one of its locations (BRIN6)."""
+
+    client_id: str
+    code: str
+
+    @property
+    def brin(self) -> str:
+        return self.code[:4]
+
+
+PLACES = [
+    Place(client_id, code)
+    for client_id in CLIENT_IDS
+    for brin in BRINS
+    for code in (brin, f"{brin}00", f"{brin}01")
+]
+
+
+@dataclass
+class Change:
+    """One grant or revocation that was sent, once or more, under one key."""
+
+    place: Place
+    path: str
+    body: dict[str, Any]
+    revokes: str | None = None
+    key: str = field(default_factory=lambda: str(uuid.uuid4()))
+    status: int | None = None
+    answer: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def was_acknowledged(self) -> bool:
+        return self.status is not None
+
+
+def granting(place: Place) -> Change:
+    body = {"clientId": place.client_id, "scopes": NAMES, "purposes": [PURPOSE]}
+    if place.code != place.brin:
+        body["location"] = place.code
+    return Change(place, f"/v1/schools/{place.brin}/grants", body)
+
+
+def revoking(place: Place, grant_id: str) -> Change:
+    path = f"/v1/schools/{place.brin}/grants/{grant_id}/_revoke"
+    return Change(place, path, {"reason": "Niet meer nodig."}, revokes=grant_id)
+
+
+class Server:
+    """The service as a process of its own, which can be killed and started again."""
+
+    def __init__(self, store_url: str, folder: Path) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = int(probe.getsockname()[1])
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._log = folder / "server.log"
+        self._process: asyncio.subprocess.Process | None = None
+        self._environment = {
+            **os.environ,
+            "PRIVACY_MANAGER_MODE": "test",
+            "PRIVACY_MANAGER_DATABASE_URL": store_url,
+            "PRIVACY_MANAGER_VAR_DIR": str(folder),
+            "PRIVACY_MANAGER_STORE_DEADLINE": "5",
+            "PRIVACY_MANAGER_EXPIRY_INTERVAL": "0.5",
+        }
+
+    async def start(self) -> None:
+        with self._log.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-c",
+                "from api.cli import main; main()",
+                "serve",
+                "--port",
+                str(self.port),
+                cwd=ROOT,
+                env=self._environment,
+                stdout=log,
+                stderr=log,
+            )
+        async with asyncio.timeout(60), httpx2.AsyncClient(base_url=self.url) as client:
+            while not await _is_ready(client):
+                assert self._process.returncode is None, self._log.read_text(encoding="utf-8")
+                await asyncio.sleep(0.02)
+
+    async def kill(self) -> None:
+        if self._process is not None and self._process.returncode is None:
+            self._process.send_signal(signal.SIGKILL)
+            await self._process.wait()
+
+
+async def _is_ready(client: httpx2.AsyncClient) -> bool:
+    try:
+        return (await client.get("/health/ready")).status_code == 200
+    except httpx2.TransportError:
+        return False
+
+
+@asynccontextmanager
+async def served(store_url: str, folder: Path) -> AsyncIterator[Server]:
+    server = Server(store_url, folder)
+    try:
+        await server.start()
+        yield server
+    finally:
+        await server.kill()
+
+
+class Tokens:
+    """A token for each school, from the issuer that the server embeds."""
+
+    def __init__(self, folder: Path) -> None:
+        self._issuer = EmbeddedIssuer.at(folder / "embedded-issuer.jwk")
+        self.schools = {brin: self._minted("school", brin) for brin in BRINS}
+        self.gateway = self._minted("gateway", None)
+
+    def _minted(self, role: str, school: str | None) -> dict[str, str]:
+        now = datetime.now(UTC)
+        token = self._issuer.mint(role, subject="iemand", school=school, lifetime=timedelta(hours=1), now=now)
+        return {"Authorization": f"Bearer {token}"}
+
+
+class Ledger:
+    """What the administrators know together: what was acknowledged, and what they were left in doubt of."""
+
+    def __init__(self) -> None:
+        self.acknowledged: list[Change] = []
+        self.in_doubt: list[Change] = []
+
+    @property
+    def is_full(self) -> bool:
+        return len(self.acknowledged) >= CHANGES
+
+
+class Administrator:
+    """Grants and revokes at its own places, one after the other, and comes back after a crash with the same key."""
+
+    def __init__(self, server: Server, tokens: Tokens, ledger: Ledger, places: Sequence[Place], seed: str) -> None:
+        self._client = httpx2.AsyncClient(base_url=server.url, timeout=30)
+        self._tokens = tokens
+        self._ledger = ledger
+        self._random = random.Random(seed)
+        self._places = list(places)
+        self._open: dict[Place, str] = {}
+        self.revisions: list[int] = []
+
+    async def work(self) -> None:
+        async with self._client:
+            while not self._ledger.is_full:
+                place = self._random.choice(self._places)
+                grant_id = self._open.get(place)
+                change = granting(place) if grant_id is None else revoking(place, grant_id)
+                if await self._send_until_answered(change):
+                    self._note(change)
+                else:
+                    self._places.remove(place)
+                    self._ledger.in_doubt.append(change)
+
+    async def _send_until_answered(self, change: Change) -> bool:
+        """False when the server died over it and this administrator leaves it at that."""
+        while True:
+            try:
+                answer = await send(self._client, self._tokens, change)
+            except httpx2.ConnectError:
+                await asyncio.sleep(0.02)
+            except httpx2.TransportError:
+                if self._random.random() < 0.4:
+                    return False
+            else:
+                if answer.status_code != 503:
+                    change.status, change.answer = answer.status_code, answer.json()
+                    return True
+
+    def _note(self, change: Change) -> None:
+        assert change.status == (201 if change.revokes is None else 200), change.answer
+        self._ledger.acknowledged.append(change)
+        self.revisions.append(change.answer["revision"])
+        if change.revokes is None:
+            self._open[change.place] = change.answer["grantId"]
+        else:
+            del self._open[change.place]
+
+
+async def send(client: httpx2.AsyncClient, tokens: Tokens, change: Change) -> httpx2.Response:
+    headers = {**tokens.schools[change.place.brin], "Idempotency-Key": change.key}
+    return await client.post(change.path, json=change.body, headers=headers)
+
+
+async def kill_at_random(server: Server, ledger: Ledger, chance: random.Random) -> None:
+    """Kills the server again and again while the ledger fills, each time at a moment that nobody chose."""
+    for threshold in sorted(chance.sample(range(20, CHANGES - 40), KILLS)):
+        while len(ledger.acknowledged) < threshold:
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(chance.uniform(0, 0.03))
+        await server.kill()
+        await server.start()
+
+
+async def test_a_thousand_changes_survive_kill_9(store_url: str, tmp_path: Path) -> None:
+    store = Store(store_url)
+    await populate(store)
+    ledger, tokens = Ledger(), Tokens(tmp_path)
+    async with served(store_url, tmp_path) as server:
+        administrators = [
+            Administrator(server, tokens, ledger, PLACES[number::ADMINISTRATORS], f"administrator {number}")
+            for number in range(ADMINISTRATORS)
+        ]
+        async with asyncio.TaskGroup() as group:
+            group.create_task(kill_at_random(server, ledger, random.Random("when to kill")))
+            for administrator in administrators:
+                group.create_task(administrator.work())
+
+        landed = await landed_in_doubt(store, ledger)
+        assert ledger.in_doubt, "no kill came while a change was under way: nothing was tested"
+        assert_revisions_rise(administrators, landed)
+        await assert_nothing_is_lost_or_half_there(store, [*ledger.acknowledged, *landed])
+        await assert_decisions_agree(server, tokens, [*ledger.acknowledged, *landed])
+        await assert_replays_change_nothing(server, tokens, store, [*ledger.acknowledged, *landed])
+    await store.aclose()
+
+
+async def landed_in_doubt(store: Store, ledger: Ledger) -> list[Change]:
+    """The changes that were never answered and yet happened, with the answer that was lost."""
+    landed = []
+    async with store.reading() as session:
+        keys = [change.key for change in ledger.in_doubt]
+        found = await session.exec(select(RememberedAnswer).where(col(RememberedAnswer.key).in_(keys)))
+        remembered = {answer.key: answer for answer in found}
+    for change in ledger.in_doubt:
+        if known := remembered.get(change.key):
+            answer = httpx2.Response(known.status, text=known.body)
+            change.status, change.answer = answer.status_code, answer.json()
+            landed.append(change)
+    return landed
+
+
+def assert_revisions_rise(administrators: Iterable[Administrator], landed: Iterable[Change]) -> None:
+    for administrator in administrators:
+        assert administrator.revisions == sorted(administrator.revisions)
+    everyones = [revision for administrator in administrators for revision in administrator.revisions]
+    everyones += [change.answer["revision"] for change in landed]
+    assert len(everyones) == len(set(everyones))
+
+
+async def assert_nothing_is_lost_or_half_there(store: Store, changes: Sequence[Change]) -> None:
+    """Every change has its row, its event and its revision; and nothing but these changes is there."""
+    async with store.reading() as session:
+        assert await verification.faults(session) == []
+        events = {event.revision: event for event in await session.exec(select(Event).where(Event.number > 1))}
+        grants = {grant.grant_id: grant for grant in await session.exec(select(Grant))}
+        revision = (await session.get_one(Revision, 1)).revision
+        answers = len((await session.exec(select(RememberedAnswer.key))).all())
+    assert sorted(events) == list(range(2, revision + 1)) == sorted(change.answer["revision"] for change in changes)
+    assert answers == len(changes)
+    for change in changes:
+        event = events[change.answer["revision"]]
+        assert event.kind == (EventKind.GRANT_GRANTED if change.revokes is None else EventKind.GRANT_REVOKED)
+        assert event.state == change.answer
+        assert grants[change.answer["grantId"]].revision >= change.answer["revision"]
+    last = {change.answer["grantId"]: change.answer for change in in_order(changes)}
+    assert {each.grant_id: (each.status, each.version, each.revision) for each in grants.values()} == {
+        grant_id: (answer["status"], answer["version"], answer["revision"]) for grant_id, answer in last.items()
+    }
+
+
+async def assert_decisions_agree(server: Server, tokens: Tokens, changes: Sequence[Change]) -> None:
+    """The gateway hears just what the acknowledged changes add up to, from a server that has just been started."""
+    await server.kill()
+    await server.start()
+    standing = {change.place: change.answer for change in in_order(changes) if change.answer["status"] in OPEN}
+    for change in in_order(changes):
+        if change.revokes is not None and standing.get(change.place, {}).get("grantId") == change.revokes:
+            del standing[change.place]
+    body = {"evaluations": [question(place.client_id, place.code) for place in PLACES]}
+    async with httpx2.AsyncClient(base_url=server.url, timeout=30) as client:
+        answer = await client.post("/access/v1/evaluations", json=body, headers=tokens.gateway)
+    decisions = answer.json()["evaluations"]
+    assert len(decisions) == len(PLACES)
+    for place, decision in zip(PLACES, decisions, strict=True):
+        covering = standing.get(place) or standing.get(Place(place.client_id, place.brin))
+        assert decision["decision"] == (covering is not None), (place, decision)
+        if covering is not None:
+            assert decision["context"]["grantId"] == covering["grantId"]
+
+
+async def assert_replays_change_nothing(
+    server: Server, tokens: Tokens, store: Store, changes: Sequence[Change]
+) -> None:
+    before = await _counted(store)
+    waiting = list(changes)
+
+    async def replay() -> None:
+        async with httpx2.AsyncClient(base_url=server.url, timeout=30) as client:
+            while waiting:
+                change = waiting.pop()
+                answer = await send(client, tokens, change)
+                assert (answer.status_code, answer.json()) == (change.status, change.answer)
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(ADMINISTRATORS):
+            group.create_task(replay())
+    assert await _counted(store) == before
+
+
+async def _counted(store: Store) -> tuple[int, int]:
+    async with store.reading() as session:
+        counted = await session.get_one(Revision, 1)
+        return counted.revision, counted.events
+
+
+def in_order(changes: Iterable[Change]) -> list[Change]:
+    return sorted(changes, key=lambda change: int(change.answer["revision"]))
+
+
+async def populate(store: Store) -> None:
+    """Schools with two locations each, and connections that may be granted everything that they ask for."""
+    async with store.writing() as write:
+        session, now, revision = write.session, write.now, write.revision
+        dated = {"revision": revision, "created_at": now}
+        session.add(Partner(kvk_number="90000001", name="Uitgeverij", changed_at=now, **dated))
+        for brin in BRINS:
+            session.add(School(brin=brin, name=f"School {brin}", revision=revision))
+        await session.flush()
+        for brin in BRINS:
+            for code in (f"{brin}00", f"{brin}01"):
+                session.add(Location(code=code, brin=brin, name=code, kinds=["bo"], revision=revision))
+        for client_id in CLIENT_IDS:
+            session.add(
+                Connection(
+                    client_id=client_id,
+                    kvk_number="90000001",
+                    name=client_id,
+                    profile="smalle-set@2.3",
+                    recipient_role="processor",
+                    required_scopes=NAMES,
+                    optional_scopes=[],
+                    purposes=[PURPOSE],
+                    changed_at=now,
+                    **dated,
+                )
+            )
+        await session.flush()
+        for client_id in CLIENT_IDS:
+            session.add(
+                Agreement(
+                    agreement_id=str(uuid.uuid4()),
+                    client_id=client_id,
+                    agreement_version="4.0",
+                    privacybijsluiter_version="1.0",
+                    scopes=NAMES,
+                    purposes=[PURPOSE],
+                    signed_on=date(2026, 8, 1),
+                    valid_from=now,
+                    registered_at_revision=revision,
+                    **dated,
+                )
+            )
+            for rule in GroundRuleName:
+                session.add(
+                    GroundRule(
+                        ground_rule_id=str(uuid.uuid4()),
+                        client_id=client_id,
+                        rule=rule,
+                        evidence="Gezien.",
+                        source="Edu-K",
+                        valid_from=now,
+                        checked_by="iemand",
+                        **dated,
+                    )
+                )
+        record(write, EventKind.SCHOOLS_IMPORTED, SYSTEM, {"added": len(BRINS)})
