@@ -17,6 +17,8 @@ MOST_EVALUATIONS: Final = 1000
 
 Properties = dict[str, Any]
 Revision = Annotated[int, Meta(ge=0, le=2**53)]
+#: More than the catalogue has; a bound, because each evaluation of a batch is held against all of them.
+Names = Annotated[list[str], Meta(max_length=256)]
 
 
 class Subject(Struct, frozen=True):
@@ -37,8 +39,8 @@ class Action(Struct, frozen=True):
 class ResourceProperties(Struct, frozen=True):
     """Narrows the question to these scopes, and to these UWLR fields of the type's element."""
 
-    scopes: list[str] = []
-    fields: list[str] = []
+    scopes: Names = []
+    fields: Names = []
 
 
 class Resource(Struct, frozen=True):
@@ -122,14 +124,12 @@ def questions_of(body: bytes) -> tuple[Semantic, list[Question | Refused]]:
     batch = _decoded(_evaluations, body)
     if len(batch.evaluations) > MOST_EVALUATIONS:
         raise Refused(INVALID_INPUT, f"At most {MOST_EVALUATIONS} evaluations at once.")
-    defaults = {
-        name: raw
-        for name in ("subject", "action", "resource", "context")
-        if isinstance(raw := getattr(batch, name), msgspec.Raw)
-    }
+    semantic = batch.options.evaluations_semantic
     if not batch.evaluations:
-        return batch.options.evaluations_semantic, [question_of(_encoder.encode(defaults))]
-    return batch.options.evaluations_semantic, [_item({**defaults, **item}) for item in batch.evaluations]
+        return semantic, [question_of(body)]
+    # Each once, however many evaluations use it: a large default must not cost its size times their number.
+    defaults = {name: _part(name, raw) for name in _PARTS if isinstance(raw := getattr(batch, name), msgspec.Raw)}
+    return semantic, [_item(defaults, item) for item in batch.evaluations]
 
 
 def response_of(decision: Decision) -> EvaluationResponse:
@@ -151,11 +151,31 @@ def encoded(answer: Any) -> bytes:
     return _encoder.encode(answer)
 
 
-def _item(members: dict[str, msgspec.Raw]) -> Question | Refused:
+_PARTS: Final[dict[str, msgspec.json.Decoder[Any]]] = {
+    "subject": msgspec.json.Decoder(Subject),
+    "action": msgspec.json.Decoder(Action),
+    "resource": msgspec.json.Decoder(Resource),
+    "context": msgspec.json.Decoder(Context),
+}
+
+
+def _part(name: str, raw: msgspec.Raw) -> Any:
+    """The member as its struct, or the refusal of it."""
     try:
-        return question_of(_encoder.encode(members))
+        return _decoded(_PARTS[name], bytes(raw))
     except Refused as refused:
-        return refused
+        return Refused(INVALID_INPUT, f"{refused.detail} ({name})")
+
+
+def _item(defaults: dict[str, Any], item: dict[str, msgspec.Raw]) -> Question | Refused:
+    parts = {**defaults, **{name: _part(name, raw) for name, raw in item.items() if name in _PARTS}}
+    for name in ("subject", "action", "resource"):
+        if name not in parts:
+            return Refused(INVALID_INPUT, f"Not an AuthZEN request: {name} is missing.")
+    for part in parts.values():
+        if isinstance(part, Refused):
+            return part
+    return _question(EvaluationRequest(**parts))
 
 
 def _question(asked: EvaluationRequest) -> Question:

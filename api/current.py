@@ -133,6 +133,8 @@ class CurrentSnapshot:
 
 def _give_up(batch: list[asyncio.Future[Current]]) -> None:
     _fail(batch, StoreUnreachable("no answer within the deadline"))
+    # Where nobody has begun to read for them yet, the next to arrive is the first again, and sets its own deadline.
+    batch.clear()
 
 
 def _fail(batch: list[asyncio.Future[Current]], error: Exception) -> None:

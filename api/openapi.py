@@ -1,6 +1,7 @@
 """The published contract: what FastAPI derives from the routes, the hook's routes, and what every answer has."""
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Final
@@ -144,7 +145,7 @@ def as_text(document: Document) -> str:
 
 def _document(app: FastAPI) -> Document:
     about = {name: value for name, value in ABOUT.items() if name != "openapi_tags"}
-    document = get_openapi(routes=app.routes, tags=ABOUT["openapi_tags"], **about)
+    document = _well_named(get_openapi(routes=app.routes, tags=ABOUT["openapi_tags"], **about))
     components = document.setdefault("components", {})
     schemas = components.setdefault("schemas", {})
     for name in ("HTTPValidationError", "ValidationError"):
@@ -157,6 +158,12 @@ def _document(app: FastAPI) -> Document:
     for path, method, operation in _operations(document):
         _complete(path, method, operation)
     return document
+
+
+def _well_named(document: Document) -> Document:
+    """Pages as `PageOfGrantView`: in upper camel case, as the API design rules ask."""
+    renamed: Document = json.loads(re.sub(r'Page_(\w+)_(?=")', r"PageOf\1", json.dumps(document)))
+    return renamed
 
 
 def _operations(document: Document) -> Iterator[tuple[str, str, Document]]:

@@ -81,7 +81,7 @@ class Store:
                 yield write
                 if write.events:
                     await self._append(write)
-                    await session.commit()
+                    await _commit(session)
 
     async def now(self, session: AsyncSession) -> datetime:
         """The store's time, as the transaction of `session` sees it."""
@@ -108,6 +108,16 @@ class Store:
             text("UPDATE consent_revision SET events = :events WHERE id = 1"),
             {"events": write.events_before + len(write.events)},
         )
+
+
+async def _commit(session: AsyncSession) -> None:
+    connection = await session.connection()
+    try:
+        await session.commit()
+    except BaseException:
+        # SQLAlchemy takes the transaction for ended. In SQLite it is still open: its lock would outlive the request.
+        await connection.invalidate()
+        raise
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Generic, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -93,8 +93,3 @@ class Page(Wire, Generic[Item]):
 
     items: list[Item]
     next: str | None
-
-    @classmethod
-    def model_parametrized_name(cls, params: tuple[Any, ...]) -> str:
-        """`PageOfGrantView`: the name in the published contract, in upper camel case as the API design rules ask."""
-        return "PageOf" + "".join(param.__name__ for param in params)

@@ -6,10 +6,12 @@ import re
 import shlex
 import shutil
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import httpx2
@@ -102,8 +104,9 @@ def test_verify_finds_a_grant_that_was_changed_behind_the_services_back(demo: tu
     _, commands, folder = demo
     subprocess.run(shlex.split(commands[0]), check=True, capture_output=True)
     assert run(folder, "verify").returncode == 0
-    tamper = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute(\"UPDATE grants SET scopes = '[]'\"); c.commit()"
-    subprocess.run([sys.executable, "-c", tamper, str(folder / "privacy-manager.db")], check=True)
+    with closing(sqlite3.connect(folder / "privacy-manager.db")) as behind_its_back:
+        behind_its_back.execute("UPDATE grants SET scopes = '[]'")
+        behind_its_back.commit()
     found = run(folder, "verify")
     assert found.returncode == 1
     assert "not as its last event left it" in found.stdout

@@ -1,0 +1,469 @@
+"""Whatever happened, in whatever order: the snapshot says what the rows say.
+
+Hypothesis makes up histories of changes, which go through the service's own routes, its import of schools and its
+job. Every few steps many questions are answered in four ways that must agree at every instant that matters:
+
+    followed    by a snapshot that has taken in one change after another, from the first on
+    fresh       by a snapshot that was loaded whole, just now
+    partner's   by the part that a partner's own view is made of
+    oracle      by `oracle.py`, from the rows alone, without the code of any snapshot or decision
+"""
+
+import asyncio
+import random
+import shutil
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from itertools import product
+from pathlib import Path
+from typing import Any, Final
+
+import asyncpg
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy.engine import make_url
+from sqlmodel import select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from api import rows
+from api.current import CurrentSnapshot
+from api.expiry import expire
+from api.facts import source_for
+from api.schools_import import import_files
+from models.decision import Question, Reason, decide
+from models.grants import Grant
+from models.partners import Agreement, Connection, GroundRule, GroundRuleName
+from models.schools import Location, School
+from models.snapshot import Snapshot
+from tests.oracle import CATALOGUE, ORDER, Asked, Rows
+from tests.oracle import answer as answer_of_rows
+from tests.world import BASIS, OTHER_PURPOSE, PURPOSE, START, Answer, World, world_on
+
+CLIENTS: Final = ("rekenrijk", "taalhuis")
+PLACES: Final = ("16SW", "16SW00", "16SW01", "17TX", "17TX00")
+BRINS: Final = ("16SW", "17TX")
+BOARDS: Final = ("10001", "10002")
+CODES: Final = tuple(place for place in PLACES if len(place) > 4)
+PURPOSES: Final = (PURPOSE, OTHER_PURPOSE, "wettelijke-plicht")
+OPTIONAL: Final = (
+    "leerling.naam",
+    "leerling.jaargroep",
+    "groep.basis",
+    "groep.samengesteld",
+    "leerling.groepsindeling",
+    "docent.pseudoniem",
+    "docent.naam",
+)
+TICK: Final = timedelta(microseconds=1)
+
+clients = st.sampled_from(CLIENTS)
+places = st.sampled_from(PLACES)
+purposes = st.sampled_from([PURPOSES, PURPOSES, PURPOSES[:2], PURPOSES[:1], PURPOSES[1:]]).map(list)
+#: Hours from now; small numbers, so that what begins and ends by time often does so at the same instant.
+hours = st.none() | st.integers(-2, 8)
+later = st.none() | st.integers(1, 8)
+
+
+def closed(names: set[str]) -> list[str]:
+    """The names together with what they need; of a choice, the stamgroepen."""
+    chosen = {*BASIS, *names}
+    for entry in reversed(CATALOGUE["scopes"]):
+        if entry["name"] in chosen:
+            chosen |= {need[0] for need in entry["needs"] if not chosen & set(need)}
+    return sorted(chosen)
+
+
+optional = st.sets(st.sampled_from(OPTIONAL), max_size=4)
+#: Most of what there is: an agreement may leave anything out, also what the rest needs.
+most = st.sets(st.sampled_from((*BASIS, *OPTIONAL)), max_size=3).map(lambda out: sorted({*BASIS, *OPTIONAL} - out))
+
+SCOPES: Final = ((), ("leerling.naam",), ("leerling.pseudoniem", "leerling.groepsindeling"), ("docent.naam",))
+FIELDS: Final = ((), ("@eckid",), ("achternaam", "groep/@key"), ("samengestelde_groep/naam",), ("bsn",))
+QUESTIONS: Final = tuple(
+    Asked(client, place, type_, scopes, fields, purpose, behind, subject, action)
+    for client, place, type_, scopes, fields, purpose, behind, (subject, action) in product(
+        (*CLIENTS, "nobody"),
+        (*PLACES, "16SW99", "99ZZ", "16sw"),
+        ("leerling", "docent", "groep", "school", "ouder"),
+        SCOPES,
+        FIELDS,
+        (None, PURPOSE, "wettelijke-plicht"),
+        (0, 2**53),
+        (("partner", "release"), ("user", "release"), ("partner", "delete")),
+    )
+)
+#: Those that nothing is wrong with, but for what the facts say.
+FITTING: Final = tuple(
+    Asked(client, place, type_, (scope,) if scope else (), purpose=purpose)
+    for client, place, (type_, scope), purpose in product(
+        CLIENTS,
+        PLACES,
+        (
+            ("leerling", None),
+            ("leerling", "leerling.naam"),
+            ("leerling", "leerling.groepsindeling"),
+            ("docent", None),
+            ("groep", None),
+            ("groep", "groep.samengesteld"),
+            ("school", None),
+        ),
+        (None, PURPOSE, OTHER_PURPOSE),
+    )
+)
+
+#: What a snapshot says, in the oracle's words: reason, scopes and fields.
+Said = tuple[str, frozenset[str], frozenset[str]]
+
+
+@dataclass
+class Tally:
+    """What a run has seen: how often each step was taken or refused, and each reason given."""
+
+    steps: Counter[str] = field(default_factory=Counter)
+    reasons: Counter[str] = field(default_factory=Counter)
+
+
+class History:
+    """One history, on a store of its own; its steps are those of the world, taken or refused by the service."""
+
+    def __init__(self, world: World, folder: Path, tally: Tally, do: Callable[[Any], Any]) -> None:
+        self.world, self.folder, self.tally, self.do = world, folder, tally, do
+        self.followed = CurrentSnapshot(source_for(world.store), 5)
+        self.grants: list[tuple[str, str]] = []
+        self.facts: list[tuple[str, str]] = []
+        do(self.followed.load())
+        do(world.register("rekenrijk", optional=OPTIONAL, purposes=PURPOSES))
+
+    def nothing_happens(self) -> None:
+        """The simplest step: a history that shows a difference is made of it wherever it can be."""
+
+    def the_other_connection_is_registered(self, asks: set[str], agreed: bool) -> None:
+        if self.operate("GET", "/v1/connections/taalhuis").status_code == 200:
+            return
+        covered = None if agreed else []
+        asked = [scope for scope in closed(asks) if scope not in BASIS]
+        register = self.world.register("taalhuis", kvk_number="90000002", optional=asked, agreed=covered)
+        self.do(register)
+        self.tally.steps["registered"] += 1
+
+    def a_request_changes(self, client: str, asks: set[str], codes: list[str]) -> None:
+        asked = {"required": BASIS, "optional": [scope for scope in closed(asks) if scope not in BASIS]}
+        change = {"scopes": asked, "purposes": codes}
+        self.took("request", self.operate("PATCH", f"/v1/connections/{client}", change, If_Match="*"))
+
+    def an_agreement_is_signed(
+        self, client: str, covers: list[str], codes: list[str], board: str | None, start: int | None, end: int | None
+    ) -> None:
+        agree = self.world.agree(client, covers, codes, boardNumber=board, **self.period(start, end))
+        answer = self.do(agree)
+        if self.took("agreement", answer):
+            self.facts.append((client, f"agreements/{answer.json()['agreementId']}/_end"))
+
+    def a_ground_rule_is_kept(self, client: str, name: str, start: int | None, end: int | None) -> None:
+        answer = self.do(self.world.keep(client, name, **self.period(start, end)))
+        if self.took("ground rule", answer):
+            self.facts.append((client, f"ground-rules/{answer.json()['groundRuleId']}/_withdraw"))
+
+    def an_agreement_or_ground_rule_ends(self, which: int) -> None:
+        if self.facts:
+            client, path = self.facts[-1 - which % len(self.facts)]
+            self.took("end", self.operate("POST", f"/v1/connections/{client}/{path}", {"reason": "Voorbij."}))
+
+    def evidence_of_a_ground_rule_is_replaced(self, client: str, name: str, start: int | None) -> None:
+        """What is known of a rule is withdrawn; what shows it anew may hold only later."""
+        path = f"/v1/connections/{client}/ground-rules"
+        known = self.operate("GET", path).json().get("items", [])
+        for fact in known:
+            if fact["rule"] == name:
+                withdrawn = f"{path}/{fact['groundRuleId']}/_withdraw"
+                self.took("withdrawal", self.operate("POST", withdrawn, {"reason": "Weg."}))
+        self.a_ground_rule_is_kept(client, name, start, None)
+
+    def a_school_grants(
+        self, client: str, place: str, chosen: set[str], codes: list[str], start: int | None, end: int | None
+    ) -> None:
+        where = {"location": place} if len(place) > 4 else {}
+        wish = {"scopes": closed(chosen), "purposes": codes, **where, **self.period(start, end)}
+        answer = self.do(self.world.grant(client, brin=place[:4], **wish))
+        if not self.took("grant", answer) and answer.json()["type"].endswith("_not_offered"):
+            # The smallest choice is refused more seldom, and a grant is what the other steps are about.
+            wish |= {"scopes": BASIS, "purposes": [PURPOSE]}
+            answer = self.do(self.world.grant(client, brin=place[:4], **wish))
+            self.took("small grant", answer)
+        if answer.status_code == 201:
+            self.grants.append((place[:4], answer.json()["grantId"]))
+
+    def a_school_amends(self, which: int, chosen: set[str] | None, codes: list[str] | None, end: int | None) -> None:
+        change: dict[str, Any] = {"validUntil": self.moment(end)} if end is not None else {}
+        change |= {"scopes": closed(chosen)} if chosen is not None else {}
+        change |= {"purposes": codes} if codes is not None else {}
+        if self.grants:
+            brin, grant_id = self.grants[-1 - which % len(self.grants)]
+            path = f"/grants/{grant_id}"
+            self.took("amend", self.do(self.world.administer("PATCH", path, change, brin, If_Match="*")))
+
+    def a_school_takes_a_step(self, which: int, step: str, end: int | None) -> None:
+        body = {"until": self.moment(end)} if step == "suspend" and end is not None else {}
+        if self.grants:
+            brin, grant_id = self.grants[-1 - which % len(self.grants)]
+            self.took(step, self.do(self.world.step(grant_id, step, body, brin)))
+
+    def schools_are_imported(self, listed: set[str], board: str) -> None:
+        """DUO lists these locations: all others are gone, and 17TX may be another board's now."""
+        header = "INSTELLINGSCODE;VESTIGINGSCODE;VESTIGINGSNAAM;BEVOEGD GEZAG NUMMER"
+        boards = {"16SW": "10001", "17TX": board}
+        lines = [f"{code[:4]};{code};Locatie {code};{boards[code[:4]]}" for code in sorted(listed)]
+        path = self.folder / "bo.csv"
+        path.write_text("\r\n".join([header, *lines, ""]), encoding="cp1252")
+        report = self.do(import_files(self.world.store, [path]))
+        self.tally.steps["import" if report.revision is not None else "import of nothing new"] += 1
+
+    def time_passes(self, by: int) -> None:
+        self.world.clock.advance(hours=by)
+
+    def the_job_writes_down_what_time_brought(self) -> None:
+        self.tally.steps["settled" if self.do(expire(self.world.store)) else "nothing to settle"] += 1
+
+    def everything_agrees(self, seed: int) -> None:
+        """Every way of answering gives the same answer, now and at the instants at which something begins or ends."""
+        self.do(self.compare(random.Random(seed)))
+
+    async def compare(self, chance: random.Random) -> None:
+        followed, now = await self.followed.get()
+        fresh = await self.fresh()
+        async with self.world.store.reading() as session:
+            facts = await rows_of(session)
+            partners = {client: await rows.snapshot_of(session, client, BRINS) for client in CLIENTS}
+        assert normal(followed) == normal(fresh)
+        moments = list(moments_of(facts, now))
+        for moment in [now, *chance.sample(moments, min(4, len(moments)))]:
+            for asked in [*chance.sample(FITTING, 40), *chance.sample(QUESTIONS, 20)]:
+                expected = answer_of_rows(facts, asked, moment)
+                right = (expected.reason, expected.scopes, expected.fields)
+                self.tally.reasons[expected.reason] += 1
+                assert said(followed, asked, moment) == right, (asked, moment)
+                assert said(fresh, asked, moment) == right, (asked, moment)
+                if asked.client_id in partners:
+                    assert said(partners[asked.client_id], asked, moment) == right, (asked, moment)
+
+    async def fresh(self) -> Snapshot:
+        current = CurrentSnapshot(source_for(self.world.store), 5)
+        try:
+            return (await current.get()).snapshot
+        finally:
+            await current.aclose()
+
+    # -- what the steps are made of -----------------------------------------------------------------------------------
+
+    def operate(self, method: str, path: str, body: Any = None, **headers: str) -> Answer:
+        answer: Answer = self.do(self.world.operate(method, path, body, **headers))
+        return answer
+
+    def took(self, step: str, answer: Answer) -> bool:
+        """Whether the service took the step; a refusal is an answer too, and the comparison shows that it kept to it."""
+        assert answer.status_code < 500, answer.text
+        taken = answer.status_code < 300
+        self.tally.steps[step if taken else f"{step} refused"] += 1
+        return taken
+
+    def moment(self, hour: int) -> str:
+        return (self.world.clock.now + timedelta(hours=hour)).isoformat()
+
+    def period(self, start: int | None, end: int | None) -> dict[str, str]:
+        begins = {"validFrom": self.moment(start)} if start is not None else {}
+        return begins | ({"validUntil": self.moment(max(start or 0, 0) + end)} if end is not None else {})
+
+
+async def rows_of(session: AsyncSession) -> Rows:
+    """Every row that a decision may rest on, as the tables hold it."""
+    return Rows(
+        await rows.revision(session),
+        (await session.exec(select(School))).all(),
+        (await session.exec(select(Location))).all(),
+        (await session.exec(select(Connection))).all(),
+        (await session.exec(select(GroundRule))).all(),
+        (await session.exec(select(Agreement))).all(),
+        (await session.exec(select(Grant))).all(),
+    )
+
+
+def moments_of(facts: Rows, now: datetime) -> Iterator[datetime]:
+    """The instants from now on at which anything begins or ends, each with the last one before it."""
+    dated = [*facts.ground_rules, *facts.agreements, *facts.grants]
+    instants = {row.valid_from for row in dated} | {row.valid_until for row in dated}
+    instants |= {grant.suspended_until for grant in facts.grants}
+    for instant in sorted(instant for instant in instants if instant is not None and instant > now):
+        yield from (instant - TICK, instant)
+
+
+def said(snapshot: Snapshot, asked: Asked, now: datetime) -> Said:
+    question = Question(
+        subject_type=asked.subject,
+        client_id=asked.client_id,
+        action=asked.action,
+        resource_type=asked.type,
+        place=asked.place,
+        scopes=asked.scopes,
+        fields=asked.fields,
+        purpose=asked.purpose,
+        min_revision=asked.min_revision,
+    )
+    decision = decide(snapshot, question, now)
+    assert decision.permit is (decision.reason is Reason.GRANTED)
+    return decision.reason, frozenset(decision.scopes), frozenset(decision.fields)
+
+
+def normal(snapshot: Snapshot) -> Any:
+    """A snapshot without the order in which its facts came in."""
+    return (
+        snapshot.revision,
+        dict(snapshot.schools),
+        snapshot.locations,
+        dict(snapshot.connections),
+        {client: frozenset(facts) for client, facts in snapshot.ground_rules.items()},
+        {client: frozenset(facts) for client, facts in snapshot.agreements.items()},
+        {
+            (client, brin): frozenset(grants)
+            for client, schools in snapshot.grants.items()
+            for brin, grants in schools.items()
+        },
+    )
+
+
+# -- the runs ---------------------------------------------------------------------------------------------------------
+
+Stores = Callable[[], str]
+
+
+@pytest.fixture
+def sqlite_stores(sqlite_template: Path, tmp_path: Path) -> Stores:
+    def make() -> str:
+        path = tmp_path / f"{uuid.uuid4().hex}.db"
+        shutil.copy(sqlite_template, path)
+        return f"sqlite+aiosqlite:///{path}"
+
+    return make
+
+
+@pytest.fixture
+def postgresql_stores(postgresql_server: str, postgresql_template: str) -> Iterator[Stores]:
+    made: list[str] = []
+
+    async def administer(*statements: str) -> None:
+        connection = await asyncpg.connect(postgresql_server.replace("+asyncpg", ""))
+        for statement in statements:
+            await connection.execute(statement)
+        await connection.close()
+
+    def make() -> str:
+        name = f"history_{uuid.uuid4().hex}"
+        asyncio.run(administer(f"CREATE DATABASE {name} TEMPLATE {postgresql_template}"))
+        made.append(name)
+        return make_url(postgresql_server).set(database=name).render_as_string(hide_password=False)
+
+    yield make
+    asyncio.run(administer(*(f"DROP DATABASE {name} WITH (FORCE)" for name in made)))
+
+
+def step(taken: Callable[..., None], **given_by: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return st.tuples(st.just(taken), st.fixed_dictionaries(given_by))
+
+
+which = st.integers(0, 3)
+rules = st.sampled_from([str(name) for name in GroundRuleName])
+grants = step(
+    History.a_school_grants, client=clients, place=places, chosen=optional, codes=purposes, start=hours, end=later
+)
+transitions = step(
+    History.a_school_takes_a_step,
+    which=which,
+    step=st.sampled_from(["suspend", "resume", "suspend", "resume", "revoke"]),
+    end=later,
+)
+agreements = step(
+    History.an_agreement_is_signed,
+    client=clients,
+    covers=most,
+    codes=purposes,
+    board=st.sampled_from([None, *BOARDS]),
+    start=hours,
+    end=later,
+)
+imports = step(
+    History.schools_are_imported, listed=st.sets(st.sampled_from(CODES), min_size=1), board=st.sampled_from(BOARDS)
+)
+replaced = step(
+    History.evidence_of_a_ground_rule_is_replaced, client=clients, name=rules, start=st.sampled_from([None, None, 1])
+)
+#: How often each step is tried, of all that are.
+OFTEN: Final = (
+    (1, step(History.nothing_happens)),
+    (12, grants),
+    (10, transitions),
+    (5, step(History.a_school_amends, which=which, chosen=st.none() | optional, codes=purposes, end=later)),
+    (2, step(History.a_school_amends, which=which, chosen=st.none(), codes=st.none(), end=st.none())),
+    (3, step(History.a_request_changes, client=clients, asks=optional, codes=purposes)),
+    (2, agreements),
+    (1, step(History.a_ground_rule_is_kept, client=clients, name=rules, start=hours, end=later)),
+    (2, replaced),
+    (1, step(History.an_agreement_or_ground_rule_ends, which=which)),
+    (2, step(History.the_other_connection_is_registered, asks=optional, agreed=st.booleans())),
+    (1, imports),
+    (2, step(History.schools_are_imported, listed=st.just(set(CODES)), board=st.just("10002"))),
+    (4, step(History.time_passes, by=st.integers(1, 4))),
+    (1, step(History.the_job_writes_down_what_time_brought)),
+    (7, step(History.everything_agrees, seed=st.integers(0, 2**16))),
+)
+steps = st.sampled_from([each for times, each in OFTEN for _ in range(times)]).flatmap(lambda each: each)
+
+
+@contextmanager
+def history_on(store_url: str, folder: Path, tally: Tally) -> Iterator[History]:
+    with asyncio.Runner() as runner:
+        made = world_on(store_url, folder)
+        history = History(runner.run(made.__aenter__()), folder, tally, runner.run)
+        try:
+            yield history
+        finally:
+            runner.run(history.followed.aclose())
+            runner.run(made.__aexit__(None, None, None))
+
+
+def run(stores: Stores, folder: Path, histories: int) -> Tally:
+    """Tries so many histories, each of some forty steps; the same ones every time."""
+    tally = Tally()
+
+    @settings(
+        max_examples=histories,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example],
+    )
+    @given(st.lists(steps, min_size=30, max_size=50))
+    def try_one(taken: list[tuple[Callable[..., None], dict[str, Any]]]) -> None:
+        with history_on(stores(), folder, tally) as history:
+            for take, given_to_it in taken:
+                take(history, **given_to_it)
+            history.everything_agrees(0)
+
+    try_one()
+    return tally
+
+
+def test_no_history_on_sqlite_makes_the_snapshot_and_the_rows_differ(sqlite_stores: Stores, tmp_path: Path) -> None:
+    tally = run(sqlite_stores, tmp_path, 40)
+    print(sorted(tally.steps.items()), tally.reasons.most_common())
+    assert set(tally.reasons) == {*ORDER, "granted"}, "histories that never get there show nothing"
+
+
+def test_no_history_on_postgresql_makes_the_snapshot_and_the_rows_differ(
+    postgresql_stores: Stores, tmp_path: Path
+) -> None:
+    tally = run(postgresql_stores, tmp_path, 10)
+    assert tally.reasons["granted"] > 0
