@@ -13,7 +13,7 @@ run: $(INSTALLED) ## migrate, load the demo data and serve it on this machine
 	@$(BIN)/privacy-manager demo
 
 test: $(INSTALLED) ## run the whole suite, on SQLite and on a PostgreSQL that it starts itself
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 check: $(INSTALLED) ## check format, lint, types, import rules and the published contract
 	@$(BIN)/ruff format --check .

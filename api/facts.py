@@ -10,10 +10,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Final, NamedTuple, Protocol
+from urllib.parse import quote
 
 import asyncpg
 import msgspec
-from sqlalchemy.engine import URL
 
 from api.store import LOCK_WAIT_SECONDS, STATEMENT_SECONDS, Clock, Store
 from models.columns import instant_of
@@ -76,14 +76,16 @@ class FactSource(Protocol):
 def source_for(store: Store) -> FactSource:
     if store.is_sqlite:
         return SqliteFacts(str(store.url.database), store.clock)
-    return PostgresqlFacts(store.url, store.clock)
+    # As SQLAlchemy would connect: what the address may say there, it may say here too.
+    _, arguments = store.engine.dialect.create_connect_args(store.url)
+    return PostgresqlFacts(arguments, store.clock)
 
 
 class PostgresqlFacts:
     """The facts on PostgreSQL's primary, over one connection of the driver itself."""
 
-    def __init__(self, url: URL, clock: Clock | None) -> None:
-        self._dsn = url.set(drivername="postgresql").render_as_string(hide_password=False)
+    def __init__(self, arguments: Mapping[str, Any], clock: Clock | None) -> None:
+        self._arguments = {name: value for name, value in arguments.items() if not name.startswith("prepared_")}
         self._clock = clock
         self._connection: Any = None
         self._reading: Any = None
@@ -111,7 +113,7 @@ class PostgresqlFacts:
 
     async def _connect(self) -> None:
         connection = await asyncpg.connect(
-            self._dsn,
+            **self._arguments,
             timeout=LOCK_WAIT_SECONDS,
             command_timeout=STATEMENT_SECONDS,
             target_session_attrs="primary",
@@ -182,7 +184,7 @@ class SqliteFacts:
             return self._connection
         # Opened for reading and writing, since a reader of a WAL must write to its index; it is never created here.
         connection = sqlite3.connect(
-            f"file:{self._path}?mode=rw", uri=True, isolation_level=None, check_same_thread=False, timeout=0.1
+            f"file:{quote(self._path)}?mode=rw", uri=True, isolation_level=None, check_same_thread=False, timeout=0.1
         )
         connection.execute("PRAGMA query_only=ON")
         self._connection, self._data_version = connection, -1

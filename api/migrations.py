@@ -36,5 +36,8 @@ def head() -> str | None:
 
 async def revision_of(store: Store) -> str | None:
     """The revision that the store's schema is at; None when it has none. Raises what the driver raises."""
+    # Asking SQLite about a file that is not there would make it.
+    if store.is_sqlite and not Path(str(store.url.database)).exists():
+        return None
     async with store.engine.connect() as connection:
         return await connection.run_sync(lambda sync: MigrationContext.configure(sync).get_current_revision())

