@@ -3,6 +3,7 @@
 Members that AuthZEN does not name are ignored; what has the wrong shape raises `Refused` (400).
 """
 
+import json
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Final, TypeVar
@@ -11,6 +12,7 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from api.problems import INVALID_INPUT, Refused
+from api.strict_json import Malformed, members_once
 from models.decision import Decision, Question
 
 MOST_EVALUATIONS: Final = 1000
@@ -113,23 +115,26 @@ _encoder = msgspec.json.Encoder()
 
 def question_of(body: bytes) -> Question:
     """The question that an evaluation request asks. Raises `Refused` (400)."""
-    return _question(_decoded(_evaluation, body))
+    asked = _decoded(_evaluation, body)
+    _require_one_meaning(body)
+    return _question(asked)
 
 
-def questions_of(body: bytes) -> tuple[Semantic, list[Question | Refused]]:
+def questions_of(body: bytes) -> tuple[Semantic, list[Question | Refused]] | Question:
     """The questions of a batch, each with the defaults applied; in place of one that is malformed, its refusal.
 
-    Raises `Refused` (400) when the request as a whole is malformed.
+    Without evaluations it is a single question (AuthZEN 1.0, 7.1). Raises `Refused` (400) when the request as a
+    whole is malformed.
     """
     batch = _decoded(_evaluations, body)
+    if not batch.evaluations:
+        return question_of(body)
     if len(batch.evaluations) > MOST_EVALUATIONS:
         raise Refused(INVALID_INPUT, f"At most {MOST_EVALUATIONS} evaluations at once.")
-    semantic = batch.options.evaluations_semantic
-    if not batch.evaluations:
-        return semantic, [question_of(body)]
+    _require_one_meaning(body)
     # Each once, however many evaluations use it: a large default must not cost its size times their number.
     defaults = {name: _part(name, raw) for name in _PARTS if isinstance(raw := getattr(batch, name), msgspec.Raw)}
-    return semantic, [_item(defaults, item) for item in batch.evaluations]
+    return batch.options.evaluations_semantic, [_item(defaults, item) for item in batch.evaluations]
 
 
 def response_of(decision: Decision) -> EvaluationResponse:
@@ -198,3 +203,11 @@ def _decoded(decoder: msgspec.json.Decoder[Shape], body: bytes) -> Shape:
         return decoder.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise Refused(INVALID_INPUT, f"Not an AuthZEN request: {str(error)[:200]}") from None
+
+
+def _require_one_meaning(body: bytes) -> None:
+    """A member that stands there twice would be one thing to us, and another to who checked the request before."""
+    try:
+        json.loads(body, object_pairs_hook=members_once)
+    except Malformed as malformed:
+        raise Refused(INVALID_INPUT, f"Not an AuthZEN request: {malformed}.") from None

@@ -90,7 +90,10 @@ def _school_admin(request: Request, brin: Annotated[Brin, Path()]) -> Caller:
 
 
 def _school_or_operator(request: Request, brin: Annotated[Brin, Path()]) -> Caller:
-    return _require_own(_caller(request, "school", "operator"), brin)
+    caller = _caller(request, "school", "operator")
+    if "operator" in caller.claims.roles and caller.claims.school != brin:
+        return Caller(caller.claims, "operator")
+    return _require_own(caller, brin)
 
 
 def _partner_client(request: Request) -> Caller:

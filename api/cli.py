@@ -8,10 +8,11 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 import uvicorn
+from alembic.util import CommandError
 from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -22,7 +23,7 @@ from api.app import NotReadyToServe, Service, create_app, documented_app, requir
 from api.migrations import head, migrate
 from api.schools_import import ImportRefused, ImportReport, import_files
 from api.settings import Mode, Settings, explained
-from api.store import Store, StoreUnreachable
+from api.store import Store, StoreBehind, StoreUnreachable
 from api.tokens import EmbeddedIssuer
 from api.verification import faults
 
@@ -45,6 +46,19 @@ class Role(StrEnum):
     OPERATOR = "operator"
 
 
+#: What ends a command with a sentence; anything else is a defect, and shows where.
+REFUSALS: Final = (
+    CommandError,
+    ImportRefused,
+    NotReadyToServe,
+    OSError,
+    SQLAlchemyError,
+    StoreBehind,
+    StoreUnreachable,
+    ValueError,
+)
+
+
 def main() -> None:
     """Runs the command line. What is refused ends with a sentence on standard error and exit status 1."""
     try:
@@ -52,7 +66,7 @@ def main() -> None:
     except ValidationError as error:
         errors.print(f"privacy-manager: {explained(error)}", markup=False)
         sys.exit(1)
-    except (NotReadyToServe, StoreUnreachable, ImportRefused, SQLAlchemyError, ValueError, OSError) as error:
+    except REFUSALS as error:
         errors.print(f"privacy-manager: {error}", markup=False)
         sys.exit(1)
 
@@ -94,7 +108,10 @@ def serve_demo(
     port: Annotated[int, typer.Option(envvar="PORT", help="The port to listen on.", min=1, max=65535)] = 8000,
 ) -> None:
     """Migrate, load the demo data, print three commands to try, and serve on this machine only."""
-    settings = Settings(mode=Mode.DEMO)
+    given = Settings()
+    if given.mode is Mode.PRODUCTION or given.trusted_issuers:
+        raise NotReadyToServe("This is configured for production: the demo would put invented data into it.")
+    settings = given.model_copy(update={"mode": Mode.DEMO})
     migrate(settings.store_url)
     invitation = asyncio.run(demo.prepare(settings, f"http://127.0.0.1:{port}"))
     config = uvicorn.Config(

@@ -1,7 +1,6 @@
 """What a connection must keep, as operators record it: signed agreements and ground rules, each a dated fact."""
 
 import uuid
-from datetime import date
 from typing import Annotated, TypeVar
 
 from fastapi import APIRouter, Path
@@ -12,7 +11,7 @@ from api.callers import Caller, Operator
 from api.events import record
 from api.reads import Reading
 from api.terms import AgreementView
-from api.wire import UUID_PATTERN, Moment, Name, Page, PurposeCodes, Reason, ScopeNames, Wire, WireIn, distinct
+from api.wire import UUID_PATTERN, Day, Moment, Name, Page, PurposeCodes, Reason, ScopeNames, Wire, WireIn, distinct
 from api.writes import WriteRequest, Writing
 from models.events import EventKind
 from models.identifiers import BoardNumber, ClientId
@@ -34,7 +33,7 @@ class NewAgreement(WireIn):
     privacybijsluiter_version: Label
     scopes: Annotated[ScopeNames, Field(min_length=1)]
     purposes: Annotated[PurposeCodes, Field(min_length=1)]
-    signed_on: date
+    signed_on: Day
     valid_from: Moment | None = None
     valid_until: Moment | None = None
 
@@ -159,8 +158,9 @@ async def withdraw_ground_rule(
 
 def _end(fact: Agreement | GroundRule, writing: WriteRequest) -> None:
     """The fact holds no longer, from now on; one that had not begun never does."""
-    if fact.valid_until is not None and fact.valid_until <= writing.now:
+    if fact.ended or (fact.valid_until is not None and fact.valid_until <= writing.now):
         raise TransitionNotAllowed("It has ended already.")
+    fact.ended = True
     fact.valid_until = max(writing.now, fact.valid_from)
     fact.revision = writing.write.revision
 

@@ -31,8 +31,8 @@ class CurrentSnapshot:
         self._source = source
         self._deadline = deadline
         self._snapshot: Snapshot | None = None
-        #: Whether the store has been behind the snapshot since it was loaded: then all of it is loaded again.
-        self._doubted = False
+        #: Set for good once the store's history is not the one that the snapshot was made of.
+        self._behind: StoreBehind | None = None
         self._waiting: list[asyncio.Future[Current]] = []
         self._reader: asyncio.Task[None] | None = None
 
@@ -45,7 +45,7 @@ class CurrentSnapshot:
         """The facts by a read that starts after this call.
 
         Raises `StoreUnreachable` when there is no answer within the deadline, and `StoreBehind` when the store's
-        revision is behind what this process has seen.
+        history is not the one that this process has seen.
         """
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[Current] = loop.create_future()
@@ -55,6 +55,10 @@ class CurrentSnapshot:
         if self._reader is None:
             self._reader = loop.create_task(self._serve())
         return await waiter
+
+    def require_follows(self, revision: int) -> None:
+        """Raises `StoreBehind` unless a write that takes `revision` comes after everything that was seen here."""
+        self._require_same_history(revision > self.revision, revision - 1)
 
     async def load(self) -> None:
         """Loads everything before the first request. Raises what the store raises."""
@@ -99,30 +103,36 @@ class CurrentSnapshot:
     async def _read(self) -> Current:
         # Neither connecting nor catching up is cut short by the deadline: those who wait are denied in time, and the
         # next find it done. Cut short, what takes longer than the deadline would begin again for ever.
+        self._require_same_history(True, self.revision)
         await self._source.connect()
         async with asyncio.timeout(self._deadline):
             reading = await self._source.read()
-        self._require_not_behind(reading.revision)
         snapshot = self._snapshot
-        if snapshot is None or self._doubted or reading.revision != snapshot.revision:
-            snapshot = await self._caught_up(snapshot)
-        return Current(snapshot, reading.now)
+        if snapshot is not None and reading.revision == snapshot.revision:
+            self._require_same_history(reading.mark == snapshot.mark, reading.revision)
+            return Current(snapshot, reading.now)
+        self._require_same_history(reading.revision > self.revision or snapshot is None, reading.revision)
+        return Current(await self._caught_up(snapshot), reading.now)
 
     async def _caught_up(self, snapshot: Snapshot | None) -> Snapshot:
-        since = EVERYTHING if snapshot is None or self._doubted else snapshot.revision
         async with asyncio.timeout(STATEMENT_SECONDS):
-            changes = await self._source.changes(since)
-        self._require_not_behind(changes.revision)
-        known = Snapshot() if snapshot is None or self._doubted else snapshot
-        self._snapshot, self._doubted = known.after(changes), False
+            changes = await self._source.changes(EVERYTHING if snapshot is None else snapshot.revision)
+        if snapshot is not None:
+            follows = changes.revision >= snapshot.revision and changes.mark_before == snapshot.mark
+            self._require_same_history(follows, changes.revision)
+        self._snapshot = (snapshot or Snapshot()).after(changes)
         return self._snapshot
 
-    def _require_not_behind(self, revision: int) -> None:
-        if revision >= self.revision:
-            return
-        # Once it reaches this revision again, it may have got there by other changes than the ones known here.
-        self._doubted = True
-        raise StoreBehind(f"the store is at revision {revision}, this process has seen {self.revision}")
+    def _require_same_history(self, same: bool, revision: int) -> None:
+        """Raises `StoreBehind`, from then on always, when what was seen here is not in the store's history.
+
+        A revocation may be missing. That the store reaches the same number again proves nothing: it may have got
+        there by other changes than the ones known here.
+        """
+        if not same and self._behind is None:
+            self._behind = StoreBehind(f"the store is at revision {revision}, this process has seen {self.revision}")
+        if self._behind is not None:
+            raise self._behind
 
     async def _drop(self) -> None:
         try:

@@ -36,6 +36,7 @@ def record(
         Event(
             number=write.events_before + len(write.events) + 1,
             revision=write.revision,
+            mark=write.mark,
             at=write.now,
             kind=kind,
             actor=actor.subject,

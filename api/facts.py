@@ -15,7 +15,7 @@ from urllib.parse import quote
 import asyncpg
 import msgspec
 
-from api.store import LOCK_WAIT_SECONDS, STATEMENT_SECONDS, Clock, Store
+from api.store import LOCK_WAIT_SECONDS, STATEMENT_SECONDS, Clock, Store, file_identity
 from models.columns import instant_of
 from models.snapshot import (
     AgreementFacts,
@@ -29,7 +29,9 @@ from models.snapshot import (
 
 EVERYTHING: Final = -1
 
-REVISION: Final = "SELECT revision FROM consent_revision WHERE id = 1"
+REVISION: Final = "SELECT revision, mark FROM consent_revision WHERE id = 1"
+REVISION_AND_TIME: Final = "SELECT revision, mark, clock_timestamp() FROM consent_revision WHERE id = 1"
+MARK: Final = "SELECT mark FROM events WHERE revision = $1 LIMIT 1"
 
 #: The rows that changed after revision $1, by the names that `Changes` gives them.
 CHANGED: Final[Mapping[str, str]] = {
@@ -39,11 +41,11 @@ CHANGED: Final[Mapping[str, str]] = {
         "SELECT client_id, required_scopes, optional_scopes, purposes FROM connections WHERE revision > $1"
     ),
     "ground_rules": (
-        "SELECT ground_rule_id, client_id, rule, valid_from, valid_until FROM ground_rules WHERE revision > $1"
+        "SELECT ground_rule_id, client_id, rule, valid_from, valid_until, ended FROM ground_rules WHERE revision > $1"
     ),
     "agreements": (
         "SELECT agreement_id, client_id, board_number, scopes, purposes, valid_from, valid_until,"
-        " registered_at_revision FROM agreements WHERE revision > $1"
+        " registered_at_revision, ended FROM agreements WHERE revision > $1"
     ),
     "grants": (
         "SELECT grant_id, client_id, brin, location, scopes, purposes, status, valid_from, valid_until,"
@@ -53,10 +55,11 @@ CHANGED: Final[Mapping[str, str]] = {
 
 
 class Reading(NamedTuple):
-    """What one read of the store says: its revision and its time."""
+    """What one read of the store says: its revision, its time, and the revision's mark."""
 
     revision: int
     now: datetime
+    mark: str = ""
 
 
 class FactSource(Protocol):
@@ -96,15 +99,16 @@ class PostgresqlFacts:
 
     async def read(self) -> Reading:
         row = await self._reading.fetchrow()
-        return Reading(row[0], row[1] if self._clock is None else self._clock())
+        return Reading(row[0], row[2] if self._clock is None else self._clock(), row[1])
 
     async def changes(self, since: int) -> Changes:
         await self.connect()
         connection = self._connection
         async with connection.transaction(isolation="repeatable_read", readonly=True):
-            revision = await connection.fetchval(REVISION)
+            revision, mark = await connection.fetchrow(REVISION)
+            mark_before = await connection.fetchval(MARK, since)
             rows = {name: await connection.fetch(query, since) for name, query in CHANGED.items()}
-        return changes_of(revision, rows)
+        return changes_of(revision, mark, mark_before or "", rows)
 
     async def drop(self) -> None:
         connection, self._connection = self._connection, None
@@ -120,7 +124,7 @@ class PostgresqlFacts:
             server_settings={"application_name": "privacy-manager-decisions"},
         )
         try:
-            self._reading = await connection.prepare(REVISION.replace("revision", "revision, clock_timestamp()", 1))
+            self._reading = await connection.prepare(REVISION_AND_TIME)
             # A statement that is only prepared leaves its implicit transaction open, in which none can begin.
             await self._reading.fetchrow()
         except BaseException:
@@ -137,7 +141,9 @@ class SqliteFacts:
         self._clock = clock or (lambda: datetime.now(UTC))
         self._connection: sqlite3.Connection | None = None
         self._data_version = -1
-        self._revision = -1
+        self._revision, self._mark = -1, ""
+        #: Which file is open: another one at the same path is another store.
+        self._file = (0, 0)
 
     async def connect(self) -> None:
         self._connected()
@@ -147,9 +153,9 @@ class SqliteFacts:
         # Before the revision is read: what is committed in between shows as a new version next time.
         (data_version,) = connection.execute("PRAGMA data_version").fetchone()
         if data_version != self._data_version:
-            (self._revision,) = connection.execute(REVISION).fetchone()
+            self._revision, self._mark = connection.execute(REVISION).fetchone()
             self._data_version = data_version
-        return Reading(self._revision, self._clock())
+        return Reading(self._revision, self._clock(), self._mark)
 
     async def changes(self, since: int) -> Changes:
         connection = self._connected()
@@ -170,31 +176,35 @@ class SqliteFacts:
     def _changes(self, connection: sqlite3.Connection, since: int) -> Changes:
         connection.execute("BEGIN")
         try:
-            (revision,) = connection.execute(REVISION).fetchone()
+            revision, mark = connection.execute(REVISION).fetchone()
+            (mark_before,) = connection.execute(MARK.replace("$1", "?"), (since,)).fetchone() or ("",)
             rows = {
                 name: connection.execute(query.replace("$1", "?"), (since,)).fetchall()
                 for name, query in CHANGED.items()
             }
         finally:
             connection.execute("ROLLBACK")
-        return changes_of(revision, rows)
+        return changes_of(revision, mark, mark_before, rows)
 
     def _connected(self) -> sqlite3.Connection:
-        if self._connection is not None:
+        found = file_identity(self._path)
+        if self._connection is not None and self._file == found:
             return self._connection
         # Opened for reading and writing, since a reader of a WAL must write to its index; it is never created here.
         connection = sqlite3.connect(
             f"file:{quote(self._path)}?mode=rw", uri=True, isolation_level=None, check_same_thread=False, timeout=0.1
         )
         connection.execute("PRAGMA query_only=ON")
-        self._connection, self._data_version = connection, -1
+        self._connection, self._file, self._data_version = connection, found, -1
         return connection
 
 
-def changes_of(revision: int, rows: Mapping[str, Iterable[Sequence[Any]]]) -> Changes:
+def changes_of(revision: int, mark: str, mark_before: str, rows: Mapping[str, Iterable[Sequence[Any]]]) -> Changes:
     """The facts that the rows of `CHANGED` state, whichever driver read them."""
     return Changes(
         revision=revision,
+        mark=mark,
+        mark_before=mark_before,
         schools=tuple(SchoolFacts(brin, board, bool(gone)) for brin, board, gone in rows["schools"]),
         locations=tuple(LocationFacts(code, bool(gone)) for code, gone in rows["locations"]),
         connections=tuple(
@@ -202,8 +212,8 @@ def changes_of(revision: int, rows: Mapping[str, Iterable[Sequence[Any]]]) -> Ch
             for client_id, required, optional, purposes in rows["connections"]
         ),
         ground_rules=tuple(
-            GroundRuleFacts(rule_id, client_id, rule, _instant(begins), _instant_or_none(ends))
-            for rule_id, client_id, rule, begins, ends in rows["ground_rules"]
+            GroundRuleFacts(rule_id, client_id, rule, _instant(begins), _instant_or_none(ends), bool(ended))
+            for rule_id, client_id, rule, begins, ends, ended in rows["ground_rules"]
         ),
         agreements=tuple(_agreement(row) for row in rows["agreements"]),
         grants=tuple(_grant(row) for row in rows["grants"]),
@@ -211,7 +221,7 @@ def changes_of(revision: int, rows: Mapping[str, Iterable[Sequence[Any]]]) -> Ch
 
 
 def _agreement(row: Sequence[Any]) -> AgreementFacts:
-    agreement_id, client_id, board, scopes, purposes, begins, ends, registered = row
+    agreement_id, client_id, board, scopes, purposes, begins, ends, registered, ended = row
     return AgreementFacts(
         agreement_id,
         client_id,
@@ -221,6 +231,7 @@ def _agreement(row: Sequence[Any]) -> AgreementFacts:
         _instant(begins),
         _instant_or_none(ends),
         registered,
+        bool(ended),
     )
 
 

@@ -77,20 +77,22 @@ class Evaluation(Hook):
         return 503 if decision.reason in UNAVAILABLE else 200, encoded(response_of(decision))
 
 
-class Evaluations(Hook):
+class Evaluations(Evaluation):
     """`POST /access/v1/evaluations`: many questions, decided on one snapshot, at one instant."""
 
     most_bytes = 1024 * 1024
 
     async def answer(self, body: bytes) -> tuple[int, bytes]:
-        semantic, questions = questions_of(body)
+        asked = questions_of(body)
+        if isinstance(asked, Question):
+            return await super().answer(body)
         try:
             snapshot, now = await self.current.get()
-        except (StoreUnreachable, StoreBehind) as error:
-            revision = self.current.revision
-            decision = behind(revision) if isinstance(error, StoreBehind) else unreachable(revision)
-            return 503, encoded(response_of(decision))
-        return 200, encoded({"evaluations": _decided(semantic, questions, snapshot, now)})
+        except StoreUnreachable:
+            return 503, encoded(response_of(unreachable(self.current.revision)))
+        except StoreBehind:
+            return 503, encoded(response_of(behind(self.current.revision)))
+        return 200, encoded({"evaluations": _decided(*asked, snapshot, now)})
 
 
 def _decided(semantic: Semantic, questions: list[Question | Refused], snapshot: Snapshot, now: datetime) -> list[Any]:

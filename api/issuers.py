@@ -5,12 +5,8 @@ read strictly, and a key of which anything is odd is not used.
 """
 
 import asyncio
-import base64
-import binascii
-import json
 import logging
 import math
-import re
 import ssl
 import time
 from collections import Counter
@@ -25,6 +21,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
+from api.strict_json import Malformed, base64url, strict_object
+
 log = logging.getLogger("privacy_manager.issuers")
 
 FETCH_SECONDS = 3.0
@@ -34,7 +32,6 @@ STALE_SECONDS = 3600
 MAX_DOCUMENT_BYTES = 256 * 1024
 MAX_KEYS = 100
 MAX_KID_LENGTH = 256
-MAX_JSON_DEPTH = 16
 
 Algorithm = Literal["RS256", "RS384", "RS512", "ES256", "ES384", "ES512"]
 
@@ -51,76 +48,7 @@ _CURVES: Final[dict[str, type[ec.EllipticCurve]]] = {
     "P-521": ec.SECP521R1,
 }
 _SECRET_MEMBERS: Final = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
-_BASE64URL: Final = re.compile(r"[A-Za-z0-9_-]+")
 # Also matches a string without an end, so that no quote is looked at twice: the scan stays linear.
-_JSON_STRING: Final = re.compile(r'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
-_BRACKET: Final = re.compile(r"[\[\]{}]")
-
-
-class Malformed(ValueError):
-    """Input that is not what it must be. The message is short, stable and holds nothing of the input."""
-
-
-def strict_object(data: bytes) -> dict[str, Any]:
-    """The JSON object in `data`, as I-JSON (RFC 7493) has it: UTF-8, no member twice, no number out of range.
-
-    Nesting is bounded before anything recursive reads it. Raises `Malformed`.
-    """
-    try:
-        text = data.decode()
-        if _depth(text) > MAX_JSON_DEPTH:
-            raise Malformed("nested too deep")
-        value = json.loads(
-            text, object_pairs_hook=_members, parse_int=_integer, parse_float=_finite, parse_constant=_finite
-        )
-    except Malformed:
-        raise
-    except ValueError:
-        raise Malformed("not JSON in UTF-8") from None
-    if not isinstance(value, dict):
-        raise Malformed("not a JSON object")
-    return value
-
-
-def base64url(text: str) -> bytes:
-    """The bytes of base64url text without padding, in its only spelling (RFC 7515 2). Raises `Malformed`."""
-    if _BASE64URL.fullmatch(text) is None:
-        raise Malformed("not base64url")
-    try:
-        data = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
-    except binascii.Error:
-        raise Malformed("not base64url") from None
-    if base64.urlsafe_b64encode(data).decode().rstrip("=") != text:
-        raise Malformed("not canonical base64url")
-    return data
-
-
-def _depth(text: str) -> int:
-    depth = deepest = 0
-    for bracket in _BRACKET.findall(_JSON_STRING.sub("", text)):
-        depth += 1 if bracket in "[{" else -1
-        deepest = max(deepest, depth)
-    return deepest
-
-
-def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    if len(members) != len(pairs):
-        raise Malformed("a member twice")
-    return members
-
-
-def _integer(text: str) -> int:
-    if len(text) > 16:
-        raise Malformed("a number out of range")
-    return int(text)
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
-        raise Malformed("a number out of range")
-    return number
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy.engine import make_url
 
 from alembic import command
-from api.store import Store, make_folder
+from api.store import Store, make_file
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -22,7 +22,7 @@ def configuration(url: str) -> Config:
 
 def migrate(url: str, to: str = "head") -> None:
     """Brings the schema of the store at `url` to a revision of the history, up or down."""
-    make_folder(make_url(url))
+    make_file(make_url(url))
     if to == "head":
         command.upgrade(configuration(url), to)
     else:
@@ -36,8 +36,11 @@ def head() -> str | None:
 
 async def revision_of(store: Store) -> str | None:
     """The revision that the store's schema is at; None when it has none. Raises what the driver raises."""
-    # Asking SQLite about a file that is not there would make it.
-    if store.is_sqlite and not Path(str(store.url.database)).exists():
+    if _is_missing(store):
         return None
     async with store.engine.connect() as connection:
         return await connection.run_sync(lambda sync: MigrationContext.configure(sync).get_current_revision())
+
+
+def _is_missing(store: Store) -> bool:
+    return store.is_sqlite and not Path(str(store.url.database)).exists()

@@ -188,7 +188,7 @@ def _add_hooks(document: Document, schemas: Document) -> None:
 
 
 BATCH_RESPONSE: Final[Document] = {
-    "description": "One answer for each evaluation that was made; a single answer where none were listed.",
+    "description": "One answer for each evaluation that was made.",
     "type": "object",
     "required": ["evaluations"],
     "properties": {

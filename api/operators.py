@@ -8,7 +8,7 @@ from pydantic import Field, StringConstraints
 from api import rows
 from api.callers import Caller, Operator
 from api.events import record
-from api.grants import settle, take
+from api.grants import note, settle, take
 from api.paging import Cursor, Limit, after_key, part
 from api.reads import Reading
 from api.terms import RequestedScopes
@@ -43,8 +43,10 @@ class PartnerView(Wire):
 
 
 class ScopesAsked(WireIn):
+    """Both lists, whole: what is not in them is not asked for."""
+
     required: ScopeNames
-    optional: ScopeNames = Field(default_factory=list)
+    optional: ScopeNames
 
 
 class NewConnection(WireIn):
@@ -213,9 +215,10 @@ async def _ask_again(writing: WriteRequest, connection: Connection, caller: Call
         if grant.status == Status.GRANTED:
             take(writing.write, grant, partner, Step.ASK_AGAIN, caller.actor)
         elif grant.status == Status.SUSPENDED and grant.suspended_until is not None:
-            # It must not come back by itself.
             grant.suspended_until = None
-            grant.revision = writing.write.revision
+            grant.version += 1
+            reason = "The connection asks for more: the suspension no longer ends by itself."
+            note(writing.write, grant, partner, Step.SUSPEND, caller.actor, reason)
 
 
 def _touch(writing: WriteRequest, row: Partner | Connection) -> None:

@@ -209,7 +209,8 @@ def _named(brin: str, names: dict[str, School]) -> SchoolName:
 def _unless_known(page: Page[Consent], if_none_match: str | None, response: Response) -> Page[Consent] | Response:
     digest = hashlib.sha256(page.model_dump_json(by_alias=True).encode()).hexdigest()[:32]
     headers = {"ETag": f'"{digest}"', "Cache-Control": "private, no-cache"}
-    if if_none_match is not None and headers["ETag"] in (tag.strip() for tag in if_none_match.split(",")):
+    known = {tag.strip().removeprefix("W/") for tag in (if_none_match or "").split(",")}
+    if known & {"*", headers["ETag"]}:
         return Response(status_code=304, headers=headers)
     response.headers.update(headers)
     return page

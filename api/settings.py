@@ -5,6 +5,7 @@ from pathlib import Path
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from sqlalchemy.engine import URL
 
 from api.issuers import TrustedIssuer
 
@@ -48,7 +49,10 @@ class Settings(BaseSettings):
 
     @property
     def store_url(self) -> str:
-        return self.database_url or f"sqlite+aiosqlite:///{self.var_dir.resolve()}/privacy-manager.db"
+        if self.database_url:
+            return self.database_url
+        path = str(self.var_dir.resolve() / "privacy-manager.db")
+        return URL.create("sqlite+aiosqlite", database=path).render_as_string(hide_password=False)
 
     @property
     def embeds_issuer(self) -> bool:

@@ -4,16 +4,19 @@ A read sees one instant. A write first takes the lock on the row that counts the
 another, what they then read is current, and the order of revisions is the order of commits. SQLite or PostgreSQL.
 """
 
+import os
+import secrets
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from sqlalchemy import event, text
 from sqlalchemy.engine import URL, Connection, make_url
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError
+from sqlalchemy.exc import DataError, DBAPIError, DisconnectionError, IntegrityError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -32,7 +35,7 @@ class StoreUnreachable(Exception):
 
 
 class StoreBehind(Exception):
-    """The store's revision is behind one that this process has seen: a restored backup, or a lagging copy."""
+    """The store's history is not the one that this process has seen: a restored backup, or a lagging copy."""
 
 
 @dataclass
@@ -43,6 +46,7 @@ class Write:
     revision: int
     now: datetime
     events_before: int
+    mark: str = field(default_factory=lambda: secrets.token_hex(16))
     events: list[Event] = field(default_factory=list)
 
 
@@ -105,8 +109,8 @@ class Store:
         write.session.add_all(write.events)
         connection = await write.session.connection()
         await connection.execute(
-            text("UPDATE consent_revision SET events = :events WHERE id = 1"),
-            {"events": write.events_before + len(write.events)},
+            text("UPDATE consent_revision SET events = :events, mark = :mark WHERE id = 1"),
+            {"events": write.events_before + len(write.events), "mark": write.mark},
         )
 
 
@@ -126,24 +130,46 @@ def _unreachable_when_down() -> Iterator[None]:
         yield
     except (IntegrityError, DataError, ProgrammingError):
         raise
-    except (DBAPIError, PoolTimeout, OSError) as error:
-        raise StoreUnreachable(str(error)) from error
+    except (DBAPIError, DisconnectionError, PoolTimeout, OSError) as error:
+        # The driver's own words: SQLAlchemy's hold the statement.
+        raise StoreUnreachable(str(getattr(error, "orig", None) or error)) from error
 
 
-def make_folder(url: URL) -> None:
-    """Makes the folder that an SQLite file will be in."""
+def make_file(url: URL) -> None:
+    """Makes the SQLite file and its folder where there are none, for nobody else to read."""
     if url.get_backend_name() == "sqlite" and url.database:
-        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+        path = Path(url.database)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.touch(mode=0o600, exist_ok=True)
+
+
+def file_identity(path: str) -> tuple[int, int]:
+    """Which file is at `path` now. Raises `OSError` when there is none."""
+    found = os.stat(path)
+    return found.st_dev, found.st_ino
 
 
 def _sqlite_engine(url: URL) -> AsyncEngine:
-    engine = create_async_engine(url, connect_args={"timeout": LOCK_WAIT_SECONDS})
-    event.listen(engine.sync_engine, "connect", _configure_sqlite)
+    path = str(url.database)
+    # Never made here: a file that is gone must not come back empty.
+    address = url.set(database=f"file:{quote(path)}", query={**url.query, "mode": "rw", "uri": "true"})
+    engine = create_async_engine(address, hide_parameters=True, connect_args={"timeout": LOCK_WAIT_SECONDS})
+
+    def remember_file(connection: Any, record: Any) -> None:
+        record.info["file"] = file_identity(path)
+        _configure_sqlite(connection)
+
+    def require_same_file(_connection: Any, record: Any, _proxy: Any) -> None:
+        if record.info["file"] != file_identity(path):
+            raise DisconnectionError("the SQLite file was replaced")
+
+    event.listen(engine.sync_engine, "connect", remember_file)
+    event.listen(engine.sync_engine, "checkout", require_same_file)
     event.listen(engine.sync_engine, "begin", _begin_sqlite)
     return engine
 
 
-def _configure_sqlite(connection: Any, _record: object) -> None:
+def _configure_sqlite(connection: Any) -> None:
     # The driver's own idea of transactions leaves reads outside of them; BEGIN is ours to send.
     connection.isolation_level = None
     cursor = connection.cursor()
@@ -159,6 +185,7 @@ def _begin_sqlite(connection: Connection) -> None:
 def _postgresql_engine(url: URL) -> AsyncEngine:
     return create_async_engine(
         url,
+        hide_parameters=True,
         pool_pre_ping=True,
         pool_timeout=LOCK_WAIT_SECONDS,
         connect_args={

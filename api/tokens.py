@@ -22,15 +22,8 @@ from typing import Any, Final
 from cryptography.hazmat.primitives.asymmetric import ec
 from jose import jwk, jwt
 
-from api.issuers import (
-    MAX_KID_LENGTH,
-    KeySet,
-    Malformed,
-    TrustedIssuer,
-    VerificationKey,
-    base64url,
-    strict_object,
-)
+from api.issuers import MAX_KID_LENGTH, KeySet, TrustedIssuer, VerificationKey
+from api.strict_json import Malformed, base64url, strict_object
 from models.identifiers import is_brin
 
 ROLES: Final = frozenset({"school", "partner", "gateway", "operator"})

@@ -6,8 +6,9 @@ from sqlalchemy import func
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from api.grants import GrantView
 from models.events import Event, Revision
-from models.grants import Grant
+from models.grants import Grant, Status
 
 
 async def faults(session: AsyncSession) -> list[str]:
@@ -42,10 +43,13 @@ async def _grant_faults(session: AsyncSession) -> list[str]:
 
 
 def _differs(grant: Grant, state: dict[str, Any]) -> bool:
-    return (grant.status, grant.version, grant.scopes, grant.purposes, grant.location) != (
-        state["status"],
-        state["version"],
-        state["scopes"],
-        state["purposes"],
-        state["location"],
+    """Whether the row says anything else than its last event."""
+    told = GrantView.model_validate(state)
+    kept = GrantView(
+        school=grant.brin,
+        partner=told.partner,
+        status=Status(grant.status),
+        suspended_until=grant.suspended_until if grant.status == Status.SUSPENDED else None,
+        **grant.model_dump(exclude={"brin", "status", "suspended_until", "request_version", "granted_at_revision"}),
     )
+    return kept != told

@@ -2,8 +2,8 @@
 
 import re
 from collections.abc import Iterable
-from datetime import UTC, datetime
-from typing import Annotated, Generic, TypeVar
+from datetime import UTC, date, datetime
+from typing import Annotated, Any, Generic, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -35,6 +35,8 @@ ScopeNames = Annotated[list[ScopeName], Field(max_length=64)]
 PurposeCodes = Annotated[list[PurposeCode], Field(max_length=64)]
 GrantId = Annotated[str, StringConstraints(pattern=UUID_PATTERN, max_length=36), Field(description="A UUID.")]
 
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+
 
 def _no_number(given: object) -> object:
     """Seconds since 1970, as a number or as text, are no RFC 3339, and who sends milliseconds means another moment."""
@@ -44,10 +46,12 @@ def _no_number(given: object) -> object:
 
 
 def _within_reach(moment: datetime) -> datetime:
-    # Before it is moved to UTC: the first and the last day that there are cannot be.
+    # Looked at twice: the first and the last day of all years cannot be moved to UTC, and UTC may be another year.
+    if 2000 <= moment.year <= 2999:
+        moment = moment.astimezone(UTC)
     if not 2000 <= moment.year <= 2999:
-        raise ValueError("a moment between the years 2000 and 2999")
-    return moment.astimezone(UTC)
+        raise ValueError("a moment between the years 2000 and 2999, in UTC")
+    return moment
 
 
 def _rfc3339(moment: datetime) -> str:
@@ -63,6 +67,16 @@ Moment = Annotated[
         _rfc3339, when_used="json", return_type=Annotated[str, Field(json_schema_extra={"format": "date-time"})]
     ),
 ]
+
+
+def _written_day(value: Any) -> Any:
+    if not isinstance(value, date) and not (isinstance(value, str) and _DAY.fullmatch(value)):
+        raise ValueError("a day as YYYY-MM-DD")
+    return value
+
+
+#: A day of the calendar, as RFC 3339 writes it.
+Day = Annotated[date, BeforeValidator(_written_day)]
 
 
 def distinct(names: Iterable[str]) -> list[str]:

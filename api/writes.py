@@ -15,8 +15,9 @@ from fastapi import Depends, Header, Request, Response
 from pydantic import BaseModel, StringConstraints
 
 from api.callers import claims_of
-from api.issuers import Malformed, strict_object
+from api.current import CurrentSnapshot
 from api.store import Store, Write
+from api.strict_json import Malformed, strict_object
 from models.events import RememberedAnswer
 from models.refusals import IdempotencyKeyReused, InvalidInput, VersionMismatch, VersionRequired
 
@@ -102,8 +103,10 @@ async def _begin(
     request: Request, response: Response, idempotency_key: IdempotencyKey = None
 ) -> AsyncIterator[WriteRequest]:
     store = cast(Store, request.app.state.store)
+    _require_once(request, "if-match", "idempotency-key")
     caller, fingerprint = _who(request), await _what(request)
     async with store.writing() as write:
+        cast(CurrentSnapshot, request.app.state.current).require_follows(write.revision)
         if idempotency_key is not None:
             await _replay(write, caller, idempotency_key, fingerprint)
         writing = WriteRequest(write, response, request.scope["route"].status_code or 200)
@@ -123,6 +126,13 @@ async def _replay(write: Write, caller: str, key: str, fingerprint: str) -> None
     if known.fingerprint != fingerprint:
         raise IdempotencyKeyReused("This Idempotency-Key was used for another request.")
     raise Replayed(known)
+
+
+def _require_once(request: Request, *names: str) -> None:
+    """Of a header that comes twice, one reader takes the first and another the last."""
+    for name in names:
+        if len(request.headers.getlist(name)) > 1:
+            raise InvalidInput(f"Send {name} once.")
 
 
 def _who(request: Request) -> str:

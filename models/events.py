@@ -42,6 +42,8 @@ class Event(SQLModel, table=True):
 
     number: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
     revision: int = Field(index=True)
+    #: Random, the same for all events of one revision: it tells this revision from the same number in another history.
+    mark: str = Field(max_length=32)
     at: datetime = Field(sa_type=Instant)
     kind: str = Field(max_length=40)
     actor: str = Field(max_length=255)
@@ -62,6 +64,8 @@ class Revision(SQLModel, table=True):
     id: int = Field(default=1, primary_key=True, sa_column_kwargs={"autoincrement": False})
     revision: int = 0
     events: int = 0
+    #: The mark of the last revision.
+    mark: str = Field(default="", max_length=32)
 
 
 class RememberedAnswer(SQLModel, table=True):

@@ -92,6 +92,8 @@ class Agreement(SQLModel, table=True):
     valid_from: datetime = Field(sa_type=Instant)
     valid_until: datetime | None = Field(default=None, sa_type=Instant)
     registered_at_revision: int
+    #: Ended by an operator: holds at no instant any more, wherever the clock goes.
+    ended: bool = False
     revision: int = Field(index=True)
     created_at: datetime = Field(sa_type=Instant)
 
@@ -112,6 +114,8 @@ class GroundRule(SQLModel, table=True):
     valid_from: datetime = Field(sa_type=Instant)
     valid_until: datetime | None = Field(default=None, sa_type=Instant)
     checked_by: str = Field(max_length=255)
+    #: Withdrawn by an operator: holds at no instant any more, wherever the clock goes.
+    ended: bool = False
     revision: int = Field(index=True)
     created_at: datetime = Field(sa_type=Instant)
 
@@ -123,6 +127,8 @@ def require_sound_request(profile: str, required: Iterable[str], optional: Itera
     optional one must find what it needs among all that is requested.
     """
     needed, extra = frozenset(required), frozenset(optional)
+    if not needed | extra:
+        raise InvalidInput("A connection asks for at least one scope.")
     scopes.require_known([*needed, *extra])
     within = scopes.CATALOGUE.profiles.get(profile)
     if within is None:
@@ -160,8 +166,10 @@ def is_widened(
 
 
 class Dated(Protocol):
-    """Anything that holds from an instant (inclusive) until another (exclusive)."""
+    """Anything that holds from an instant (inclusive) until another (exclusive), unless it was ended before."""
 
+    @property
+    def ended(self) -> bool: ...
     @property
     def valid_from(self) -> datetime: ...
     @property
@@ -185,7 +193,7 @@ SomeAgreement = TypeVar("SomeAgreement", bound=Signed)
 
 def holds(fact: Dated, now: datetime) -> bool:
     """Whether `now` lies within the fact's period."""
-    return fact.valid_from <= now and (fact.valid_until is None or now < fact.valid_until)
+    return not fact.ended and fact.valid_from <= now and (fact.valid_until is None or now < fact.valid_until)
 
 
 def rules_kept(facts: Iterable[RuleKept], now: datetime) -> frozenset[str]:

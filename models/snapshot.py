@@ -48,6 +48,7 @@ class GroundRuleFacts:
     rule: str
     valid_from: datetime
     valid_until: datetime | None
+    ended: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,7 @@ class AgreementFacts:
     valid_from: datetime
     valid_until: datetime | None
     registered_at_revision: int
+    ended: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +82,14 @@ class GrantFacts:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """Every row that changed since some revision, each as `revision` has it."""
+    """Every row that changed since some revision, each as `revision` has it.
+
+    `mark` tells `revision` from the same number in another history, `mark_before` the revision that they start from.
+    """
 
     revision: int
+    mark: str = ""
+    mark_before: str = ""
     schools: tuple[SchoolFacts, ...] = ()
     locations: tuple[LocationFacts, ...] = ()
     connections: tuple[ConnectionFacts, ...] = ()
@@ -96,6 +103,7 @@ class Snapshot:
     """What was true at `revision`, complete. Nobody changes it; a later one replaces it whole."""
 
     revision: int = 0
+    mark: str = ""
     schools: Mapping[str, SchoolFacts] = field(default_factory=dict)
     locations: frozenset[str] = frozenset()
     connections: Mapping[str, ConnectionFacts] = field(default_factory=dict)
@@ -112,6 +120,7 @@ class Snapshot:
         """The snapshot that holds once `changes` are applied to this one."""
         return Snapshot(
             revision=changes.revision,
+            mark=changes.mark,
             schools={**self.schools, **{s.brin: s for s in changes.schools}} if changes.schools else self.schools,
             locations=_locations_after(self.locations, changes.locations),
             connections={**self.connections, **{c.client_id: c for c in changes.connections}},

@@ -10,14 +10,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from models.grants import Grant
 from models.partners import Agreement, Connection, GroundRule
 from models.schools import Location, School
 
 CATALOGUE: Final = json.loads((Path(__file__).parent.parent / "models/catalogue/scopes.json").read_text("utf-8"))
-ENTRIES: Final = {entry["name"]: entry for entry in CATALOGUE["scopes"]}
+ENTRIES: Final[dict[str, Any]] = {entry["name"]: entry for entry in CATALOGUE["scopes"]}
 TYPES: Final = {"leerling", "docent", "groep", "school", "vestiging"}
 GROUND_RULES: Final = {"privacyconvenant", "verwerkersovereenkomst", "doelbinding", "kvk"}
 ORDER: Final = (
@@ -79,7 +79,7 @@ def answer(rows: Rows, asked: Asked, now: datetime) -> Answer:
     if reasons:
         return Answer(min(reasons, key=ORDER.index))
     scopes = _of_type(_covered(rows, asked, now), asked.type)
-    return Answer("granted", scopes, frozenset(name for scope in scopes for name in _entry(scope)["fields"]))
+    return Answer("granted", scopes, frozenset(name for scope in scopes for name in ENTRIES[scope]["fields"]))
 
 
 def _all_reasons(rows: Rows, asked: Asked, now: datetime) -> Iterator[str]:
@@ -143,7 +143,7 @@ def _agreement(rows: Rows, asked: Asked, now: datetime) -> Agreement | None:
 
 
 def _lies_within(row: GroundRule | Agreement, now: datetime) -> bool:
-    return row.valid_from <= now and not (row.valid_until is not None and row.valid_until <= now)
+    return not row.ended and row.valid_from <= now and not (row.valid_until is not None and row.valid_until <= now)
 
 
 # -- how the grant stands ---------------------------------------------------------------------------------------------
@@ -211,13 +211,13 @@ def _covered(rows: Rows, asked: Asked, now: datetime) -> set[str]:
     requested = [*connection.required_scopes, *connection.optional_scopes]
     left = {name for name in grant.scopes if name in requested and name in agreement.scopes}
     for _ in CATALOGUE["scopes"]:
-        left = {name for name in left if all(any(one in left for one in need) for need in _entry(name)["needs"])}
+        left = {name for name in left if all(any(one in left for one in need) for need in ENTRIES[name]["needs"])}
     return left
 
 
 def _is_covered(covered: set[str], asked: Asked) -> bool:
     scopes = _of_type(covered, asked.type)
-    fields = {name for scope in scopes for name in _entry(scope)["fields"]}
+    fields = {name for scope in scopes for name in ENTRIES[scope]["fields"]}
     return bool(scopes) and scopes.issuperset(asked.scopes) and fields.issuperset(asked.fields)
 
 
@@ -226,9 +226,4 @@ def _connection(rows: Rows, asked: Asked) -> Connection | None:
 
 
 def _of_type(scopes: set[str], resource_type: str) -> frozenset[str]:
-    return frozenset(name for name in scopes if _entry(name)["type"] == resource_type)
-
-
-def _entry(scope: str) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = ENTRIES[scope]
-    return found
+    return frozenset(name for name in scopes if ENTRIES[name]["type"] == resource_type)

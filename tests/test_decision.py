@@ -31,9 +31,27 @@ REVISION: Final = 10
 
 CONNECTION: Final = ConnectionFacts("rekenrijk", frozenset(OFFERED), frozenset({PURPOSE}))
 AGREEMENT: Final = AgreementFacts(
-    "agreement", "rekenrijk", None, frozenset(OFFERED), frozenset({PURPOSE}), YESTERDAY, None, 3
+    agreement_id="agreement",
+    client_id="rekenrijk",
+    board_number=None,
+    scopes=frozenset(OFFERED),
+    purposes=frozenset({PURPOSE}),
+    valid_from=YESTERDAY,
+    valid_until=None,
+    registered_at_revision=3,
+    ended=False,
 )
-RULES: Final = tuple(GroundRuleFacts(rule, "rekenrijk", rule, YESTERDAY, None) for rule in GroundRuleName)
+RULES: Final = tuple(
+    GroundRuleFacts(
+        ground_rule_id=f"evidence-of-{rule}",
+        client_id="rekenrijk",
+        rule=rule,
+        valid_from=YESTERDAY,
+        valid_until=None,
+        ended=False,
+    )
+    for rule in GroundRuleName
+)
 GRANT: Final = GrantFacts(
     grant_id="of-the-school",
     client_id="rekenrijk",
@@ -123,7 +141,13 @@ WRONG: Final[dict[str, tuple[dict[str, Any], ...]]] = {
         {"scopes": ("docent.naam",)},
         {"fields": ("bsn",)},
     ),
-    "partner_not_eligible": ({}, {"agreements": ()}, {"rules": RULES[1:]}),
+    "partner_not_eligible": (
+        {},
+        {"agreements": ()},
+        {"agreements": (replace(AGREEMENT, ended=True),)},
+        {"rules": RULES[1:]},
+        {"rules": (replace(RULES[0], ended=True), *RULES[1:])},
+    ),
     "state": (
         {},
         {"state": "no_grant"},
@@ -205,8 +229,8 @@ def test_only_a_place_that_is_no_brin_is_a_malformed_message() -> None:
 @pytest.mark.parametrize("status", ["granted", "suspended", "needs_reconfirmation"])
 def test_a_locations_own_grant_counts_alone_while_it_is_not_ended(status: str) -> None:
     for school_first in (True, False):
-        order = {"granted_at_revision": 4 if school_first else 9}
-        decision = decide(snapshot(replace(GRANT, **order), replace(OF_LOCATION, status=status)), ASKED, NOW)
+        of_school = replace(GRANT, granted_at_revision=4 if school_first else 9)
+        decision = decide(snapshot(of_school, replace(OF_LOCATION, status=status)), ASKED, NOW)
         assert decision.grant_id == "of-the-location"
 
 
@@ -220,6 +244,13 @@ def test_of_grants_that_are_all_ended_the_latest_is_told() -> None:
     of_school, of_location = replace(GRANT, status="revoked"), replace(OF_LOCATION, valid_until=NOW)
     assert reason(snapshot(of_school, of_location)) is Reason.EXPIRED
     assert reason(snapshot(replace(of_school, granted_at_revision=9), of_location)) is Reason.REVOKED
+
+
+def test_of_two_grants_of_a_place_the_later_stands_in_whatever_order_they_are_read() -> None:
+    ended = replace(GRANT, grant_id="ended", status="revoked", granted_at_revision=4)
+    for grants in ((ended, GRANT), (GRANT, ended)):
+        assert decide(snapshot(*grants), ASKED, NOW).grant_id == "of-the-school"
+        assert decide(snapshot(*grants[:1]).after(Changes(REVISION, grants=grants[1:])), ASKED, NOW).permit
 
 
 def test_a_grant_that_was_only_requested_or_declined_is_none() -> None:
@@ -275,7 +306,9 @@ def test_nothing_is_released_that_grant_request_and_agreement_do_not_all_cover(
 
 @settings(max_examples=200, derandomize=True, database=None, deadline=None)
 @given(covered, questions, some_scopes)
-def test_asking_for_more_never_permits_more(by_school: frozenset[str], question: Question, also: frozenset[str]) -> None:
+def test_asking_for_more_never_permits_more(
+    by_school: frozenset[str], question: Question, also: frozenset[str]
+) -> None:
     facts = covering(by_school, frozenset(NAMES_OF_SCOPES), frozenset(NAMES_OF_SCOPES))
     more = replace(question, scopes=(*question.scopes, *sorted(also)))
     assert decide(facts, more, NOW).permit <= decide(facts, question, NOW).permit

@@ -8,7 +8,6 @@ usual: `rekenrijk` asks for `leerling` at 16SW, for which `onderwijs-en-begeleid
 `notAskedBy` names a door that cannot ask this, and why. A new door is one more line in `DOORS`.
 """
 
-import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -24,13 +23,13 @@ from api.expiry import expire
 from api.schools_import import import_files
 from models.decision import Reason
 from models.events import Revision
-from tests.world import BASIS, OFFERED, PURPOSE, Answer, World, question
+from tests.world import BASIS, PURPOSE, Answer, World, question
 
 CASES: Final[dict[str, Any]] = {
     path.stem: json.loads(path.read_text(encoding="utf-8"))
     for path in sorted((Path(__file__).parent / "cases").glob("*.json"))
 }
-USUAL: Final = {
+USUAL: Final[dict[str, Any]] = {
     "subjectType": "partner",
     "client": "rekenrijk",
     "action": "release",

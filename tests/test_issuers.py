@@ -12,7 +12,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from pydantic import ValidationError
 
-from api.issuers import KeySet, Malformed, TrustedIssuer, base64url, strict_object, usable_keys
+from api.issuers import KeySet, TrustedIssuer, usable_keys
+from api.strict_json import Malformed, base64url, strict_object
 from api.tokens import TokenRefused, TokenVerifier
 from tests.hostile_tokens import PrivateKey, SigningKey, good_claims, public_members, segment
 

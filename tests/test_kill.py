@@ -92,6 +92,7 @@ class Server:
         self.is_up = asyncio.Event()
         self._log = folder / "server.log"
         self._process: asyncio.subprocess.Process | None = None
+        self._spare: asyncio.subprocess.Process | None = None
         self._environment = {
             **os.environ,
             "PRIVACY_MANAGER_MODE": "test",
@@ -101,31 +102,42 @@ class Server:
             "PRIVACY_MANAGER_EXPIRY_INTERVAL": "0.5",
         }
 
-    async def start(self) -> None:
+    async def _launch(self) -> asyncio.subprocess.Process:
+        """A process that has imported everything and done nothing else: it serves when it reads a line."""
         with self._log.open("ab") as log:
-            self._process = await asyncio.create_subprocess_exec(
+            return await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-c",
-                "from api.cli import main; main()",
+                "from api.cli import main; input(); main()",
                 "serve",
                 "--port",
                 str(self.port),
                 cwd=ROOT,
                 env=self._environment,
+                stdin=asyncio.subprocess.PIPE,
                 stdout=log,
                 stderr=log,
             )
+
+    async def start(self) -> None:
+        self._process = self._spare or await self._launch()
+        assert self._process.stdin is not None
+        self._process.stdin.write(b"\n")
+        await self._process.stdin.drain()
         async with asyncio.timeout(60):
             while not await self._listens():
                 assert self._process.returncode is None, self._log.read_text(encoding="utf-8")
                 await asyncio.sleep(0.05)
+        self._spare = await self._launch()
         self.is_up.set()
 
     async def kill(self) -> None:
         self.is_up.clear()
-        if self._process is not None and self._process.returncode is None:
-            self._process.send_signal(signal.SIGKILL)
-            await self._process.wait()
+        await _kill(self._process)
+
+    async def stop(self) -> None:
+        await self.kill()
+        await _kill(self._spare)
 
     async def _listens(self) -> bool:
         try:
@@ -144,7 +156,13 @@ async def served(store_url: str, folder: Path) -> AsyncIterator[Server]:
         await server.start()
         yield server
     finally:
-        await server.kill()
+        await server.stop()
+
+
+async def _kill(process: asyncio.subprocess.Process | None) -> None:
+    if process is not None and process.returncode is None:
+        process.send_signal(signal.SIGKILL)
+        await process.wait()
 
 
 class Tokens:

@@ -42,7 +42,7 @@ from models.schools import Location, School
 from models.snapshot import Snapshot
 from tests.oracle import CATALOGUE, ORDER, Asked, Rows
 from tests.oracle import answer as answer_of_rows
-from tests.world import BASIS, OTHER_PURPOSE, PURPOSE, START, Answer, World, world_on
+from tests.world import BASIS, OTHER_PURPOSE, PURPOSE, Answer, World, world_on
 
 CLIENTS: Final = ("rekenrijk", "taalhuis")
 PLACES: Final = ("16SW", "16SW00", "16SW01", "17TX", "17TX00")
@@ -60,6 +60,7 @@ OPTIONAL: Final = (
     "docent.naam",
 )
 TICK: Final = timedelta(microseconds=1)
+
 
 def closed(names: set[str]) -> list[str]:
     """The names together with what they need; of a choice, the stamgroepen."""
@@ -133,7 +134,7 @@ class History:
     def the_other_connection_is_registered(self, asks: set[str], agreed: bool) -> None:
         if self.operate("GET", "/v1/connections/taalhuis").status_code == 200:
             return
-        covered = None if agreed else []
+        covered: list[str] | None = None if agreed else []
         asked = [scope for scope in closed(asks) if scope not in BASIS]
         register = self.world.register("taalhuis", kvk_number="90000002", optional=asked, agreed=covered)
         self.do(register)
@@ -176,7 +177,7 @@ class History:
         self, client: str, place: str, chosen: set[str], codes: list[str], start: int | None, end: int | None
     ) -> None:
         where = {"location": place} if len(place) > 4 else {}
-        wish = {"scopes": closed(chosen), "purposes": codes, **where, **self.period(start, end)}
+        wish: dict[str, Any] = {"scopes": closed(chosen), "purposes": codes, **where, **self.period(start, end)}
         answer = self.do(self.world.grant(client, brin=place[:4], **wish))
         if not self.took("grant", answer) and answer.json()["type"].endswith("_not_offered"):
             # The smallest choice is refused more seldom, and a grant is what the other steps are about.
@@ -255,7 +256,7 @@ class History:
         return answer
 
     def took(self, step: str, answer: Answer) -> bool:
-        """Whether the service took the step; a refusal is an answer too, and the comparison shows that it kept to it."""
+        """Whether the service took the step; a refusal is an answer too, and the comparison shows that it was meant."""
         assert answer.status_code < 500, answer.text
         taken = answer.status_code < 300
         self.tally.steps[step if taken else f"{step} refused"] += 1
@@ -284,9 +285,9 @@ async def rows_of(session: AsyncSession) -> Rows:
 
 def moments_of(facts: Rows, now: datetime) -> Iterator[datetime]:
     """The instants from now on at which anything begins or ends, each with the last one before it."""
-    dated = [*facts.ground_rules, *facts.agreements, *facts.grants]
-    instants = {row.valid_from for row in dated} | {row.valid_until for row in dated}
-    instants |= {grant.suspended_until for grant in facts.grants}
+    instants: set[datetime | None] = {grant.suspended_until for grant in facts.grants}
+    for rows_of_a_kind in (facts.ground_rules, facts.agreements, facts.grants):
+        instants |= {instant for row in rows_of_a_kind for instant in (row.valid_from, row.valid_until)}
     for instant in sorted(instant for instant in instants if instant is not None and instant > now):
         yield from (instant - TICK, instant)
 
@@ -365,7 +366,7 @@ def postgresql_stores(postgresql_server: str, postgresql_template: str) -> Itera
 
 @dataclass(frozen=True)
 class Chance:
-    """What one step names, made up from a seed: Hypothesis' own choices favour what is small, and rarely end a thing."""
+    """What one step names, made up from a seed: Hypothesis' own choices favour what is small, and end little."""
 
     random: random.Random
 
@@ -380,7 +381,7 @@ class Chance:
 
     def covered(self) -> list[str]:
         """Most of what there is: an agreement may leave anything out, also what the rest needs."""
-        left_out = self.random.sample((*BASIS, *OPTIONAL), self.random.choice([0, 0, 1, 2]))
+        left_out = self.random.sample((*BASIS, *OPTIONAL), self.random.choice([0, 1, 2, 4]))
         return [scope for scope in (*BASIS, *OPTIONAL) if scope not in left_out]
 
     def purposes(self) -> list[str]:
@@ -411,7 +412,7 @@ class Chance:
 
 Step = tuple[Callable[..., None], dict[str, Any]]
 
-#: Each step, how often it is tried of a hundred, and what it names.
+#: Each step, how often it is tried beside the others, and what it names.
 TRIED: Final[tuple[tuple[int, Callable[..., None], Callable[[Chance], dict[str, Any]]], ...]] = (
     (
         20,
@@ -451,7 +452,7 @@ TRIED: Final[tuple[tuple[int, Callable[..., None], Callable[[Chance], dict[str, 
         lambda by: {"client": by.client(), "asks": by.optional(), "codes": by.purposes()},
     ),
     (
-        6,
+        9,
         History.an_agreement_is_signed,
         lambda by: {
             "client": by.client(),
@@ -530,7 +531,7 @@ def run(stores: Stores, folder: Path, histories: int) -> Tally:
 
 
 def test_no_history_on_sqlite_makes_the_snapshot_and_the_rows_differ(sqlite_stores: Stores, tmp_path: Path) -> None:
-    tally = run(sqlite_stores, tmp_path, 18)
+    tally = run(sqlite_stores, tmp_path, 16)
 
     assert set(tally.reasons) == {*ORDER, "granted"}, "histories that never get there show nothing"
 

@@ -197,12 +197,13 @@ def question(
 
 
 @asynccontextmanager
-async def world_on(store_url: str, folder: Path) -> AsyncIterator[World]:
-    """The service on the store at `store_url`, with two schools of two boards in it."""
+async def world_on(store_url: str, folder: Path, *, populated: bool = False) -> AsyncIterator[World]:
+    """The service on the store at `store_url`, with two schools of two boards in it (or, `populated`, what is there)."""
     clock = HandClock()
     settings = Settings(mode=Mode.TEST, database_url=store_url, var_dir=folder, expiry_interval=3600, store_deadline=5)
     store = Store(store_url, clock)
-    await populate(store)
+    if not populated:
+        await populate(store)
     service = create_app(settings, clock)
     transport = httpx2.ASGITransport(app=service)
     async with service.running(), httpx2.AsyncClient(transport=transport, base_url="http://test") as client:

@@ -30,12 +30,14 @@ def upgrade() -> None:
         sa.Column("id", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("revision", sa.Integer(), nullable=False),
         sa.Column("events", sa.Integer(), nullable=False),
+        sa.Column("mark", sa.String(32), nullable=False),
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_table(
         "events",
         sa.Column("number", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("revision", sa.Integer(), nullable=False),
+        sa.Column("mark", sa.String(32), nullable=False),
         sa.Column("at", INSTANT, nullable=False),
         sa.Column("kind", sa.String(40), nullable=False),
         sa.Column("actor", sa.String(255), nullable=False),
@@ -68,7 +70,7 @@ def upgrade() -> None:
         sa.Column("fingerprint", sa.String(64), nullable=False),
         sa.Column("status", sa.Integer(), nullable=False),
         sa.Column("etag", sa.String(80), nullable=True),
-        sa.Column("body", sa.Text(), nullable=False),
+        sa.Column("body", sa.String(), nullable=False),
         sa.Column("revision", sa.Integer(), nullable=False),
         sa.Column("created_at", INSTANT, nullable=False),
         sa.PrimaryKeyConstraint("caller", "key"),
@@ -126,6 +128,7 @@ def upgrade() -> None:
         sa.Column("valid_from", INSTANT, nullable=False),
         sa.Column("valid_until", INSTANT, nullable=True),
         sa.Column("registered_at_revision", sa.Integer(), nullable=False),
+        sa.Column("ended", sa.Boolean(), nullable=False),
         sa.Column("revision", sa.Integer(), nullable=False),
         sa.Column("created_at", INSTANT, nullable=False),
         sa.ForeignKeyConstraint(
@@ -151,6 +154,7 @@ def upgrade() -> None:
         sa.Column("valid_from", INSTANT, nullable=False),
         sa.Column("valid_until", INSTANT, nullable=True),
         sa.Column("checked_by", sa.String(255), nullable=False),
+        sa.Column("ended", sa.Boolean(), nullable=False),
         sa.Column("revision", sa.Integer(), nullable=False),
         sa.Column("created_at", INSTANT, nullable=False),
         sa.ForeignKeyConstraint(
@@ -242,7 +246,7 @@ def upgrade() -> None:
     )
 
     # The one row that every write locks.
-    op.execute("INSERT INTO consent_revision (id, revision, events) VALUES (1, 0, 0)")
+    op.execute("INSERT INTO consent_revision (id, revision, events, mark) VALUES (1, 0, 0, '')")
 
 
 def downgrade() -> None:
