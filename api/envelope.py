@@ -37,6 +37,7 @@ class Envelope:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
         added = _added(Headers(scope=scope))
+        scope.setdefault("state", {})["request_id"] = added["X-Request-ID"]
 
         async def send_in_envelope(message: Message) -> None:
             if message["type"] == "http.response.start":

@@ -43,7 +43,7 @@ class Hook:
             headers = {"Allow": "POST"} if refused.problem is METHOD_NOT_ALLOWED else None
             return await problems.answer(refused.problem, refused.detail, headers)(scope, receive, send)
         except Exception:
-            log.exception("an evaluation failed")
+            log.exception("request %s failed", scope["state"]["request_id"])
             refusal = problems.answer(INTERNAL, "Release nothing.", decision=False)
             return await refusal(scope, receive, send)
         await _send(send, status, answer)

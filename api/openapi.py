@@ -144,8 +144,10 @@ def as_text(document: Document) -> str:
 
 
 def _document(app: FastAPI) -> Document:
-    about = {name: value for name, value in ABOUT.items() if name != "openapi_tags"}
+    # FastAPI would want another library to look at the e-mail address.
+    about = {name: value for name, value in ABOUT.items() if name not in ("openapi_tags", "contact")}
     document = _well_named(get_openapi(routes=app.routes, tags=ABOUT["openapi_tags"], **about))
+    document["info"]["contact"] = ABOUT["contact"]
     components = document.setdefault("components", {})
     schemas = components.setdefault("schemas", {})
     for name in ("HTTPValidationError", "ValidationError"):

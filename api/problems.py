@@ -133,7 +133,8 @@ def install(app: FastAPI) -> None:
         return answer(problem, problem.title + ".", dict(error.headers or {}))
 
     @app.exception_handler(Exception)
-    async def _internal(_: Request, error: Exception) -> Response:
+    async def _internal(request: Request, error: Exception) -> Response:
+        log.error("request %s failed", request.state.request_id, exc_info=error)
         return answer(INTERNAL, "The error is in the log under this request's X-Request-ID.")
 
 

@@ -18,7 +18,9 @@ async def _put_back(store: Store, revision: int) -> None:
     """What restoring a backup of `revision` leaves: its rows, its events, its number."""
     async with store.engine.begin() as connection:
         await connection.execute(text("DELETE FROM events WHERE revision > :revision"), {"revision": revision})
-        await connection.execute(text("UPDATE grants SET status = 'granted', revision = :revision"), {"revision": revision})
+        await connection.execute(
+            text("UPDATE grants SET status = 'granted', revision = :revision"), {"revision": revision}
+        )
         await connection.execute(
             text(
                 "UPDATE consent_revision SET revision = :revision, events = (SELECT max(number) FROM events),"
