@@ -62,17 +62,15 @@ def create_app(settings: Settings, clock: Clock | None = None) -> Service:
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        await _require_schema(store)
-        await current.load()
-        expiring = asyncio.create_task(keep_expiring(store, settings.expiry_interval))
-        try:
+        async with contextlib.AsyncExitStack() as stack:
+            stack.push_async_callback(store.aclose)
+            stack.push_async_callback(verifier.aclose)
+            stack.push_async_callback(current.aclose)
+            await _require_schema(store)
+            await current.load()
+            expiring = asyncio.create_task(keep_expiring(store, settings.expiry_interval))
+            stack.push_async_callback(_ended, expiring)
             yield
-        finally:
-            expiring.cancel()
-            await asyncio.gather(expiring, return_exceptions=True)
-            await current.aclose()
-            await verifier.aclose()
-            await store.aclose()
 
     app = documented_app(lifespan)
     app.state.store, app.state.current = store, current
@@ -105,6 +103,11 @@ def _issuers(settings: Settings) -> list[TrustedIssuer]:
             " or PRIVACY_MANAGER_MODE=demo on a machine of your own."
         )
     return issuers
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 async def require_ready(settings: Settings) -> None:

@@ -42,8 +42,13 @@ class PartnerView(Wire):
     changed_at: Moment
 
 
+class NewScopes(WireIn):
+    required: ScopeNames
+    optional: ScopeNames = Field(default_factory=list)
+
+
 class ScopesAsked(WireIn):
-    """Both lists, whole: what is not in them is not asked for."""
+    """Both lists, whole: what is not in them is asked for no longer."""
 
     required: ScopeNames
     optional: ScopeNames
@@ -57,7 +62,7 @@ class NewConnection(WireIn):
     name: Name
     profile: Annotated[str, StringConstraints(min_length=1, max_length=40), Field(examples=["smalle-set@2.3"])]
     recipient_role: RecipientRole = RecipientRole.PROCESSOR
-    scopes: ScopesAsked
+    scopes: NewScopes
     purposes: Annotated[PurposeCodes, Field(min_length=1)]
 
 

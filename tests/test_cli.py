@@ -55,6 +55,26 @@ def test_production_refuses_to_start_without_a_trusted_issuer(tmp_path: Path) ->
         assert "Traceback" not in refused.stderr
 
 
+def test_the_demo_keeps_away_from_what_is_configured_for_production(tmp_path: Path) -> None:
+    issuers = json.dumps(
+        [{"issuer": "https://i", "audience": "a", "jwksUrl": "https://i/jwks", "algorithms": ["ES256"]}]
+    )
+    for settings in ({"MODE": "production"}, {"TRUSTED_ISSUERS": issuers}):
+        refused = run(tmp_path, "demo", **settings)
+        assert refused.returncode == 1
+        assert not (tmp_path / "privacy-manager.db").exists()
+
+
+def test_what_is_made_is_for_nobody_else_to_read(tmp_path: Path) -> None:
+    folder = tmp_path / "var#1"
+    run(folder, "migrate")
+    run(folder, "token", "--role", "gateway")
+    assert folder.stat().st_mode & 0o077 == 0
+    for name in ("privacy-manager.db", "embedded-issuer.jwk"):
+        assert (folder / name).stat().st_mode & 0o077 == 0
+    assert run(folder, "verify").stdout == "The store is whole.\n"
+
+
 def test_production_mints_no_token(tmp_path: Path) -> None:
     refused = run(tmp_path, "token", "--role", "gateway", MODE="production")
     assert (refused.returncode, refused.stdout) == (1, "")

@@ -1,12 +1,16 @@
 """The main job: a school grants, a partner looks, a gateway asks; and the whole life of a grant."""
 
+import json
+import time
 import uuid
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from tests.world import BASIS, NAMES, OFFERED, OTHER_PURPOSE, PURPOSE, START, Answer, World
+from api.tokens import DEMO_AUDIENCE, DEMO_ISSUER
+from tests.hostile_tokens import SigningKey, good_claims
+from tests.world import BASIS, NAMES, OFFERED, OTHER_PURPOSE, PURPOSE, START, Answer, World, question
 
 
 def problem(answer: Answer) -> tuple[int, str]:
@@ -370,6 +374,59 @@ async def test_a_school_sees_itself_and_its_locations(world: World) -> None:
     shown = (await world.administer("GET", "")).json()
     assert (shown["brin"], shown["boardNumber"]) == ("16SW", "10001")
     assert [location["code"] for location in shown["locations"]] == ["16SW00", "16SW01"]
+
+
+async def test_a_header_that_comes_twice_is_refused(world: World) -> None:
+    await world.register()
+    grant = await world.granted()
+    path = f"/v1/schools/16SW/grants/{grant['grantId']}"
+    given = [
+        ("Authorization", f"Bearer {world.token('school', school='16SW')}"),
+        ("If-Match", '"1"'),
+        ("If-Match", '"9"'),
+    ]
+    assert problem(await world.client.patch(path, json={"scopes": BASIS}, headers=given)) == (400, "invalid_input")
+
+
+async def test_widening_ends_a_suspensions_end_and_tells_so(world: World) -> None:
+    await world.register(optional=["leerling.naam"], agreed=OFFERED)
+    grant = await world.granted()
+    until = (START + timedelta(days=7)).isoformat()
+    suspended = (await world.step(grant["grantId"], "suspend", {"until": until})).json()
+    wider = {"scopes": {"required": BASIS, "optional": ["leerling.naam", "leerling.jaargroep"]}}
+    await world.operate("PATCH", "/v1/connections/rekenrijk", wider, If_Match='"1"')
+    shown = (await world.administer("GET", f"/grants/{grant['grantId']}")).json()
+    assert (shown["suspendedUntil"], shown["version"]) == (None, suspended["version"] + 1)
+    history = (await world.administer("GET", f"/grants/{grant['grantId']}/history")).json()["items"]
+    assert history[-1]["grant"] == shown
+
+
+async def test_a_batch_without_evaluations_is_a_single_question(world: World) -> None:
+    await world.register()
+    await world.granted()
+    for body in (question(), {**question(), "evaluations": []}):
+        answer = await world.call("POST", "/access/v1/evaluations", world.token("gateway"), body)
+        assert (answer.status_code, answer.json()["decision"]) == (200, True)
+
+
+async def test_a_question_with_a_member_twice_is_refused(world: World) -> None:
+    twice = '{"resource": {"type": "leerling", "id": "17TX"}, ' + json.dumps(question())[1:]
+    for path in ("evaluation", "evaluations"):
+        answer = await world.client.post(
+            f"/access/v1/{path}", content=twice, headers={"Authorization": f"Bearer {world.token('gateway')}"}
+        )
+        assert problem(answer) == (400, "invalid_input")
+
+
+async def test_an_operator_that_is_also_a_school_revokes_for_another_school_as_an_operator(world: World) -> None:
+    await world.register()
+    grant = await world.granted(brin="17TX")
+    key = SigningKey.of(json.loads((world.folder / "embedded-issuer.jwk").read_text()))
+    claims = good_claims(DEMO_ISSUER, DEMO_AUDIENCE, int(time.time()), roles=["school", "operator"], school="16SW")
+    path = f"/v1/schools/17TX/grants/{grant['grantId']}"
+    assert problem(await world.call("GET", path, key.token(claims))) == (404, "not_found")
+    revoked = await world.call("POST", f"{path}/_revoke", key.token(claims), {"reason": "Datalek."})
+    assert revoked.json()["status"] == "revoked"
 
 
 @pytest.mark.parametrize("revision", [0, 1])

@@ -161,3 +161,19 @@ async def test_every_change_of_the_register_takes_a_revision(world: World) -> No
     first = (await world.operate("GET", "/v1/partners/90000001")).json()["revision"]
     made = (await world.operate("POST", "/v1/connections", CONNECTION)).json()["revision"]
     assert made == first + 1
+
+
+async def test_a_changed_request_names_both_lists_so_that_none_is_emptied_by_omission(world: World) -> None:
+    await world.register()
+    change = {"scopes": {"required": BASIS}}
+    answer = await world.operate("PATCH", "/v1/connections/rekenrijk", change, If_Match='"1"')
+    assert problem(answer) == (400, "invalid_input")
+    nothing: dict[str, Any] = {"scopes": {"required": [], "optional": []}}
+    answer = await world.operate("PATCH", "/v1/connections/rekenrijk", nothing, If_Match='"1"')
+    assert problem(answer) == (400, "invalid_input")
+
+
+async def test_a_day_is_written_as_a_day(world: World) -> None:
+    await world.register()
+    for day in (0, "2026-08-01T00:00:00Z", "1 augustus", "2026-13-01"):
+        assert problem(await world.agree("rekenrijk", BASIS, [PURPOSE], signedOn=day)) == (400, "invalid_input")

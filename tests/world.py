@@ -51,6 +51,7 @@ class World:
     clock: HandClock
     store: Store
     service: Service
+    folder: Path
     _tokens: dict[tuple[str, str | None, str | None], str] = field(default_factory=dict)
 
     def token(self, role: str, *, school: str | None = None, client_id: str | None = None) -> str:
@@ -198,7 +199,7 @@ def question(
 
 @asynccontextmanager
 async def world_on(store_url: str, folder: Path, *, populated: bool = False) -> AsyncIterator[World]:
-    """The service on the store at `store_url`, with two schools of two boards in it (or, `populated`, what is there)."""
+    """The service on the store at `store_url`, with two schools of two boards in it; with `populated`, as it is."""
     clock = HandClock()
     settings = Settings(mode=Mode.TEST, database_url=store_url, var_dir=folder, expiry_interval=3600, store_deadline=5)
     store = Store(store_url, clock)
@@ -207,7 +208,7 @@ async def world_on(store_url: str, folder: Path, *, populated: bool = False) -> 
     service = create_app(settings, clock)
     transport = httpx2.ASGITransport(app=service)
     async with service.running(), httpx2.AsyncClient(transport=transport, base_url="http://test") as client:
-        yield World(client, EmbeddedIssuer.at(settings.issuer_key), clock, store, service)
+        yield World(client, EmbeddedIssuer.at(settings.issuer_key), clock, store, service, folder)
     await store.aclose()
 
 
