@@ -1,0 +1,111 @@
+"""OpenID AuthZEN 1.0 as gateways speak it: evaluation, and evaluations with their defaults and semantics."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import jsonschema_rs
+import pytest
+
+from tests.world import Answer, World, question
+
+
+async def _batch(world: World, **body: Any) -> Answer:
+    return await world.call("POST", "/access/v1/evaluations", world.token("gateway"), body)
+
+
+async def _decisions(world: World, **body: Any) -> list[bool]:
+    answer = await _batch(world, **body)
+    assert answer.status_code == 200, answer.text
+    return [each["decision"] for each in answer.json()["evaluations"]]
+
+
+def _about(place: str) -> dict[str, Any]:
+    return {"resource": {"type": "leerling", "id": place}}
+
+
+DEFAULTS = {"subject": {"type": "partner", "id": "rekenrijk"}, "action": {"name": "release"}}
+GRANTED, DENIED = _about("16SW"), _about("17TX")
+
+
+@pytest.mark.parametrize(
+    ("semantic", "decisions"),
+    [
+        (None, [True, False, True, False]),
+        ("execute_all", [True, False, True, False]),
+        ("deny_on_first_deny", [True, False]),
+        ("permit_on_first_permit", [True]),
+    ],
+)
+async def test_a_batch_stops_where_its_semantic_says(world: World, semantic: str | None, decisions: list[bool]) -> None:
+    await world.register()
+    await world.granted()
+    options = {"options": {"evaluations_semantic": semantic}} if semantic else {}
+    asked = [GRANTED, DENIED, GRANTED, DENIED]
+    assert await _decisions(world, **DEFAULTS, **options, evaluations=asked) == decisions
+
+
+async def test_a_batch_that_finds_nothing_to_stop_at_answers_all(world: World) -> None:
+    await world.register()
+    await world.granted()
+    for semantic, asked in (("deny_on_first_deny", GRANTED), ("permit_on_first_permit", DENIED)):
+        options = {"evaluations_semantic": semantic}
+        assert len(await _decisions(world, **DEFAULTS, options=options, evaluations=[asked] * 3)) == 3
+
+
+async def test_an_evaluation_overrides_the_defaults_whole(world: World) -> None:
+    await world.register()
+    await world.granted()
+    default = {"type": "leerling", "id": "16SW", "properties": {"scopes": ["leerling.jaargroep"]}}
+    items = [{}, GRANTED, {"context": {"purpose": "wettelijke-plicht"}, **GRANTED}]
+    assert await _decisions(world, **DEFAULTS, resource=default, evaluations=items) == [False, True, False]
+
+
+async def test_what_is_malformed_in_a_batch_is_a_deny_with_its_error(world: World) -> None:
+    await world.register()
+    await world.granted()
+    items = [GRANTED, {"resource": {"type": "leerling"}}, {"resource": 1}, {}]
+    answers = (await _batch(world, **DEFAULTS, evaluations=items)).json()["evaluations"]
+    assert [answer["decision"] for answer in answers] == [True, False, False, False]
+    assert [answer["context"]["error"]["status"] for answer in answers[1:]] == [400] * 3
+
+
+@pytest.mark.parametrize(
+    "body", [{"options": {"evaluations_semantic": "any"}}, {"evaluations": {}}, {"evaluations": [1]}]
+)
+async def test_a_batch_that_is_malformed_as_a_whole_is_refused(world: World, body: dict[str, Any]) -> None:
+    answer = await _batch(world, **{"evaluations": [GRANTED], **DEFAULTS, **body})
+    assert answer.status_code == 400
+
+
+async def test_members_that_authzen_does_not_name_are_ignored(world: World) -> None:
+    await world.register()
+    await world.granted()
+    asked = {**question(), "more": {"nested": [1]}}
+    asked["subject"] = {**asked["subject"], "properties": {"department": "Sales"}, "x": None}
+    answer = await world.call("POST", "/access/v1/evaluation", world.token("gateway"), asked)
+    assert answer.json()["decision"] is True
+
+
+def _validator(name: str) -> jsonschema_rs.Validator:
+    folder = os.environ.get("AUTHZEN_SCHEMA_DIR")
+    if folder is None:
+        pytest.skip("AUTHZEN_SCHEMA_DIR is not set: the folder with AuthZEN's evaluation schemas")
+    return jsonschema_rs.validator_for(json.loads((Path(folder) / name).read_text(encoding="utf-8")))
+
+
+async def test_requests_and_answers_are_as_the_standards_schemas_have_them(world: World) -> None:
+    requests = _validator("evaluation-request.schema.json")
+    responses = _validator("evaluation-response.schema.json")
+    await world.register()
+    await world.granted()
+    for asked in (
+        question(),
+        question(place="17TX", purpose="onderwijs-en-begeleiding"),
+        question(place="nowhere", fields=["achternaam"]),
+        question(minRevision=1_000_000),
+    ):
+        requests.validate(asked)
+        answer = await world.call("POST", "/access/v1/evaluation", world.token("gateway"), asked)
+        responses.validate(answer.json())
