@@ -5,6 +5,7 @@ validation: who asks, what is asked, the snapshot as of this request, the decisi
 """
 
 import logging
+from abc import ABC, abstractmethod
 from datetime import datetime
 from typing import Any, ClassVar, Final
 
@@ -26,7 +27,7 @@ log = logging.getLogger("privacy_manager.gateways")
 UNAVAILABLE: Final = frozenset({Reason.STORE_UNREACHABLE, Reason.REVISION_BEHIND})
 
 
-class Hook:
+class Hook(ABC):
     """What the doors for gateways share: the caller's role, a bounded body, a decision or a refusal."""
 
     most_bytes: ClassVar[int]
@@ -48,9 +49,9 @@ class Hook:
             return await refusal(scope, receive, send)
         await _send(send, status, answer)
 
+    @abstractmethod
     async def answer(self, body: bytes) -> tuple[int, bytes]:
         """The status and the body of the answer. Raises `Refused`."""
-        raise NotImplementedError
 
     async def _require_gateway(self, scope: Scope) -> None:
         if scope["method"] != "POST":
