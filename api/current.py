@@ -31,8 +31,8 @@ class CurrentSnapshot:
         self._source = source
         self._deadline = deadline
         self._snapshot: Snapshot | None = None
-        #: Set for good once the store's history is not the one that the snapshot was made of.
-        self._behind: StoreBehind | None = None
+        #: Why, set for good once the store's history is not the one that the snapshot was made of.
+        self._behind: str | None = None
         self._waiting: list[asyncio.Future[Current]] = []
         self._reader: asyncio.Task[None] | None = None
 
@@ -130,9 +130,10 @@ class CurrentSnapshot:
         there by other changes than the ones known here.
         """
         if not same and self._behind is None:
-            self._behind = StoreBehind(f"the store is at revision {revision}, this process has seen {self.revision}")
+            self._behind = f"the store is at revision {revision}, this process has seen {self.revision}"
         if self._behind is not None:
-            raise self._behind
+            # A new one each time: one that is raised for ever grows by a traceback each time.
+            raise StoreBehind(self._behind)
 
     async def _drop(self) -> None:
         try:

@@ -300,9 +300,12 @@ async def test_a_store_that_was_behind_is_never_believed_again(source: HandSourc
     source.revision = 6
     with pytest.raises(StoreBehind):
         await current.get()
+    refusals = []
     for source.revision in (7, 8):
-        with pytest.raises(StoreBehind):
+        with pytest.raises(StoreBehind) as refused:
             await current.get()
+        refusals.append(refused.value)
+    assert refusals[0] is not refusals[1], "one refusal that is raised for ever would grow for ever"
     assert source.loads == [EVERYTHING]
 
 
