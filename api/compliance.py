@@ -13,9 +13,11 @@ from api.reads import Reading
 from api.terms import AgreementView
 from api.wire import UUID_PATTERN, Day, Moment, Name, Page, PurposeCodes, Reason, ScopeNames, Wire, WireIn, distinct
 from api.writes import WriteRequest, Writing
+from models.agreements import Agreement, require_sound_agreement
 from models.events import EventKind
+from models.ground_rules import GroundRule, GroundRuleName
 from models.identifiers import BoardNumber, ClientId
-from models.partners import Agreement, GroundRule, GroundRuleName, require_period, require_sound_agreement
+from models.periods import require_period
 from models.refusals import InvalidInput, TransitionNotAllowed
 from models.schools import Board
 

@@ -14,7 +14,7 @@ from api.schools_import import import_files
 from api.settings import Settings
 from api.store import Store
 from api.tokens import EmbeddedIssuer
-from models.partners import GroundRuleName
+from models.ground_rules import GroundRuleName
 
 SCHOOLS: Final = Path(__file__).with_name("demo_schools.csv")
 BRINS: Final = ("16SW", "17TX")

@@ -50,7 +50,7 @@ EVENTS: Final[Mapping[Step, EventKind]] = {
 
 def view(grant: Grant, partner: Partner, now: datetime) -> GrantView:
     """The grant as it stands at `now`."""
-    status = status_at(grant.status, grant.valid_until, grant.suspended_until, now)
+    status = status_at(grant, now)
     return GrantView(
         school=grant.brin,
         partner=PartnerName.model_validate(partner),
@@ -85,7 +85,7 @@ def note(write: Write, grant: Grant, partner: Partner, step: Step, actor: Actor,
 
 def settle(write: Write, grant: Grant, partner: Partner) -> None:
     """Writes down what time alone has already brought about, so that the next step starts from there."""
-    stands = status_at(grant.status, grant.valid_until, grant.suspended_until, write.now)
+    stands = status_at(grant, write.now)
     if stands == grant.status:
         return
     step = Step.EXPIRE if stands is Status.EXPIRED else Step.RESUME

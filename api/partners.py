@@ -145,7 +145,7 @@ def _consent(
         school=_named(place[:4], names),
         location=place if len(place) > 4 else None,
         client_id=client_id,
-        status=status_at(grant.status, grant.valid_until, grant.suspended_until, now) if grant else NO_CONSENT,
+        status=status_at(grant, now) if grant else NO_CONSENT,
         reason=None if verdict.permit else verdict.reason,
         scopes=sorted(grant.scopes) if grant else [],
         purposes=sorted(grant.purposes) if grant else [],

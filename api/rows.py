@@ -12,9 +12,11 @@ from sqlalchemy.orm import aliased
 from sqlmodel import SQLModel, col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from models.agreements import Agreement
 from models.events import Event, Revision
 from models.grants import NOT_YET, OPEN, Grant, Status
-from models.partners import Agreement, Connection, GroundRule, Partner
+from models.ground_rules import GroundRule
+from models.partners import Connection, Partner
 from models.refusals import NotFound
 from models.schools import Location, School
 from models.snapshot import Snapshot, facts_of_rows

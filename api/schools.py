@@ -17,6 +17,7 @@ from api.reads import Reading
 from api.terms import ConnectionView, Terms
 from api.wire import GrantId, Moment, Page, PurposeCodes, Reason, ScopeNames, Wire, WireIn
 from api.writes import IfMatch, WriteRequest, Writing, etag, require_version
+from models.agreements import Agreement
 from models.events import Event, EventKind
 from models.grants import (
     OPEN,
@@ -32,7 +33,7 @@ from models.grants import (
     require_sound,
 )
 from models.identifiers import Brin, ClientId, LocationCode
-from models.partners import Agreement, Partner
+from models.partners import Partner
 from models.refusals import GrantExists, InvalidInput, InvalidPeriod, PartnerNotEligible
 
 router = APIRouter(prefix="/v1/schools/{brin}", tags=["schools"])

@@ -12,17 +12,9 @@ from api import rows
 from api.grants import PartnerName
 from api.wire import Moment, Wire
 from models import scopes
-from models.partners import (
-    ALL_RULES,
-    Agreement,
-    Connection,
-    GroundRule,
-    GroundRuleName,
-    Partner,
-    RecipientRole,
-    agreement_in_force,
-    rules_kept,
-)
+from models.agreements import Agreement, agreement_in_force
+from models.ground_rules import ALL_RULES, GroundRule, GroundRuleName, rules_kept
+from models.partners import Connection, Partner, RecipientRole
 
 Fact = TypeVar("Fact", GroundRule, Agreement)
 

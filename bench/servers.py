@@ -22,9 +22,11 @@ from api.events import SYSTEM, record
 from api.migrations import migrate
 from api.store import Store
 from api.tokens import EmbeddedIssuer
+from models.agreements import Agreement
 from models.events import EventKind
 from models.grants import Grant
-from models.partners import Agreement, Connection, GroundRule, GroundRuleName, Partner
+from models.ground_rules import GroundRule, GroundRuleName
+from models.partners import Connection, Partner
 from models.schools import Location, School
 
 SCHOOLS = 1_000

@@ -6,9 +6,10 @@ from enum import StrEnum
 from typing import Final
 
 from models import scopes
+from models.agreements import agreement_in_force
 from models.grants import OPEN, Status, status_at
+from models.ground_rules import ALL_RULES, rules_kept
 from models.identifiers import is_place
-from models.partners import ALL_RULES, agreement_in_force, rules_kept
 from models.snapshot import AgreementFacts, ConnectionFacts, GrantFacts, Snapshot
 
 
@@ -128,7 +129,7 @@ def standing(snapshot: Snapshot, client_id: str, place: str, now: datetime) -> t
     of_school = snapshot.grants.get(client_id, {}).get(place[:4], ())
     covering = [grant for grant in of_school if grant.location in (None, place)]
     if not covering:
-        elsewhere = any(_status(grant, now) in OPEN for grant in of_school)
+        elsewhere = any(status_at(grant, now) in OPEN for grant in of_school)
         return None, Reason.LOCATION_NOT_GRANTED if elsewhere else Reason.NO_GRANT
     grant = max(covering, key=lambda candidate: _precedence(candidate, now))
     return grant, how_it_stands(grant, now)
@@ -136,7 +137,7 @@ def standing(snapshot: Snapshot, client_id: str, place: str, now: datetime) -> t
 
 def how_it_stands(grant: GrantFacts, now: datetime) -> Reason:
     """What one grant alone says at `now`: granted, or why not."""
-    status = _status(grant, now)
+    status = status_at(grant, now)
     if status is Status.GRANTED:
         return Reason.NOT_YET_VALID if now < grant.valid_from else Reason.GRANTED
     return _STANDING[status]
@@ -184,12 +185,8 @@ def _asked(question: Question) -> tuple[frozenset[str], ...] | None:
 
 
 def _precedence(grant: GrantFacts, now: datetime) -> tuple[bool, bool, int]:
-    is_open = _status(grant, now) in OPEN
+    is_open = status_at(grant, now) in OPEN
     return is_open, is_open and grant.location is not None, grant.granted_at_revision
-
-
-def _status(grant: GrantFacts, now: datetime) -> Status:
-    return status_at(grant.status, grant.valid_until, grant.suspended_until, now)
 
 
 def _releasable(grant: GrantFacts, connection: ConnectionFacts, agreement: AgreementFacts) -> frozenset[str]:

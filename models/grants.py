@@ -6,14 +6,15 @@ A grant is the controller's instruction to a processor, not the data subject's c
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Final
+from typing import Final, Protocol
 
 from sqlalchemy import JSON, Column, Index, text
 from sqlmodel import Field, SQLModel
 
 from models import purposes, scopes
+from models.agreements import Agreement
 from models.columns import Instant
-from models.partners import Agreement, Connection
+from models.partners import Connection
 from models.refusals import (
     InvalidInput,
     InvalidPeriod,
@@ -145,12 +146,23 @@ def after(status: str, step: Step) -> Status:
     return reached
 
 
-def status_at(status: str, valid_until: datetime | None, suspended_until: datetime | None, now: datetime) -> Status:
+class Standing(Protocol):
+    """What tells where a grant stands: a row, or the same facts in a snapshot."""
+
+    @property
+    def status(self) -> str: ...
+    @property
+    def valid_until(self) -> datetime | None: ...
+    @property
+    def suspended_until(self) -> datetime | None: ...
+
+
+def status_at(grant: Standing, now: datetime) -> Status:
     """Where a grant stands at `now`: what ends by time has ended, whether or not a job has written it down."""
-    stands = Status(status)
-    if stands in OPEN and valid_until is not None and now >= valid_until:
+    stands = Status(grant.status)
+    if stands in OPEN and grant.valid_until is not None and now >= grant.valid_until:
         return Status.EXPIRED
-    if stands is Status.SUSPENDED and suspended_until is not None and now >= suspended_until:
+    if stands is Status.SUSPENDED and grant.suspended_until is not None and now >= grant.suspended_until:
         return Status.GRANTED
     return stands
 

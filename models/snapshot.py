@@ -16,8 +16,10 @@ from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any, TypeVar
 
+from models.agreements import Agreement
 from models.grants import NOT_YET, Grant, Status
-from models.partners import Agreement, Connection, GroundRule
+from models.ground_rules import GroundRule
+from models.partners import Connection
 from models.schools import Location, School
 
 

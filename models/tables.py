@@ -2,7 +2,7 @@
 
 from sqlmodel import SQLModel
 
-from models import events, grants, partners, schools
+from models import agreements, events, grants, ground_rules, partners, schools
 
 TABLES = (
     schools.Board,
@@ -10,8 +10,8 @@ TABLES = (
     schools.Location,
     partners.Partner,
     partners.Connection,
-    partners.Agreement,
-    partners.GroundRule,
+    agreements.Agreement,
+    ground_rules.GroundRule,
     grants.Grant,
     events.Event,
     events.Revision,

@@ -12,8 +12,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
+from models.agreements import Agreement
 from models.grants import Grant
-from models.partners import Agreement, Connection, GroundRule
+from models.ground_rules import GroundRule
+from models.partners import Connection
 from models.schools import Location, School
 
 CATALOGUE: Final = json.loads((Path(__file__).parent.parent / "models/catalogue/scopes.json").read_text("utf-8"))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from models import scopes
 from models.decision import Decision, Question, Reason, behind, decide, unreachable
-from models.partners import GroundRuleName
+from models.ground_rules import GroundRuleName
 from models.snapshot import (
     AgreementFacts,
     Changes,

@@ -21,9 +21,11 @@ from api import verification
 from api.events import SYSTEM, record
 from api.store import Store
 from api.tokens import EmbeddedIssuer
+from models.agreements import Agreement
 from models.events import Event, EventKind, RememberedAnswer, Revision
 from models.grants import OPEN, Grant
-from models.partners import Agreement, Connection, GroundRule, GroundRuleName, Partner
+from models.ground_rules import GroundRule, GroundRuleName
+from models.partners import Connection, Partner
 from models.schools import Location, School
 from tests.world import NAMES, PURPOSE, question
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from models.partners import GroundRuleName
+from models.ground_rules import GroundRuleName
 from tests.test_grants import problem
 from tests.world import BASIS, NAMES, PURPOSE, World
 

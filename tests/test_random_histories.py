@@ -35,9 +35,11 @@ from api.current import CurrentSnapshot
 from api.expiry import expire
 from api.facts import source_for
 from api.schools_import import import_files
+from models.agreements import Agreement
 from models.decision import Question, Reason, decide
 from models.grants import Grant
-from models.partners import Agreement, Connection, GroundRule, GroundRuleName
+from models.ground_rules import GroundRule, GroundRuleName
+from models.partners import Connection
 from models.schools import Location, School
 from models.snapshot import Snapshot
 from tests.oracle import CATALOGUE, ORDER, Asked, Rows

@@ -15,7 +15,7 @@ from api.settings import Mode, Settings
 from api.store import Store
 from api.tokens import EmbeddedIssuer
 from models.events import EventKind
-from models.partners import GroundRuleName
+from models.ground_rules import GroundRuleName
 from models.schools import Board, Location, School
 
 START = datetime(2026, 9, 1, 8, 0, tzinfo=UTC)
