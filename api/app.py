@@ -4,12 +4,27 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
-from typing import Any
+from typing import Any, Final
 
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api import compliance, health, openapi, operators, partners, problems, schools
+from api import (
+    agreements,
+    applicants,
+    cases,
+    due,
+    emergency,
+    ground_rules,
+    health,
+    incidents,
+    offers,
+    openapi,
+    operators,
+    partners,
+    problems,
+    schools,
+)
 from api.callers import Authentication
 from api.current import CurrentSnapshot
 from api.envelope import Envelope
@@ -22,6 +37,22 @@ from api.settings import Settings
 from api.store import Clock, Store
 from api.tokens import EmbeddedIssuer, TokenVerifier
 from api.writes import Replayed, give_again
+
+#: Every module with routes; one for each caller, and for each thing that several of them look after.
+DOORS: Final = (
+    health,
+    schools,
+    offers,
+    partners,
+    applicants,
+    cases,
+    operators,
+    emergency,
+    agreements,
+    ground_rules,
+    incidents,
+    due,
+)
 
 
 class NotReadyToServe(Exception):
@@ -74,6 +105,8 @@ def create_app(settings: Settings, clock: Clock | None = None) -> Service:
 
     app = documented_app(lifespan)
     app.state.store, app.state.current = store, current
+    app.state.turnstile = applicants.Turnstile(settings.applications_per_hour)
+    app.state.applications_per_day = settings.applications_per_day
     app.add_middleware(Authentication, verifier=verifier)
     hooks: dict[str, ASGIApp] = {
         "/access/v1/evaluation": Evaluation(verifier, current),
@@ -85,8 +118,8 @@ def create_app(settings: Settings, clock: Clock | None = None) -> Service:
 def documented_app(lifespan: openapi.Lifespan | None = None) -> FastAPI:
     """Every route, with the published contract, and no store behind it yet."""
     app = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, redirect_slashes=False, **openapi.ABOUT)
-    for router in (health.router, schools.router, partners.router, operators.router, compliance.router):
-        app.include_router(router)
+    for door in DOORS:
+        app.include_router(door.router)
     problems.install(app)
     app.add_exception_handler(Replayed, give_again)
     openapi.publish(app)

@@ -4,10 +4,12 @@ caller: SchoolAdmin     role `school`, and the school of the path is its own (el
 caller: PartnerClient   role `partner`, for the one connection that its token names
 caller: Operator        role `operator`
 caller: SchoolOrOperator    either of the two: in an emergency an operator may revoke for a school
+caller: PartnerOrOperator   an operator, or a partner, which sees what is its own connection's and no more
+caller: OwnConnection   the same, where the path names the connection: another one's is 404
 """
 
 from dataclasses import dataclass
-from typing import Annotated, cast
+from typing import Annotated, Final, cast
 
 from fastapi import Depends, Path, Request
 from starlette.datastructures import Headers
@@ -17,7 +19,7 @@ from api import problems
 from api.events import Actor
 from api.problems import FORBIDDEN, UNAUTHENTICATED, Refused
 from api.tokens import Claims, TokenRefused, TokenVerifier
-from models.identifiers import Brin
+from models.identifiers import Brin, ClientId
 from models.refusals import NotFound
 
 
@@ -32,16 +34,25 @@ class Caller:
     def actor(self) -> Actor:
         return Actor(self.claims.subject, self.role)
 
+    @property
+    def only(self) -> str | None:
+        """The one connection that this caller may see; None for an operator, who may see them all."""
+        return self.claims.client_id if self.role == "partner" else None
+
+
+#: What is open to anyone: to send in an application, and to follow it with its secret.
+OPEN_TO_ANYONE: Final = "/v1/applications"
+
 
 class Authentication:
-    """Verifies the bearer token of everything below `/v1/`, before a byte of the body is read."""
+    """Verifies the bearer token of everything below `/v1/` but applications, before a byte of the body is read."""
 
     def __init__(self, app: ASGIApp, verifier: TokenVerifier) -> None:
         self.app = app
         self.verifier = verifier
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not scope["path"].startswith("/v1/"):
+        if scope["type"] != "http" or not _needs_token(scope["path"]):
             return await self.app(scope, receive, send)
         try:
             claims = await authenticated(scope, self.verifier)
@@ -49,6 +60,10 @@ class Authentication:
             return await problems.answer(refused.problem, refused.detail)(scope, receive, send)
         scope.setdefault("state", {})["claims"] = claims
         return await self.app(scope, receive, send)
+
+
+def _needs_token(path: str) -> bool:
+    return path.startswith("/v1/") and path != OPEN_TO_ANYONE and not path.startswith(f"{OPEN_TO_ANYONE}/")
 
 
 async def authenticated(scope: Scope, verifier: TokenVerifier) -> Claims:
@@ -69,6 +84,11 @@ async def authenticated(scope: Scope, verifier: TokenVerifier) -> Claims:
 def claims_of(request: Request) -> Claims:
     """The claims that `Authentication` verified for this request."""
     return cast(Claims, request.state.claims)
+
+
+def claims_if_any(request: Request) -> Claims | None:
+    """The same; None where no token is asked for."""
+    return getattr(request.state, "claims", None)
 
 
 def _caller(request: Request, *roles: str) -> Caller:
@@ -104,7 +124,20 @@ def _operator(request: Request) -> Caller:
     return _caller(request, "operator")
 
 
+def _partner_or_operator(request: Request) -> Caller:
+    return _caller(request, "operator", "partner")
+
+
+def _own_connection(request: Request, client_id: Annotated[ClientId, Path()]) -> Caller:
+    caller = _partner_or_operator(request)
+    if caller.only not in (None, client_id):
+        raise NotFound("There is no such connection.")
+    return caller
+
+
 SchoolAdmin = Annotated[Caller, Depends(_school_admin)]
 SchoolOrOperator = Annotated[Caller, Depends(_school_or_operator)]
 PartnerClient = Annotated[Caller, Depends(_partner_client)]
 Operator = Annotated[Caller, Depends(_operator)]
+PartnerOrOperator = Annotated[Caller, Depends(_partner_or_operator)]
+OwnConnection = Annotated[Caller, Depends(_own_connection)]

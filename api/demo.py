@@ -20,6 +20,11 @@ SCHOOLS: Final = Path(__file__).with_name("demo_schools.csv")
 BRINS: Final = ("16SW", "17TX")
 TOKENS_LAST: Final = timedelta(hours=12)
 
+#: The smallest thing that is a PDF: one empty page.
+DOCUMENT: Final = (
+    b"%PDF-1.4\n1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj\n2 0 obj<</Type/Pages/Kids[3 0 R]/Count 1>>endobj\n"
+    b"3 0 obj<</Type/Page/Parent 2 0 R/MediaBox[0 0 595 842]>>endobj\ntrailer<</Root 1 0 R>>\n%%EOF\n"
+)
 LEARNING: Final = ["onderwijs-en-begeleiding", "toegang-en-identificatie"]
 
 
@@ -97,10 +102,13 @@ async def prepare(settings: Settings, address: str) -> str:
 
 
 async def _register(client: httpx2.AsyncClient, token: str, example: Example) -> None:
+    """Takes a partner all the way from its application to live; one that is registered already is left as it is."""
     connection = f"/v1/connections/{example.client_id}"
-    scopes = [*example.required, *example.optional]
     if not await _post(client, token, "/v1/partners", kvkNumber=example.kvk_number, name=example.partner):
         return
+    case = f"/v1/cases/{await _apply(client, token, example)}/steps"
+    await _post(client, token, case, step="contacted", evidence="Gebeld.")
+    await _post(client, token, case, step="introduced", evidence="Kennisgemaakt via Teams.")
     await _post(
         client,
         token,
@@ -113,17 +121,71 @@ async def _register(client: httpx2.AsyncClient, token: str, example: Example) ->
         purposes=LEARNING,
     )
     await _post(
-        client,
-        token,
-        f"{connection}/agreements",
-        agreementVersion="4.0",
-        privacybijsluiterVersion="1.0",
-        scopes=scopes,
-        purposes=LEARNING,
-        signedOn=datetime.now(UTC).date().isoformat(),
+        client, token, case, step="agreements_sent", evidence="Modelovereenkomst gestuurd.", clientId=example.client_id
     )
-    for rule in sorted(example.kept):
-        await _post(client, token, f"{connection}/ground-rules", rule=rule, evidence="Demo.", source="Demo")
+    await _sign(client, token, connection, example)
+    for step in ("agreements_returned", "building"):
+        await _post(client, token, case, step=step, evidence="Demo.")
+    for rule in GroundRuleName:
+        await _check(client, token, connection, rule, kept=True)
+    for step in ("placed", "live"):
+        await _post(client, token, case, step=step, evidence="Demo.")
+    for rule in sorted(frozenset(GroundRuleName) - example.kept):
+        await _check(client, token, connection, rule, kept=False)
+
+
+async def _apply(client: httpx2.AsyncClient, token: str, example: Example) -> str:
+    """Sends in the application, as anyone may, and returns its case."""
+    requested = [
+        {"scope": scope, "purpose": code} for scope in (*example.required, *example.optional) for code in LEARNING
+    ]
+    sent = await client.post(
+        "/v1/applications",
+        json={
+            "company": {"name": example.partner, "kvkNumber": example.kvk_number},
+            "contact": {"name": "Demo de Vries", "email": "demo@example.nl"},
+            "product": {"name": example.name},
+            "requested": requested,
+            "legalRelation": "De school geeft de leverancier opdracht om voor haar te verwerken.",
+            "eduK": {"version": "4.0", "status": "deelnemer"},
+        },
+    )
+    reference = sent.raise_for_status().json()["reference"]
+    listed = await client.get("/v1/cases?step=applied&limit=500", headers={"Authorization": f"Bearer {token}"})
+    return next(str(case["caseId"]) for case in listed.json()["items"] if case["reference"] == reference)
+
+
+async def _sign(client: httpx2.AsyncClient, token: str, connection: str, example: Example) -> None:
+    today = datetime.now(UTC).date().isoformat()
+    headers = {"Authorization": f"Bearer {token}"}
+    signed = await client.post(
+        f"{connection}/agreements",
+        headers=headers,
+        json={
+            "agreementVersion": "4.0",
+            "privacybijsluiterVersion": "1.0",
+            "scopes": [*example.required, *example.optional],
+            "purposes": LEARNING,
+            "signedOn": today,
+            "signatories": [
+                {"party": party, "name": f"Demo {party}", "signedOn": today} for party in ("partner", "board")
+            ],
+            "subProcessors": [{"name": "Demo Hosting", "country": "NL"}],
+            "retentionDays": 90,
+            "categories": ["Contactgegevens", "Onderwijsdeelnamegegevens"],
+            "storageCountries": ["NL"],
+        },
+    )
+    path = f"{connection}/agreements/{signed.raise_for_status().json()['agreementId']}/document?name=demo.pdf"
+    kept = await client.post(path, content=DOCUMENT, headers={**headers, "Content-Type": "application/pdf"})
+    kept.raise_for_status()
+
+
+async def _check(client: httpx2.AsyncClient, token: str, connection: str, rule: str, *, kept: bool) -> None:
+    convenant = {"version": "4.0", "status": "deelnemer" if kept else "none"}
+    more = {"convenant": convenant} if rule == GroundRuleName.CONVENANT else {}
+    path = f"{connection}/ground-rules"
+    await _post(client, token, path, rule=rule, kept=kept, evidence="Demo.", source="Demo", **more)
 
 
 async def _post(client: httpx2.AsyncClient, token: str, path: str, **body: Any) -> bool:

@@ -2,6 +2,7 @@
 
 import re
 import uuid
+from dataclasses import dataclass
 from typing import Final
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -22,9 +23,16 @@ _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 class BodyTooLarge(Refused, HTTPException):
     """Raised while a body is read. FastAPI lets only an HTTPException through there; the hook knows only `Refused`."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = MOST_BODY_BYTES) -> None:
         HTTPException.__init__(self, TOO_LARGE.status)
-        Refused.__init__(self, TOO_LARGE, f"At most {MOST_BODY_BYTES} bytes.")
+        Refused.__init__(self, TOO_LARGE, f"At most {most} bytes.")
+
+
+@dataclass
+class Bound:
+    """How many bytes the body of one request may have. A route that takes files raises it for itself."""
+
+    most: int = MOST_BODY_BYTES
 
 
 class Envelope:
@@ -37,7 +45,8 @@ class Envelope:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
         added = _added(Headers(scope=scope))
-        scope.setdefault("state", {})["request_id"] = added["X-Request-ID"]
+        bound = Bound()
+        scope.setdefault("state", {}).update(request_id=added["X-Request-ID"], bound=bound)
 
         async def send_in_envelope(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -49,7 +58,7 @@ class Envelope:
         if len(scope.get("raw_path") or b"") + len(scope["query_string"]) > MOST_TARGET_BYTES:
             refusal = problems.answer(INVALID_INPUT, f"The address is longer than {MOST_TARGET_BYTES} bytes.")
             return await refusal(scope, receive, send_in_envelope)
-        return await self.app(scope, _bounded(receive), send_in_envelope)
+        return await self.app(scope, _bounded(receive, bound), send_in_envelope)
 
 
 def _added(request: Headers) -> dict[str, str]:
@@ -66,15 +75,15 @@ def _added(request: Headers) -> dict[str, str]:
     return added
 
 
-def _bounded(receive: Receive) -> Receive:
+def _bounded(receive: Receive, bound: Bound) -> Receive:
     size = 0
 
     async def receive_bounded() -> Message:
         nonlocal size
         message = await receive()
         size += len(message.get("body", b""))
-        if size > MOST_BODY_BYTES:
-            raise BodyTooLarge()
+        if size > bound.most:
+            raise BodyTooLarge(bound.most)
         return message
 
     return receive_bounded

@@ -38,7 +38,10 @@ CHANGED: Final[Mapping[str, str]] = {
     "schools": "SELECT brin, board_number, gone_at IS NOT NULL FROM schools WHERE revision > $1",
     "locations": "SELECT code, gone_at IS NOT NULL FROM locations WHERE revision > $1",
     "connections": (
-        "SELECT client_id, required_scopes, optional_scopes, purposes FROM connections WHERE revision > $1"
+        # A change of a partner that its decisions rest on gives each of its connections that revision too.
+        "SELECT c.client_id, c.required_scopes, c.optional_scopes, c.purposes,"
+        " c.stage = 'live' AND c.stopped_at IS NULL AND p.stopped_at IS NULL"
+        " FROM connections c JOIN partners p ON p.kvk_number = c.kvk_number WHERE c.revision > $1"
     ),
     "ground_rules": (
         "SELECT ground_rule_id, client_id, rule, valid_from, valid_until, ended FROM ground_rules WHERE revision > $1"
@@ -49,7 +52,7 @@ CHANGED: Final[Mapping[str, str]] = {
     ),
     "grants": (
         "SELECT grant_id, client_id, brin, location, scopes, purposes, status, valid_from, valid_until,"
-        " suspended_until, granted_at_revision, revision FROM grants WHERE revision > $1"
+        " suspended_until, reconfirm_by, granted_at_revision, revision FROM grants WHERE revision > $1"
     ),
 }
 
@@ -208,8 +211,8 @@ def changes_of(revision: int, mark: str, mark_before: str, rows: Mapping[str, It
         schools=tuple(SchoolFacts(brin, board, bool(gone)) for brin, board, gone in rows["schools"]),
         locations=tuple(LocationFacts(code, bool(gone)) for code, gone in rows["locations"]),
         connections=tuple(
-            ConnectionFacts(client_id, _names(required) | _names(optional), _names(purposes))
-            for client_id, required, optional, purposes in rows["connections"]
+            ConnectionFacts(client_id, _names(required) | _names(optional), _names(purposes), bool(live))
+            for client_id, required, optional, purposes, live in rows["connections"]
         ),
         ground_rules=tuple(
             GroundRuleFacts(rule_id, client_id, rule, _instant(begins), _instant_or_none(ends), bool(ended))
@@ -247,6 +250,7 @@ def _grant(row: Sequence[Any]) -> GrantFacts:
         begins,
         ends,
         suspended_until,
+        reconfirm_by,
         granted,
         changed,
     ) = row
@@ -261,6 +265,7 @@ def _grant(row: Sequence[Any]) -> GrantFacts:
         _instant(begins),
         _instant_or_none(ends),
         _instant_or_none(suspended_until),
+        _instant_or_none(reconfirm_by),
         granted,
         changed,
     )

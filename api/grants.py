@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Final
+from typing import Annotated, Final
+
+from pydantic import Field
 
 from api.events import SYSTEM, Actor, record
 from api.store import Write
@@ -31,6 +33,10 @@ class GrantView(Wire):
     valid_from: Moment
     valid_until: Moment | None
     suspended_until: Moment | None
+    agreement_id: Annotated[str | None, Field(description="The agreement that the school agreed to.")] = None
+    reconfirm_by: Annotated[
+        Moment | None, Field(description="From then on it needs reconfirmation: an agreement allows more.")
+    ] = None
     version: int
     revision: int
     created_at: Moment
@@ -64,16 +70,18 @@ def take(write: Write, grant: Grant, partner: Partner, step: Step, actor: Actor,
     """Takes one step in a grant's life, with its event. Raises `TransitionNotAllowed`."""
     grant.status = after(grant.status, step)
     grant.version += 1
-    note(write, grant, partner, step, actor, reason)
+    note(write, grant, partner, EVENTS[step], actor, reason)
 
 
-def note(write: Write, grant: Grant, partner: Partner, step: Step, actor: Actor, reason: str | None = None) -> None:
-    """Marks the grant as changed by `write` and appends the event of that step."""
+def note(
+    write: Write, grant: Grant, partner: Partner, kind: EventKind, actor: Actor, reason: str | None = None
+) -> None:
+    """Marks the grant as changed by `write` and appends the event of that change."""
     grant.revision = write.revision
     grant.changed_at = write.now
     record(
         write,
-        EVENTS[step],
+        kind,
         actor,
         view(grant, partner, write.now).model_dump(mode="json", by_alias=True),
         brin=grant.brin,
@@ -88,6 +96,10 @@ def settle(write: Write, grant: Grant, partner: Partner) -> None:
     stands = status_at(grant, write.now)
     if stands == grant.status:
         return
-    step = Step.EXPIRE if stands is Status.EXPIRED else Step.RESUME
-    take(write, grant, partner, step, SYSTEM)
+    if stands is Status.EXPIRED:
+        take(write, grant, partner, Step.EXPIRE, SYSTEM)
+    elif grant.status == Status.SUSPENDED:
+        take(write, grant, partner, Step.RESUME, SYSTEM)
     grant.suspended_until = None
+    if stands is Status.NEEDS_RECONFIRMATION:
+        take(write, grant, partner, Step.ASK_AGAIN, SYSTEM)

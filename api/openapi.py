@@ -11,8 +11,10 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from api import authzen
+from api.callers import OPEN_TO_ANYONE
 from api.envelope import API_VERSION
 from api.problems import ALL, MEDIA_TYPE, TYPE_BASE
+from models.files import ATTACHMENTS, DOCUMENTS
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 Document = dict[str, Any]
@@ -35,7 +37,10 @@ ABOUT: Final[dict[str, Any]] = {
             "description": "School administrators: what can be granted, and to grant and revoke it.",
         },
         {"name": "partners", "description": "Partners: where a connection has permission, and what changed."},
-        {"name": "operators", "description": "The platform's operators: the register."},
+        {"name": "applicants", "description": "Anyone who wants to connect: an application, without a token."},
+        {"name": "onboarding", "description": "The road from application to live, step by step."},
+        {"name": "operators", "description": "The platform's operators: the register, its rules and what is due."},
+        {"name": "incidents", "description": "The incident portal: partners report, consultants resolve."},
         {"name": "gateways", "description": "Gateways: may this be released, now? OpenID AuthZEN 1.0."},
         {"name": "health", "description": "Whether the service lives and is ready."},
     ],
@@ -95,8 +100,41 @@ VERSIONED: Final = frozenset(
         "getConnection",
         "changeConnection",
         "listConsents",
+        "stopPartner",
+        "liftPartnerStop",
+        "stopConnection",
+        "liftConnectionStop",
+        "getCase",
+        "takeCaseStep",
+        "openIncident",
+        "getIncident",
+        "commentOnIncident",
+        "takeIncident",
+        "answerIncident",
+        "resolveIncident",
+        "reopenIncident",
+        "suspectBreach",
+        "giveBreachNotice",
     }
 )
+
+#: The operations that take a file as their body, with the types that they take.
+UPLOADS: Final = {"keepAgreementDocument": DOCUMENTS, "attachToIncident": ATTACHMENTS}
+#: The operations that answer with a file.
+DOWNLOADS: Final = {
+    "getAgreementDocument": DOCUMENTS,
+    "getOwnAgreementDocument": DOCUMENTS,
+    "getAttachment": ATTACHMENTS,
+}
+DOWNLOAD: Final[Document] = {
+    "Content-Disposition": {
+        "description": "Always `attachment`: the file is never shown in place.",
+        "required": True,
+        "schema": {"type": "string"},
+    },
+    "Repr-Digest": {"description": "RFC 9530, SHA-256.", "required": True, "schema": {"type": "string"}},
+}
+BINARY: Final[Document] = {"schema": {"type": "string", "format": "binary"}}
 
 PROBLEM: Final[Document] = {
     "type": "object",
@@ -118,6 +156,15 @@ PROBLEM: Final[Document] = {
                 "type": "object",
                 "required": ["location", "message"],
                 "properties": {"location": {"type": "string"}, "message": {"type": "string"}},
+            },
+        },
+        "conditions": {
+            "type": "array",
+            "description": "Which conditions of a step are not met.",
+            "items": {
+                "type": "object",
+                "required": ["condition", "detail"],
+                "properties": {"condition": {"type": "string"}, "detail": {"type": "string"}},
             },
         },
         "decision": {"type": "boolean", "enum": [False], "description": "Release nothing."},
@@ -154,7 +201,8 @@ def _document(app: FastAPI) -> Document:
         schemas.pop(name, None)
     schemas["Problem"] = PROBLEM
     components["securitySchemes"] = {
-        "accessToken": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT (RFC 9068)"}
+        "accessToken": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT (RFC 9068)"},
+        "applicationSecret": {"type": "apiKey", "in": "header", "name": "X-Application-Secret"},
     }
     _add_hooks(document, schemas)
     for path, method, operation in _operations(document):
@@ -239,8 +287,13 @@ def _hook(operation_id: str, summary: str, request: str, response: str) -> Docum
 
 def _complete(path: str, method: str, operation: Document) -> None:
     """Adds what every answer has and every route may refuse."""
-    responses = operation["responses"]
+    responses, operation_id = operation["responses"], operation["operationId"]
     responses.pop("422", None)
+    if operation_id in UPLOADS:
+        content = {media_type: BINARY for media_type in sorted(UPLOADS[operation_id])}
+        operation["requestBody"] = {"required": True, "content": content}
+    if operation_id in DOWNLOADS:
+        responses["200"]["content"] = {media_type: BINARY for media_type in sorted(DOWNLOADS[operation_id])}
     sent = {parameter["name"] for parameter in operation.get("parameters", ())}
     if "if-none-match" in sent:
         responses["304"] = {"description": "It is still what If-None-Match names."}
@@ -248,15 +301,19 @@ def _complete(path: str, method: str, operation: Document) -> None:
         known = responses.setdefault(status, {"description": description})
         known.setdefault("content", {})[MEDIA_TYPE] = {"schema": {"$ref": "#/components/schemas/Problem"}}
     for status, response in responses.items():
-        response["headers"] = {**HEADERS, **_headers(operation["operationId"], status, sent)}
+        response["headers"] = {**HEADERS, **_headers(operation_id, status, sent)}
     operation["responses"] = dict(sorted(responses.items()))
-    if not path.startswith("/health"):
-        operation["security"] = [{"accessToken": []}]
+    if path == OPEN_TO_ANYONE or path.startswith("/health"):
+        return
+    scheme = "applicationSecret" if path.startswith(OPEN_TO_ANYONE) else "accessToken"
+    operation["security"] = [{scheme: []}]
+    if scheme == "applicationSecret":
+        operation["parameters"] = [each for each in operation["parameters"] if each["name"] != "x-application-secret"]
 
 
 def _headers(operation_id: str, status: str, sent: set[str]) -> Document:
     """What an answer with this status has beside the headers that every answer has."""
-    if status == "503":
+    if status in ("429", "503"):
         return RETRY
     if status == "401":
         return CHALLENGE
@@ -267,6 +324,7 @@ def _headers(operation_id: str, status: str, sent: set[str]) -> Document:
         (operation_id in VERSIONED, ETAG),
         (operation_id == "grant", LOCATION),
         ("idempotency-key" in sent, REPLAYED),
+        (operation_id in DOWNLOADS, DOWNLOAD),
     ):
         more |= headers if holds else {}
     return more
@@ -278,10 +336,14 @@ def _refusals(path: str, method: str, sent: set[str]) -> dict[str, str]:
         refusals["503"] = "The store is out of reach."
     if path.startswith("/health"):
         return refusals
-    refusals["401"] = "No valid access token."
-    refusals["403"] = "The token's role may not do this."
     refusals["500"] = "Something went wrong here."
-    if "{" in path:
+    if path.startswith(OPEN_TO_ANYONE):
+        refusals["429"] = "Too many requests."
+    else:
+        refusals["403"] = "The token's role may not do this."
+    if path != OPEN_TO_ANYONE:
+        refusals["401"] = "No valid access token."
+    if "{" in path or (path, method) == ("/v1/incidents", "post"):
         refusals["404"] = "There is no such thing, or it is not the caller's."
     if method != "get":
         refusals["413"] = "The request is too large."

@@ -1,24 +1,35 @@
 """The platform operators' side: the register of partners and of their connections."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Response
 from pydantic import Field, StringConstraints
 
 from api import rows
-from api.callers import Caller, Operator
+from api.callers import Caller, Operator, OwnConnection
 from api.events import record
 from api.grants import note, settle, take
 from api.paging import Cursor, Limit, after_key, part
-from api.reads import Reading
-from api.terms import RequestedScopes
+from api.reads import Reading, ReadRequest
+from api.terms import GroundRuleState, RequestedScopes, by_client, rule_states
 from api.wire import Moment, Name, Page, PurposeCodes, ScopeNames, Wire, WireIn, distinct
 from api.writes import IfMatch, WriteRequest, Writing, etag, require_version
 from models import purposes
 from models.events import EventKind
 from models.grants import Status, Step
 from models.identifiers import ClientId, KvkNumber
-from models.partners import Connection, Partner, RecipientRole, is_widened, require_sound_request
+from models.partners import (
+    Connection,
+    Partner,
+    RecipientRole,
+    Stage,
+    is_live,
+    is_stopped,
+    is_widened,
+    require_sound_request,
+)
+from models.periods import holds
 from models.refusals import AlreadyExists, InvalidInput
 
 router = APIRouter(prefix="/v1", tags=["operators"])
@@ -36,6 +47,7 @@ class PartnerChange(WireIn):
 class PartnerView(Wire):
     kvk_number: str
     name: str
+    stopped_at: Annotated[Moment | None, Field(description="Since when an emergency stop denies all of it.")]
     version: int
     revision: int
     created_at: Moment
@@ -84,11 +96,23 @@ class RegisteredConnection(Wire):
     recipient_role: RecipientRole
     scopes: RequestedScopes
     purposes: list[str]
+    stage: Stage
+    stopped_at: Annotated[Moment | None, Field(description="Since when an emergency stop of its own denies it.")]
     request_version: int
     version: int
     revision: int
     created_at: Moment
     changed_at: Moment
+
+
+class ConnectionInRegister(RegisteredConnection):
+    """A connection, and how it stands now."""
+
+    ground_rules: list[GroundRuleState]
+    stopped: Annotated[bool, Field(description="An emergency stop, its own or its partner's, denies it everywhere.")]
+    eligible: Annotated[
+        bool, Field(description="Live, not stopped, every ground rule kept, and an agreement in force somewhere.")
+    ]
 
 
 @router.post("/partners", status_code=201, operation_id="registerPartner")
@@ -98,7 +122,7 @@ async def register_partner(caller: Operator, wish: NewPartner, writing: Writing)
         raise AlreadyExists(f"The partner {wish.kvk_number} is registered already.")
     moment, revision = writing.now, writing.write.revision
     partner = Partner(**wish.model_dump(), revision=revision, created_at=moment, changed_at=moment)
-    return _saved_partner(writing, partner, EventKind.PARTNER_REGISTERED, caller)
+    return saved_partner(writing, partner, EventKind.PARTNER_REGISTERED, caller)
 
 
 @router.get("/partners", operation_id="listPartners")
@@ -127,8 +151,8 @@ async def change_partner(
     partner = await rows.partner(writing.session, kvk_number)
     require_version(if_match, partner.version)
     partner.name = wish.name
-    _touch(writing, partner)
-    return _saved_partner(writing, partner, EventKind.PARTNER_CHANGED, caller)
+    touch(writing, partner)
+    return saved_partner(writing, partner, EventKind.PARTNER_CHANGED, caller)
 
 
 @router.post("/connections", status_code=201, operation_id="registerConnection")
@@ -149,27 +173,27 @@ async def register_connection(caller: Operator, wish: NewConnection, writing: Wr
         created_at=writing.now,
         changed_at=writing.now,
     )
-    return _saved_connection(writing, connection, EventKind.CONNECTION_REGISTERED, caller)
+    return saved_connection(writing, connection, EventKind.CONNECTION_REGISTERED, caller)
 
 
 @router.get("/connections", operation_id="listConnections")
 async def list_connections(
     caller: Operator, reading: Reading, limit: Limit = 100, cursor: Cursor = None
-) -> Page[RegisteredConnection]:
+) -> Page[ConnectionInRegister]:
     """All connections, by client id."""
     found = await rows.connections(reading.session, after_key(cursor), limit)
     shown, following = part(found, limit, lambda connection: connection.client_id)
-    return Page(items=[_registered(connection) for connection in shown], next=following)
+    return Page(items=await _in_register(reading, shown), next=following)
 
 
 @router.get("/connections/{client_id}", operation_id="getConnection")
 async def get_connection(
-    caller: Operator, client_id: ClientId, reading: Reading, response: Response
-) -> RegisteredConnection:
-    """One connection."""
+    caller: OwnConnection, client_id: ClientId, reading: Reading, response: Response
+) -> ConnectionInRegister:
+    """One connection; a partner sees its own."""
     connection = await rows.connection(reading.session, client_id)
     response.headers["ETag"] = etag(connection.version)
-    return _registered(connection)
+    return (await _in_register(reading, [connection]))[0]
 
 
 @router.patch("/connections/{client_id}", operation_id="changeConnection")
@@ -188,27 +212,58 @@ async def change_connection(
     connection.required_scopes = distinct(asked.required)
     connection.optional_scopes = distinct(asked.optional)
     connection.purposes = distinct(for_purposes)
-    _touch(writing, connection)
+    touch(writing, connection)
     if widened:
         connection.request_version += 1
         await _ask_again(writing, connection, caller)
-    return _saved_connection(writing, connection, EventKind.CONNECTION_CHANGED, caller)
+    return saved_connection(writing, connection, EventKind.CONNECTION_CHANGED, caller)
 
 
-def _saved_partner(writing: WriteRequest, partner: Partner, kind: EventKind, caller: Caller) -> PartnerView:
+async def _in_register(reading: ReadRequest, connections: Sequence[Connection]) -> list[ConnectionInRegister]:
+    client_ids = [connection.client_id for connection in connections]
+    partners = await rows.partners_of(reading.session, connections)
+    rules = by_client(await rows.ground_rules(reading.session, client_ids))
+    agreements = by_client(await rows.agreements(reading.session, client_ids))
+    return [
+        _standing(
+            connection,
+            partners[connection.kvk_number],
+            rule_states(rules.get(connection.client_id, ()), reading.now),
+            any(holds(each, reading.now) for each in agreements.get(connection.client_id, ())),
+        )
+        for connection in connections
+    ]
+
+
+def _standing(
+    connection: Connection, partner: Partner, ground_rules: list[GroundRuleState], agreed: bool
+) -> ConnectionInRegister:
+    return ConnectionInRegister(
+        **registered(connection).model_dump(),
+        ground_rules=ground_rules,
+        stopped=is_stopped(connection, partner),
+        eligible=is_live(connection, partner) and agreed and all(rule.kept for rule in ground_rules),
+    )
+
+
+def saved_partner(
+    writing: WriteRequest, partner: Partner, kind: EventKind, caller: Caller, reason: str | None = None
+) -> PartnerView:
+    """The partner as it now is, with the event of this change."""
     writing.session.add(partner)
     shown = PartnerView.model_validate(partner)
-    record(writing.write, kind, caller.actor, shown.model_dump(mode="json", by_alias=True))
+    record(writing.write, kind, caller.actor, shown.model_dump(mode="json", by_alias=True), reason=reason)
     return writing.answer(shown, partner.version)
 
 
-def _saved_connection(
-    writing: WriteRequest, connection: Connection, kind: EventKind, caller: Caller
+def saved_connection(
+    writing: WriteRequest, connection: Connection, kind: EventKind, caller: Caller, reason: str | None = None
 ) -> RegisteredConnection:
+    """The connection as it now is, with the event of this change."""
     writing.session.add(connection)
-    shown = _registered(connection)
+    shown = registered(connection)
     state = shown.model_dump(mode="json", by_alias=True)
-    record(writing.write, kind, caller.actor, state, client_id=connection.client_id)
+    record(writing.write, kind, caller.actor, state, client_id=connection.client_id, reason=reason)
     return writing.answer(shown, connection.version)
 
 
@@ -223,16 +278,18 @@ async def _ask_again(writing: WriteRequest, connection: Connection, caller: Call
             grant.suspended_until = None
             grant.version += 1
             reason = "The connection asks for more: the suspension no longer ends by itself."
-            note(writing.write, grant, partner, Step.SUSPEND, caller.actor, reason)
+            note(writing.write, grant, partner, EventKind.GRANT_SUSPENDED, caller.actor, reason)
 
 
-def _touch(writing: WriteRequest, row: Partner | Connection) -> None:
+def touch(writing: WriteRequest, row: Partner | Connection) -> None:
+    """Notes that this write changes the row."""
     row.version += 1
     row.revision = writing.write.revision
     row.changed_at = writing.now
 
 
-def _registered(connection: Connection) -> RegisteredConnection:
+def registered(connection: Connection) -> RegisteredConnection:
+    """The connection as the register holds it."""
     return RegisteredConnection(
         scopes=RequestedScopes(required=connection.required_scopes, optional=connection.optional_scopes),
         **connection.model_dump(exclude={"required_scopes", "optional_scopes"}),

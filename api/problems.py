@@ -1,7 +1,7 @@
 """Refusals as RFC 9457 problem documents: the one table from what went wrong to HTTP."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 import msgspec
@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 
 from api.store import StoreBehind, StoreUnreachable
 from models import refusals
-from models.refusals import ConsentError
+from models.refusals import ConsentError, StepRefused
 
 log = logging.getLogger("privacy_manager.problems")
 
@@ -33,6 +33,7 @@ FORBIDDEN: Final = Problem("forbidden", 403, "The token's role may not do this")
 NOT_FOUND: Final = Problem("not_found", 404, "Not found")
 METHOD_NOT_ALLOWED: Final = Problem("method_not_allowed", 405, "Method not allowed")
 INVALID_INPUT: Final = Problem("invalid_input", 400, "The request is not valid")
+TOO_MANY_REQUESTS: Final = Problem("too_many_requests", 429, "Too many requests")
 TOO_LARGE: Final = Problem("too_large", 413, "The request is too large")
 STORE_UNREACHABLE: Final = Problem("store_unreachable", 503, "The store cannot be reached")
 REVISION_BEHIND: Final = Problem("revision_behind", 503, "The store is behind the revision asked for")
@@ -46,6 +47,9 @@ REFUSALS: Final[dict[type[ConsentError], Problem]] = {
     refusals.UnknownPurpose: Problem("unknown_purpose", 400, "A purpose is not known"),
     refusals.ScopeDependencyMissing: Problem("scope_dependency_missing", 400, "A scope needs another scope"),
     refusals.InvalidPeriod: Problem("invalid_period", 400, "The period is not valid"),
+    refusals.ConnectionNotPlaced: Problem("connection_not_placed", 404, "No connection that is placed"),
+    refusals.WrongFileType: Problem("wrong_file_type", 400, "Not a file of a type that is kept"),
+    refusals.UploadIncomplete: Problem("upload_incomplete", 400, "The file did not arrive whole"),
     refusals.Conflict: Problem("conflict", 409, "The present state forbids this"),
     refusals.TransitionNotAllowed: Problem("transition_not_allowed", 409, "Not possible from the present status"),
     refusals.GrantExists: Problem("grant_exists", 409, "There is a grant for this place already"),
@@ -54,6 +58,17 @@ REFUSALS: Final[dict[type[ConsentError], Problem]] = {
     refusals.RequiredScopeMissing: Problem("required_scope_missing", 409, "A required scope is missing"),
     refusals.PurposeNotOffered: Problem("purpose_not_offered", 409, "Beyond the connection or its agreement"),
     refusals.PartnerNotEligible: Problem("partner_not_eligible", 409, "The connection is not eligible"),
+    refusals.StepRefused: Problem("step_refused", 409, "The step cannot be taken"),
+    refusals.StepTooEarly: Problem("step_too_early", 409, "Other steps come first"),
+    refusals.ConnectionNotRegistered: Problem("connection_not_registered", 409, "No connection for this case"),
+    refusals.OtherPartner: Problem("other_partner", 409, "The connection belongs to another partner"),
+    refusals.BeyondApplication: Problem("beyond_application", 409, "More than was applied for"),
+    refusals.SignatureMissing: Problem("signature_missing", 409, "A signature is missing"),
+    refusals.DocumentMissing: Problem("document_missing", 409, "The signed document is missing"),
+    refusals.GroundRuleNotKept: Problem("ground_rule_not_kept", 409, "A ground rule is not kept"),
+    refusals.ConnectionStopped: Problem("connection_stopped", 409, "An emergency stop is in force"),
+    refusals.ConnectionNotLive: Problem("connection_not_live", 409, "The connection is not live"),
+    refusals.TooManyFiles: Problem("too_many_files", 409, "No more files are kept here"),
     refusals.IdempotencyKeyReused: Problem("idempotency_key_reused", 409, "The key was used for another request"),
     refusals.VersionMismatch: Problem("version_mismatch", 412, "It has changed since it was read"),
     refusals.VersionRequired: Problem("version_required", 428, "If-Match is required"),
@@ -64,6 +79,7 @@ ALL: Final = (
     FORBIDDEN,
     METHOD_NOT_ALLOWED,
     TOO_LARGE,
+    TOO_MANY_REQUESTS,
     STORE_UNREACHABLE,
     REVISION_BEHIND,
     INTERNAL,
@@ -76,10 +92,11 @@ _BY_STATUS: Final = {problem.status: problem for problem in (NOT_FOUND, METHOD_N
 class Refused(Exception):
     """A refusal at the edge, by a problem that no rule of the domain knows."""
 
-    def __init__(self, problem: Problem, detail: str) -> None:
+    def __init__(self, problem: Problem, detail: str, sent_with: dict[str, str] | None = None) -> None:
         super().__init__(detail)
         self.problem = problem
         self.detail = detail
+        self.sent_with = sent_with
 
 
 def document(problem: Problem, detail: str, **members: Any) -> bytes:
@@ -107,11 +124,13 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(ConsentError)
     async def _refusal(_: Request, refusal: ConsentError) -> Response:
-        return answer(REFUSALS[type(refusal)], refusal.detail)
+        unmet = refusal.unmet if isinstance(refusal, StepRefused) else ()
+        members: dict[str, Any] = {"conditions": [asdict(each) for each in unmet]} if unmet else {}
+        return answer(REFUSALS[type(refusal)], refusal.detail, **members)
 
     @app.exception_handler(Refused)
     async def _refused(_: Request, refused: Refused) -> Response:
-        return answer(refused.problem, refused.detail)
+        return answer(refused.problem, refused.detail, refused.sent_with)
 
     @app.exception_handler(StoreUnreachable)
     async def _unreachable(_: Request, error: StoreUnreachable) -> Response:

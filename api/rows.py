@@ -3,6 +3,7 @@
 Every list is read with one row to spare, which tells whether more follows.
 """
 
+import hmac
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
@@ -14,19 +15,24 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from models.agreements import Agreement
 from models.events import Event, Revision
+from models.files import FileChunk, StoredFile
 from models.grants import NOT_YET, OPEN, Grant, Status
 from models.ground_rules import GroundRule
-from models.partners import Connection, Partner
-from models.refusals import NotFound
+from models.incidents import Incident, IncidentEntry, IncidentStatus
+from models.onboarding import ENDED as CASE_ENDED
+from models.onboarding import Case, CaseStep, RoadStep
+from models.partners import VISIBLE, Connection, Partner
+from models.refusals import ConnectionNotPlaced, NotFound
 from models.schools import Location, School
 from models.snapshot import Snapshot, facts_of_rows
 
 Table = TypeVar("Table", bound=SQLModel)
+Session = AsyncSession
 
 NEVER_A_PERMISSION = tuple(NOT_YET)
 
 
-async def revision(session: AsyncSession) -> int:
+async def revision(session: Session) -> int:
     """The number of consent changes that `session` sees."""
     return (await session.get_one(Revision, 1)).revision
 
@@ -34,79 +40,211 @@ async def revision(session: AsyncSession) -> int:
 # -- anyone's ---------------------------------------------------------------------------------------------------------
 
 
-async def partner(session: AsyncSession, kvk_number: str) -> Partner:
+async def partner(session: Session, kvk_number: str) -> Partner:
     return _found(await session.get(Partner, kvk_number), "There is no such partner.")
 
 
-async def connection(session: AsyncSession, client_id: str) -> Connection:
+async def connection(session: Session, client_id: str) -> Connection:
     return _found(await session.get(Connection, client_id), "There is no such connection.")
 
 
-async def partners(session: AsyncSession, after: str, limit: int) -> Sequence[Partner]:
+async def connection_placed(session: Session, client_id: str) -> Connection:
+    """A connection that schools can see. One that is not placed answers as one that does not exist."""
+    found = await session.get(Connection, client_id)
+    if found is None or not found.visible:
+        raise ConnectionNotPlaced("No connection of this client id is placed.")
+    return found
+
+
+async def partners(session: Session, after: str, limit: int) -> Sequence[Partner]:
     query = select(Partner).where(col(Partner.kvk_number) > after).order_by(col(Partner.kvk_number))
     return (await session.exec(query.limit(limit + 1))).all()
 
 
-async def partners_of(session: AsyncSession, connections: Iterable[Connection]) -> dict[str, Partner]:
+async def partners_of(session: Session, connections: Iterable[Connection]) -> dict[str, Partner]:
     numbers = {connection.kvk_number for connection in connections}
     found = await session.exec(select(Partner).where(col(Partner.kvk_number).in_(numbers)))
     return {partner.kvk_number: partner for partner in found}
 
 
-async def partners_of_grants(session: AsyncSession, grants: Iterable[Grant]) -> dict[str, Partner]:
+async def partners_of_grants(session: Session, grants: Iterable[Grant]) -> dict[str, Partner]:
     """The partner behind each grant, by the connection's client id."""
     client_ids = {grant.client_id for grant in grants}
     query = select(Connection.client_id, Partner).join(Partner).where(col(Connection.client_id).in_(client_ids))
     return dict((await session.exec(query)).all())
 
 
-async def connections(session: AsyncSession, after: str, limit: int) -> Sequence[Connection]:
+async def connections(session: Session, after: str, limit: int) -> Sequence[Connection]:
     query = select(Connection).where(col(Connection.client_id) > after).order_by(col(Connection.client_id))
     return (await session.exec(query.limit(limit + 1))).all()
 
 
-async def ground_rules(session: AsyncSession, client_ids: Collection[str]) -> Sequence[GroundRule]:
+async def connections_visible(session: Session, after: str, limit: int) -> Sequence[Connection]:
+    """Those that schools can see."""
+    query = select(Connection).where(col(Connection.client_id) > after, col(Connection.stage).in_(VISIBLE))
+    return (await session.exec(query.order_by(col(Connection.client_id)).limit(limit + 1))).all()
+
+
+async def connections_of_partner(session: Session, kvk_number: str) -> Sequence[Connection]:
+    query = select(Connection).where(Connection.kvk_number == kvk_number)
+    return (await session.exec(query.order_by(col(Connection.client_id)))).all()
+
+
+async def connections_named(session: Session, client_ids: Collection[str]) -> dict[str, Connection]:
+    found = await session.exec(select(Connection).where(col(Connection.client_id).in_(client_ids)))
+    return {connection.client_id: connection for connection in found}
+
+
+async def ground_rules(session: Session, client_ids: Collection[str]) -> Sequence[GroundRule]:
     query = select(GroundRule).where(col(GroundRule.client_id).in_(client_ids))
     return (await session.exec(query.order_by(col(GroundRule.created_at), col(GroundRule.ground_rule_id)))).all()
 
 
-async def ground_rule(session: AsyncSession, client_id: str, ground_rule_id: str) -> GroundRule:
+async def ground_rule(session: Session, client_id: str, ground_rule_id: str) -> GroundRule:
     rule = await session.get(GroundRule, ground_rule_id)
     return _found(rule if rule and rule.client_id == client_id else None, "There is no such ground rule.")
 
 
-async def agreements(session: AsyncSession, client_ids: Collection[str]) -> Sequence[Agreement]:
+async def agreements(session: Session, client_ids: Collection[str]) -> Sequence[Agreement]:
     query = select(Agreement).where(col(Agreement.client_id).in_(client_ids))
     return (await session.exec(query.order_by(col(Agreement.registered_at_revision)))).all()
 
 
-async def agreement(session: AsyncSession, client_id: str, agreement_id: str) -> Agreement:
+async def agreement(session: Session, client_id: str, agreement_id: str) -> Agreement:
     found = await session.get(Agreement, agreement_id)
     return _found(found if found and found.client_id == client_id else None, "There is no such agreement.")
+
+
+async def documents(session: Session, agreement_ids: Collection[str]) -> dict[str, StoredFile]:
+    """The signed document of each agreement that has one: the one that was handed in last."""
+    query = select(StoredFile).where(col(StoredFile.agreement_id).in_(agreement_ids))
+    found = await session.exec(query.order_by(col(StoredFile.revision)))
+    return {file.agreement_id: file for file in found if file.agreement_id is not None}
+
+
+async def document(session: Session, agreement: Agreement) -> StoredFile:
+    found = (await documents(session, [agreement.agreement_id])).get(agreement.agreement_id)
+    return _found(found, "There is no document of this agreement.")
+
+
+async def file_part(session: Session, file: StoredFile, number: int) -> bytes:
+    """One part of the content of a file that its reader may have."""
+    query = select(FileChunk.content).where(FileChunk.file_id == file.file_id, FileChunk.number == number)
+    return (await session.exec(query)).one()
+
+
+# -- a case's ---------------------------------------------------------------------------------------------------------
+
+
+async def case(session: Session, case_id: str, only: str | None = None) -> Case:
+    """A case; for a partner (`only`, its connection) one that is about its own connection."""
+    found = await session.get(Case, case_id)
+    return _found(found if found and only in (None, found.client_id) else None, "There is no such case.")
+
+
+async def case_of_applicant(session: Session, reference: str, secret_digest: str) -> Case:
+    """The case with this reference, for whoever knows its secret."""
+    found = (await session.exec(select(Case).where(Case.reference == reference))).one_or_none()
+    known = found is not None and hmac.compare_digest(found.secret_digest, secret_digest)
+    return _found(found if known else None, "There is no application of this reference and secret.")
+
+
+async def cases(
+    session: Session, only: str | None, step: RoadStep | None, overdue_at: datetime | None, after: str, limit: int
+) -> Sequence[Case]:
+    query = select(Case).where(col(Case.case_id) > after)
+    if only is not None:
+        query = query.where(Case.client_id == only)
+    if step is not None:
+        query = query.where(Case.step == step)
+    if overdue_at is not None:
+        query = query.where(Case.step == RoadStep.APPLIED, col(Case.due_at) <= overdue_at)
+    return (await session.exec(query.order_by(col(Case.case_id)).limit(limit + 1))).all()
+
+
+async def cases_since(session: Session, since: datetime) -> int:
+    """How many applications came in after this instant."""
+    return (await session.exec(select(func.count()).select_from(Case).where(col(Case.created_at) > since))).one()
+
+
+async def case_about(session: Session, client_id: str, but: str) -> Case | None:
+    """Another case than `but` that has not ended and is about this connection."""
+    query = select(Case).where(Case.client_id == client_id, Case.case_id != but, col(Case.step).not_in(CASE_ENDED))
+    return (await session.exec(query.limit(1))).one_or_none()
+
+
+async def case_steps(session: Session, case_ids: Collection[str]) -> Sequence[CaseStep]:
+    query = select(CaseStep).where(col(CaseStep.case_id).in_(case_ids))
+    return (await session.exec(query.order_by(col(CaseStep.case_id), col(CaseStep.number)))).all()
+
+
+# -- an incident's ----------------------------------------------------------------------------------------------------
+
+
+async def incident(session: Session, incident_id: str, only: str | None = None) -> Incident:
+    """An incident; for a partner (`only`, its connection) one of its own."""
+    found = await session.get(Incident, incident_id)
+    return _found(found if found and only in (None, found.client_id) else None, "There is no such incident.")
+
+
+async def incidents(
+    session: Session,
+    only: str | None,
+    *,
+    status: IncidentStatus | None = None,
+    unsolved: bool = False,
+    after: str = "",
+    limit: int | None = None,
+) -> Sequence[Incident]:
+    query = select(Incident).where(col(Incident.incident_id) > after)
+    if only is not None:
+        query = query.where(Incident.client_id == only)
+    if status is not None:
+        query = query.where(Incident.status == status)
+    if unsolved:
+        query = query.where(Incident.status != IncidentStatus.RESOLVED)
+    query = query.order_by(col(Incident.incident_id))
+    return (await session.exec(query if limit is None else query.limit(limit + 1))).all()
+
+
+async def incident_entries(session: Session, incident_ids: Collection[str]) -> Sequence[IncidentEntry]:
+    query = select(IncidentEntry).where(col(IncidentEntry.incident_id).in_(incident_ids))
+    return (await session.exec(query.order_by(col(IncidentEntry.incident_id), col(IncidentEntry.number)))).all()
+
+
+async def attachments(session: Session, incident_ids: Collection[str]) -> Sequence[StoredFile]:
+    query = select(StoredFile).where(col(StoredFile.incident_id).in_(incident_ids))
+    return (await session.exec(query.order_by(col(StoredFile.revision), col(StoredFile.file_id)))).all()
+
+
+async def attachment(session: Session, incident: Incident, file_id: str) -> StoredFile:
+    found = await session.get(StoredFile, file_id)
+    own = found is not None and found.incident_id == incident.incident_id
+    return _found(found if own else None, "There is no such attachment.")
 
 
 # -- a school's -------------------------------------------------------------------------------------------------------
 
 
-async def school(session: AsyncSession, brin: str) -> School:
+async def school(session: Session, brin: str) -> School:
     return _found(await session.get(School, brin), "There is no such school, or it is not yours.")
 
 
-async def locations(session: AsyncSession, brin: str) -> Sequence[Location]:
+async def locations(session: Session, brin: str) -> Sequence[Location]:
     return (await session.exec(select(Location).where(Location.brin == brin).order_by(col(Location.code)))).all()
 
 
-async def grant_of_school(session: AsyncSession, brin: str, grant_id: str) -> Grant:
+async def grant_of_school(session: Session, brin: str, grant_id: str) -> Grant:
     grant = await session.get(Grant, grant_id)
     return _found(grant if grant and grant.brin == brin else None, "There is no such grant.")
 
 
-async def grants_of_school(session: AsyncSession, brin: str, after: str, limit: int) -> Sequence[Grant]:
+async def grants_of_school(session: Session, brin: str, after: str, limit: int) -> Sequence[Grant]:
     query = select(Grant).where(Grant.brin == brin, col(Grant.grant_id) > after).order_by(col(Grant.grant_id))
     return (await session.exec(query.limit(limit + 1))).all()
 
 
-async def open_grant(session: AsyncSession, client_id: str, brin: str, location: str | None) -> Grant | None:
+async def open_grant(session: Session, client_id: str, brin: str, location: str | None) -> Grant | None:
     """The grant of exactly this place that is not ended, by its status alone."""
     query = select(Grant).where(
         Grant.client_id == client_id,
@@ -117,14 +255,24 @@ async def open_grant(session: AsyncSession, client_id: str, brin: str, location:
     return (await session.exec(query)).one_or_none()
 
 
-async def grants_in_school(session: AsyncSession, brin: str, client_ids: Collection[str]) -> Sequence[Grant]:
+async def grants_in_school(session: Session, brin: str, client_ids: Collection[str]) -> Sequence[Grant]:
     """The latest grant of each place of the school, for each of these connections."""
     query = _latest().where(Grant.brin == brin, col(Grant.client_id).in_(client_ids))
     found: Sequence[Grant] = (await session.exec(query.order_by(col(Grant.location)))).all()
     return found
 
 
-async def history(session: AsyncSession, grant: Grant, after: int, limit: int) -> Sequence[Event]:
+async def agreement_of_school(session: Session, school: School, agreement_id: str) -> Agreement:
+    """An agreement that concerns a grant of this school: its connection's, general or of the school's own board."""
+    found = await session.get(Agreement, agreement_id)
+    concerns = False
+    if found is not None and found.board_number in (None, school.board_number):
+        query = select(Grant.grant_id).where(Grant.brin == school.brin, Grant.client_id == found.client_id)
+        concerns = (await session.exec(query.limit(1))).one_or_none() is not None
+    return _found(found if concerns else None, "There is no such agreement, or it concerns no grant of yours.")
+
+
+async def history(session: Session, grant: Grant, after: int, limit: int) -> Sequence[Event]:
     query = select(Event).where(Event.grant_id == grant.grant_id, col(Event.number) > after)
     return (await session.exec(query.order_by(col(Event.number)).limit(limit + 1))).all()
 
@@ -132,7 +280,7 @@ async def history(session: AsyncSession, grant: Grant, after: int, limit: int) -
 # -- a partner's ------------------------------------------------------------------------------------------------------
 
 
-async def places_of_client(session: AsyncSession, client_id: str, after: str, limit: int) -> Sequence[str]:
+async def places_of_client(session: Session, client_id: str, after: str, limit: int) -> Sequence[str]:
     """The places (BRIN4 or BRIN6) where this connection ever had a grant, in their order."""
     place = func.coalesce(Grant.location, Grant.brin)
     query = select(place).where(
@@ -141,7 +289,7 @@ async def places_of_client(session: AsyncSession, client_id: str, after: str, li
     return (await session.exec(query.distinct().order_by(place).limit(limit + 1))).all()
 
 
-async def locations_of_client(session: AsyncSession, client_id: str, brin: str) -> Sequence[str]:
+async def locations_of_client(session: Session, client_id: str, brin: str) -> Sequence[str]:
     """The locations of one school for which this connection ever had a grant of their own."""
     query = select(Grant.location).where(
         Grant.client_id == client_id,
@@ -152,21 +300,21 @@ async def locations_of_client(session: AsyncSession, client_id: str, brin: str) 
     return [code for code in await session.exec(query.distinct().order_by(col(Grant.location))) if code]
 
 
-async def schools_named(session: AsyncSession, brins: Collection[str]) -> dict[str, School]:
+async def schools_named(session: Session, brins: Collection[str]) -> dict[str, School]:
     found = await session.exec(select(School).where(col(School.brin).in_(brins)))
     return {school.brin: school for school in found}
 
 
-async def snapshot_of(session: AsyncSession, client_id: str, brins: Collection[str]) -> Snapshot:
+async def snapshot_of(session: Session, client_id: str, brins: Collection[str]) -> Snapshot:
     """The part of the snapshot that concerns one connection at these schools."""
-    connection = await session.get(Connection, client_id)
+    both = select(Connection, Partner).join(Partner).where(Connection.client_id == client_id)
     locations = await session.exec(select(Location).where(col(Location.brin).in_(brins)))
     grants = await session.exec(select(Grant).where(Grant.client_id == client_id, col(Grant.brin).in_(brins)))
     changes = facts_of_rows(
         await revision(session),
         (await schools_named(session, brins)).values(),
         locations,
-        [connection] if connection is not None else [],
+        (await session.exec(both)).all(),
         await ground_rules(session, [client_id]),
         await agreements(session, [client_id]),
         grants,
@@ -174,9 +322,7 @@ async def snapshot_of(session: AsyncSession, client_id: str, brins: Collection[s
     return Snapshot().after(changes)
 
 
-async def changes_of_client(
-    session: AsyncSession, client_id: str, since: int, after: int, limit: int
-) -> Sequence[Event]:
+async def changes_of_client(session: Session, client_id: str, since: int, after: int, limit: int) -> Sequence[Event]:
     """The events that concern this connection's grants, after revision `since` and after event number `after`."""
     query = select(Event).where(
         Event.client_id == client_id,
@@ -190,18 +336,43 @@ async def changes_of_client(
 # -- time's -----------------------------------------------------------------------------------------------------------
 
 
-async def grants_overdue(session: AsyncSession, now: datetime, limit: int) -> Sequence[Grant]:
+async def grants_overdue(session: Session, now: datetime, limit: int) -> Sequence[Grant]:
     """Grants whose status no longer says what time has brought about."""
     query = select(Grant).where(
         or_(
             and_(col(Grant.status).in_(OPEN), col(Grant.valid_until) <= now),
             and_(col(Grant.status) == Status.SUSPENDED, col(Grant.suspended_until) <= now),
+            and_(col(Grant.status) == Status.GRANTED, col(Grant.reconfirm_by) <= now),
         )
     )
     return (await session.exec(query.order_by(col(Grant.grant_id)).limit(limit))).all()
 
 
-async def grants_open(session: AsyncSession, client_id: str) -> Sequence[Grant]:
+async def grants_with_board(session: Session, client_id: str) -> Sequence[tuple[Grant, str | None]]:
+    """The connection's grants that are not ended, each with the number of its school's board."""
+    query = select(Grant, School.board_number).join(School).where(Grant.client_id == client_id)
+    return (await session.exec(query.where(col(Grant.status).in_(OPEN)).order_by(col(Grant.grant_id)))).all()
+
+
+async def ground_rules_in_force(session: Session) -> Sequence[GroundRule]:
+    """Every fact that was not ended by an operator, whether or not time has."""
+    query = select(GroundRule).where(col(GroundRule.ended).is_(False))
+    return (await session.exec(query.order_by(col(GroundRule.ground_rule_id)))).all()
+
+
+async def cases_waiting(session: Session, until: datetime) -> Sequence[Case]:
+    """The applications that wait for a reaction that is due by then."""
+    query = select(Case).where(Case.step == RoadStep.APPLIED, col(Case.due_at) <= until)
+    return (await session.exec(query.order_by(col(Case.due_at), col(Case.case_id)))).all()
+
+
+async def notices_waiting(session: Session, until: datetime) -> Sequence[Incident]:
+    """The incidents whose schools must be told by then of a suspected breach, and were not."""
+    query = select(Incident).where(col(Incident.notice_due_at) <= until, col(Incident.notified_at).is_(None))
+    return (await session.exec(query.order_by(col(Incident.notice_due_at), col(Incident.incident_id)))).all()
+
+
+async def grants_open(session: Session, client_id: str) -> Sequence[Grant]:
     query = select(Grant).where(Grant.client_id == client_id, col(Grant.status).in_(OPEN))
     return (await session.exec(query.order_by(col(Grant.grant_id)))).all()
 

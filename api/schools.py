@@ -1,12 +1,9 @@
 """The school administrators' side: what can be granted; to grant it, amend, suspend, resume and revoke it."""
 
 import uuid
-from collections.abc import Sequence
-from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Response
-from pydantic import Field
 
 from api import rows, terms
 from api.callers import SchoolAdmin, SchoolOrOperator
@@ -14,10 +11,10 @@ from api.events import SYSTEM
 from api.grants import GrantView, note, settle, take, view
 from api.paging import Cursor, Limit, after_key, after_number, part
 from api.reads import Reading
-from api.terms import ConnectionView, Terms
-from api.wire import GrantId, Moment, Page, PurposeCodes, Reason, ScopeNames, Wire, WireIn
+from api.terms import Terms
+from api.wire import GrantId, Moment, Page, PurposeCodes, Reason, RecordId, ScopeNames, Wire, WireIn
 from api.writes import IfMatch, WriteRequest, Writing, etag, require_version
-from models.agreements import Agreement
+from models.agreements import Agreement, successors
 from models.events import Event, EventKind
 from models.grants import (
     OPEN,
@@ -33,7 +30,7 @@ from models.grants import (
     require_sound,
 )
 from models.identifiers import Brin, ClientId, LocationCode
-from models.partners import Partner
+from models.partners import Connection, Partner
 from models.refusals import GrantExists, InvalidInput, InvalidPeriod, PartnerNotEligible
 
 router = APIRouter(prefix="/v1/schools/{brin}", tags=["schools"])
@@ -61,20 +58,6 @@ class SchoolView(Wire):
     locations: list[LocationView]
 
 
-class Difference(Wire):
-    """What a connection asks for now and its grant does not cover."""
-
-    scopes: list[str]
-    purposes: list[str]
-
-
-class GrantableConnection(ConnectionView):
-    """A connection, with the grant that this school gave it: for the whole school, else for one of its locations."""
-
-    grant: GrantView | None
-    difference: Annotated[Difference | None, Field(description="Asked for, and not covered by `grant`.")]
-
-
 class NewGrant(WireIn):
     """What a school permits. A `validFrom` in the past, or none, means from now on; no `validUntil` means until
     further notice."""
@@ -88,12 +71,16 @@ class NewGrant(WireIn):
 
 
 class Amendment(WireIn):
-    """What changes; what is left out stays as it is. `validUntil: null` takes the end away."""
+    """What changes; what is left out stays as it is. `validUntil: null` takes the end away.
+
+    `agreementId` names the agreement that the school has read and agrees to: the one that counts, or soon will.
+    """
 
     scopes: ScopeNames | None = None
     purposes: PurposeCodes | None = None
     valid_from: Moment | None = None
     valid_until: Moment | None = None
+    agreement_id: RecordId | None = None
 
 
 class Revocation(WireIn):
@@ -133,26 +120,15 @@ async def get_school(caller: SchoolAdmin, brin: Brin, reading: Reading) -> Schoo
     )
 
 
-@router.get("/connections", operation_id="listGrantableConnections")
-async def list_connections(
-    caller: SchoolAdmin, brin: Brin, reading: Reading, limit: Limit = 100, cursor: Cursor = None
-) -> Page[GrantableConnection]:
-    """Every connection that asks for permission, with its terms and the grant that this school gave it."""
-    school = await rows.school(reading.session, brin)
-    found = await rows.connections(reading.session, after_key(cursor), limit)
-    shown, following = part(found, limit, lambda connection: connection.client_id)
-    offered = await terms.gather(reading.session, shown, school.board_number, reading.now)
-    grants = await rows.grants_in_school(reading.session, brin, [connection.client_id for connection in shown])
-    return Page(items=[_grantable(each, grants, reading.now) for each in offered], next=following)
-
-
 @router.post("/grants", status_code=201, operation_id="grant")
 async def grant(caller: SchoolAdmin, brin: Brin, wish: NewGrant, writing: Writing, response: Response) -> GrantView:
     """Permits a connection to receive these scopes for these purposes, for the school or one of its locations."""
-    offer = await _offer(writing, brin, wish.client_id)
+    connection = await rows.connection_placed(writing.session, wish.client_id)
+    offer = await _offer(writing, brin, connection)
+    agreement = _agreement(offer)
     choice = Choice(frozenset(wish.scopes), frozenset(wish.purposes), wish.valid_from, wish.valid_until)
-    require_sound(choice, offer.connection)
-    require_offered(choice, offer.connection, _agreement(offer))
+    require_sound(choice, connection)
+    require_offered(choice, connection, agreement)
     begins, ends = period(choice, writing.now)
     await _require_own_location(writing, brin, wish.location)
     await _require_no_open_grant(writing, brin, wish, offer.partner)
@@ -166,14 +142,16 @@ async def grant(caller: SchoolAdmin, brin: Brin, wish: NewGrant, writing: Writin
         status=after(Status.REQUESTED, Step.GRANT),
         valid_from=begins,
         valid_until=ends,
-        request_version=offer.connection.request_version,
+        request_version=connection.request_version,
+        agreement_id=agreement.agreement_id,
+        reconfirm_by=offer.reconfirm_by(agreement),
         granted_at_revision=writing.write.revision,
         revision=writing.write.revision,
         created_at=writing.now,
         changed_at=writing.now,
     )
     writing.session.add(given)
-    note(writing.write, given, offer.partner, Step.GRANT, caller.actor)
+    note(writing.write, given, offer.partner, EventKind.GRANT_GRANTED, caller.actor)
     response.headers["Location"] = f"/v1/schools/{brin}/grants/{given.grant_id}"
     return writing.answer(view(given, offer.partner, writing.now), given.version)
 
@@ -212,14 +190,16 @@ async def amend(
 ) -> GrantView:
     """Changes what a grant covers or when it ends; confirms anew a grant that needs reconfirmation."""
     found, partner = await _own_grant(writing, brin, grant_id, if_match, required=True)
-    offer = await _offer(writing, brin, found.client_id)
+    connection = await rows.connection(writing.session, found.client_id)
+    offer = await _offer(writing, brin, connection)
     choice = _amended(wish, found)
-    require_sound(choice, offer.connection)
-    if not narrows(choice, found):
-        require_offered(choice, offer.connection, _agreement(offer))
+    require_sound(choice, connection)
+    if wish.agreement_id is not None or not narrows(choice, found):
+        require_offered(choice, connection, _agreement(offer))
+        _agree(found, offer, wish.agreement_id)
     found.valid_from, found.valid_until = amended_period(choice, found, writing.now)
     found.scopes, found.purposes = sorted(choice.scopes), sorted(choice.purposes)
-    found.request_version = offer.connection.request_version
+    found.request_version = connection.request_version
     take(writing.write, found, partner, Step.AMEND, caller.actor)
     return writing.answer(view(found, partner, writing.now), found.version)
 
@@ -277,6 +257,7 @@ async def resume(
     found.suspended_until = None
     if found.request_version != connection.request_version:
         take(writing.write, found, partner, Step.ASK_AGAIN, SYSTEM)
+    settle(writing.write, found, partner)
     return writing.answer(view(found, partner, writing.now), found.version)
 
 
@@ -296,18 +277,32 @@ async def history(
     return Page(items=[_happening(event) for event in shown], next=following)
 
 
-async def _offer(writing: WriteRequest, brin: str, client_id: str) -> Terms:
+async def _offer(writing: WriteRequest, brin: str, connection: Connection) -> Terms:
     school = await rows.school(writing.session, brin)
     if school.gone_at is not None:
         raise InvalidInput("The school is no longer listed.")
-    connection = await rows.connection(writing.session, client_id)
     return (await terms.gather(writing.session, [connection], school.board_number, writing.now))[0]
 
 
 def _agreement(offer: Terms) -> Agreement:
     if offer.agreement is None or not offer.eligible:
-        raise PartnerNotEligible("The connection does not keep all ground rules, or no agreement for it is in force.")
+        raise PartnerNotEligible(
+            "The connection does not keep all ground rules, no agreement for it is in force, or it was stopped."
+        )
     return offer.agreement
+
+
+def _agree(grant: Grant, offer: Terms, agreement_id: str | None) -> None:
+    """The school agrees to the agreement that it names; without one, to the one that counts now."""
+    agreement = _agreement(offer)
+    if agreement_id is not None and agreement_id != agreement.agreement_id:
+        upcoming = [each for each, _ in successors(offer.agreements, agreement, offer.board_number, offer.now)]
+        named = next((each for each in upcoming if each.agreement_id == agreement_id), None)
+        if named is None:
+            raise InvalidInput("agreementId names no agreement that counts for this school, now or later.")
+        agreement = named
+    grant.agreement_id = agreement.agreement_id
+    grant.reconfirm_by = offer.reconfirm_by(agreement)
 
 
 async def _own_grant(
@@ -348,21 +343,6 @@ def _amended(wish: Amendment, found: Grant) -> Choice:
         purposes=frozenset(wish.purposes if wish.purposes is not None else found.purposes),
         valid_from=wish.valid_from,
         valid_until=wish.valid_until if "valid_until" in given else found.valid_until,
-    )
-
-
-def _grantable(offer: Terms, grants: Sequence[Grant], now: datetime) -> GrantableConnection:
-    own = [each for each in grants if each.client_id == offer.connection.client_id]
-    shown = next((each for each in own if each.status in OPEN), own[0] if own else None)
-    asked = offer.connection
-    difference = shown and Difference(
-        scopes=sorted(asked.requested_scopes - frozenset(shown.scopes)),
-        purposes=sorted(frozenset(asked.purposes) - frozenset(shown.purposes)),
-    )
-    return GrantableConnection(
-        **terms.described(offer),
-        grant=shown and view(shown, offer.partner, now),
-        difference=difference,
     )
 
 

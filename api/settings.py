@@ -47,6 +47,13 @@ class Settings(BaseSettings):
         description="Seconds between two looks for grants that have ended by time.",
     )
 
+    applications_per_hour: int = Field(
+        default=10, ge=1, le=1_000_000, description="Applications that one address may send in an hour, to one process."
+    )
+    applications_per_day: int = Field(
+        default=200, ge=1, le=1_000_000, description="Applications that are taken in within 24 hours, from anyone."
+    )
+
     @property
     def store_url(self) -> str:
         if self.database_url:

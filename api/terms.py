@@ -12,9 +12,9 @@ from api import rows
 from api.grants import PartnerName
 from api.wire import Moment, Wire
 from models import scopes
-from models.agreements import Agreement, agreement_in_force
+from models.agreements import Agreement, Party, agreement_in_force, asked_again
 from models.ground_rules import ALL_RULES, GroundRule, GroundRuleName, rules_kept
-from models.partners import Connection, Partner, RecipientRole
+from models.partners import Connection, Partner, RecipientRole, Stage, is_stopped
 
 Fact = TypeVar("Fact", GroundRule, Agreement)
 
@@ -22,6 +22,20 @@ Fact = TypeVar("Fact", GroundRule, Agreement)
 class RequestedScopes(Wire):
     required: list[str]
     optional: list[str]
+
+
+class Signatory(Wire):
+    """Who signed for one of the two parties."""
+
+    party: Party
+    name: str
+    function: str | None
+    signed_on: date
+
+
+class SubProcessor(Wire):
+    name: str
+    country: str
 
 
 class AgreementView(Wire):
@@ -35,6 +49,12 @@ class AgreementView(Wire):
     scopes: list[str]
     purposes: list[str]
     signed_on: date
+    signatories: list[Signatory]
+    sub_processors: list[SubProcessor]
+    retention_days: int
+    categories: list[str]
+    storage_countries: list[str]
+    grace_until: Moment | None
     valid_from: Moment
     valid_until: Moment | None
 
@@ -47,6 +67,10 @@ class GroundRuleState(Wire):
     valid_from: Moment | None
     valid_until: Moment | None
     source: str | None
+    checked_at: Moment | None
+    check_again_on: date | None
+    convenant_version: str | None
+    convenant_status: str | None
 
 
 class Release(Wire):
@@ -69,7 +93,9 @@ class ConnectionView(Wire):
     purposes: list[str]
     agreement: AgreementView | None
     ground_rules: list[GroundRuleState]
-    eligible: bool
+    stage: Stage
+    stopped: Annotated[bool, Field(description="An emergency stop denies it everywhere.")]
+    eligible: Annotated[bool, Field(description="It can be granted: placed, not stopped, rules and agreement kept.")]
     releases: Annotated[list[Release], Field(description="What it would release if all of it were granted.")]
 
 
@@ -81,6 +107,9 @@ class Terms:
     partner: Partner
     ground_rules: tuple[GroundRule, ...]
     agreement: Agreement | None
+    #: All that were ever registered for the connection.
+    agreements: tuple[Agreement, ...]
+    board_number: str | None
     now: datetime
 
     @property
@@ -89,7 +118,17 @@ class Terms:
 
     @property
     def eligible(self) -> bool:
-        return self.agreement is not None and self.kept == ALL_RULES
+        return (
+            self.agreement is not None
+            and self.kept == ALL_RULES
+            and self.connection.visible
+            and not is_stopped(self.connection, self.partner)
+        )
+
+    def reconfirm_by(self, agreed_to: Agreement) -> datetime | None:
+        """When a grant under this agreement needs reconfirmation, as far as the agreements on record tell."""
+        found = asked_again(self.agreements, agreed_to, self.board_number, self.now)
+        return found[1] if found is not None else None
 
 
 async def gather(
@@ -98,14 +137,16 @@ async def gather(
     """The terms of each connection for the schools of a board (without one: for schools that have none)."""
     client_ids = [connection.client_id for connection in connections]
     partners = await rows.partners_of(session, connections)
-    rules = _by_client(await rows.ground_rules(session, client_ids))
-    agreements = _by_client(await rows.agreements(session, client_ids))
+    rules = by_client(await rows.ground_rules(session, client_ids))
+    agreements = by_client(await rows.agreements(session, client_ids))
     return [
         Terms(
             connection=connection,
             partner=partners[connection.kvk_number],
             ground_rules=tuple(rules.get(connection.client_id, ())),
             agreement=agreement_in_force(agreements.get(connection.client_id, ()), board_number, now),
+            agreements=tuple(agreements.get(connection.client_id, ())),
+            board_number=board_number,
             now=now,
         )
         for connection in connections
@@ -129,22 +170,33 @@ def described(terms: Terms) -> dict[str, object]:
         "scopes": RequestedScopes(required=connection.required_scopes, optional=connection.optional_scopes),
         "purposes": connection.purposes,
         "agreement": AgreementView.model_validate(agreement) if agreement is not None else None,
-        "ground_rules": [_state(terms, rule) for rule in GroundRuleName],
+        "ground_rules": rule_states(terms.ground_rules, terms.now),
+        "stage": Stage(connection.stage),
+        "stopped": is_stopped(connection, terms.partner),
         "eligible": terms.eligible,
         "releases": _releases(terms),
     }
 
 
-def _state(terms: Terms, rule: GroundRuleName) -> GroundRuleState:
-    facts = [fact for fact in terms.ground_rules if fact.rule == rule]
-    current = [fact for fact in facts if rules_kept([fact], terms.now)] or facts
+def rule_states(ground_rules: Sequence[GroundRule], now: datetime) -> list[GroundRuleState]:
+    """How each ground rule stands at `now`, by the facts on record, oldest first."""
+    return [_state([fact for fact in ground_rules if fact.rule == rule], rule, now) for rule in GroundRuleName]
+
+
+def _state(facts: Sequence[GroundRule], rule: GroundRuleName, now: datetime) -> GroundRuleState:
+    kept = rule in rules_kept(facts, now)
+    current = [fact for fact in facts if rules_kept([fact], now)] or facts
     last = current[-1] if current else None
     return GroundRuleState(
         rule=rule,
-        kept=rule in terms.kept,
+        kept=kept,
         valid_from=last.valid_from if last else None,
         valid_until=last.valid_until if last else None,
         source=last.source if last else None,
+        checked_at=last.checked_at if last else None,
+        check_again_on=last.check_again_on if last else None,
+        convenant_version=last.convenant_version if last else None,
+        convenant_status=last.convenant_status if last else None,
     )
 
 
@@ -158,7 +210,8 @@ def _releases(terms: Terms) -> list[Release]:
     ]
 
 
-def _by_client(facts: Iterable[Fact]) -> Mapping[str, list[Fact]]:
+def by_client(facts: Iterable[Fact]) -> Mapping[str, list[Fact]]:
+    """The facts of each connection, in the order in which they came."""
     by_client: dict[str, list[Fact]] = {}
     for fact in facts:
         by_client.setdefault(fact.client_id, []).append(fact)

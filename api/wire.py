@@ -29,11 +29,19 @@ Reason = Annotated[
     StringConstraints(min_length=1, max_length=500, pattern=_PROSE, strip_whitespace=True),
     Field(description="Why."),
 ]
+Text = Annotated[str, StringConstraints(min_length=1, max_length=4000, pattern=_PROSE, strip_whitespace=True)]
+Evidence = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=1000, pattern=_PROSE, strip_whitespace=True),
+    Field(description="What shows it: what was seen or said, when, and where it is kept."),
+]
 ScopeName = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=_PRINTABLE)]
 PurposeCode = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=_PRINTABLE)]
 ScopeNames = Annotated[list[ScopeName], Field(max_length=64)]
 PurposeCodes = Annotated[list[PurposeCode], Field(max_length=64)]
-GrantId = Annotated[str, StringConstraints(pattern=UUID_PATTERN, max_length=36), Field(description="A UUID.")]
+RecordId = Annotated[str, StringConstraints(pattern=UUID_PATTERN, max_length=36), Field(description="A UUID.")]
+GrantId = RecordId
+PRINTABLE = _PRINTABLE
 
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 

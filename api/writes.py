@@ -7,14 +7,17 @@
 The transaction commits before the answer is sent, or the answer is a refusal.
 """
 
+import base64
 import hashlib
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Annotated, TypeVar, cast
 
+from cryptography.fernet import Fernet
 from fastapi import Depends, Header, Request, Response
 from pydantic import BaseModel, StringConstraints
 
-from api.callers import claims_of
+from api.callers import claims_if_any
 from api.current import CurrentSnapshot
 from api.store import Store, Write
 from api.strict_json import Malformed, strict_object
@@ -38,15 +41,15 @@ IfMatch = Annotated[
 class Replayed(Exception):
     """This write was done before, under the same key: its answer is given again."""
 
-    def __init__(self, answer: RememberedAnswer) -> None:
-        super().__init__(answer.key)
-        self.answer = answer
+    def __init__(self, status: int, etag: str | None, body: str) -> None:
+        super().__init__(status)
+        self.status, self.etag, self.body = status, etag, body
 
     def response(self) -> Response:
         headers = {"Idempotency-Replayed": "true"}
-        if self.answer.etag is not None:
-            headers["ETag"] = self.answer.etag
-        return Response(self.answer.body, self.answer.status, headers, "application/json")
+        if self.etag is not None:
+            headers["ETag"] = self.etag
+        return Response(self.body, self.status, headers, "application/json")
 
 
 async def give_again(_: Request, replayed: Exception) -> Response:
@@ -62,8 +65,13 @@ class WriteRequest:
         self.session = write.session
         self.now = write.now
         self._response = response
-        self._status = status
-        self.body: str | None = None
+        self.status = status
+        self.body = ""
+
+    @property
+    def etag(self) -> str | None:
+        """The ETag that goes with the answer."""
+        return self._response.headers.get("ETag")
 
     def answer(self, view: View, version: int | None = None) -> View:
         """Notes the answer of this request, with its ETag where the object has versions."""
@@ -72,17 +80,41 @@ class WriteRequest:
         self.body = view.model_dump_json(by_alias=True)
         return view
 
-    def remembered(self, caller: str, key: str, fingerprint: str) -> RememberedAnswer:
+
+class Memory:
+    """What is remembered of one caller's write under its Idempotency-Key.
+
+    Who sends no token is known by nothing but the key. Of such a write neither the key nor the answer can be read in
+    the store: the answer may hold a secret, and is sealed with the key.
+    """
+
+    def __init__(self, caller: str | None, key: str, fingerprint: str) -> None:
+        self._caller = caller or _digest("anyone")
+        self._key = key if caller is not None else _digest(key)
+        self._fingerprint = fingerprint
+        self._seal = Fernet(_seal_of(key)) if caller is None else None
+
+    async def replay(self, write: Write) -> None:
+        """Raises `Replayed` when the same write was done before, `IdempotencyKeyReused` when it was another one."""
+        known = await write.session.get(RememberedAnswer, (self._caller, self._key))
+        if known is None:
+            return
+        if known.fingerprint != self._fingerprint:
+            raise IdempotencyKeyReused("This Idempotency-Key was used for another request.")
+        body = self._seal.decrypt(known.body).decode() if self._seal is not None else known.body
+        raise Replayed(known.status, known.etag, body)
+
+    def of(self, writing: WriteRequest) -> RememberedAnswer:
         """The answer as a replay will get it."""
         return RememberedAnswer(
-            caller=caller,
-            key=key,
-            fingerprint=fingerprint,
-            status=self._status,
-            etag=self._response.headers.get("ETag"),
-            body=self.body or "",
-            revision=self.write.revision,
-            created_at=self.now,
+            caller=self._caller,
+            key=self._key,
+            fingerprint=self._fingerprint,
+            status=writing.status,
+            etag=writing.etag,
+            body=self._seal.encrypt(writing.body.encode()).decode() if self._seal is not None else writing.body,
+            revision=writing.write.revision,
+            created_at=writing.now,
         )
 
 
@@ -102,30 +134,30 @@ def require_version(if_match: str | None, version: int) -> None:
 async def _begin(
     request: Request, response: Response, idempotency_key: IdempotencyKey = None
 ) -> AsyncIterator[WriteRequest]:
-    store = cast(Store, request.app.state.store)
-    _require_once(request, "if-match", "idempotency-key")
-    caller, fingerprint = _who(request), await _what(request)
-    async with store.writing() as write:
-        cast(CurrentSnapshot, request.app.state.current).require_follows(write.revision)
-        if idempotency_key is not None:
-            await _replay(write, caller, idempotency_key, fingerprint)
-        writing = WriteRequest(write, response, request.scope["route"].status_code or 200)
+    body = await request.body()
+    _require_one_meaning(body)
+    async with opened(request, response, idempotency_key, body.hex()) as writing:
         yield writing
-        if idempotency_key is not None:
-            write.session.add(writing.remembered(caller, idempotency_key, fingerprint))
 
 
 # `scope="function"`: the commit comes before the answer, not after it.
 Writing = Annotated[WriteRequest, Depends(_begin, scope="function")]
 
 
-async def _replay(write: Write, caller: str, key: str, fingerprint: str) -> None:
-    known = await write.session.get(RememberedAnswer, (caller, key))
-    if known is None:
-        return
-    if known.fingerprint != fingerprint:
-        raise IdempotencyKeyReused("This Idempotency-Key was used for another request.")
-    raise Replayed(known)
+@asynccontextmanager
+async def opened(request: Request, response: Response, key: str | None, content: str) -> AsyncIterator[WriteRequest]:
+    """The transaction of a write request, whose body has been received: `content` stands for it, whole."""
+    store = cast(Store, request.app.state.store)
+    _require_once(request, "if-match", "idempotency-key")
+    memory = Memory(_who(request), key, _what(request, content)) if key is not None else None
+    async with store.writing() as write:
+        cast(CurrentSnapshot, request.app.state.current).require_follows(write.revision)
+        if memory is not None:
+            await memory.replay(write)
+        writing = WriteRequest(write, response, request.scope["route"].status_code or 200)
+        yield writing
+        if memory is not None:
+            write.session.add(memory.of(writing))
 
 
 def _require_once(request: Request, *names: str) -> None:
@@ -135,15 +167,15 @@ def _require_once(request: Request, *names: str) -> None:
             raise InvalidInput(f"Send {name} once.")
 
 
-def _who(request: Request) -> str:
-    claims = claims_of(request)
+def _who(request: Request) -> str | None:
+    claims = claims_if_any(request)
+    if claims is None:
+        return None
     return _digest(claims.issuer, claims.subject, claims.client_id, claims.school or "")
 
 
-async def _what(request: Request) -> str:
-    body = await request.body()
-    _require_one_meaning(body)
-    return _digest(request.method, request.scope["path"], request.headers.get("if-match", ""), body.hex())
+def _what(request: Request, content: str) -> str:
+    return _digest(request.method, request.scope["path"], request.headers.get("if-match", ""), content)
 
 
 def _require_one_meaning(body: bytes) -> None:
@@ -157,3 +189,7 @@ def _require_one_meaning(body: bytes) -> None:
 
 def _digest(*parts: str) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+def _seal_of(key: str) -> bytes:
+    return base64.urlsafe_b64encode(hashlib.sha256(f"sealed answer\0{key}".encode()).digest())

@@ -26,7 +26,7 @@ from models.agreements import Agreement
 from models.events import EventKind
 from models.grants import Grant
 from models.ground_rules import GroundRule, GroundRuleName
-from models.partners import Connection, Partner
+from models.partners import Connection, Partner, Stage
 from models.schools import Location, School
 
 SCHOOLS = 1_000
@@ -196,6 +196,7 @@ def _connection(client_id: str, now: datetime, dated: dict[str, Any]) -> Connect
         required_scopes=SCOPES,
         optional_scopes=[],
         purposes=PURPOSES,
+        stage=Stage.LIVE,
         changed_at=now,
         **dated,
     )
@@ -222,6 +223,7 @@ def _terms(client_id: str, now: datetime, dated: dict[str, Any]) -> list[Agreeme
             evidence="bench",
             source="bench",
             checked_by="bench",
+            checked_at=now,
             valid_from=now,
             **dated,
         )

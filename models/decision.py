@@ -88,7 +88,11 @@ def decide(snapshot: Snapshot, question: Question, now: datetime) -> Decision:
         return deny(Reason.UNKNOWN_SCOPE)
     board_number = snapshot.schools[question.place[:4]].board_number
     agreement = agreement_in_force(snapshot.agreements.get(question.client_id, ()), board_number, now)
-    if agreement is None or rules_kept(snapshot.ground_rules.get(question.client_id, ()), now) != ALL_RULES:
+    if (
+        agreement is None
+        or not connection.live
+        or rules_kept(snapshot.ground_rules.get(question.client_id, ()), now) != ALL_RULES
+    ):
         return deny(Reason.PARTNER_NOT_ELIGIBLE)
     grant, reason = standing(snapshot, question.client_id, question.place, now)
     if grant is None or reason is not Reason.GRANTED:

@@ -86,6 +86,7 @@ class Grant(SQLModel, table=True):
         Index("ix_grants_client_id_brin", "client_id", "brin"),
         Index("ix_grants_valid_until", "valid_until"),
         Index("ix_grants_suspended_until", "suspended_until"),
+        Index("ix_grants_reconfirm_by", "reconfirm_by"),
         Index(
             "ux_grants_open_school",
             "client_id",
@@ -115,6 +116,10 @@ class Grant(SQLModel, table=True):
     valid_until: datetime | None = Field(default=None, sa_type=Instant)
     suspended_until: datetime | None = Field(default=None, sa_type=Instant)
     request_version: int
+    #: The agreement that the school agreed to, when it granted or confirmed it last.
+    agreement_id: str | None = Field(default=None, foreign_key="agreements.agreement_id", max_length=36)
+    #: From then on it needs reconfirmation, because an agreement allows more than that one.
+    reconfirm_by: datetime | None = Field(default=None, sa_type=Instant)
     #: The revision that created it: of two grants of one place, the later one counts.
     granted_at_revision: int
     version: int = 1
@@ -155,6 +160,8 @@ class Standing(Protocol):
     def valid_until(self) -> datetime | None: ...
     @property
     def suspended_until(self) -> datetime | None: ...
+    @property
+    def reconfirm_by(self) -> datetime | None: ...
 
 
 def status_at(grant: Standing, now: datetime) -> Status:
@@ -163,7 +170,9 @@ def status_at(grant: Standing, now: datetime) -> Status:
     if stands in OPEN and grant.valid_until is not None and now >= grant.valid_until:
         return Status.EXPIRED
     if stands is Status.SUSPENDED and grant.suspended_until is not None and now >= grant.suspended_until:
-        return Status.GRANTED
+        stands = Status.GRANTED
+    if stands is Status.GRANTED and grant.reconfirm_by is not None and now >= grant.reconfirm_by:
+        return Status.NEEDS_RECONFIRMATION
     return stands
 
 

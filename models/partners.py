@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from datetime import datetime
 from enum import StrEnum
+from typing import Final
 
 from sqlalchemy import JSON, Column
 from sqlmodel import Field, SQLModel
@@ -19,6 +20,19 @@ class RecipientRole(StrEnum):
     CONTROLLER = "controller"
 
 
+class Stage(StrEnum):
+    """How far a connection is on its road. Schools see it once it is placed; data flows only while it is live."""
+
+    BUILDING = "building"
+    PLACED = "placed"
+    LIVE = "live"
+    WITHDRAWN = "withdrawn"
+
+
+#: What a school can see, and give its permission to.
+VISIBLE: Final = frozenset({Stage.PLACED, Stage.LIVE})
+
+
 class Partner(SQLModel, table=True):
     """A company, by its KvK number. A takeover is another KvK number, hence another partner."""
 
@@ -26,6 +40,8 @@ class Partner(SQLModel, table=True):
 
     kvk_number: str = Field(primary_key=True, max_length=8)
     name: str = Field(max_length=200)
+    #: Since when everything of this partner is denied, by an emergency stop.
+    stopped_at: datetime | None = Field(default=None, sa_type=Instant)
     version: int = 1
     revision: int
     created_at: datetime = Field(sa_type=Instant)
@@ -48,6 +64,9 @@ class Connection(SQLModel, table=True):
     required_scopes: list[str] = Field(sa_column=Column(JSON, nullable=False))
     optional_scopes: list[str] = Field(sa_column=Column(JSON, nullable=False))
     purposes: list[str] = Field(sa_column=Column(JSON, nullable=False))
+    stage: str = Field(default=Stage.BUILDING, max_length=12)
+    #: Since when it is denied everywhere, by an emergency stop of its own; its partner's counts beside it.
+    stopped_at: datetime | None = Field(default=None, sa_type=Instant)
     request_version: int = 1
     version: int = 1
     revision: int = Field(index=True)
@@ -55,8 +74,23 @@ class Connection(SQLModel, table=True):
     changed_at: datetime = Field(sa_type=Instant)
 
     @property
+    def visible(self) -> bool:
+        """Whether schools see it."""
+        return self.stage in VISIBLE
+
+    @property
     def requested_scopes(self) -> frozenset[str]:
         return frozenset(self.required_scopes) | frozenset(self.optional_scopes)
+
+
+def is_stopped(connection: Connection, partner: Partner) -> bool:
+    """Whether an emergency stop, of the connection or of its partner, denies it everywhere."""
+    return connection.stopped_at is not None or partner.stopped_at is not None
+
+
+def is_live(connection: Connection, partner: Partner) -> bool:
+    """Whether anything may be released to it, as far as its road and emergency stops go."""
+    return connection.stage == Stage.LIVE and not is_stopped(connection, partner)
 
 
 def require_sound_request(profile: str, required: Iterable[str], optional: Iterable[str]) -> None:

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Protocol
 
-from models.refusals import InvalidPeriod
+from models.refusals import InvalidPeriod, TransitionNotAllowed
 
 
 class Dated(Protocol):
@@ -26,3 +26,24 @@ def require_period(valid_from: datetime, valid_until: datetime | None) -> None:
     """Raises `InvalidPeriod` when a period would end before it begins."""
     if valid_until is not None and valid_until <= valid_from:
         raise InvalidPeriod("validUntil must be later than validFrom.")
+
+
+class Endable(Protocol):
+    """The same as a row, which an operator can end."""
+
+    ended: bool
+    valid_from: datetime
+    valid_until: datetime | None
+
+
+def has_ended(fact: Dated, now: datetime) -> bool:
+    """Whether the fact will never hold again."""
+    return fact.ended or (fact.valid_until is not None and fact.valid_until <= now)
+
+
+def end_now(fact: Endable, now: datetime) -> None:
+    """The fact holds no longer, from now on; one that had not begun never does. Raises `TransitionNotAllowed`."""
+    if has_ended(fact, now):
+        raise TransitionNotAllowed("It has ended already.")
+    fact.ended = True
+    fact.valid_until = max(now, fact.valid_from)

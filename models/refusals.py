@@ -2,11 +2,14 @@
 
 ConsentError
 ├── NotFound                      what does not exist, or is not the caller's: the same answer
+│   └── ConnectionNotPlaced       no connection that schools can see
 ├── InvalidInput                  what was asked makes no sense, whatever the state
 │   ├── UnknownScope              no scope of the catalogue, or a UWLR field that is never released
 │   ├── UnknownPurpose
 │   ├── ScopeDependencyMissing    a scope without the scope that it needs
-│   └── InvalidPeriod
+│   ├── InvalidPeriod
+│   ├── WrongFileType             a file that is not what it is said to be
+│   └── UploadIncomplete          a body that ended before it was whole
 └── Conflict                      what was asked makes sense, and the present state forbids it
     ├── TransitionNotAllowed
     ├── GrantExists
@@ -15,11 +18,23 @@ ConsentError
     ├── RequiredScopeMissing
     ├── PurposeNotOffered
     ├── PartnerNotEligible
+    ├── StepRefused               a step of the road; it says which conditions are not met
+    │   ├── StepTooEarly          what comes before it has not been done
+    │   ├── ConnectionNotRegistered
+    │   ├── OtherPartner          another KvK number: a takeover inherits nothing
+    │   ├── BeyondApplication     it asks for more than was applied for
+    │   ├── GroundRuleNotKept
+    │   ├── ConnectionStopped     by an emergency stop
+    │   ├── SignatureMissing      not both parties have signed
+    │   └── DocumentMissing       the signed agreement is not kept here
+    ├── ConnectionNotLive
+    ├── TooManyFiles
     ├── IdempotencyKeyReused
     └── VersionMismatch           If-Match names another version
         └── VersionRequired       no If-Match at all
 """
 
+from dataclasses import dataclass
 from typing import ClassVar
 
 
@@ -35,6 +50,10 @@ class ConsentError(Exception):
 
 class NotFound(ConsentError):
     slug = "not_found"
+
+
+class ConnectionNotPlaced(NotFound):
+    slug = "connection_not_placed"
 
 
 class InvalidInput(ConsentError):
@@ -55,6 +74,14 @@ class ScopeDependencyMissing(InvalidInput):
 
 class InvalidPeriod(InvalidInput):
     slug = "invalid_period"
+
+
+class WrongFileType(InvalidInput):
+    slug = "wrong_file_type"
+
+
+class UploadIncomplete(InvalidInput):
+    slug = "upload_incomplete"
 
 
 class Conflict(ConsentError):
@@ -87,6 +114,64 @@ class PurposeNotOffered(Conflict):
 
 class PartnerNotEligible(Conflict):
     slug = "partner_not_eligible"
+
+
+@dataclass(frozen=True, slots=True)
+class Unmet:
+    """A condition of a step that is not met: its name, which is stable, and what is missing, for a reader."""
+
+    condition: str
+    detail: str
+
+
+class StepRefused(Conflict):
+    """A step whose conditions are not all met. `unmet` says which; the class tells of the first."""
+
+    slug = "step_refused"
+
+    def __init__(self, detail: str, unmet: tuple[Unmet, ...] = ()) -> None:
+        super().__init__(detail)
+        self.unmet = unmet
+
+
+class StepTooEarly(StepRefused):
+    slug = "step_too_early"
+
+
+class ConnectionNotRegistered(StepRefused):
+    slug = "connection_not_registered"
+
+
+class OtherPartner(StepRefused):
+    slug = "other_partner"
+
+
+class BeyondApplication(StepRefused):
+    slug = "beyond_application"
+
+
+class GroundRuleNotKept(StepRefused):
+    slug = "ground_rule_not_kept"
+
+
+class ConnectionStopped(StepRefused):
+    slug = "connection_stopped"
+
+
+class SignatureMissing(StepRefused):
+    slug = "signature_missing"
+
+
+class DocumentMissing(StepRefused):
+    slug = "document_missing"
+
+
+class ConnectionNotLive(Conflict):
+    slug = "connection_not_live"
+
+
+class TooManyFiles(Conflict):
+    slug = "too_many_files"
 
 
 class IdempotencyKeyReused(Conflict):

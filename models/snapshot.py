@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from models.agreements import Agreement
 from models.grants import NOT_YET, Grant, Status
 from models.ground_rules import GroundRule
-from models.partners import Connection
+from models.partners import Connection, Partner, is_live
 from models.schools import Location, School
 
 
@@ -41,6 +41,8 @@ class ConnectionFacts:
     client_id: str
     scopes: frozenset[str]
     purposes: frozenset[str]
+    #: Whether its road has led it to live, and no emergency stop denies it or its partner.
+    live: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,7 @@ class GrantFacts:
     valid_from: datetime
     valid_until: datetime | None
     suspended_until: datetime | None
+    reconfirm_by: datetime | None
     granted_at_revision: int
     revision: int
 
@@ -186,7 +189,7 @@ def facts_of_rows(
     revision: int,
     schools: Iterable[School],
     locations: Iterable[Location],
-    connections: Iterable[Connection],
+    connections: Iterable[tuple[Connection, Partner]],
     ground_rules: Iterable[GroundRule],
     agreements: Iterable[Agreement],
     grants: Iterable[Grant],
@@ -197,7 +200,8 @@ def facts_of_rows(
         schools=tuple(SchoolFacts(row.brin, row.board_number, row.gone_at is not None) for row in schools),
         locations=tuple(LocationFacts(row.code, row.gone_at is not None) for row in locations),
         connections=tuple(
-            ConnectionFacts(row.client_id, row.requested_scopes, frozenset(row.purposes)) for row in connections
+            ConnectionFacts(row.client_id, row.requested_scopes, frozenset(row.purposes), is_live(row, partner))
+            for row, partner in connections
         ),
         ground_rules=tuple(_facts(GroundRuleFacts, row) for row in ground_rules),
         agreements=tuple(_facts(AgreementFacts, row) for row in agreements),

@@ -2,7 +2,7 @@
 
 from sqlmodel import SQLModel
 
-from models import agreements, events, grants, ground_rules, partners, schools
+from models import agreements, events, files, grants, ground_rules, incidents, onboarding, partners, schools
 
 TABLES = (
     schools.Board,
@@ -13,6 +13,12 @@ TABLES = (
     agreements.Agreement,
     ground_rules.GroundRule,
     grants.Grant,
+    onboarding.Case,
+    onboarding.CaseStep,
+    incidents.Incident,
+    incidents.IncidentEntry,
+    files.StoredFile,
+    files.FileChunk,
     events.Event,
     events.Revision,
     events.RememberedAnswer,

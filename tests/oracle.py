@@ -15,7 +15,7 @@ from typing import Any, Final
 from models.agreements import Agreement
 from models.grants import Grant
 from models.ground_rules import GroundRule
-from models.partners import Connection
+from models.partners import Connection, Partner
 from models.schools import Location, School
 
 CATALOGUE: Final = json.loads((Path(__file__).parent.parent / "models/catalogue/scopes.json").read_text("utf-8"))
@@ -47,6 +47,7 @@ class Rows:
     revision: int
     schools: Sequence[School]
     locations: Sequence[Location]
+    partners: Sequence[Partner]
     connections: Sequence[Connection]
     ground_rules: Sequence[GroundRule]
     agreements: Sequence[Agreement]
@@ -130,7 +131,15 @@ def _is_known(asked: Asked) -> bool:
 
 def _is_eligible(rows: Rows, asked: Asked, now: datetime) -> bool:
     kept = {row.rule for row in rows.ground_rules if row.client_id == asked.client_id and _lies_within(row, now)}
-    return kept >= GROUND_RULES and _agreement(rows, asked, now) is not None
+    return kept >= GROUND_RULES and _agreement(rows, asked, now) is not None and _is_live(rows, asked)
+
+
+def _is_live(rows: Rows, asked: Asked) -> bool:
+    """Its road has led it there, and neither it nor the company behind it was stopped."""
+    connection = _connection(rows, asked)
+    if connection is None or connection.stage != "live" or connection.stopped_at is not None:
+        return False
+    return not any(row.kvk_number == connection.kvk_number and row.stopped_at is not None for row in rows.partners)
 
 
 def _agreement(rows: Rows, asked: Asked, now: datetime) -> Agreement | None:
@@ -186,7 +195,9 @@ def _faults(grant: Grant, now: datetime) -> Iterator[str]:
         yield "expired"
     if grant.status == "suspended" and (grant.suspended_until is None or now < grant.suspended_until):
         yield "suspended"
-    if grant.status == "needs_reconfirmation":
+    # A suspension that is over leaves a grant that holds, and must have been confirmed in time.
+    overdue = grant.reconfirm_by is not None and grant.reconfirm_by <= now
+    if grant.status == "needs_reconfirmation" or (overdue and grant.status in ("granted", "suspended")):
         yield "needs_reconfirmation"
     if now < grant.valid_from:
         yield "not_yet_valid"

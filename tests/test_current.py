@@ -23,7 +23,7 @@ from api.settings import Mode, Settings
 from api.store import Store, StoreBehind, StoreUnreachable
 from api.tokens import TokenVerifier
 from models.events import EventKind
-from models.grants import Grant, Status, Step
+from models.grants import Grant, Status
 from models.partners import Partner
 from models.schools import Board, Location, School
 from models.snapshot import Changes, SchoolFacts, Snapshot
@@ -545,7 +545,7 @@ async def grant_everywhere(world: World, places: int) -> dict[str, str]:
                 changed_at=write.now,
             )
             write.session.add(grant)
-            note(write, grant, partner, Step.GRANT, SYSTEM)
+            note(write, grant, partner, EventKind.GRANT_GRANTED, SYSTEM)
     return granted
 
 

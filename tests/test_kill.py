@@ -25,7 +25,7 @@ from models.agreements import Agreement
 from models.events import Event, EventKind, RememberedAnswer, Revision
 from models.grants import OPEN, Grant
 from models.ground_rules import GroundRule, GroundRuleName
-from models.partners import Connection, Partner
+from models.partners import Connection, Partner, Stage
 from models.schools import Location, School
 from tests.world import NAMES, PURPOSE, question
 
@@ -410,6 +410,7 @@ async def populate(store: Store) -> None:
                     required_scopes=NAMES,
                     optional_scopes=[],
                     purposes=[PURPOSE],
+                    stage=Stage.LIVE,
                     changed_at=now,
                     **dated,
                 )
@@ -440,6 +441,7 @@ async def populate(store: Store) -> None:
                         source="Edu-K",
                         valid_from=now,
                         checked_by="iemand",
+                        checked_at=now,
                         **dated,
                     )
                 )

@@ -39,7 +39,7 @@ from models.agreements import Agreement
 from models.decision import Question, Reason, decide
 from models.grants import Grant
 from models.ground_rules import GroundRule, GroundRuleName
-from models.partners import Connection
+from models.partners import Connection, Partner, Stage
 from models.schools import Location, School
 from models.snapshot import Snapshot
 from tests.oracle import CATALOGUE, ORDER, Asked, Rows
@@ -148,9 +148,17 @@ class History:
         self.took("request", self.operate("PATCH", f"/v1/connections/{client}", change, If_Match="*"))
 
     def an_agreement_is_signed(
-        self, client: str, covers: list[str], codes: list[str], board: str | None, start: int | None, end: int | None
+        self,
+        client: str,
+        covers: list[str],
+        codes: list[str],
+        board: str | None,
+        start: int | None,
+        end: int | None,
+        grace: int | None,
     ) -> None:
-        agree = self.world.agree(client, covers, codes, boardNumber=board, **self.period(start, end))
+        terms = {"graceUntil": self.moment(max(start or 0, 0) + grace)} if grace is not None else {}
+        agree = self.world.agree(client, covers, codes, boardNumber=board, **terms, **self.period(start, end))
         answer = self.do(agree)
         if self.took("agreement", answer):
             self.facts.append((client, f"agreements/{answer.json()['agreementId']}/_end"))
@@ -197,6 +205,28 @@ class History:
             brin, grant_id = self.grants[-1 - which % len(self.grants)]
             path = f"/grants/{grant_id}"
             self.took("amend", self.do(self.world.administer("PATCH", path, change, brin, If_Match="*")))
+
+    def a_school_agrees(self, which: int, agreement: int) -> None:
+        """To an agreement that may not be the one that counts."""
+        if self.grants:
+            brin, grant_id = self.grants[-1 - which % len(self.grants)]
+            path = f"/grants/{grant_id}"
+            client = self.do(self.world.administer("GET", path, None, brin)).json()["clientId"]
+            known = self.operate("GET", f"/v1/connections/{client}/agreements").json()["items"]
+            change = {"agreementId": known[-1 - agreement % len(known)]["agreementId"]} if known else {}
+            self.took("agree", self.do(self.world.administer("PATCH", path, change, brin, If_Match="*")))
+
+    def an_emergency_stop_comes_or_goes(self, client: str, whose: str, step: str) -> None:
+        path = f"/v1/connections/{client}"
+        if whose == "partner":
+            known = self.operate("GET", path).json().get("kvkNumber", "99999999")
+            path = f"/v1/partners/{known}"
+        self.took(step, self.operate("POST", f"{path}/_{step}", {"reason": "Oefening."}))
+
+    def the_road_moves(self, client: str, stage: Stage) -> None:
+        if self.operate("GET", f"/v1/connections/{client}").status_code == 200:
+            self.do(self.world.bring(client, stage))
+            self.tally.steps[f"now {stage}"] += 1
 
     def a_school_takes_a_step(self, which: int, step: str, end: int | None) -> None:
         body = {"until": self.moment(end)} if step == "suspend" and end is not None else {}
@@ -278,6 +308,7 @@ async def rows_of(session: AsyncSession) -> Rows:
         await rows.revision(session),
         (await session.exec(select(School))).all(),
         (await session.exec(select(Location))).all(),
+        (await session.exec(select(Partner))).all(),
         (await session.exec(select(Connection))).all(),
         (await session.exec(select(GroundRule))).all(),
         (await session.exec(select(Agreement))).all(),
@@ -287,7 +318,7 @@ async def rows_of(session: AsyncSession) -> Rows:
 
 def moments_of(facts: Rows, now: datetime) -> Iterator[datetime]:
     """The instants from now on at which anything begins or ends, each with the last one before it."""
-    instants: set[datetime | None] = {grant.suspended_until for grant in facts.grants}
+    instants = {instant for grant in facts.grants for instant in (grant.suspended_until, grant.reconfirm_by)}
     for rows_of_a_kind in (facts.ground_rules, facts.agreements, facts.grants):
         instants |= {instant for row in rows_of_a_kind for instant in (row.valid_from, row.valid_until)}
     for instant in sorted(instant for instant in instants if instant is not None and instant > now):
@@ -463,8 +494,22 @@ TRIED: Final[tuple[tuple[int, Callable[..., None], Callable[[Chance], dict[str, 
             "board": by.board(),
             "start": by.start(),
             "end": by.end(),
+            "grace": by.end(),
         },
     ),
+    (4, History.a_school_agrees, lambda by: {"which": by.which(), "agreement": by.which()}),
+    (
+        2,
+        History.an_emergency_stop_comes_or_goes,
+        lambda by: {"client": by.client(), "whose": by.random.choice(["partner", "connection"]), "step": "stop"},
+    ),
+    (
+        8,
+        History.an_emergency_stop_comes_or_goes,
+        lambda by: {"client": by.client(), "whose": by.random.choice(["partner", "connection"]), "step": "lift"},
+    ),
+    (1, History.the_road_moves, lambda by: {"client": by.client(), "stage": by.random.choice(list(Stage))}),
+    (3, History.the_road_moves, lambda by: {"client": by.client(), "stage": Stage.LIVE}),
     (
         2,
         History.a_ground_rule_is_kept,

@@ -16,6 +16,7 @@ from api.store import Store
 from api.tokens import EmbeddedIssuer
 from models.events import EventKind
 from models.ground_rules import GroundRuleName
+from models.partners import Connection, Stage
 from models.schools import Board, Location, School
 
 START = datetime(2026, 9, 1, 8, 0, tzinfo=UTC)
@@ -24,6 +25,19 @@ OTHER_PURPOSE = "toegang-en-identificatie"
 BASIS = ["school.basis", "leerling.pseudoniem"]
 NAMES = [*BASIS, "leerling.naam"]
 OFFERED = [*NAMES, "leerling.jaargroep", "groep.basis", "leerling.groepsindeling", "docent.pseudoniem", "docent.naam"]
+
+#: What every agreement of the tests says, unless it says something else.
+TERMS: dict[str, Any] = {
+    "signedOn": "2026-08-01",
+    "signatories": [
+        {"party": "partner", "name": "A. de Uitgever", "function": "directeur", "signedOn": "2026-08-01"},
+        {"party": "board", "name": "B. van Bestuur", "function": "bestuurder", "signedOn": "2026-08-01"},
+    ],
+    "subProcessors": [{"name": "Hosting Oost", "country": "NL"}],
+    "retentionDays": 90,
+    "categories": ["contactgegevens"],
+    "storageCountries": ["NL"],
+}
 
 Answer = httpx2.Response
 
@@ -89,6 +103,7 @@ class World:
         profile: str = "smalle-set@2.3",
         rules: Sequence[str] = tuple(GroundRuleName),
         agreed: Sequence[str] | None = None,
+        stage: Stage = Stage.LIVE,
     ) -> None:
         """A connection with its partner, an agreement that covers all it asks for, and the ground rules it keeps."""
         await self.operate("POST", "/v1/partners", {"kvkNumber": kvk_number, "name": f"Partner {kvk_number}"})
@@ -110,6 +125,15 @@ class World:
             assert (await self.agree(client_id, covered, purposes)).status_code == 201
         for rule in rules:
             assert (await self.keep(client_id, rule)).status_code == 201
+        await self.bring(client_id, stage)
+
+    async def bring(self, client_id: str, stage: Stage) -> None:
+        """Puts a connection where its road would lead it. The road itself is walked in `test_road.py`."""
+        async with self.store.writing() as write:
+            connection = await write.session.get_one(Connection, client_id)
+            connection.stage, connection.revision = stage, write.revision
+            write.session.add(connection)
+            record(write, EventKind.CONNECTION_MOVED, SYSTEM, {"stage": stage}, client_id=client_id)
 
     async def agree(self, client_id: str, scopes: Sequence[str], purposes: Sequence[str], **more: Any) -> Answer:
         body = {
@@ -117,13 +141,15 @@ class World:
             "privacybijsluiterVersion": "1.0",
             "scopes": list(scopes),
             "purposes": list(purposes),
-            "signedOn": "2026-08-01",
+            **TERMS,
             **more,
         }
         return await self.operate("POST", f"/v1/connections/{client_id}/agreements", body)
 
     async def keep(self, client_id: str, rule: str, **more: Any) -> Answer:
         body = {"rule": rule, "evidence": "Seen in the register.", "source": "Edu-K", **more}
+        if rule == GroundRuleName.CONVENANT:
+            body.setdefault("convenant", {"version": "4.0", "status": "deelnemer"})
         return await self.operate("POST", f"/v1/connections/{client_id}/ground-rules", body)
 
     # -- the school -----------------------------------------------------------------------------------------------
@@ -201,7 +227,15 @@ def question(
 async def world_on(store_url: str, folder: Path, *, populated: bool = False) -> AsyncIterator[World]:
     """The service on the store at `store_url`, with two schools of two boards in it; with `populated`, as it is."""
     clock = HandClock()
-    settings = Settings(mode=Mode.TEST, database_url=store_url, var_dir=folder, expiry_interval=3600, store_deadline=5)
+    settings = Settings(
+        mode=Mode.TEST,
+        database_url=store_url,
+        var_dir=folder,
+        expiry_interval=3600,
+        store_deadline=5,
+        applications_per_hour=1_000_000,
+        applications_per_day=1_000_000,
+    )
     store = Store(store_url, clock)
     if not populated:
         await populate(store)

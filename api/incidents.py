@@ -1,0 +1,422 @@
+"""The incident portal: partners with a live connection report disruptions and follow them, consultants resolve them.
+
+Consultants call with the role operator. What was written stands with the incident, and not in the events for ever.
+"""
+
+import uuid
+from collections.abc import Sequence
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query, Request, Response
+from pydantic import Field
+
+from api import rows
+from api.callers import Caller, Operator, PartnerClient, PartnerOrOperator
+from api.events import record
+from api.files import AttachmentUpload, FileView, download
+from api.paging import Cursor, Limit, after_key, part
+from api.reads import Reading
+from api.wire import Moment, Name, Page, RecordId, Text, Wire, WireIn
+from api.writes import IfMatch, WriteRequest, Writing, etag, require_version
+from models.events import EventKind
+from models.files import MOST_FILES_OF_INCIDENT, StoredFile
+from models.identifiers import ClientId
+from models.incidents import (
+    MOVING,
+    Incident,
+    IncidentEntry,
+    IncidentStatus,
+    IncidentStep,
+    Severity,
+    figures,
+    give_notice,
+    move,
+    suspect_breach,
+)
+from models.partners import Connection, Stage, is_stopped
+from models.refusals import ConnectionNotLive, NotFound, TooManyFiles
+
+router = APIRouter(prefix="/v1/incidents", tags=["incidents"])
+
+IncidentId = Annotated[RecordId, Path()]
+FileId = Annotated[RecordId, Path()]
+
+
+class NewIncident(WireIn):
+    """A disruption. `clientId` is the connection of the caller's token; it may be left out."""
+
+    title: Name
+    description: Text
+    severity: Severity
+    suspected_breach: bool = False
+    client_id: ClientId | None = None
+
+
+class Said(WireIn):
+    """What is told with a step."""
+
+    text: Text
+
+
+class Taking(WireIn):
+    text: Text | None = None
+
+
+class Offer(Wire):
+    """Something that can be done about it, by a call of its own."""
+
+    rel: str
+    method: str
+    href: str
+
+
+class BreachView(Wire):
+    """A suspected breach: the schools are told within 24 hours, and an operator may stop the connection at once."""
+
+    suspected_at: Moment
+    notice_due_at: Moment
+    notified_at: Moment | None
+    overdue: bool
+    stopped: bool
+    offers: Annotated[list[Offer], Field(description="What the caller can do about it now.")]
+
+
+class EntryView(Wire):
+    """A line in the course of an incident. Which consultant it was is told to operators alone."""
+
+    number: int
+    step: IncidentStep
+    at: Moment
+    by: str | None
+    role: str
+    text: str | None
+
+
+class IncidentView(Wire):
+    """An incident. The times are in seconds: to the first answer, and to the last solution; null without one."""
+
+    incident_id: str
+    client_id: str
+    title: str
+    description: str
+    severity: Severity
+    status: IncidentStatus
+    assignee: str | None
+    breach: BreachView | None
+    seconds_to_first_answer: float | None
+    seconds_to_solution: float | None
+    seconds_open: Annotated[float | None, Field(description="Until now; null once it is resolved.")]
+    course: list[EntryView]
+    attachments: list[FileView]
+    version: int
+    revision: int
+    created_at: Moment
+    changed_at: Moment
+
+
+class TimesView(Wire):
+    """How long something took, in seconds, over so many incidents."""
+
+    count: int
+    median: float | None
+    longest: float | None
+
+
+class FiguresView(Wire):
+    severity: Severity
+    open: int
+    unanswered: int
+    oldest_open_since: Moment | None
+    first_answer: TimesView
+    solution: TimesView
+
+
+class IncidentFigures(Wire):
+    """By severity, the worst first."""
+
+    severities: list[FiguresView]
+
+
+@router.post("", status_code=201, operation_id="openIncident")
+async def open_incident(caller: PartnerClient, wish: NewIncident, writing: Writing) -> IncidentView:
+    """Reports a disruption of the caller's connection, which must be live. A suspected breach starts the clock."""
+    connection = await _live_connection(writing, caller, wish.client_id)
+    incident = Incident(
+        incident_id=str(uuid.uuid4()),
+        client_id=connection.client_id,
+        title=wish.title,
+        description=wish.description,
+        severity=wish.severity,
+        revision=writing.write.revision,
+        created_at=writing.now,
+        changed_at=writing.now,
+    )
+    if wish.suspected_breach:
+        suspect_breach(incident, writing.now)
+    writing.session.add(incident)
+    await writing.session.flush()
+    await _note(writing, incident, IncidentStep.OPEN, caller, None)
+    return await _answered(writing, incident, caller)
+
+
+@router.get("", operation_id="listIncidents")
+async def list_incidents(
+    caller: PartnerOrOperator,
+    reading: Reading,
+    status: Annotated[IncidentStatus | None, Query()] = None,
+    unsolved: Annotated[bool, Query(description="Only those that are not resolved.")] = False,
+    limit: Limit = 100,
+    cursor: Cursor = None,
+) -> Page[IncidentView]:
+    """All incidents; for a partner, those of its own connection."""
+    found = await rows.incidents(
+        reading.session, caller.only, status=status, unsolved=unsolved, after=after_key(cursor), limit=limit
+    )
+    shown, following = part(found, limit, lambda incident: incident.incident_id)
+    return Page(items=await _shown(reading.session, shown, caller, reading.now), next=following)
+
+
+@router.get("/figures", operation_id="getIncidentFigures")
+async def get_figures(caller: PartnerOrOperator, reading: Reading) -> IncidentFigures:
+    """What is open, and how long first answers and solutions took, by severity; for a partner, of its own."""
+    found = figures(await rows.incidents(reading.session, caller.only))
+    return IncidentFigures(severities=[FiguresView.model_validate(each) for each in found])
+
+
+@router.get("/{incident_id}", operation_id="getIncident")
+async def get_incident(
+    caller: PartnerOrOperator, incident_id: IncidentId, reading: Reading, response: Response
+) -> IncidentView:
+    """One incident with its course."""
+    incident = await rows.incident(reading.session, incident_id, caller.only)
+    response.headers["ETag"] = etag(incident.version)
+    return (await _shown(reading.session, [incident], caller, reading.now))[0]
+
+
+@router.post("/{incident_id}/comments", status_code=201, operation_id="commentOnIncident")
+async def comment(
+    caller: PartnerOrOperator, incident_id: IncidentId, wish: Said, writing: Writing, if_match: IfMatch = None
+) -> IncidentView:
+    """Adds a line to the course of an incident."""
+    return await _step(writing, caller, incident_id, IncidentStep.COMMENT, wish.text, if_match)
+
+
+@router.post("/{incident_id}/_take", operation_id="takeIncident")
+async def take(
+    caller: Operator,
+    incident_id: IncidentId,
+    writing: Writing,
+    wish: Taking | None = None,
+    if_match: IfMatch = None,
+) -> IncidentView:
+    """A consultant takes it on, or over from another."""
+    return await _step(
+        writing, caller, incident_id, IncidentStep.TAKE, wish.text if wish is not None else None, if_match
+    )
+
+
+@router.post("/{incident_id}/_answer", operation_id="answerIncident")
+async def answer(
+    caller: Operator, incident_id: IncidentId, wish: Said, writing: Writing, if_match: IfMatch = None
+) -> IncidentView:
+    """A consultant answers. The first answer's time counts."""
+    return await _step(writing, caller, incident_id, IncidentStep.ANSWER, wish.text, if_match)
+
+
+@router.post("/{incident_id}/_resolve", operation_id="resolveIncident")
+async def resolve(
+    caller: Operator, incident_id: IncidentId, wish: Said, writing: Writing, if_match: IfMatch = None
+) -> IncidentView:
+    """A consultant who has taken or answered it says how it was resolved."""
+    return await _step(writing, caller, incident_id, IncidentStep.RESOLVE, wish.text, if_match)
+
+
+@router.post("/{incident_id}/_reopen", operation_id="reopenIncident")
+async def reopen(
+    caller: PartnerOrOperator, incident_id: IncidentId, wish: Said, writing: Writing, if_match: IfMatch = None
+) -> IncidentView:
+    """Either side says that it was not resolved after all."""
+    return await _step(writing, caller, incident_id, IncidentStep.REOPEN, wish.text, if_match)
+
+
+@router.post("/{incident_id}/_suspect-breach", operation_id="suspectBreach")
+async def suspect(
+    caller: PartnerOrOperator, incident_id: IncidentId, wish: Said, writing: Writing, if_match: IfMatch = None
+) -> IncidentView:
+    """Either side suspects a data breach: from now on the 24 hours count within which the schools are told."""
+    return await _step(writing, caller, incident_id, IncidentStep.SUSPECT_BREACH, wish.text, if_match)
+
+
+@router.post("/{incident_id}/_give-notice", operation_id="giveBreachNotice")
+async def notify(
+    caller: Operator, incident_id: IncidentId, wish: Said, writing: Writing, if_match: IfMatch = None
+) -> IncidentView:
+    """Notes that the schools were told of the suspected breach, and how; that stops the clock."""
+    return await _step(writing, caller, incident_id, IncidentStep.GIVE_NOTICE, wish.text, if_match)
+
+
+@router.post("/{incident_id}/attachments", status_code=201, operation_id="attachToIncident")
+async def attach(caller: PartnerOrOperator, incident_id: IncidentId, upload: AttachmentUpload) -> FileView:
+    """Keeps a file with the incident: PDF, PNG, JPEG or plain text, sent as the body."""
+    writing = upload.writing
+    incident = await rows.incident(writing.session, incident_id, caller.only)
+    if len(await rows.attachments(writing.session, [incident_id])) >= MOST_FILES_OF_INCIDENT:
+        raise TooManyFiles(f"An incident has at most {MOST_FILES_OF_INCIDENT} attachments.")
+    kept = FileView.model_validate(await upload.keep(caller, incident_id=incident_id))
+    await _note(writing, incident, IncidentStep.ATTACH, caller, kept.name)
+    return writing.answer(kept)
+
+
+@router.get("/{incident_id}/attachments/{file_id}", operation_id="getAttachment", response_class=Response)
+async def get_attachment(
+    caller: PartnerOrOperator, incident_id: IncidentId, file_id: FileId, reading: Reading, request: Request
+) -> Response:
+    """An attachment, as a download."""
+    incident = await rows.incident(reading.session, incident_id, caller.only)
+    return download(request, await rows.attachment(reading.session, incident, file_id))
+
+
+async def _live_connection(writing: WriteRequest, caller: Caller, named: str | None) -> Connection:
+    client_id = caller.claims.client_id
+    if named not in (None, client_id):
+        raise NotFound("There is no such connection.")
+    connection = await writing.session.get(Connection, client_id)
+    if connection is None or connection.stage != Stage.LIVE:
+        raise ConnectionNotLive("Incidents are reported for a connection that is live.")
+    return connection
+
+
+async def _step(
+    writing: WriteRequest,
+    caller: Caller,
+    incident_id: str,
+    step: IncidentStep,
+    said: str | None,
+    if_match: str | None,
+) -> IncidentView:
+    incident = await rows.incident(writing.session, incident_id, caller.only)
+    if if_match is not None:
+        require_version(if_match, incident.version)
+    if step in MOVING:
+        move(incident, step, caller.claims.subject, writing.now)
+    elif step is IncidentStep.SUSPECT_BREACH:
+        suspect_breach(incident, writing.now)
+    elif step is IncidentStep.GIVE_NOTICE:
+        give_notice(incident, writing.now)
+    await _note(writing, incident, step, caller, said)
+    return await _answered(writing, incident, caller)
+
+
+async def _note(
+    writing: WriteRequest, incident: Incident, step: IncidentStep, caller: Caller, said: str | None
+) -> None:
+    """Marks the incident as changed, with the line in its course and the event."""
+    incident.entries += 1
+    incident.version += step is not IncidentStep.OPEN
+    incident.revision, incident.changed_at = writing.write.revision, writing.now
+    entry = IncidentEntry(
+        incident_id=incident.incident_id,
+        number=incident.entries,
+        step=step,
+        at=writing.now,
+        actor=caller.claims.subject,
+        actor_role=caller.role,
+        text=said,
+    )
+    writing.session.add_all([incident, entry])
+    await writing.session.flush()
+    state = {
+        "incidentId": incident.incident_id,
+        "step": step,
+        "status": incident.status,
+        "severity": incident.severity,
+        "suspectedBreach": incident.breach_suspected_at is not None,
+    }
+    kind = EventKind.INCIDENT_OPENED if step is IncidentStep.OPEN else EventKind.INCIDENT_CHANGED
+    record(writing.write, kind, caller.actor, state, client_id=incident.client_id)
+
+
+async def _answered(writing: WriteRequest, incident: Incident, caller: Caller) -> IncidentView:
+    shown = (await _shown(writing.session, [incident], caller, writing.now))[0]
+    return writing.answer(shown, incident.version)
+
+
+async def _shown(
+    session: rows.Session, incidents: Sequence[Incident], caller: Caller, now: Moment
+) -> list[IncidentView]:
+    ids = [incident.incident_id for incident in incidents]
+    entries = await rows.incident_entries(session, ids)
+    files = await rows.attachments(session, ids)
+    connections = await rows.connections_named(session, {incident.client_id for incident in incidents})
+    partners = await rows.partners_of(session, connections.values())
+    return [
+        _view(
+            incident,
+            [entry for entry in entries if entry.incident_id == incident.incident_id],
+            [file for file in files if file.incident_id == incident.incident_id],
+            caller,
+            now,
+            is_stopped(connection := connections[incident.client_id], partners[connection.kvk_number]),
+        )
+        for incident in incidents
+    ]
+
+
+def _view(
+    incident: Incident,
+    entries: Sequence[IncidentEntry],
+    files: Sequence[StoredFile],
+    caller: Caller,
+    now: Moment,
+    stopped: bool,
+) -> IncidentView:
+    def since_opened(until: Moment | None) -> float | None:
+        return (until - incident.created_at).total_seconds() if until is not None else None
+
+    told = caller.only is None
+    return IncidentView(
+        **incident.model_dump(include={"incident_id", "client_id", "title", "description", "version", "revision"}),
+        severity=Severity(incident.severity),
+        status=IncidentStatus(incident.status),
+        assignee=incident.assignee if told else None,
+        breach=_breach(incident, caller, now, stopped),
+        seconds_to_first_answer=since_opened(incident.first_answered_at),
+        seconds_to_solution=since_opened(incident.resolved_at),
+        seconds_open=since_opened(now) if incident.resolved_at is None else None,
+        course=[_line(entry, told or entry.actor_role == caller.role) for entry in entries],
+        attachments=[FileView.model_validate(file) for file in files],
+        created_at=incident.created_at,
+        changed_at=incident.changed_at,
+    )
+
+
+def _line(entry: IncidentEntry, told: bool) -> EntryView:
+    return EntryView(
+        number=entry.number,
+        step=IncidentStep(entry.step),
+        at=entry.at,
+        by=entry.actor if told else None,
+        role=entry.actor_role,
+        text=entry.text,
+    )
+
+
+def _breach(incident: Incident, caller: Caller, now: Moment, stopped: bool) -> BreachView | None:
+    suspected_at, due_at = incident.breach_suspected_at, incident.notice_due_at
+    if suspected_at is None or due_at is None:
+        return None
+    offers = []
+    if caller.only is None and not stopped:
+        stop = f"/v1/connections/{incident.client_id}/_stop"
+        offers.append(Offer(rel="emergency-stop", method="POST", href=stop))
+    if caller.only is None and incident.notified_at is None:
+        notice = f"/v1/incidents/{incident.incident_id}/_give-notice"
+        offers.append(Offer(rel="give-notice", method="POST", href=notice))
+    return BreachView(
+        suspected_at=suspected_at,
+        notice_due_at=due_at,
+        notified_at=incident.notified_at,
+        overdue=incident.notified_at is None and due_at <= now,
+        stopped=stopped,
+        offers=offers,
+    )

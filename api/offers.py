@@ -1,0 +1,135 @@
+"""What a school can grant, and on what terms: the connections that are placed, and the agreements behind its grants."""
+
+from collections.abc import Sequence
+from dataclasses import fields
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Request, Response
+from pydantic import Field
+
+from api import rows, terms
+from api.callers import SchoolAdmin
+from api.files import download
+from api.grants import GrantView, view
+from api.paging import Cursor, Limit, after_key, part
+from api.reads import Reading
+from api.terms import AgreementView, ConnectionView, Terms
+from api.wire import Moment, Page, RecordId, Wire
+from models.agreements import Extent, asked_again, successors, widened
+from models.grants import OPEN, Grant
+from models.identifiers import Brin
+
+router = APIRouter(prefix="/v1/schools/{brin}", tags=["schools"])
+
+
+class AgreementExtent(Wire):
+    """What one agreement allows and another does not. `retentionDays` is null where it keeps data no longer."""
+
+    scopes: list[str]
+    purposes: list[str]
+    categories: list[str]
+    sub_processors: list[str]
+    outside_eea: Annotated[
+        list[str],
+        Field(alias="outsideEea", description="Countries outside the EEA of storage, and sub-processors there."),
+    ]
+    retention_days: int | None
+
+
+class AgreementChange(Wire):
+    """Another agreement than the one that the school agreed to counts, or soon will, and how the two differ.
+
+    Where it allows more, the grant needs reconfirmation from `confirmBy` on; a `PATCH` that names the agreement
+    confirms it.
+    """
+
+    agreed_to: Annotated[str, Field(description="The agreement that the school agreed to.")]
+    agreement: AgreementView
+    confirm_by: Moment | None
+    wider: AgreementExtent
+    narrower: AgreementExtent
+
+
+class Difference(Wire):
+    """What a connection asks for now and its grant does not cover."""
+
+    scopes: list[str]
+    purposes: list[str]
+
+
+class GrantableConnection(ConnectionView):
+    """A connection, with the grant that this school gave it: for the whole school, else for one of its locations."""
+
+    grant: GrantView | None
+    difference: Annotated[Difference | None, Field(description="Asked for, and not covered by `grant`.")]
+    agreement_change: Annotated[
+        AgreementChange | None, Field(description="Another agreement than the one that `grant` was given under.")
+    ]
+
+
+@router.get("/connections", operation_id="listGrantableConnections")
+async def list_connections(
+    caller: SchoolAdmin, brin: Brin, reading: Reading, limit: Limit = 100, cursor: Cursor = None
+) -> Page[GrantableConnection]:
+    """Every connection that is placed, with its terms and the grant that this school gave it."""
+    school = await rows.school(reading.session, brin)
+    found = await rows.connections_visible(reading.session, after_key(cursor), limit)
+    shown, following = part(found, limit, lambda connection: connection.client_id)
+    offered = await terms.gather(reading.session, shown, school.board_number, reading.now)
+    grants = await rows.grants_in_school(reading.session, brin, [connection.client_id for connection in shown])
+    return Page(items=[_grantable(each, grants, reading.now) for each in offered], next=following)
+
+
+@router.get("/agreements/{agreement_id}/document", operation_id="getOwnAgreementDocument", response_class=Response)
+async def get_agreement_document(
+    caller: SchoolAdmin, brin: Brin, agreement_id: Annotated[RecordId, Path()], reading: Reading, request: Request
+) -> Response:
+    """The signed document of an agreement that a grant of this school rests on, as a download."""
+    school = await rows.school(reading.session, brin)
+    agreement = await rows.agreement_of_school(reading.session, school, agreement_id)
+    return download(request, await rows.document(reading.session, agreement))
+
+
+def _grantable(offer: Terms, grants: Sequence[Grant], now: datetime) -> GrantableConnection:
+    own = [each for each in grants if each.client_id == offer.connection.client_id]
+    shown = next((each for each in own if each.status in OPEN), own[0] if own else None)
+    asked = offer.connection
+    difference = shown and Difference(
+        scopes=sorted(asked.requested_scopes - frozenset(shown.scopes)),
+        purposes=sorted(frozenset(asked.purposes) - frozenset(shown.purposes)),
+    )
+    return GrantableConnection(
+        **terms.described(offer),
+        grant=shown and view(shown, offer.partner, now),
+        difference=difference,
+        agreement_change=_agreement_change(offer, shown) if shown is not None and shown.status in OPEN else None,
+    )
+
+
+def _agreement_change(offer: Terms, grant: Grant) -> AgreementChange | None:
+    """How the agreement that counts for this grant, or soon will, differs from the one that the school agreed to."""
+    agreed_to = next((each for each in offer.agreements if each.agreement_id == grant.agreement_id), None)
+    if agreed_to is None:
+        return None
+    others = (offer.agreements, agreed_to, offer.board_number, offer.now)
+    proposed = asked_again(*others) or next(successors(*others), None)
+    if proposed is None:
+        return None
+    agreement, _ = proposed
+    return AgreementChange(
+        agreed_to=agreed_to.agreement_id,
+        agreement=AgreementView.model_validate(agreement),
+        confirm_by=grant.reconfirm_by,
+        wider=_extent(widened(agreed_to, agreement)),
+        narrower=_extent(widened(agreement, agreed_to)),
+    )
+
+
+def _extent(extent: Extent) -> AgreementExtent:
+    listed = {
+        each.name: sorted(value)
+        for each in fields(extent)
+        if isinstance(value := getattr(extent, each.name), frozenset)
+    }
+    return AgreementExtent(retention_days=extent.retention_days, **listed)
