@@ -77,7 +77,7 @@ class RequestedScope(WireIn):
     purpose: PurposeCode
 
 
-class EduKRegistration(WireIn):
+class ConvenantRegistration(WireIn):
     """How the company stands in the register of the privacyconvenant."""
 
     version: Annotated[str, Field(max_length=8, examples=["4.0"])]
@@ -95,7 +95,7 @@ class Application(WireIn):
         StringConstraints(min_length=1, max_length=2000, pattern=r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]*$"),
         Field(description="The legal relation between school and partner that the processing rests on, in words."),
     ]
-    edu_k: EduKRegistration
+    edu_k: ConvenantRegistration
 
 
 class StepReached(Wire):
@@ -121,7 +121,7 @@ class ApplicationReceived(ApplicationView):
     secret: str
 
 
-class Withdrawal(WireIn):
+class ApplicationWithdrawal(WireIn):
     reason: Reason
 
 
@@ -208,7 +208,7 @@ async def follow(caller: Applicant, reference: Reference, reading: Reading) -> A
 
 
 @router.post("/{reference}/_withdraw", operation_id="withdrawApplication")
-async def withdraw(caller: Applicant, reference: Reference, wish: Withdrawal, writing: Writing) -> ApplicationView:
+async def withdraw(caller: Applicant, reference: Reference, wish: ApplicationWithdrawal, writing: Writing) -> ApplicationView:
     """Withdraws the application, as long as its connection is not placed: from then on, an operator does."""
     case = await rows.case_of_applicant(writing.session, reference, caller)
     if case.step in (RoadStep.PLACED, RoadStep.LIVE):

@@ -50,7 +50,7 @@ class RequestedScopeView(Wire):
     purpose: str
 
 
-class EduKView(Wire):
+class ConvenantView(Wire):
     version: str
     status: str
     registration: str | None
@@ -76,7 +76,7 @@ class CaseView(Wire):
     product_name: str
     requested: list[RequestedScopeView]
     legal_relation: str
-    edu_k: EduKView
+    edu_k: ConvenantView
     step: RoadStep
     client_id: str | None
     due_at: Moment | None
@@ -206,7 +206,7 @@ def _shown(case: Case, steps: Sequence[CaseStep], caller: Caller, now: Moment) -
         **case.model_dump(include={"case_id", "reference", "product_name", "requested", "legal_relation", "client_id"}),
         company=CompanyView(name=case.company_name, kvk_number=case.kvk_number),
         contact=ContactView(name=case.contact_name, email=case.contact_email, phone=case.contact_phone),
-        edu_k=EduKView(
+        edu_k=ConvenantView(
             version=case.convenant_version, status=case.convenant_status, registration=case.convenant_registration
         ),
         step=RoadStep(case.step),

@@ -239,7 +239,7 @@ async def reopen(
     return await _step(writing, caller, incident_id, IncidentStep.REOPEN, wish.text, if_match)
 
 
-@router.post("/{incident_id}/_suspect-breach", operation_id="suspectBreach")
+@router.post("/{incident_id}/_suspect", operation_id="suspectBreach")
 async def suspect(
     caller: PartnerOrOperator, incident_id: IncidentId, wish: Said, writing: Writing, if_match: IfMatch = None
 ) -> IncidentView:
@@ -247,7 +247,7 @@ async def suspect(
     return await _step(writing, caller, incident_id, IncidentStep.SUSPECT_BREACH, wish.text, if_match)
 
 
-@router.post("/{incident_id}/_give-notice", operation_id="giveBreachNotice")
+@router.post("/{incident_id}/_notify", operation_id="giveBreachNotice")
 async def notify(
     caller: Operator, incident_id: IncidentId, wish: Said, writing: Writing, if_match: IfMatch = None
 ) -> IncidentView:
@@ -410,7 +410,7 @@ def _breach(incident: Incident, caller: Caller, now: Moment, stopped: bool) -> B
         stop = f"/v1/connections/{incident.client_id}/_stop"
         offers.append(Offer(rel="emergency-stop", method="POST", href=stop))
     if caller.only is None and incident.notified_at is None:
-        notice = f"/v1/incidents/{incident.incident_id}/_give-notice"
+        notice = f"/v1/incidents/{incident.incident_id}/_notify"
         offers.append(Offer(rel="give-notice", method="POST", href=notice))
     return BreachView(
         suspected_at=suspected_at,

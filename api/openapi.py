@@ -232,9 +232,11 @@ def _add_hooks(document: Document, schemas: Document) -> None:
     document["paths"]["/access/v1/evaluation"] = {
         "post": _hook("evaluate", "May this be released, now?", "EvaluationRequest", "EvaluationResponse")
     }
-    document["paths"]["/access/v1/evaluations"] = {
-        "post": _hook("evaluateMany", "Many questions at once.", "EvaluationsRequest", "EvaluationsResponse")
-    }
+    many = _hook("evaluateMany", "Many questions at once.", "EvaluationsRequest", "EvaluationsResponse")
+    answer = many["responses"]["200"]["content"]["application/json"]
+    # Without evaluations it is a single question, and so is its answer (AuthZEN 1.0, 7.1).
+    answer["schema"] = {"anyOf": [answer["schema"], {"$ref": "#/components/schemas/EvaluationResponse"}]}
+    document["paths"]["/access/v1/evaluations"] = {"post": many}
 
 
 BATCH_RESPONSE: Final[Document] = {
@@ -290,10 +292,10 @@ def _complete(path: str, method: str, operation: Document) -> None:
     responses, operation_id = operation["responses"], operation["operationId"]
     responses.pop("422", None)
     if operation_id in UPLOADS:
-        content = {media_type: BINARY for media_type in sorted(UPLOADS[operation_id])}
+        content = dict.fromkeys(sorted(UPLOADS[operation_id]), BINARY)
         operation["requestBody"] = {"required": True, "content": content}
     if operation_id in DOWNLOADS:
-        responses["200"]["content"] = {media_type: BINARY for media_type in sorted(DOWNLOADS[operation_id])}
+        responses["200"]["content"] = dict.fromkeys(sorted(DOWNLOADS[operation_id]), BINARY)
     sent = {parameter["name"] for parameter in operation.get("parameters", ())}
     if "if-none-match" in sent:
         responses["304"] = {"description": "It is still what If-None-Match names."}

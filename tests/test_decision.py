@@ -29,7 +29,7 @@ NOW: Final = START
 YESTERDAY, TOMORROW = NOW - timedelta(days=1), NOW + timedelta(days=1)
 REVISION: Final = 10
 
-CONNECTION: Final = ConnectionFacts("rekenrijk", frozenset(OFFERED), frozenset({PURPOSE}))
+CONNECTION: Final = ConnectionFacts("rekenrijk", frozenset(OFFERED), frozenset({PURPOSE}), live=True)
 AGREEMENT: Final = AgreementFacts(
     agreement_id="agreement",
     client_id="rekenrijk",
@@ -63,6 +63,7 @@ GRANT: Final = GrantFacts(
     valid_from=YESTERDAY,
     valid_until=None,
     suspended_until=None,
+    reconfirm_by=None,
     granted_at_revision=5,
     revision=5,
 )

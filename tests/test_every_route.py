@@ -1,14 +1,10 @@
 """Every route of the published contract, met by callers who may not, by things that aren't theirs and by bad input.
 
-`ENTRIES` says of each operation who may call it and with what. An operation without an entry fails the suite.
+`ENTRIES` (`operations.py`) says of each operation who may call it and with what. One without an entry fails here.
 """
 
-import asyncio
-import itertools
 import json
-import shutil
 import time
-import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
 from copy import deepcopy
@@ -16,58 +12,26 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-import asyncpg
 import pytest
 import pytest_asyncio
-from sqlalchemy.engine import make_url
 
 from api.app import documented_app
-from api.openapi import METHODS
 from api.problems import MEDIA_TYPE, TYPE_BASE
 from api.tokens import DEMO_AUDIENCE, DEMO_ISSUER
 from tests.hostile_tokens import SigningKey, good_claims, hostile_tokens
-from tests.world import NAMES, OFFERED, PURPOSE, Answer, World, question, world_on
-
-pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-ROLES: Final = ("school", "partner", "gateway", "operator")
-MEGABYTE: Final = 1024 * 1024
-
-
-# -- the contract -----------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Operation:
-    """One operation, as the published contract has it."""
-
-    id: str
-    method: str
-    path: str
-    document: dict[str, Any]
-
-    def parameters(self, place: str) -> dict[str, dict[str, Any]]:
-        """The schemas of its parameters in the path, the query or the headers, by name."""
-        return {one["name"]: one["schema"] for one in self.document.get("parameters", ()) if one["in"] == place}
-
-    @property
-    def has_body(self) -> bool:
-        return "requestBody" in self.document
-
-    @property
-    def on_hook(self) -> bool:
-        return self.path.startswith("/access/")
-
-
-def operations() -> Iterator[Operation]:
-    for path, item in CONTRACT["paths"].items():
-        for method in METHODS:
-            if method in item:
-                yield Operation(item[method]["operationId"], method.upper(), path, item[method])
-
-
-CONTRACT: Final = documented_app().openapi()
-OPERATIONS: Final = {operation.id: operation for operation in operations()}
+from tests.operations import (
+    CONTRACT,
+    ENTRIES,
+    MISSING,
+    NOWHERE,
+    OPERATIONS,
+    Operation,
+    Scene,
+    gateway_question,
+    new_store,
+    scene_in,
+)
+from tests.world import Answer, world_on
 
 
 def each(wanted: Callable[[Operation], Any] = lambda _: True) -> pytest.MarkDecorator:
@@ -75,242 +39,14 @@ def each(wanted: Callable[[Operation], Any] = lambda _: True) -> pytest.MarkDeco
     return pytest.mark.parametrize("name", chosen)
 
 
-# -- who may call what, and with what ---------------------------------------------------------------------------------
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-
-@dataclass
-class Scene:
-    """A connection with a partner, an agreement, the ground rules, and grants of the school `brin`."""
-
-    world: World
-    brin: str
-    client_id: str
-    kvk_number: str
-    ids: dict[str, str] = field(default_factory=dict)
-
-    def path(self, operation: Operation, **instead: str) -> str:
-        known = {"brin": self.brin, "client_id": self.client_id, "kvk_number": self.kvk_number, **self.ids}
-        if operation.id == "resumeGrant":
-            known["grant_id"] = known["suspended_id"]
-        return operation.path.format(**{**known, **instead})
-
-    def token(self, role: str | None) -> str | None:
-        if role is None:
-            return None
-        return self.world.token(
-            role,
-            school=self.brin if role == "school" else None,
-            client_id=self.client_id if role == "partner" else None,
-        )
-
-    async def call(self, operation: Operation, path: str | None = None, **more: Any) -> Answer:
-        """The operation's valid call, but for what `more` changes: `token`, `content` or `headers`."""
-        entry = ENTRIES[operation.id]
-        headers = {"X-Request-ID": "asked", **more.get("headers", {})}
-        if operation.method == "PATCH":
-            headers.setdefault("If-Match", "*")
-        content = more.get("content")
-        if content is None and entry.body is not None:
-            content = json.dumps(entry.body(self)).encode()
-        if operation.has_body:
-            headers.setdefault("Content-Type", "application/json")
-        token = more.get("token", self.token(entry.roles[0] if entry.roles else None))
-        if token is not None:
-            headers["Authorization"] = f"Bearer {token}"
-        sent = {name: value for name, value in headers.items() if value is not None}
-        target = self.path(operation) if path is None else path
-        return await self.world.client.request(operation.method, target, content=content, headers=sent)
-
-
-@dataclass(frozen=True)
-class Entry:
-    """Who may call an operation; its body with every member that there is; the status of its success."""
-
-    roles: tuple[str, ...]
-    body: Callable[[Scene], dict[str, Any]] | None = None
-    success: int = 200
-    body_is_optional: bool = False
-
-
-_fresh = itertools.count(1)
-
-
-def _new_grant(scene: Scene) -> dict[str, Any]:
-    return {
-        "clientId": scene.client_id,
-        "scopes": NAMES,
-        "purposes": [PURPOSE],
-        "location": f"{scene.brin}00",
-        "validFrom": "2026-09-02T00:00:00Z",
-        "validUntil": "2027-08-01T00:00:00+02:00",
-    }
-
-
-def _amendment(_: Scene) -> dict[str, Any]:
-    # Without validFrom, which cannot be moved once the grant holds: the two ends of the period are one test apart.
-    return {
-        "scopes": NAMES[:2],
-        "purposes": [PURPOSE],
-        "validFrom": None,
-        "validUntil": "2027-08-01T00:00:00Z",
-    }
-
-
-def _suspension(_: Scene) -> dict[str, Any]:
-    return {"reason": "Vragen aan de leverancier.", "until": "2026-10-01T00:00:00Z"}
-
-
-def _because(_: Scene) -> dict[str, Any]:
-    return {"reason": "Zo besloot het bestuur."}
-
-
-def _new_partner(_: Scene) -> dict[str, Any]:
-    return {"kvkNumber": f"{80_000_000 + next(_fresh)}", "name": "Uitgeverij De Nieuwe"}
-
-
-def _new_connection(scene: Scene) -> dict[str, Any]:
-    return {
-        "clientId": f"nieuw-{next(_fresh)}",
-        "kvkNumber": scene.kvk_number,
-        "name": "Nieuw",
-        "profile": "smalle-set@2.3",
-        "recipientRole": "processor",
-        "scopes": {"required": OFFERED[:2], "optional": OFFERED[2:]},
-        "purposes": [PURPOSE],
-    }
-
-
-def _connection_change(_: Scene) -> dict[str, Any]:
-    scopes = {"required": OFFERED[:2], "optional": OFFERED[2:]}
-    return {"name": "Anders", "scopes": scopes, "purposes": [PURPOSE]}
-
-
-def _new_agreement(_: Scene) -> dict[str, Any]:
-    return {
-        "boardNumber": "10001",
-        "agreementVersion": "4.0",
-        "privacybijsluiterVersion": "1.0",
-        "scopes": OFFERED,
-        "purposes": [PURPOSE],
-        "signedOn": "2026-08-01",
-        "validFrom": "2026-09-02T00:00:00Z",
-        "validUntil": "2027-08-01T00:00:00Z",
-    }
-
-
-def _new_ground_rule(_: Scene) -> dict[str, Any]:
-    return {
-        "rule": "privacyconvenant",
-        "evidence": "Gezien in het register.",
-        "source": "Edu-K",
-        "validFrom": "2026-09-02T00:00:00Z",
-        "validUntil": "2027-08-01T00:00:00Z",
-    }
-
-
-def _question(scene: Scene) -> dict[str, Any]:
-    asked = question(
-        scene.client_id, scene.brin, scopes=NAMES[1:], fields=["achternaam"], purpose=PURPOSE, minRevision=0
-    )
-    asked["subject"]["properties"] = asked["action"]["properties"] = {"of": "no concern"}
-    return asked
-
-
-def _questions(scene: Scene) -> dict[str, Any]:
-    options = {"evaluations_semantic": "execute_all"}
-    return {**_question(scene), "evaluations": [_question(scene), {}], "options": options}
-
-
-SCHOOL, PARTNER, OPERATOR, GATEWAY = ("school",), ("partner",), ("operator",), ("gateway",)
-
-ENTRIES: Final[dict[str, Entry]] = {
-    "isLive": Entry(()),
-    "isReady": Entry(()),
-    "getSchool": Entry(SCHOOL),
-    "listGrantableConnections": Entry(SCHOOL),
-    "listGrants": Entry(SCHOOL),
-    "grant": Entry(SCHOOL, _new_grant, 201),
-    "getGrant": Entry(SCHOOL),
-    "amendGrant": Entry(SCHOOL, _amendment),
-    "revokeGrant": Entry(("school", "operator"), _because, body_is_optional=True),
-    "suspendGrant": Entry(SCHOOL, _suspension, body_is_optional=True),
-    "resumeGrant": Entry(SCHOOL, _because, body_is_optional=True),
-    "getGrantHistory": Entry(SCHOOL),
-    "listConsents": Entry(PARTNER),
-    "listConsentChanges": Entry(PARTNER),
-    "registerPartner": Entry(OPERATOR, _new_partner, 201),
-    "listPartners": Entry(OPERATOR),
-    "getPartner": Entry(OPERATOR),
-    "changePartner": Entry(OPERATOR, lambda _: {"name": "Anders"}),
-    "registerConnection": Entry(OPERATOR, _new_connection, 201),
-    "listConnections": Entry(OPERATOR),
-    "getConnection": Entry(OPERATOR),
-    "changeConnection": Entry(OPERATOR, _connection_change),
-    "registerAgreement": Entry(OPERATOR, _new_agreement, 201),
-    "listAgreements": Entry(OPERATOR),
-    "endAgreement": Entry(OPERATOR, _because),
-    "recordGroundRule": Entry(OPERATOR, _new_ground_rule, 201),
-    "listGroundRules": Entry(OPERATOR),
-    "withdrawGroundRule": Entry(OPERATOR, _because),
-    "evaluate": Entry(GATEWAY, _question),
-    "evaluateMany": Entry(GATEWAY, _questions),
-}
-
-NOWHERE: Final = str(uuid.UUID(int=7))
-
-#: For each name in a path: one that nothing has.
-MISSING: Final = {
-    "brin": "99ZZ",
-    "client_id": "bestaat-niet",
-    "kvk_number": "99999999",
-    "grant_id": NOWHERE,
-    "agreement_id": NOWHERE,
-    "ground_rule_id": NOWHERE,
-}
-
-
-async def scene_in(world: World, brin: str = "16SW") -> Scene:
-    """A connection of its own with everything that the operations name, which no other test touches."""
-    number = next(_fresh)
-    scene = Scene(world, brin, f"koppeling-{number}", f"{90_000_000 + number}")
-    await world.register(scene.client_id, kvk_number=scene.kvk_number)
-    given = await world.granted(scene.client_id, brin=brin)
-    elsewhere = await world.granted(scene.client_id, brin=brin, location=f"{brin}{'01' if brin == '16SW' else '00'}")
-    suspended = await world.step(elsewhere["grantId"], "suspend", brin=brin)
-    assert suspended.status_code == 200, suspended.text
-    listed = {}
-    for kind in ("agreements", "ground-rules"):
-        answer = await world.operate("GET", f"/v1/connections/{scene.client_id}/{kind}")
-        listed[kind] = answer.json()["items"][0]
-    scene.ids = {
-        "grant_id": given["grantId"],
-        "suspended_id": elsewhere["grantId"],
-        "agreement_id": listed["agreements"]["agreementId"],
-        "ground_rule_id": listed["ground-rules"]["groundRuleId"],
-    }
-    return scene
+ROLES: Final = ("school", "partner", "gateway", "operator")
+MEGABYTE: Final = 1024 * 1024
+APPLICANTS: Final[list[dict[str, list[str]]]] = [{"applicationSecret": []}]
 
 
 # -- the store that the tests of a module share -----------------------------------------------------------------------
-
-
-async def _on_server(server: str, statement: str) -> None:
-    connection = await asyncpg.connect(server.replace("+asyncpg", ""))
-    try:
-        await connection.execute(statement)
-    finally:
-        await connection.close()
-
-
-def new_store(request: pytest.FixtureRequest, kind: str, folder: Path) -> str:
-    """The address of an empty store of its own, for the tests of one module."""
-    if kind == "sqlite":
-        shutil.copy(request.getfixturevalue("sqlite_template"), folder / "privacy-manager.db")
-        return f"sqlite+aiosqlite:///{folder}/privacy-manager.db"
-    server, template = (request.getfixturevalue(f"postgresql_{part}") for part in ("server", "template"))
-    database = f"module_{uuid.uuid4().hex}"
-    asyncio.run(_on_server(server, f"CREATE DATABASE {database} TEMPLATE {template}"))
-    return make_url(server).set(database=database).render_as_string(hide_password=False)
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
@@ -385,9 +121,24 @@ async def test_no_operation_of_the_contract_is_left_out() -> None:
     assert set(ENTRIES) == set(OPERATIONS)
 
 
-async def test_only_health_can_be_asked_without_a_token() -> None:
+async def test_only_health_and_an_application_can_be_asked_for_without_a_token() -> None:
     public = {name for name, operation in OPERATIONS.items() if "security" not in operation.document}
-    assert public == {name for name, entry in ENTRIES.items() if not entry.roles} == {"isLive", "isReady"}
+    assert public == {"isLive", "isReady", "apply"}
+    secret = {name for name, operation in OPERATIONS.items() if operation.document.get("security") == APPLICANTS}
+    assert secret == {name for name, entry in ENTRIES.items() if entry.by_secret}
+    assert public | secret == {name for name, entry in ENTRIES.items() if not entry.roles}
+
+
+@each(lambda operation: ENTRIES[operation.id].by_secret)
+async def test_without_the_applications_secret_the_answer_is_401_and_with_another_404(name: str, ours: Scene) -> None:
+    ledger, operation = Ledger(), OPERATIONS[name]
+    await ledger.expect((401,), "none", ours.call(operation, headers={"X-Application-Secret": None}))
+    for wrong in ("", "x", ours.secret[:-1], ours.secret + "x", ours.secret.swapcase(), "\u00ff".encode("latin-1")):
+        await ledger.expect((404,), f"{wrong!r}", ours.call(operation, headers={"X-Application-Secret": wrong}))
+    await ledger.expect((400,), "too long", ours.call(operation, headers={"X-Application-Secret": "x" * 101}))
+    bearer = {"X-Application-Secret": None, "Authorization": f"Bearer {ours.token('operator')}"}
+    await ledger.expect((401,), "an operator's token", ours.call(operation, headers=bearer))
+    ledger.close()
 
 
 async def test_every_route_of_the_application_is_in_the_contract() -> None:
@@ -410,6 +161,8 @@ async def test_the_valid_body_names_every_member_that_there_is(name: str, ours: 
 async def test_who_may_call_gets_an_answer(name: str, ours: Scene) -> None:
     operation = OPERATIONS[name]
     scene = ours if operation.method == "GET" or operation.on_hook else await scene_in(ours.world)
+    if (before := ENTRIES[name].before) is not None:
+        await before(scene)
     answer = await scene.call(operation)
     assert answer.status_code == ENTRIES[name].success, answer.text
 
@@ -497,7 +250,8 @@ async def test_what_is_anothers_answers_404_just_as_what_does_not_exist(name: st
         missing = await ours.call(operation, ours.path(operation, **{parameter: MISSING[parameter]}))
         assert (missing.status_code, missing.json()["type"]) == (404, TYPE_BASE + "not_found")
         # An operator's register has no tenants: there, only what belongs to another connection is another's.
-        if parameter in others:
+        open_to_operators = ENTRIES[name].roles == ("operator",) and parameter in ("case_id", "incident_id")
+        if parameter in others and not open_to_operators:
             found = await ours.call(operation, ours.path(operation, **{parameter: others[parameter]}))
             assert (found.status_code, found.content, found.headers) == (404, missing.content, missing.headers)
 
@@ -676,8 +430,9 @@ async def test_a_step_refuses_another_version_than_the_one_it_was_told(name: str
 async def test_hostile_headers_and_queries_do_no_harm(name: str, ours: Scene) -> None:
     """Nothing that a proxy may pass on makes an error of the service. The bodies are refused, to change nothing."""
     operation, ledger = OPERATIONS[name], Ledger()
-    content = b"[]" if operation.has_body else None
-    wanted = (400,) if operation.has_body else (200,)
+    sends = operation.has_body or operation.takes_file
+    content = b"[]" if sends else None
+    wanted = (400,) if sends else (200,)
     for header, value in (
         ("Host", "["),
         ("Host", "[::1"),
@@ -882,10 +637,12 @@ NEVER_OURS: Final[dict[str, Any]] = {
 async def test_a_member_that_cannot_be_is_400(name: str, ours: Scene) -> None:
     operation, ledger = OPERATIONS[name], Ledger()
     body = ENTRIES[name].body(ours)  # type: ignore[misc]
-    for place, _ in leaves(body):
+    for place, was in leaves(body):
         if "properties" in place[:2] and place[0] != "resource":
             continue  # AuthZEN leaves to the caller what stands here
         for what, value in (NEVER if operation.on_hook else NEVER_OURS).items():
+            if isinstance(was, bool) and isinstance(value, bool):
+                continue
             content = json.dumps(replaced(body, place, value)).encode()
             wanted = _wanted(name, place, content)
             await ledger.expect(wanted, f"{place} is {what}", ours.call(operation, content=content))
@@ -968,7 +725,7 @@ def _snake(name: str) -> str:
 
 
 async def test_the_hook_ignores_members_that_authzen_does_not_name(ours: Scene) -> None:
-    content = json.dumps({**_question(ours), "unknown": {"\0": ["\ud7ff"]}}).encode()
+    content = json.dumps({**gateway_question(ours), "unknown": {"\0": ["\ud7ff"]}}).encode()
     answer = await ours.call(OPERATIONS["evaluate"], content=content)
     assert answer.json()["decision"] is True
 
@@ -976,7 +733,7 @@ async def test_the_hook_ignores_members_that_authzen_does_not_name(ours: Scene) 
 async def test_more_evaluations_than_a_batch_may_hold_are_400(ours: Scene) -> None:
     ledger, operation = Ledger(), OPERATIONS["evaluateMany"]
     for count, wanted in ((1_000, 200), (1_001, 400), (100_000, 400)):
-        content = json.dumps({**_question(ours), "evaluations": [{}] * count}).encode()
+        content = json.dumps({**gateway_question(ours), "evaluations": [{}] * count}).encode()
         await ledger.expect((wanted,), f"{count} evaluations", ours.call(operation, content=content))
     ledger.close()
 
@@ -984,7 +741,7 @@ async def test_more_evaluations_than_a_batch_may_hold_are_400(ours: Scene) -> No
 @pytest.mark.parametrize("bulk", ["subject", "resource"])
 async def test_a_large_default_costs_a_batch_its_size_once(bulk: str, ours: Scene) -> None:
     """Decoded for each of 1,000 evaluations, this megabyte held every other decision up for nine seconds."""
-    batch = {**_question(ours), "evaluations": [{}] * 1_000}
+    batch = {**gateway_question(ours), "evaluations": [{}] * 1_000}
     many = ["y"] * 180_000
     properties = {"x": many} if bulk == "subject" else {"scopes": many}
     batch[bulk] = {**batch[bulk], "properties": properties}

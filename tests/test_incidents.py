@@ -1,0 +1,814 @@
+"""The incident portal: what a live partner reports, what consultants do about it, and how long that took.
+
+`LIFE`, `COURSES` and `NOTICE_DUE` are the rules of the portal, written down a second time.
+"""
+
+import itertools
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import pytest
+from sqlmodel import select
+
+from models.events import Event
+from models.incidents import MOVING, TRANSITIONS, Incident, IncidentStatus, IncidentStep, move
+from models.partners import Connection, Stage
+from models.refusals import TransitionNotAllowed
+from tests.test_grants import problem
+from tests.world import START, Answer, World
+
+INCIDENT: Final[dict[str, Any]] = {
+    "title": "Inloggen lukt niet",
+    "description": "Leerlingen zien sinds vanochtend een wit scherm.",
+    "severity": "high",
+    "suspectedBreach": False,
+}
+SEVERITIES: Final = ("critical", "high", "normal", "low")
+
+#: Where each step is sent to, as the published contract has it.
+ROUTES: Final = {
+    "comment": "comments",
+    "take": "_take",
+    "answer": "_answer",
+    "resolve": "_resolve",
+    "reopen": "_reopen",
+    "suspect_breach": "_suspect-breach",
+    "give_notice": "_give-notice",
+}
+BY_CONSULTANTS_ALONE: Final = ("take", "answer", "resolve", "give_notice")
+BY_EITHER_SIDE: Final = ("comment", "reopen", "suspect_breach")
+
+#: From each status: the step, and the status that it leads to. What is not here is refused.
+LIFE: Final = """
+open -> take taken, answer answered
+taken -> take taken, answer answered, resolve resolved
+answered -> take answered, answer answered, resolve resolved
+resolved -> reopen reopened
+reopened -> take taken, answer answered
+"""
+#: The steps that bring a new incident to each status.
+WAYS: Final = {
+    "open": "",
+    "taken": "take",
+    "answered": "answer",
+    "resolved": "take resolve",
+    "reopened": "take resolve reopen",
+}
+
+
+def described_life() -> dict[tuple[str, str], str]:
+    """`LIFE` as a table."""
+    table = {}
+    for before, steps in (line.split(" -> ") for line in LIFE.strip().splitlines()):
+        for step, reached in (each.split() for each in steps.split(", ")):
+            table[before, step] = reached
+    return table
+
+
+LEADS_TO: Final = described_life()
+
+
+# -- those who report and those who resolve ---------------------------------------------------------------------------
+
+
+async def send(world: World, method: str, path: str, body: Any = None, by: str = "rekenrijk", **headers: str) -> Answer:
+    """A call on the portal; `by` is `operator`, or the client id of a partner's connection."""
+    token = world.token("operator") if by == "operator" else world.token("partner", client_id=by)
+    return await world.call(method, f"/v1/incidents{path}", token, body, **headers)
+
+
+async def reported(world: World, client_id: str = "rekenrijk", **more: Any) -> dict[str, Any]:
+    """An incident that a partner has opened."""
+    answer = await send(world, "POST", "", {**INCIDENT, **more}, client_id)
+    assert answer.status_code == 201, answer.text
+    opened: dict[str, Any] = answer.json()
+    return opened
+
+
+async def step(world: World, incident_id: str, name: str, by: str | None = None, **headers: str) -> Answer:
+    """One step, by a consultant unless the partner alone is meant with `by`."""
+    text = {"text": f"Gezegd bij {name}."}
+    return await send(world, "POST", f"/{incident_id}/{ROUTES[name]}", text, by or "operator", **headers)
+
+
+async def taken(world: World, incident_id: str, *names: str) -> dict[str, Any]:
+    """The incident after these steps, all of which were allowed."""
+    for name in names:
+        answer = await step(world, incident_id, name)
+        assert answer.status_code in (200, 201), answer.text
+    return await seen(world, incident_id)
+
+
+async def seen(world: World, incident_id: str, by: str = "operator") -> dict[str, Any]:
+    answer = await send(world, "GET", f"/{incident_id}", by=by)
+    assert answer.status_code == 200, answer.text
+    view: dict[str, Any] = answer.json()
+    return view
+
+
+def wire(moment: datetime) -> str:
+    return moment.isoformat().replace("+00:00", "Z")
+
+
+# -- who may report ---------------------------------------------------------------------------------------------------
+
+
+async def test_a_partner_that_is_live_reports_a_disruption_and_follows_it(world: World) -> None:
+    await world.register()
+    answer = await send(world, "POST", "", {**INCIDENT, "clientId": "rekenrijk"})
+    opened = answer.json()
+    assert (answer.status_code, answer.headers["ETag"], opened["version"]) == (201, '"1"', 1)
+    assert (opened["title"], opened["description"]) == (INCIDENT["title"], INCIDENT["description"])
+    assert (opened["clientId"], opened["severity"], opened["status"]) == ("rekenrijk", "high", "open")
+    assert (opened["createdAt"], opened["secondsOpen"], opened["breach"]) == (wire(START), 0, None)
+    assert [(line["number"], line["step"], line["role"]) for line in opened["course"]] == [(1, "open", "partner")]
+    followed = await send(world, "GET", f"/{opened['incidentId']}")
+    assert (followed.json(), followed.headers["ETag"]) == (opened, '"1"')
+    assert (await send(world, "GET", "")).json() == {"items": [opened], "next": None}
+
+
+@pytest.mark.parametrize("severity", SEVERITIES)
+async def test_a_disruption_has_one_of_four_severities(world: World, severity: str) -> None:
+    await world.register()
+    assert (await reported(world, severity=severity))["severity"] == severity
+
+
+NO_REPORT: Final[dict[str, dict[str, Any]]] = {
+    "an unknown severity": {"severity": "urgent"},
+    "no severity": {"severity": None},
+    "an empty title": {"title": "  "},
+    "a title that is too long": {"title": "x" * 201},
+    "an empty description": {"description": ""},
+    "a description that is too long": {"description": "x" * 4001},
+    "a member that is not known": {"assignee": "iemand"},
+}
+
+
+@pytest.mark.parametrize("name", NO_REPORT)
+async def test_what_is_no_report_is_refused(world: World, name: str) -> None:
+    await world.register()
+    assert problem(await send(world, "POST", "", {**INCIDENT, **NO_REPORT[name]})) == (400, "invalid_input")
+    assert (await send(world, "GET", "")).json()["items"] == []
+
+
+@pytest.mark.parametrize("stage", [Stage.BUILDING, Stage.PLACED, Stage.WITHDRAWN])
+async def test_a_connection_that_is_not_live_reports_nothing(world: World, stage: Stage) -> None:
+    await world.register(stage=stage)
+    assert problem(await send(world, "POST", "", INCIDENT)) == (409, "connection_not_live")
+    await world.bring("rekenrijk", Stage.LIVE)
+    await reported(world)
+    await world.bring("rekenrijk", stage)
+    assert problem(await send(world, "POST", "", INCIDENT)) == (409, "connection_not_live")
+
+
+async def test_a_client_that_is_not_registered_reports_nothing(world: World) -> None:
+    await world.register()
+    named = {**INCIDENT, "clientId": "onbekend"}
+    assert problem(await send(world, "POST", "", INCIDENT, "onbekend")) == (409, "connection_not_live")
+    assert problem(await send(world, "POST", "", named, "onbekend")) == (409, "connection_not_live")
+
+
+async def test_nobody_reports_for_another_connection_be_it_registered_or_not(world: World) -> None:
+    await world.register()
+    await world.register("taalhuis", kvk_number="90000002")
+    foreign = await send(world, "POST", "", {**INCIDENT, "clientId": "taalhuis"})
+    unknown = await send(world, "POST", "", {**INCIDENT, "clientId": "onbekend"})
+    assert problem(foreign) == (404, "not_found")
+    assert foreign.content == unknown.content
+    assert (await send(world, "GET", "", by="operator")).json()["items"] == []
+
+
+async def test_a_connection_that_was_stopped_is_live_and_may_still_report(world: World) -> None:
+    await world.register()
+    stop = await world.operate("POST", "/v1/connections/rekenrijk/_stop", {"reason": "Onderzoek."})
+    assert stop.status_code == 200
+    opened = await reported(world, suspectedBreach=True)
+    assert opened["breach"]["stopped"] is True
+    assert (await seen(world, opened["incidentId"]))["breach"]["offers"] == [
+        {"rel": "give-notice", "method": "POST", "href": f"/v1/incidents/{opened['incidentId']}/_give-notice"}
+    ]
+
+
+@pytest.mark.parametrize("role", ["operator", "gateway", "school"])
+async def test_only_a_partner_reports(world: World, role: str) -> None:
+    await world.register()
+    token = world.token(role, school="16SW" if role == "school" else None)
+    assert problem(await world.call("POST", "/v1/incidents", token, INCIDENT)) == (403, "forbidden")
+
+
+# -- the life of an incident ------------------------------------------------------------------------------------------
+
+
+def test_the_table_is_the_life_that_is_described() -> None:
+    assert {(str(before), str(step)): str(reached) for (before, step), reached in TRANSITIONS.items()} == LEADS_TO
+    assert set(WAYS) == {str(status) for status in IncidentStatus}
+    assert {str(step) for step in MOVING} == {name for _, name in LEADS_TO}
+
+
+@pytest.mark.parametrize(("status", "name"), list(itertools.product(IncidentStatus, IncidentStep)))
+def test_every_step_from_every_status_moves_as_described_or_is_refused(
+    status: IncidentStatus, name: IncidentStep
+) -> None:
+    incident = Incident(
+        incident_id="incident",
+        client_id="rekenrijk",
+        title="Storing",
+        description="Storing.",
+        severity="low",
+        status=status,
+        revision=1,
+        created_at=START,
+        changed_at=START,
+    )
+    if (status, name) in LEADS_TO:
+        move(incident, name, "consultant", START)
+        assert incident.status == LEADS_TO[status, name]
+        return
+    before = incident.model_dump()
+    with pytest.raises(TransitionNotAllowed, match=status.value):
+        move(incident, name, "consultant", START)
+    assert incident.model_dump() == before
+
+
+@pytest.mark.parametrize(("status", "name"), list(itertools.product(WAYS, sorted(MOVING))))
+async def test_over_the_wire_every_step_works_as_described_or_is_409_and_changes_nothing(
+    world: World, status: str, name: str
+) -> None:
+    await world.register()
+    incident_id = (await reported(world))["incidentId"]
+    before = await taken(world, incident_id, *WAYS[status].split())
+    assert before["status"] == status
+    answer = await step(world, incident_id, name)
+    if (status, name) in LEADS_TO:
+        assert (answer.status_code, answer.json()["status"]) == (200, LEADS_TO[status, name])
+        assert (answer.headers["ETag"], answer.json()["version"]) == (
+            f'"{before["version"] + 1}"',
+            before["version"] + 1,
+        )
+        assert answer.json()["course"][-1]["text"] == f"Gezegd bij {name}."
+        assert answer.json() == await seen(world, incident_id)
+    else:
+        assert problem(answer) == (409, "transition_not_allowed")
+        assert await seen(world, incident_id) == before
+
+
+@pytest.mark.parametrize("status", WAYS)
+async def test_what_moves_nothing_can_be_said_at_any_time(world: World, status: str) -> None:
+    await world.register()
+    incident_id = (await reported(world))["incidentId"]
+    before = await taken(world, incident_id, *WAYS[status].split())
+    for name in ("comment", "suspect_breach", "give_notice"):
+        answer = await step(world, incident_id, name)
+        assert answer.status_code == (201 if name == "comment" else 200)
+        assert (answer.json()["status"], answer.json()["course"][-1]["step"]) == (status, name)
+    after = await seen(world, incident_id)
+    assert after["version"] == before["version"] + 3
+    times = ("secondsToFirstAnswer", "secondsToSolution", "secondsOpen")
+    assert [after[each] for each in times] == [before[each] for each in times]
+
+
+@pytest.mark.parametrize("name", BY_EITHER_SIDE)
+@pytest.mark.parametrize("by", ["operator", "rekenrijk"])
+async def test_either_side_comments_and_reopens_and_suspects(world: World, by: str, name: str) -> None:
+    await world.register()
+    incident_id = (await reported(world))["incidentId"]
+    await taken(world, incident_id, "take", "resolve")
+    answer = await step(world, incident_id, name, by)
+    assert answer.status_code in (200, 201)
+    role = "operator" if by == "operator" else "partner"
+    assert [(line["step"], line["role"]) for line in answer.json()["course"][-1:]] == [(name, role)]
+
+
+@pytest.mark.parametrize("name", BY_CONSULTANTS_ALONE)
+async def test_a_partner_does_not_do_the_consultants_work(world: World, name: str) -> None:
+    await world.register()
+    opened = await reported(world, suspectedBreach=True)
+    assert problem(await step(world, opened["incidentId"], name, "rekenrijk")) == (403, "forbidden")
+    assert await seen(world, opened["incidentId"], "rekenrijk") == opened
+
+
+@pytest.mark.parametrize("name", [name for name in ROUTES if name != "take"])
+@pytest.mark.parametrize("body", [None, {}, {"text": ""}, {"text": " \n "}, {"text": "x" * 4001}, {"said": "Ja."}])
+async def test_a_step_says_something(world: World, name: str, body: Any) -> None:
+    await world.register()
+    opened = await reported(world)
+    path = f"/{opened['incidentId']}/{ROUTES[name]}"
+    assert problem(await send(world, "POST", path, body, "operator")) == (400, "invalid_input")
+    assert await seen(world, opened["incidentId"], "rekenrijk") == opened
+
+
+async def test_who_takes_an_incident_need_say_nothing(world: World) -> None:
+    await world.register()
+    path = f"/{(await reported(world))['incidentId']}/_take"
+    for body, said in ((None, None), ({}, None), ({"text": "Ik kijk ernaar."}, "Ik kijk ernaar.")):
+        answer = await send(world, "POST", path, body, "operator")
+        assert (answer.status_code, answer.json()["course"][-1]["text"]) == (200, said)
+
+
+async def test_the_course_tells_what_was_done_and_said_in_order(world: World) -> None:
+    await world.register()
+    incident_id = (await reported(world))["incidentId"]
+    for name in ("take", "answer", "comment", "resolve", "reopen"):
+        world.clock.advance(minutes=1)
+        await step(world, incident_id, name, "rekenrijk" if name == "reopen" else None)
+    course = (await seen(world, incident_id))["course"]
+    assert [(line["number"], line["step"], line["role"], line["text"]) for line in course] == [
+        (1, "open", "partner", None),
+        (2, "take", "operator", "Gezegd bij take."),
+        (3, "answer", "operator", "Gezegd bij answer."),
+        (4, "comment", "operator", "Gezegd bij comment."),
+        (5, "resolve", "operator", "Gezegd bij resolve."),
+        (6, "reopen", "partner", "Gezegd bij reopen."),
+    ]
+    assert [line["at"] for line in course] == [wire(START + timedelta(minutes=number)) for number in range(6)]
+
+
+# -- who it was -------------------------------------------------------------------------------------------------------
+
+
+def consultant(world: World, name: str) -> str:
+    """A token of one of several consultants."""
+    return world.issuer.mint("operator", subject=name, lifetime=timedelta(hours=1), now=datetime.now(UTC))
+
+
+async def test_operators_are_told_which_consultant_it_was_and_partners_are_not(world: World) -> None:
+    await world.register()
+    incident_id = (await reported(world))["incidentId"]
+    said = {"text": "Wij kijken ernaar."}
+    for name, route in (("consultant-een", "_take"), ("consultant-twee", "_answer"), ("consultant-drie", "_resolve")):
+        path = f"/v1/incidents/{incident_id}/{route}"
+        assert (await world.call("POST", path, consultant(world, name), said)).status_code == 200
+    answer = await step(world, incident_id, "reopen", "rekenrijk")
+    told, untold = await seen(world, incident_id), await seen(world, incident_id, "rekenrijk")
+    assert answer.json() == untold
+    assert told["assignee"] == "consultant-een"
+    names = ["partner-subject", "consultant-een", "consultant-twee", "consultant-drie", "partner-subject"]
+    assert [line["by"] for line in told["course"]] == names
+    assert untold["assignee"] is None
+    assert [line["by"] for line in untold["course"]] == ["partner-subject", None, None, None, "partner-subject"]
+    shown = [answer.text, json.dumps(untold), (await send(world, "GET", "")).text]
+    assert not [text for text in shown if "consultant-" in text]
+    assert {**told, "assignee": None, "course": None} == {**untold, "course": None}
+
+
+async def test_another_consultant_takes_an_incident_over(world: World) -> None:
+    await world.register()
+    incident_id = (await reported(world))["incidentId"]
+    for name, reached in (("consultant-een", "taken"), ("consultant-twee", "taken")):
+        path = f"/v1/incidents/{incident_id}/_take"
+        view = (await world.call("POST", path, consultant(world, name))).json()
+        assert (view["assignee"], view["status"]) == (name, reached)
+
+
+# -- the version that was read ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ROUTES)
+async def test_a_step_on_another_version_than_the_one_that_was_read_is_refused(world: World, name: str) -> None:
+    await world.register()
+    opened = await reported(world, suspectedBreach=name == "give_notice")
+    incident_id = opened["incidentId"]
+    before = await taken(world, incident_id, *(["take", "resolve"] if name == "reopen" else ["take"]))
+    for stale in ('"1"', '"99"', "1", 'W/"2"'):
+        assert problem(await step(world, incident_id, name, If_Match=stale)) == (412, "version_mismatch")
+    assert await seen(world, incident_id) == before
+    answer = await step(world, incident_id, name, If_Match=f'"{before["version"]}"')
+    assert answer.status_code in (200, 201)
+    assert answer.headers["ETag"] == f'"{before["version"] + 1}"'
+
+
+async def test_two_consultants_who_read_the_same_version_do_not_both_resolve_it(world: World) -> None:
+    await world.register()
+    incident_id = (await reported(world))["incidentId"]
+    await taken(world, incident_id, "take")
+    read = (await send(world, "GET", f"/{incident_id}", by="operator")).headers["ETag"]
+    assert (await step(world, incident_id, "answer", If_Match=read)).status_code == 200
+    assert problem(await step(world, incident_id, "answer", If_Match=read)) == (412, "version_mismatch")
+
+
+# -- how long it took -------------------------------------------------------------------------------------------------
+
+#: What was done so many minutes after the incident was opened; the seconds to the first answer, to the solution, open.
+COURSES: Final[dict[str, tuple[str, float | None, float | None, float | None]]] = {
+    "nobody looked at it": ("", None, None, 3600),
+    "to take it is not to answer it": ("5 take", None, None, 3600),
+    "a comment is no answer": ("5 comment", None, None, 3600),
+    "an answer": ("5 take, 15 answer", 900, None, 3600),
+    "an answer by who did not take it": ("15 answer", 900, None, 3600),
+    "the first answer counts": ("10 answer, 20 answer", 600, None, 3600),
+    "an answer and a solution": ("5 take, 15 answer, 45 resolve", 900, 2700, None),
+    "a solution without an answer is the answer too": ("5 take, 30 resolve", 1800, 1800, None),
+    "who reopens it takes the solution away": ("5 take, 30 resolve, 40 reopen", 1800, None, 3600),
+    "the first answer outlives the reopening": ("10 answer, 20 resolve, 30 reopen, 40 answer", 600, None, 3600),
+    "the last solution counts": ("10 answer, 20 resolve, 30 reopen, 35 take, 50 resolve", 600, 3000, None),
+    "what is said afterwards changes no time": ("10 answer, 20 resolve, 50 comment", 600, 1200, None),
+    "part of a minute": ("0.025 answer, 0.5 resolve", 1.5, 30, None),
+}
+
+
+@pytest.mark.parametrize("name", COURSES)
+async def test_the_times_are_counted_in_seconds_from_the_opening(world: World, name: str) -> None:
+    done, to_first_answer, to_solution, still_open = COURSES[name]
+    await world.register()
+    incident_id = (await reported(world))["incidentId"]
+    for minutes, each in (entry.split() for entry in done.split(", ") if entry):
+        world.clock.now = START + timedelta(minutes=float(minutes))
+        await taken(world, incident_id, each)
+    world.clock.now = START + timedelta(hours=1)
+    view = await seen(world, incident_id)
+    assert view["secondsToFirstAnswer"] == to_first_answer
+    assert view["secondsToSolution"] == to_solution
+    assert view["secondsOpen"] == still_open
+
+
+NOTHING: Final[dict[str, Any]] = {"count": 0, "median": None, "longest": None}
+
+
+async def figures(world: World, by: str = "operator") -> dict[str, dict[str, Any]]:
+    """The figures by severity, which come with the worst first."""
+    answer = await send(world, "GET", "/figures", by=by)
+    assert answer.status_code == 200, answer.text
+    severities = answer.json()["severities"]
+    assert [each["severity"] for each in severities] == list(SEVERITIES)
+    return {each.pop("severity"): each for each in severities}
+
+
+async def test_without_incidents_the_figures_are_empty(world: World) -> None:
+    await world.register()
+    none = {"open": 0, "unanswered": 0, "oldestOpenSince": None, "firstAnswer": NOTHING, "solution": NOTHING}
+    for by in ("operator", "rekenrijk", "onbekend"):
+        assert await figures(world, by) == dict.fromkeys(SEVERITIES, none)
+
+
+async def dealt_with(world: World, client_id: str, severity: str, opened: int, done: str) -> None:
+    """An incident of so many minutes after the start, and what was done so many minutes after that."""
+    world.clock.now = START + timedelta(minutes=opened)
+    incident_id = (await reported(world, client_id, severity=severity))["incidentId"]
+    for minutes, each in (entry.split() for entry in done.split(", ") if entry):
+        world.clock.now = START + timedelta(minutes=opened + int(minutes))
+        await taken(world, incident_id, each)
+
+
+async def test_the_figures_tell_by_severity_what_is_open_and_how_long_things_took(world: World) -> None:
+    await world.register()
+    for opened, done in enumerate(("10 answer, 20 resolve", "20 answer", "60 answer, 90 resolve", "", "5 take"), 1):
+        await dealt_with(world, "rekenrijk", "critical", opened, done)
+    await dealt_with(world, "rekenrijk", "low", 7, "2 take, 4 resolve, 6 reopen")
+    told = await figures(world)
+    assert told["critical"] == {
+        "open": 3,
+        "unanswered": 2,
+        "oldestOpenSince": wire(START + timedelta(minutes=2)),
+        "firstAnswer": {"count": 3, "median": 1200, "longest": 3600},
+        "solution": {"count": 2, "median": 3300, "longest": 5400},
+    }
+    assert told["low"] == {
+        "open": 1,
+        "unanswered": 0,
+        "oldestOpenSince": wire(START + timedelta(minutes=7)),
+        "firstAnswer": {"count": 1, "median": 240, "longest": 240},
+        "solution": NOTHING,
+    }
+    assert told["high"] == told["normal"]
+    assert told["high"]["open"] == 0
+
+
+async def test_a_partners_figures_are_of_its_own_incidents_and_the_operators_of_all(world: World) -> None:
+    await world.register()
+    await world.register("taalhuis", kvk_number="90000002")
+    await dealt_with(world, "rekenrijk", "normal", 0, "10 answer, 20 resolve")
+    await dealt_with(world, "taalhuis", "normal", 1, "30 answer, 50 resolve")
+    await dealt_with(world, "taalhuis", "normal", 2, "")
+    own, others, all_of_them = [(await figures(world, by))["normal"] for by in ("rekenrijk", "taalhuis", "operator")]
+    assert own == {
+        "open": 0,
+        "unanswered": 0,
+        "oldestOpenSince": None,
+        "firstAnswer": {"count": 1, "median": 600, "longest": 600},
+        "solution": {"count": 1, "median": 1200, "longest": 1200},
+    }
+    assert (others["open"], others["firstAnswer"]) == (1, {"count": 1, "median": 1800, "longest": 1800})
+    assert all_of_them == {
+        "open": 1,
+        "unanswered": 1,
+        "oldestOpenSince": wire(START + timedelta(minutes=2)),
+        "firstAnswer": {"count": 2, "median": 1200, "longest": 1800},
+        "solution": {"count": 2, "median": 2100, "longest": 3000},
+    }
+
+
+async def test_the_list_can_be_read_by_status_and_in_parts(world: World) -> None:
+    await world.register()
+    ids = {status: (await reported(world, title=status))["incidentId"] for status in WAYS}
+    for status, incident_id in ids.items():
+        await taken(world, incident_id, *WAYS[status].split())
+    for status, incident_id in ids.items():
+        items = (await send(world, "GET", f"?status={status}")).json()["items"]
+        assert [(each["incidentId"], each["title"], each["status"]) for each in items] == [
+            (incident_id, status, status)
+        ]
+    unsolved = (await send(world, "GET", "?unsolved=true")).json()["items"]
+    assert {each["incidentId"] for each in unsolved} == set(ids.values()) - {ids["resolved"]}
+    cursor, read = "", []
+    while cursor is not None:
+        page = (await send(world, "GET", f"?limit=2{cursor and f'&cursor={cursor}'}")).json()
+        read += [each["incidentId"] for each in page["items"]]
+        cursor = page["next"]
+    assert read == sorted(ids.values())
+
+
+# -- a suspected breach -----------------------------------------------------------------------------------------------
+
+#: When a breach is suspected, and when the schools must have been told. Summer time ends on 25 October 2026, at 01:00
+#: UTC, and begins on 28 March 2027: a day of the clock on the wall has 25 hours, or 23. The notice is due after 24.
+NOTICE_DUE: Final = {
+    "2026-09-01T08:00:00Z": "2026-09-02T08:00:00Z",
+    "2026-10-24T12:00:00Z": "2026-10-25T12:00:00Z",
+    "2026-10-25T00:30:00Z": "2026-10-26T00:30:00Z",
+    "2026-10-25T01:30:00Z": "2026-10-26T01:30:00Z",
+    "2027-03-27T12:00:00Z": "2027-03-28T12:00:00Z",
+    "2026-12-31T23:59:59.123456Z": "2027-01-01T23:59:59.123456Z",
+}
+
+
+async def suspected(world: World, how: str) -> dict[str, Any]:
+    """An incident with a suspected breach: from its opening, or later by the side that `how` names."""
+    opened = await reported(world, suspectedBreach=how == "at the opening")
+    if how == "at the opening":
+        return opened
+    world.clock.advance(minutes=30)
+    answer = await step(world, opened["incidentId"], "suspect_breach", how)
+    assert answer.status_code == 200, answer.text
+    view: dict[str, Any] = answer.json()
+    return view
+
+
+@pytest.mark.parametrize("how", ["at the opening", "rekenrijk", "operator"])
+async def test_a_suspected_breach_starts_the_clock_of_24_hours(world: World, how: str) -> None:
+    await world.register()
+    breach = (await suspected(world, how))["breach"]
+    assert breach["suspectedAt"] == wire(world.clock.now)
+    assert breach["noticeDueAt"] == wire(world.clock.now + timedelta(hours=24))
+    assert (breach["notifiedAt"], breach["overdue"], breach["stopped"]) == (None, False, False)
+
+
+@pytest.mark.parametrize("how", ["at the opening", "operator"])
+@pytest.mark.parametrize("since", NOTICE_DUE)
+async def test_the_notice_is_due_after_24_hours_whatever_the_clocks_on_the_wall_do(
+    world: World, since: str, how: str
+) -> None:
+    await world.register()
+    world.clock.now = datetime.fromisoformat(since) - timedelta(minutes=30 if how == "operator" else 0)
+    incident = await suspected(world, how)
+    assert (incident["breach"]["suspectedAt"], incident["breach"]["noticeDueAt"]) == (since, NOTICE_DUE[since])
+    for moment, overdue in ((timedelta(microseconds=-1), False), (timedelta(), True), (timedelta(seconds=1), True)):
+        world.clock.now = datetime.fromisoformat(NOTICE_DUE[since]) + moment
+        for by in ("operator", "rekenrijk"):
+            assert (await seen(world, incident["incidentId"], by))["breach"]["overdue"] is overdue
+
+
+@pytest.mark.parametrize("how", ["at the opening", "rekenrijk", "operator"])
+async def test_a_breach_is_suspected_once_and_the_first_suspicion_counts(world: World, how: str) -> None:
+    await world.register()
+    incident_id = (await suspected(world, how))["incidentId"]
+    before = await seen(world, incident_id)
+    world.clock.advance(hours=1)
+    for by in ("rekenrijk", "operator"):
+        again = await step(world, incident_id, "suspect_breach", by)
+        assert problem(again) == (409, "transition_not_allowed")
+    after = await seen(world, incident_id)
+    assert (after["breach"], after["version"]) == (before["breach"], before["version"])
+
+
+@pytest.mark.parametrize("how", ["at the opening", "rekenrijk"])
+@pytest.mark.parametrize("late", [False, True])
+async def test_the_notice_stops_the_clock_and_is_given_once(world: World, how: str, late: bool) -> None:
+    await world.register()
+    incident_id = (await suspected(world, how))["incidentId"]
+    given_at = world.clock.advance(hours=25 if late else 5)
+    assert (await seen(world, incident_id))["breach"]["overdue"] is late
+    breach = (await step(world, incident_id, "give_notice")).json()["breach"]
+    assert (breach["notifiedAt"], breach["overdue"]) == (wire(given_at), False)
+    world.clock.advance(days=2)
+    assert problem(await step(world, incident_id, "give_notice")) == (409, "transition_not_allowed")
+    assert problem(await step(world, incident_id, "suspect_breach")) == (409, "transition_not_allowed")
+    assert (await seen(world, incident_id))["breach"] == breach
+
+
+async def test_where_no_breach_is_suspected_no_notice_is_given(world: World) -> None:
+    await world.register()
+    opened = await reported(world)
+    assert problem(await step(world, opened["incidentId"], "give_notice")) == (409, "transition_not_allowed")
+    assert await seen(world, opened["incidentId"], "rekenrijk") == opened
+
+
+async def test_neither_a_solution_nor_a_reopening_touches_the_clock_of_the_notice(world: World) -> None:
+    await world.register()
+    incident_id = (await reported(world, suspectedBreach=True))["incidentId"]
+    before = (await seen(world, incident_id))["breach"]
+    assert (await taken(world, incident_id, "take", "resolve"))["breach"] == before
+    assert (await taken(world, incident_id, "reopen"))["breach"] == before
+
+
+# -- the emergency stop that it offers --------------------------------------------------------------------------------
+
+
+async def offers(world: World, incident_id: str, by: str = "operator") -> dict[str, dict[str, str]]:
+    """What is offered, by its relation; the list of incidents offers the same."""
+    found: list[dict[str, str]] = (await seen(world, incident_id, by))["breach"]["offers"]
+    listed = (await send(world, "GET", "", by=by)).json()["items"]
+    assert [each["breach"]["offers"] for each in listed] == [found]
+    return {each["rel"]: each for each in found}
+
+
+@pytest.mark.parametrize("how", ["at the opening", "rekenrijk", "operator"])
+async def test_a_suspected_breach_offers_the_operator_an_emergency_stop_that_works_at_once(
+    world: World, how: str
+) -> None:
+    await world.register()
+    await world.granted()
+    incident_id = (await suspected(world, how))["incidentId"]
+    assert await world.reason() == "granted"
+    offer = (await offers(world, incident_id))["emergency-stop"]
+    answer = await world.operate(offer["method"], offer["href"], {"reason": "Vermoeden van een datalek."})
+    assert answer.status_code == 200
+    assert await world.reason() == "partner_not_eligible"
+    assert set(await offers(world, incident_id)) == {"give-notice"}
+    assert (await seen(world, incident_id, "rekenrijk"))["breach"]["stopped"] is True
+
+
+async def test_the_emergency_stop_is_not_offered_to_the_partner_nor_open_to_it(world: World) -> None:
+    await world.register()
+    await world.granted()
+    opened = await reported(world, suspectedBreach=True)
+    offer = (await offers(world, opened["incidentId"]))["emergency-stop"]
+    assert opened["breach"]["offers"] == []
+    assert await offers(world, opened["incidentId"], "rekenrijk") == {}
+    token = world.token("partner", client_id="rekenrijk")
+    refused = await world.call(offer["method"], offer["href"], token, {"reason": "Zelf gestopt."})
+    assert problem(refused) == (403, "forbidden")
+    assert await world.reason() == "granted"
+
+
+async def test_without_a_suspicion_nothing_is_offered(world: World) -> None:
+    await world.register()
+    incident_id = (await reported(world))["incidentId"]
+    assert (await seen(world, incident_id))["breach"] is None
+
+
+async def test_what_is_offered_follows_the_stop_of_the_connection_and_that_of_its_partner(world: World) -> None:
+    await world.register()
+    incident_id = (await reported(world, suspectedBreach=True))["incidentId"]
+    for path in ("/v1/connections/rekenrijk", "/v1/partners/90000001"):
+        for action, offered in (("_stop", False), ("_lift", True)):
+            assert (await world.operate("POST", f"{path}/{action}", {"reason": "Onderzoek."})).status_code == 200
+            assert ("emergency-stop" in await offers(world, incident_id)) is offered
+
+
+async def test_the_notice_is_offered_until_it_was_given(world: World) -> None:
+    await world.register()
+    incident_id = (await reported(world, suspectedBreach=True))["incidentId"]
+    offer = (await offers(world, incident_id))["give-notice"]
+    answer = await world.operate(offer["method"], offer["href"], {"text": "De scholen zijn gebeld."})
+    assert answer.status_code == 200
+    assert set(await offers(world, incident_id)) == {"emergency-stop"}
+
+
+# -- what is due ------------------------------------------------------------------------------------------------------
+
+
+async def due(world: World, query: str = "") -> list[dict[str, Any]]:
+    """The breach notices among what is due."""
+    items = (await world.operate("GET", f"/v1/due{query}")).json()["items"]
+    return [item for item in items if item["kind"] == "breach_notice"]
+
+
+@pytest.mark.parametrize("how", ["at the opening", "rekenrijk", "operator"])
+async def test_the_notice_is_among_what_is_due_until_it_was_given(world: World, how: str) -> None:
+    await world.register()
+    incident_id = (await suspected(world, how))["incidentId"]
+    due_at = world.clock.now + timedelta(hours=24)
+    item = {
+        "kind": "breach_notice",
+        "dueAt": wire(due_at),
+        "overdue": False,
+        "id": incident_id,
+        "clientId": "rekenrijk",
+        "rule": None,
+    }
+    world.clock.now = due_at - timedelta(microseconds=1)
+    assert (await due(world), await due(world, "?overdue=true")) == ([item], [])
+    world.clock.now = due_at
+    late = [{**item, "overdue": True}]
+    assert (await due(world), await due(world, "?overdue=true")) == (late, late)
+    await taken(world, incident_id, "take", "resolve")
+    assert await due(world, "?overdue=true") == late
+    await taken(world, incident_id, "give_notice")
+    assert (await due(world), await due(world, "?overdue=true")) == ([], [])
+
+
+async def test_the_notices_that_are_due_come_the_earliest_first_and_by_the_day_that_was_asked_for(world: World) -> None:
+    await world.register()
+    ids = []
+    for _ in range(3):
+        ids.append((await reported(world, suspectedBreach=True))["incidentId"])
+        world.clock.advance(hours=1)
+    await reported(world)
+    assert [item["id"] for item in await due(world)] == ids
+    assert [item["id"] for item in await due(world, f"?until={wire(START + timedelta(hours=25))}")] == ids[:2]
+    world.clock.now = START + timedelta(hours=24)
+    assert [item["id"] for item in await due(world, "?overdue=true")] == ids[:1]
+
+
+# -- what is kept for ever --------------------------------------------------------------------------------------------
+
+#: What people wrote, none of which may stand in an event.
+WRITTEN: Final = {
+    "title": "Guusje Zandstra kan niet inloggen",
+    "description": "Bel juf Wiepkje Bronsema over de zesdeklasser.",
+    "file": "schermafdruk-van-sjoerd.txt",
+    "content": "Sjoerd Veldkamp stond in beeld.",
+    **{name: f"Gezegd door Aafke Terpstra bij {route}." for name, route in ROUTES.items()},
+}
+
+
+async def test_nothing_that_was_written_stands_in_the_events(world: World) -> None:
+    await world.register()
+    incident_id = (await reported(world, title=WRITTEN["title"], description=WRITTEN["description"]))["incidentId"]
+    done = ("take", "answer", "comment", "resolve", "reopen", "suspect_breach", "give_notice")
+    for name in done:
+        path = f"/{incident_id}/{ROUTES[name]}"
+        assert (await send(world, "POST", path, {"text": WRITTEN[name]}, "operator")).status_code in (200, 201)
+    await attached(world, incident_id, WRITTEN["file"], WRITTEN["content"])
+    events = await all_events(world)
+    kept = [event.state for event in events if event.kind.startswith("incident.")]
+    assert [state["step"] for state in kept] == ["open", *done, "attach"]
+    assert {state["incidentId"] for state in kept} == {incident_id}
+    for event in events:
+        text = json.dumps([event.model_dump(mode="json"), event.state, event.reason], ensure_ascii=False)
+        assert not [written for written in WRITTEN.values() if written in text], event.kind
+        assert not [word for word in ("Guusje", "Wiepkje", "Sjoerd", "sjoerd", "Aafke") if word in text], event.kind
+
+
+async def test_every_step_is_an_event_with_who_took_it_and_where_it_led(world: World) -> None:
+    await world.register()
+    incident_id = (await reported(world, severity="critical", suspectedBreach=True))["incidentId"]
+    await taken(world, incident_id, "take", "resolve")
+    await step(world, incident_id, "reopen", "rekenrijk")
+    events = [event for event in await all_events(world) if event.kind.startswith("incident.")]
+    assert [
+        (event.kind, event.actor, event.actor_role, event.client_id, event.state["status"]) for event in events
+    ] == [
+        ("incident.opened", "partner-subject", "partner", "rekenrijk", "open"),
+        ("incident.changed", "operator-subject", "operator", "rekenrijk", "taken"),
+        ("incident.changed", "operator-subject", "operator", "rekenrijk", "resolved"),
+        ("incident.changed", "partner-subject", "partner", "rekenrijk", "reopened"),
+    ]
+    assert {(event.state["severity"], event.state["suspectedBreach"]) for event in events} == {("critical", True)}
+
+
+async def all_events(world: World) -> list[Event]:
+    async with world.store.reading() as session:
+        return sorted((await session.exec(select(Event))).all(), key=lambda event: event.number)
+
+
+# -- attachments ------------------------------------------------------------------------------------------------------
+
+
+async def attached(world: World, incident_id: str, name: str, content: str, by: str = "rekenrijk") -> dict[str, Any]:
+    """A text file that was handed in with an incident."""
+    token = world.token("operator") if by == "operator" else world.token("partner", client_id=by)
+    answer = await world.client.post(
+        f"/v1/incidents/{incident_id}/attachments",
+        params={"name": name},
+        content=content.encode(),
+        headers={"Authorization": f"Bearer {token}", "Content-Type": "text/plain"},
+    )
+    assert answer.status_code == 201, answer.text
+    kept: dict[str, Any] = answer.json()
+    return kept
+
+
+@pytest.mark.parametrize("by", ["operator", "rekenrijk"])
+async def test_either_side_hands_in_a_file_which_both_can_read(world: World, by: str) -> None:
+    await world.register()
+    incident_id = (await reported(world))["incidentId"]
+    kept = await attached(world, incident_id, "melding.txt", "Foutcode 500.", by)
+    for reader in ("operator", "rekenrijk"):
+        view = await seen(world, incident_id, reader)
+        assert (view["attachments"], view["version"], view["status"]) == ([kept], 2, "open")
+        assert [(line["step"], line["text"]) for line in view["course"][1:]] == [("attach", "melding.txt")]
+        answer = await send(world, "GET", f"/{incident_id}/attachments/{kept['fileId']}", by=reader)
+        assert (answer.status_code, answer.text) == (200, "Foutcode 500.")
+
+
+# -- the stage of the register ----------------------------------------------------------------------------------------
+
+
+async def test_no_incident_moves_the_connection_on_its_road(world: World) -> None:
+    await world.register()
+    incident_id = (await reported(world, severity="critical", suspectedBreach=True))["incidentId"]
+    await taken(world, incident_id, "take", "answer", "resolve", "reopen")
+    async with world.store.reading() as session:
+        assert (await session.get_one(Connection, "rekenrijk")).stage == Stage.LIVE
