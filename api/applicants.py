@@ -23,7 +23,7 @@ from api.cases import saved_case, take_step
 from api.events import Actor
 from api.problems import TOO_MANY_REQUESTS, UNAUTHENTICATED, Refused
 from api.reads import Reading
-from api.wire import Moment, Name, PurposeCode, Reason, ScopeName, Wire, WireIn
+from api.wire import PROSE, Moment, Name, PurposeCode, Reason, ScopeName, Wire, WireIn
 from api.writes import Writing
 from models.events import EventKind
 from models.ground_rules import require_convenant_known
@@ -92,7 +92,7 @@ class Application(WireIn):
     requested: Annotated[list[RequestedScope], Field(min_length=1, max_length=200)]
     legal_relation: Annotated[
         str,
-        StringConstraints(min_length=1, max_length=2000, pattern=r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]*$"),
+        StringConstraints(min_length=1, max_length=2000, pattern=PROSE, strip_whitespace=True),
         Field(description="The legal relation between school and partner that the processing rests on, in words."),
     ]
     edu_k: ConvenantRegistration
@@ -140,7 +140,7 @@ class Turnstile:
         self._pass(self._following, request)
 
     def _pass(self, limit: RateLimitItem, request: Request) -> None:
-        if not self._limiter.hit(limit, _source(request)):
+        if not self._limiter.hit(limit, source_of(request.client.host if request.client is not None else "")):
             raise Refused(
                 TOO_MANY_REQUESTS, f"At most {limit.amount} an hour from one address.", {"Retry-After": "3600"}
             )
@@ -208,7 +208,9 @@ async def follow(caller: Applicant, reference: Reference, reading: Reading) -> A
 
 
 @router.post("/{reference}/_withdraw", operation_id="withdrawApplication")
-async def withdraw(caller: Applicant, reference: Reference, wish: ApplicationWithdrawal, writing: Writing) -> ApplicationView:
+async def withdraw(
+    caller: Applicant, reference: Reference, wish: ApplicationWithdrawal, writing: Writing
+) -> ApplicationView:
     """Withdraws the application, as long as its connection is not placed: from then on, an operator does."""
     case = await rows.case_of_applicant(writing.session, reference, caller)
     if case.step in (RoadStep.PLACED, RoadStep.LIVE):
@@ -242,11 +244,14 @@ def _digest(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
-def _source(request: Request) -> str:
-    """Where the request comes from; of IPv6 the network, which one party has as a whole."""
-    host = request.client.host if request.client is not None else ""
+def source_of(host: str) -> str:
+    """Whom a request from this address counts for: of IPv6 the network, which one party has as a whole."""
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
         return host
-    return host if address.version == 4 else str(ipaddress.ip_network((host, 64), strict=False))
+    if address.version == 4:
+        return host
+    if address.ipv4_mapped is not None:
+        return str(address.ipv4_mapped)
+    return str(ipaddress.ip_network((host, 64), strict=False))

@@ -18,30 +18,29 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 
 # No control characters, which no store keeps and no reader expects.
-_PRINTABLE = r"^[^\x00-\x1f\x7f-\x9f]*$"
+PRINTABLE = r"^[^\x00-\x1f\x7f-\x9f]*$"
 UUID_PATTERN = r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
 _RFC3339 = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}", re.ASCII)
-_PROSE = r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]*$"
+PROSE = r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]*$"
 
-Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=_PRINTABLE, strip_whitespace=True)]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=PRINTABLE, strip_whitespace=True)]
 Reason = Annotated[
     str,
-    StringConstraints(min_length=1, max_length=500, pattern=_PROSE, strip_whitespace=True),
+    StringConstraints(min_length=1, max_length=500, pattern=PROSE, strip_whitespace=True),
     Field(description="Why."),
 ]
-Text = Annotated[str, StringConstraints(min_length=1, max_length=4000, pattern=_PROSE, strip_whitespace=True)]
+Text = Annotated[str, StringConstraints(min_length=1, max_length=4000, pattern=PROSE, strip_whitespace=True)]
 Evidence = Annotated[
     str,
-    StringConstraints(min_length=1, max_length=1000, pattern=_PROSE, strip_whitespace=True),
+    StringConstraints(min_length=1, max_length=1000, pattern=PROSE, strip_whitespace=True),
     Field(description="What shows it: what was seen or said, when, and where it is kept."),
 ]
-ScopeName = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=_PRINTABLE)]
-PurposeCode = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=_PRINTABLE)]
+ScopeName = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=PRINTABLE)]
+PurposeCode = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=PRINTABLE)]
 ScopeNames = Annotated[list[ScopeName], Field(max_length=64)]
 PurposeCodes = Annotated[list[PurposeCode], Field(max_length=64)]
 RecordId = Annotated[str, StringConstraints(pattern=UUID_PATTERN, max_length=36), Field(description="A UUID.")]
 GrantId = RecordId
-PRINTABLE = _PRINTABLE
 
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 

@@ -23,6 +23,7 @@ from api.expiry import expire
 from api.schools_import import import_files
 from models.decision import Reason
 from models.events import Revision
+from models.partners import Stage
 from tests.world import BASIS, PURPOSE, Answer, World, question
 
 CASES: Final[dict[str, Any]] = {
@@ -160,6 +161,25 @@ class Facts:
         finally:
             await connection.close()
 
+    async def stop(self, given: dict[str, str]) -> None:
+        await self._emergency("stop", given)
+
+    async def lift(self, given: dict[str, str]) -> None:
+        await self._emergency("lift", given)
+
+    async def bring(self, given: str) -> None:
+        """The connection's road has led it here."""
+        await self.world.bring("rekenrijk", Stage(given))
+
+    async def confirm(self, given: dict[str, Any]) -> None:
+        """The school agrees to the agreement that was registered last."""
+        known = (await self.world.operate("GET", "/v1/connections/rekenrijk/agreements")).json()["items"]
+        await self.amend({**given, "agreementId": known[-1]["agreementId"]})
+
+    async def _emergency(self, step: str, given: dict[str, str]) -> None:
+        whose = {"partner": "/v1/partners/90000001", "connection": "/v1/connections/rekenrijk"}[given["whose"]]
+        done(await self.world.operate("POST", f"{whose}/_{step}", {"reason": "Oefening."}))
+
     async def _step(self, step: str, given: dict[str, Any]) -> None:
         grant = self._granted(given)
         done(await self.world.step(grant["grantId"], step, given, grant["school"]))
@@ -184,6 +204,10 @@ STEPS: Final[dict[str, Callable[[Facts, Any], Awaitable[None]]]] = {
     "revoke": Facts.revoke,
     "suspend": Facts.suspend,
     "resume": Facts.resume,
+    "confirm": Facts.confirm,
+    "stop": Facts.stop,
+    "lift": Facts.lift,
+    "bring": Facts.bring,
     "list": Facts.list_schools,
     "clock": Facts.clock,
     "settle": Facts.settle,

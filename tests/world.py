@@ -224,7 +224,7 @@ def question(
 
 
 @asynccontextmanager
-async def world_on(store_url: str, folder: Path, *, populated: bool = False) -> AsyncIterator[World]:
+async def world_on(store_url: str, folder: Path, *, populated: bool = False, **more: Any) -> AsyncIterator[World]:
     """The service on the store at `store_url`, with two schools of two boards in it; with `populated`, as it is."""
     clock = HandClock()
     settings = Settings(
@@ -233,8 +233,7 @@ async def world_on(store_url: str, folder: Path, *, populated: bool = False) -> 
         var_dir=folder,
         expiry_interval=3600,
         store_deadline=5,
-        applications_per_hour=1_000_000,
-        applications_per_day=1_000_000,
+        **{"applications_per_hour": 1_000_000, "applications_per_day": 1_000_000, **more},
     )
     store = Store(store_url, clock)
     if not populated:
