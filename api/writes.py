@@ -175,7 +175,8 @@ def _who(request: Request) -> str | None:
 
 
 def _what(request: Request, content: str) -> str:
-    return _digest(request.method, request.scope["path"], request.headers.get("if-match", ""), content)
+    secret = request.headers.getlist("x-application-secret")
+    return _digest(request.method, request.scope["path"], request.headers.get("if-match", ""), content, *secret)
 
 
 def _require_one_meaning(body: bytes) -> None:
