@@ -1,0 +1,148 @@
+"""An incident as it goes over the wire: its course, its times, and as much of it as its reader may be told."""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+from pydantic import Field
+
+from api import rows
+from api.callers import Caller
+from api.files import FileView
+from api.wire import Moment, Wire
+from models.files import StoredFile
+from models.incidents import Incident, IncidentEntry, IncidentStatus, IncidentStep, Severity
+from models.partners import is_stopped
+
+
+class Offer(Wire):
+    """Something that can be done about it, by a call of its own."""
+
+    rel: str
+    method: str
+    href: str
+
+
+class BreachView(Wire):
+    """A suspected breach: the schools are told within 24 hours, and an operator may stop the connection at once."""
+
+    suspected_at: Moment
+    notice_due_at: Moment
+    notified_at: Moment | None
+    overdue: bool
+    stopped: bool
+    offers: Annotated[list[Offer], Field(description="What the caller can do about it now.")]
+
+
+class EntryView(Wire):
+    """A line in the course of an incident. Which consultant it was is told to operators alone."""
+
+    number: int
+    step: IncidentStep
+    at: Moment
+    by: str | None
+    role: str
+    text: str | None
+
+
+class IncidentView(Wire):
+    """An incident. The times are in seconds: to the first answer, and to the last solution; null without one."""
+
+    incident_id: str
+    client_id: str
+    title: str
+    description: str
+    severity: Severity
+    status: IncidentStatus
+    assignee: str | None
+    breach: BreachView | None
+    seconds_to_first_answer: float | None
+    seconds_to_solution: float | None
+    seconds_open: Annotated[float | None, Field(description="Until now; null once it is resolved.")]
+    course: list[EntryView]
+    attachments: list[FileView]
+    version: int
+    revision: int
+    created_at: Moment
+    changed_at: Moment
+
+
+async def shown_incidents(
+    session: rows.Session, incidents: Sequence[Incident], caller: Caller, now: Moment
+) -> list[IncidentView]:
+    """The incidents as this caller may see them at `now`."""
+    ids = [incident.incident_id for incident in incidents]
+    entries = await rows.incident_entries(session, ids)
+    files = await rows.attachments(session, ids)
+    connections = await rows.connections_named(session, {incident.client_id for incident in incidents})
+    partners = await rows.partners_of(session, connections.values())
+    return [
+        _view(
+            incident,
+            [entry for entry in entries if entry.incident_id == incident.incident_id],
+            [file for file in files if file.incident_id == incident.incident_id],
+            caller,
+            now,
+            is_stopped(connection := connections[incident.client_id], partners[connection.kvk_number]),
+        )
+        for incident in incidents
+    ]
+
+
+def _view(
+    incident: Incident,
+    entries: Sequence[IncidentEntry],
+    files: Sequence[StoredFile],
+    caller: Caller,
+    now: Moment,
+    stopped: bool,
+) -> IncidentView:
+    def since_opened(until: Moment | None) -> float | None:
+        return (until - incident.created_at).total_seconds() if until is not None else None
+
+    told = caller.only is None
+    return IncidentView(
+        **incident.model_dump(include={"incident_id", "client_id", "title", "description", "version", "revision"}),
+        severity=Severity(incident.severity),
+        status=IncidentStatus(incident.status),
+        assignee=incident.assignee if told else None,
+        breach=_breach(incident, caller, now, stopped),
+        seconds_to_first_answer=since_opened(incident.first_answered_at),
+        seconds_to_solution=since_opened(incident.resolved_at),
+        seconds_open=since_opened(now) if incident.resolved_at is None else None,
+        course=[_line(entry, told or entry.actor_role == caller.role) for entry in entries],
+        attachments=[FileView.model_validate(file) for file in files],
+        created_at=incident.created_at,
+        changed_at=incident.changed_at,
+    )
+
+
+def _line(entry: IncidentEntry, told: bool) -> EntryView:
+    return EntryView(
+        number=entry.number,
+        step=IncidentStep(entry.step),
+        at=entry.at,
+        by=entry.actor if told else None,
+        role=entry.actor_role,
+        text=entry.text,
+    )
+
+
+def _breach(incident: Incident, caller: Caller, now: Moment, stopped: bool) -> BreachView | None:
+    suspected_at, due_at = incident.breach_suspected_at, incident.notice_due_at
+    if suspected_at is None or due_at is None:
+        return None
+    offers = []
+    if caller.only is None and not stopped:
+        stop = f"/v1/connections/{incident.client_id}/_stop"
+        offers.append(Offer(rel="emergency-stop", method="POST", href=stop))
+    if caller.only is None and incident.notified_at is None:
+        notice = f"/v1/incidents/{incident.incident_id}/_notify"
+        offers.append(Offer(rel="give-notice", method="POST", href=notice))
+    return BreachView(
+        suspected_at=suspected_at,
+        notice_due_at=due_at,
+        notified_at=incident.notified_at,
+        overdue=incident.notified_at is None and due_at <= now,
+        stopped=stopped,
+        offers=offers,
+    )
