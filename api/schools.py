@@ -296,13 +296,23 @@ def _agree(grant: Grant, offer: Terms, agreement_id: str | None) -> None:
     """The school agrees to the agreement that it names; without one, to the one that counts now."""
     agreement = _agreement(offer)
     if agreement_id is not None and agreement_id != agreement.agreement_id:
-        upcoming = [each for each, _ in successors(offer.agreements, agreement, offer.board_number, offer.now)]
-        named = next((each for each in upcoming if each.agreement_id == agreement_id), None)
-        if named is None:
-            raise InvalidInput("agreementId names no agreement that counts for this school, now or later.")
-        agreement = named
+        agreement = _upcoming(grant, offer, agreement_id)
     grant.agreement_id = agreement.agreement_id
     grant.reconfirm_by = offer.reconfirm_by(agreement)
+
+
+def _upcoming(grant: Grant, offer: Terms, agreement_id: str) -> Agreement:
+    """The agreement of this id that will count for the school. It answers no question that comes up before it does."""
+    present = _agreement(offer)
+    upcoming = successors(offer.agreements, present, offer.board_number, offer.now)
+    named = next((each for each, _ in upcoming if each.agreement_id == agreement_id), None)
+    if named is None:
+        raise InvalidInput("agreementId names no agreement that counts for this school, now or later.")
+    agreed_to = next((each for each in offer.agreements if each.agreement_id == grant.agreement_id), present)
+    asked = offer.reconfirm_by(agreed_to)
+    if grant.status != Status.GRANTED or (asked is not None and asked < named.valid_from):
+        raise InvalidInput("Until then another agreement counts that the school has not agreed to: name that one.")
+    return named
 
 
 async def _own_grant(

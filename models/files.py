@@ -1,6 +1,7 @@
 """Files that are kept with an agreement or an incident: what may be kept, and how it is stored."""
 
 import codecs
+import re
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import PurePosixPath
@@ -24,6 +25,10 @@ KINDS: Final[dict[str, tuple[bytes, tuple[str, ...]]]] = {
 }
 DOCUMENTS: Final = frozenset({"application/pdf"})
 ATTACHMENTS: Final = frozenset(KINDS)
+
+
+#: All but tab, line feed, form feed and carriage return.
+_CONTROLS: Final = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f]")
 
 
 class StoredFile(SQLModel, table=True):
@@ -113,5 +118,5 @@ class PlainText:
             text = self._decoder.decode(part, last)
         except UnicodeDecodeError:
             raise WrongFileType("The content is not plain text in UTF-8.") from None
-        if any(character < " " and character not in "\t\n\r\f" for character in text):
+        if _CONTROLS.search(text):
             raise WrongFileType("The content is not plain text: it holds control characters.")

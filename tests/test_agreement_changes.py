@@ -171,6 +171,20 @@ async def test_an_agreement_that_begins_later_can_be_confirmed_before_it_does(wo
     assert await world.reason() == "granted"
 
 
+async def test_to_agree_to_a_later_agreement_is_not_to_agree_to_the_one_that_counts_until_then(world: World) -> None:
+    await agreed(world)
+    await sign(world, retentionDays=365, graceUntil=GRACE)
+    later = await sign(world, retentionDays=30, validFrom="2026-10-01T00:00:00Z")
+    assert problem(await world.amend((await seen(world))["grant"], agreementId=later["agreementId"])) == (
+        400,
+        "invalid_input",
+    )
+    world.clock.advance(days=15)
+    assert await world.reason() == "needs_reconfirmation"
+    assert (await world.amend((await seen(world))["grant"], agreementId=later["agreementId"])).status_code == 400
+    assert await world.reason() == "needs_reconfirmation"
+
+
 async def test_a_grant_that_is_given_before_a_wider_agreement_begins_is_asked_again_too(world: World) -> None:
     await world.register(agreed=[])
     await sign(world)
