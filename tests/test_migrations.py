@@ -21,8 +21,9 @@ from api.app import NotReadyToServe, create_app
 from api.migrations import configuration, head, migrate, revision_of
 from api.settings import Mode, Settings
 from api.store import Store
+from models.partners import Stage
 from models.tables import METADATA, TABLES
-from tests.world import START, world_on
+from tests.world import OFFERED, PURPOSE, START, World, world_on
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = ScriptDirectory.from_config(configuration(""))
@@ -149,6 +150,53 @@ async def test_a_store_that_went_down_and_up_works(store_url: str, tmp_path: Pat
         await world.register()
         await world.granted()
         assert await world.reason() == "granted"
+
+
+async def test_a_connection_that_was_permitted_before_there_was_a_road_stays_so(store_url: str, tmp_path: Path) -> None:
+    async with world_on(store_url, tmp_path) as world:
+        await world.register()
+        given = await world.granted()
+    await asyncio.to_thread(migrate, store_url, "0001")
+    await asyncio.to_thread(migrate, store_url)
+    async with world_on(store_url, tmp_path, populated=True) as world:
+        assert await world.reason() == "granted"
+        assert (await world.operate("GET", "/v1/connections/rekenrijk")).json()["stage"] == "live"
+        shown = (await world.administer("GET", f"/grants/{given['grantId']}")).json()
+        assert shown == {**given, "agreementId": None}
+
+
+DENIED_NOW: dict[str, Callable[[World], Any]] = {
+    "a connection that is stopped": lambda it: it.operate(
+        "POST", "/v1/connections/rekenrijk/_stop", {"reason": "Lek."}
+    ),
+    "a stopped partner": lambda it: it.operate("POST", "/v1/partners/90000001/_stop", {"reason": "Lek."}),
+    "a connection that is only placed": lambda it: it.bring("rekenrijk", Stage.PLACED),
+    "a grant that was to be confirmed": lambda it: it.agree("rekenrijk", OFFERED, [PURPOSE], retentionDays=999),
+}
+
+
+@pytest.mark.parametrize("case", DENIED_NOW)
+async def test_what_is_denied_is_still_denied_by_a_version_that_knows_no_road(
+    store_url: str, tmp_path: Path, case: str
+) -> None:
+    async with world_on(store_url, tmp_path) as world:
+        await world.register()
+        await world.granted()
+        await DENIED_NOW[case](world)
+        assert await world.reason() != "granted"
+    await asyncio.to_thread(migrate, store_url, "0001")
+    kept, statuses = await asyncio.to_thread(on, store_url, _of_before)
+    # Without all four rules, or with another status, the older version denies.
+    assert kept == 0 or statuses == ["needs_reconfirmation"]
+    await asyncio.to_thread(migrate, store_url)
+    async with world_on(store_url, tmp_path, populated=True) as world:
+        assert await world.reason() != "granted"
+
+
+def _of_before(connection: Connection) -> tuple[int, list[str]]:
+    """How many ground rules the older version takes for kept, and how it finds the grants."""
+    kept = connection.execute(text("SELECT count(*) FROM ground_rules WHERE NOT ended")).scalar_one()
+    return kept, list(connection.execute(text("SELECT status FROM grants")).scalars())
 
 
 @pytest.mark.parametrize("step", HISTORY)
