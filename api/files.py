@@ -22,9 +22,9 @@ from starlette.requests import ClientDisconnect
 from api import rows
 from api.callers import Caller
 from api.envelope import BodyTooLarge, Bound
-from api.store import Store
+from api.store import Store, StoreUnreachable
 from api.wire import PRINTABLE, Moment, Wire
-from api.writes import IdempotencyKey, WriteRequest, opened
+from api.writes import IdempotencyKey, WriteRequest, opened, require_once
 from models.files import (
     ATTACHMENTS,
     CHUNK_BYTES,
@@ -35,7 +35,7 @@ from models.files import (
     check_of,
     require_file_name,
 )
-from models.refusals import InvalidInput, UploadIncomplete
+from models.refusals import InvalidInput, UploadIncomplete, WrongFileType
 
 #: So many bytes of what is received stay in memory, the rest on disk.
 _IN_MEMORY = 1024 * 1024
@@ -150,6 +150,11 @@ AttachmentUpload = Annotated[UploadRequest, Depends(_uploading(ATTACHMENTS), sco
 
 @asynccontextmanager
 async def _received(request: Request, name: str, allowed: frozenset[str]) -> AsyncIterator[Received]:
+    require_once(request, "content-type", "content-length")
+    if len(request.query_params.getlist("name")) != 1:
+        raise InvalidInput("Send name once.")
+    if request.headers.get("content-encoding", "identity") != "identity":
+        raise WrongFileType("Send the file as it is, without a Content-Encoding.")
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     require_file_name(name, media_type, allowed)
     declared = _declared_size(request)
@@ -157,7 +162,10 @@ async def _received(request: Request, name: str, allowed: frozenset[str]) -> Asy
         raise BodyTooLarge(MOST_FILE_BYTES)
     cast(Bound, request.state.bound).most = MOST_FILE_BYTES
     with tempfile.SpooledTemporaryFile(_IN_MEMORY) as content:
-        size, digest = await _stream(request, media_type, content)
+        try:
+            size, digest = await _stream(request, media_type, content)
+        except OSError as error:
+            raise StoreUnreachable(f"a file could not be received: {error}") from error
         if declared not in (None, size):
             raise UploadIncomplete(f"{declared} bytes were announced, {size} arrived.")
         yield Received(name, media_type, size, digest, cast(IO[bytes], content))

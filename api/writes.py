@@ -148,7 +148,7 @@ Writing = Annotated[WriteRequest, Depends(_begin, scope="function")]
 async def opened(request: Request, response: Response, key: str | None, content: str) -> AsyncIterator[WriteRequest]:
     """The transaction of a write request, whose body has been received: `content` stands for it, whole."""
     store = cast(Store, request.app.state.store)
-    _require_once(request, "if-match", "idempotency-key")
+    require_once(request, "if-match", "idempotency-key")
     memory = Memory(_who(request), key, _what(request, content)) if key is not None else None
     async with store.writing() as write:
         cast(CurrentSnapshot, request.app.state.current).require_follows(write.revision)
@@ -160,8 +160,8 @@ async def opened(request: Request, response: Response, key: str | None, content:
             write.session.add(memory.of(writing))
 
 
-def _require_once(request: Request, *names: str) -> None:
-    """Of a header that comes twice, one reader takes the first and another the last."""
+def require_once(request: Request, *names: str) -> None:
+    """Raises `InvalidInput`: of a header that comes twice, one reader takes the first and another the last."""
     for name in names:
         if len(request.headers.getlist(name)) > 1:
             raise InvalidInput(f"Send {name} once.")

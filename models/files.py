@@ -2,6 +2,7 @@
 
 import codecs
 import re
+import unicodedata
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import PurePosixPath
@@ -27,8 +28,10 @@ DOCUMENTS: Final = frozenset({"application/pdf"})
 ATTACHMENTS: Final = frozenset(KINDS)
 
 
-#: All but tab, line feed, form feed and carriage return.
-_CONTROLS: Final = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f]")
+#: All but tab, line feed, form feed and carriage return; also those by which a terminal begins an escape.
+_CONTROLS: Final = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f-\x9f]")
+#: What makes a name look like another one: invisible, turning the order of reading, or no character at all.
+_MISLEADING: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
 
 class StoredFile(SQLModel, table=True):
@@ -71,6 +74,8 @@ def require_file_name(name: str, media_type: str, allowed: frozenset[str]) -> No
         raise InvalidInput(
             'The name of a file is a name alone: no folders, none of \\ / : * ? " < > | %, no dot first.'
         )
+    if "\ufffd" in name or any(unicodedata.category(character) in _MISLEADING for character in name):
+        raise InvalidInput("The name of a file is UTF-8, without invisible or direction-changing characters.")
     if name != name.strip() or name.endswith("."):
         raise InvalidInput("The name of a file neither begins nor ends with a space, nor ends with a dot.")
     _, endings = KINDS[media_type]
