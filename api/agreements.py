@@ -120,9 +120,9 @@ async def register_agreement(
         created_at=writing.now,
     )
     writing.session.add(agreement)
-    shown = _recorded(writing, caller, EventKind.AGREEMENT_SIGNED, agreement)
+    _record(writing, caller, EventKind.AGREEMENT_SIGNED, agreement)
     await _look_whom_to_ask_again(writing, caller, client_id, [*before, agreement])
-    return writing.answer(shown)
+    return writing.answer((await _shown(writing.session, [agreement]))[0])
 
 
 @router.get("", operation_id="listAgreements")
@@ -130,15 +130,7 @@ async def list_agreements(caller: OwnConnection, client_id: ClientId, reading: R
     """Every agreement that was ever registered for a connection, oldest first, in one part."""
     await rows.connection(reading.session, client_id)
     found = await rows.agreements(reading.session, [client_id])
-    documents = await rows.documents(reading.session, [each.agreement_id for each in found])
-    items = [
-        RegisteredAgreement(
-            **AgreementView.model_validate(each).model_dump(),
-            document=FileView.model_validate(documents[each.agreement_id]) if each.agreement_id in documents else None,
-        )
-        for each in found
-    ]
-    return Page(items=items, next=None)
+    return Page(items=await _shown(reading.session, found), next=None)
 
 
 @router.post("/{agreement_id}/_end", operation_id="endAgreement")
@@ -149,9 +141,9 @@ async def end_agreement(
     agreement = await rows.agreement(writing.session, client_id, agreement_id)
     end_now(agreement, writing.now)
     agreement.revision = writing.write.revision
-    shown = _recorded(writing, caller, EventKind.AGREEMENT_ENDED, agreement, wish.reason)
+    _record(writing, caller, EventKind.AGREEMENT_ENDED, agreement, wish.reason)
     await _look_whom_to_ask_again(writing, caller, client_id, await rows.agreements(writing.session, [client_id]))
-    return writing.answer(shown)
+    return writing.answer((await _shown(writing.session, [agreement]))[0])
 
 
 @router.post("/{agreement_id}/document", status_code=201, operation_id="keepAgreementDocument")
@@ -176,16 +168,24 @@ async def get_document(
     return download(request, await rows.document(reading.session, agreement))
 
 
-def _recorded(
+async def _shown(session: rows.Session, agreements: Sequence[Agreement]) -> list[RegisteredAgreement]:
+    documents = await rows.documents(session, [each.agreement_id for each in agreements])
+    return [
+        RegisteredAgreement(
+            **AgreementView.model_validate(each).model_dump(),
+            document=FileView.model_validate(documents[each.agreement_id]) if each.agreement_id in documents else None,
+        )
+        for each in agreements
+    ]
+
+
+def _record(
     writing: WriteRequest, caller: Caller, kind: EventKind, agreement: Agreement, reason: str | None = None
-) -> RegisteredAgreement:
-    shown = RegisteredAgreement(**AgreementView.model_validate(agreement).model_dump(), document=None)
+) -> None:
     # The names of who signed are kept with the agreement, and not for ever with its events.
-    state = shown.model_dump(
-        mode="json", by_alias=True, exclude={"document": True, "signatories": {"__all__": {"name"}}}
-    )
+    shown = AgreementView.model_validate(agreement)
+    state = shown.model_dump(mode="json", by_alias=True, exclude={"signatories": {"__all__": {"name"}}})
     record(writing.write, kind, caller.actor, state, client_id=agreement.client_id, reason=reason)
-    return shown
 
 
 async def _look_whom_to_ask_again(

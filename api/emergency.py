@@ -7,7 +7,7 @@ from fastapi import APIRouter
 
 from api import rows
 from api.callers import Operator
-from api.operators import PartnerView, RegisteredConnection, saved_connection, saved_partner, touch
+from api.operators import ConnectionInRegister, PartnerView, saved_connection, saved_partner, touch
 from api.wire import Reason, WireIn
 from api.writes import WriteRequest, Writing
 from models.events import EventKind
@@ -47,21 +47,21 @@ async def lift_partner_stop(
 @router.post("/connections/{client_id}/_stop", operation_id="stopConnection")
 async def stop_connection(
     caller: Operator, client_id: ClientId, wish: EmergencyStop, writing: Writing
-) -> RegisteredConnection:
+) -> ConnectionInRegister:
     """Denies a connection, everywhere, from the moment of the answer."""
     connection = await rows.connection(writing.session, client_id)
     _stop(writing, connection)
-    return saved_connection(writing, connection, EventKind.CONNECTION_STOPPED, caller, wish.reason)
+    return await saved_connection(writing, connection, EventKind.CONNECTION_STOPPED, caller, wish.reason)
 
 
 @router.post("/connections/{client_id}/_lift", operation_id="liftConnectionStop")
 async def lift_connection_stop(
     caller: Operator, client_id: ClientId, wish: EmergencyStop, writing: Writing
-) -> RegisteredConnection:
+) -> ConnectionInRegister:
     """Undoes the connection's own stop. Its partner's, where there is one, stays."""
     connection = await rows.connection(writing.session, client_id)
     _lift(writing, connection)
-    return saved_connection(writing, connection, EventKind.CONNECTION_STOP_LIFTED, caller, wish.reason)
+    return await saved_connection(writing, connection, EventKind.CONNECTION_STOP_LIFTED, caller, wish.reason)
 
 
 def _stop(writing: WriteRequest, row: Partner | Connection) -> None:

@@ -1,6 +1,7 @@
 """The platform operators' side: the register of partners and of their connections."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Response
@@ -11,7 +12,7 @@ from api.callers import Caller, Operator, OwnConnection
 from api.events import record
 from api.grants import note, settle, take
 from api.paging import Cursor, Limit, after_key, part
-from api.reads import Reading, ReadRequest
+from api.reads import Reading
 from api.terms import GroundRuleState, RequestedScopes, by_client, rule_states
 from api.wire import Moment, Name, Page, PurposeCodes, ScopeNames, Wire, WireIn, distinct
 from api.writes import IfMatch, WriteRequest, Writing, etag, require_version
@@ -156,7 +157,7 @@ async def change_partner(
 
 
 @router.post("/connections", status_code=201, operation_id="registerConnection")
-async def register_connection(caller: Operator, wish: NewConnection, writing: Writing) -> RegisteredConnection:
+async def register_connection(caller: Operator, wish: NewConnection, writing: Writing) -> ConnectionInRegister:
     """Registers a connection of a partner, with what it asks for."""
     if await writing.session.get(Connection, wish.client_id) is not None:
         raise AlreadyExists(f"The connection {wish.client_id} is registered already.")
@@ -173,7 +174,7 @@ async def register_connection(caller: Operator, wish: NewConnection, writing: Wr
         created_at=writing.now,
         changed_at=writing.now,
     )
-    return saved_connection(writing, connection, EventKind.CONNECTION_REGISTERED, caller)
+    return await saved_connection(writing, connection, EventKind.CONNECTION_REGISTERED, caller)
 
 
 @router.get("/connections", operation_id="listConnections")
@@ -183,7 +184,7 @@ async def list_connections(
     """All connections, by client id."""
     found = await rows.connections(reading.session, after_key(cursor), limit)
     shown, following = part(found, limit, lambda connection: connection.client_id)
-    return Page(items=await _in_register(reading, shown), next=following)
+    return Page(items=await _in_register(reading.session, shown, reading.now), next=following)
 
 
 @router.get("/connections/{client_id}", operation_id="getConnection")
@@ -193,13 +194,13 @@ async def get_connection(
     """One connection; a partner sees its own."""
     connection = await rows.connection(reading.session, client_id)
     response.headers["ETag"] = etag(connection.version)
-    return (await _in_register(reading, [connection]))[0]
+    return (await _in_register(reading.session, [connection], reading.now))[0]
 
 
 @router.patch("/connections/{client_id}", operation_id="changeConnection")
 async def change_connection(
     caller: Operator, client_id: ClientId, wish: ConnectionChange, writing: Writing, if_match: IfMatch = None
-) -> RegisteredConnection:
+) -> ConnectionInRegister:
     """Changes what a connection asks for. More never widens a grant: the schools are asked again."""
     connection = await rows.connection(writing.session, client_id)
     require_version(if_match, connection.version)
@@ -216,20 +217,22 @@ async def change_connection(
     if widened:
         connection.request_version += 1
         await _ask_again(writing, connection, caller)
-    return saved_connection(writing, connection, EventKind.CONNECTION_CHANGED, caller)
+    return await saved_connection(writing, connection, EventKind.CONNECTION_CHANGED, caller)
 
 
-async def _in_register(reading: ReadRequest, connections: Sequence[Connection]) -> list[ConnectionInRegister]:
+async def _in_register(
+    session: rows.Session, connections: Sequence[Connection], now: datetime
+) -> list[ConnectionInRegister]:
     client_ids = [connection.client_id for connection in connections]
-    partners = await rows.partners_of(reading.session, connections)
-    rules = by_client(await rows.ground_rules(reading.session, client_ids))
-    agreements = by_client(await rows.agreements(reading.session, client_ids))
+    partners = await rows.partners_of(session, connections)
+    rules = by_client(await rows.ground_rules(session, client_ids))
+    agreements = by_client(await rows.agreements(session, client_ids))
     return [
         _standing(
             connection,
             partners[connection.kvk_number],
-            rule_states(rules.get(connection.client_id, ()), reading.now),
-            any(holds(each, reading.now) for each in agreements.get(connection.client_id, ())),
+            rule_states(rules.get(connection.client_id, ()), now),
+            any(holds(each, now) for each in agreements.get(connection.client_id, ())),
         )
         for connection in connections
     ]
@@ -256,14 +259,14 @@ def saved_partner(
     return writing.answer(shown, partner.version)
 
 
-def saved_connection(
+async def saved_connection(
     writing: WriteRequest, connection: Connection, kind: EventKind, caller: Caller, reason: str | None = None
-) -> RegisteredConnection:
+) -> ConnectionInRegister:
     """The connection as it now is, with the event of this change."""
     writing.session.add(connection)
-    shown = registered(connection)
-    state = shown.model_dump(mode="json", by_alias=True)
+    state = registered(connection).model_dump(mode="json", by_alias=True)
     record(writing.write, kind, caller.actor, state, client_id=connection.client_id, reason=reason)
+    shown = (await _in_register(writing.session, [connection], writing.now))[0]
     return writing.answer(shown, connection.version)
 
 

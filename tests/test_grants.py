@@ -46,6 +46,7 @@ async def test_a_grant_shows_what_the_contract_promises(world: World) -> None:
     given = answer.json()
     assert answer.headers["Location"] == f"/v1/schools/16SW/grants/{given['grantId']}"
     assert answer.headers["ETag"] == '"1"'
+    (agreement,) = (await world.operate("GET", "/v1/connections/rekenrijk/agreements")).json()["items"]
     assert given == {
         "grantId": given["grantId"],
         "school": "16SW",
@@ -58,6 +59,8 @@ async def test_a_grant_shows_what_the_contract_promises(world: World) -> None:
         "validFrom": "2026-09-01T08:00:00Z",
         "validUntil": "2027-07-31T22:00:00Z",
         "suspendedUntil": None,
+        "agreementId": agreement["agreementId"],
+        "reconfirmBy": None,
         "version": 1,
         "revision": given["revision"],
         "createdAt": "2026-09-01T08:00:00Z",
@@ -116,7 +119,7 @@ async def test_what_may_not_be_granted_is_refused_by_name(world: World, name: st
 
 
 async def test_a_grant_for_an_unknown_connection_is_not_found(world: World) -> None:
-    assert problem(await world.grant("nobody")) == (404, "not_found")
+    assert problem(await world.grant("nobody")) == (404, "connection_not_placed")
 
 
 async def test_a_grant_never_covers_more_than_the_signed_agreement(world: World) -> None:
