@@ -11,17 +11,16 @@ from api import rows
 from api.callers import Caller, Operator, OwnConnection
 from api.events import record
 from api.files import DocumentUpload, FileView, download
-from api.grants import note, settle
 from api.reads import Reading
+from api.reconfirmation import ask_again
 from api.terms import AgreementView
 from api.wire import Day, Moment, Name, Page, PurposeCodes, Reason, RecordId, ScopeNames, WireIn, distinct
 from api.writes import WriteRequest, Writing
 from models.agreements import (
     Agreement,
     Party,
-    agreement_at,
-    asked_again,
     require_grace,
+    require_past,
     require_signed,
     require_sound_agreement,
 )
@@ -100,9 +99,9 @@ async def register_agreement(
     require_period(begins, wish.valid_until)
     require_grace(begins, wish.grace_until)
     require_signed(each.party for each in wish.signatories)
+    require_past([wish.signed_on, *(each.signed_on for each in wish.signatories)], writing.now)
     if wish.board_number is not None and await writing.session.get(Board, wish.board_number) is None:
         raise InvalidInput(f"There is no board {wish.board_number}.")
-    before = await rows.agreements(writing.session, [client_id])
     agreement = Agreement(
         agreement_id=str(uuid.uuid4()),
         client_id=client_id,
@@ -121,7 +120,7 @@ async def register_agreement(
     )
     writing.session.add(agreement)
     _record(writing, caller, EventKind.AGREEMENT_SIGNED, agreement)
-    await _look_whom_to_ask_again(writing, caller, client_id, [*before, agreement])
+    await ask_again(writing.write, client_id, caller.actor)
     return writing.answer((await _shown(writing.session, [agreement]))[0])
 
 
@@ -142,7 +141,7 @@ async def end_agreement(
     end_now(agreement, writing.now)
     agreement.revision = writing.write.revision
     _record(writing, caller, EventKind.AGREEMENT_ENDED, agreement, wish.reason)
-    await _look_whom_to_ask_again(writing, caller, client_id, await rows.agreements(writing.session, [client_id]))
+    await ask_again(writing.write, client_id, caller.actor)
     return writing.answer((await _shown(writing.session, [agreement]))[0])
 
 
@@ -184,28 +183,5 @@ def _record(
 ) -> None:
     # The names of who signed are kept with the agreement, and not for ever with its events.
     shown = AgreementView.model_validate(agreement)
-    state = shown.model_dump(mode="json", by_alias=True, exclude={"signatories": {"__all__": {"name"}}})
+    state = shown.model_dump(mode="json", by_alias=True, exclude={"signatories": {"__all__": {"name", "function"}}})
     record(writing.write, kind, caller.actor, state, client_id=agreement.client_id, reason=reason)
-
-
-async def _look_whom_to_ask_again(
-    writing: WriteRequest, caller: Caller, client_id: str, agreements: Sequence[Agreement]
-) -> None:
-    """Notes with each grant when it must have been confirmed anew, now that the agreements on record are these."""
-    await writing.session.flush()
-    connection = await rows.connection(writing.session, client_id)
-    partner = await rows.partner(writing.session, connection.kvk_number)
-    known = {each.agreement_id: each for each in agreements}
-    for grant, board_number in await rows.grants_with_board(writing.session, client_id):
-        settle(writing.write, grant, partner)
-        agreed_to = known.get(grant.agreement_id or "") or agreement_at(
-            agreements, board_number, grant.granted_at_revision
-        )
-        found = asked_again(agreements, agreed_to, board_number, writing.now) if agreed_to is not None else None
-        reconfirm_by = found[1] if found is not None else None
-        if grant.reconfirm_by == reconfirm_by or agreed_to is None:
-            continue
-        grant.agreement_id, grant.reconfirm_by = agreed_to.agreement_id, reconfirm_by
-        grant.version += 1
-        note(writing.write, grant, partner, EventKind.GRANT_RECONFIRMATION_ANNOUNCED, caller.actor)
-        settle(writing.write, grant, partner)

@@ -105,6 +105,7 @@ def create_app(settings: Settings, clock: Clock | None = None) -> Service:
 
     app = documented_app(lifespan)
     app.state.store, app.state.current = store, current
+    app.state.storing = asyncio.Semaphore(1)
     app.state.turnstile = applicants.Turnstile(settings.applications_per_hour)
     app.state.applications_per_day = settings.applications_per_day
     app.add_middleware(Authentication, verifier=verifier)

@@ -254,4 +254,4 @@ def source_of(host: str) -> str:
         return host
     if address.ipv4_mapped is not None:
         return str(address.ipv4_mapped)
-    return str(ipaddress.ip_network((host, 64), strict=False))
+    return str(ipaddress.ip_network((host, 48), strict=False))

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path, Query, Response
 from api import rows
 from api.callers import Caller, Operator, PartnerOrOperator
 from api.events import Actor, record
-from api.operators import registered, touch
+from api.operators import ask_schools_again, registered, touch
 from api.paging import Cursor, Limit, after_key, part
 from api.reads import Reading
 from api.wire import Evidence, Moment, Page, RecordId, Wire, WireIn
@@ -18,7 +18,7 @@ from models.ground_rules import rules_kept
 from models.identifiers import ClientId
 from models.onboarding import Case, CaseStep, Readiness, RoadStep, require_step, stage_after
 from models.partners import Connection, Stage, is_stopped
-from models.periods import has_ended
+from models.periods import has_ended, holds
 from models.refusals import InvalidInput
 
 router = APIRouter(prefix="/v1/cases", tags=["onboarding"])
@@ -132,14 +132,14 @@ async def take_step(
 ) -> Sequence[CaseStep]:
     """Takes a step of the road, where its conditions allow it; returns all steps of the case. Raises `StepRefused`."""
     connection = await _connection(writing, client_id or case.client_id)
-    require_step(case, step, await _readiness(writing, case, connection))
-    reached = stage_after(RoadStep(case.step), step)
+    require_step(case, step, await _readiness(writing, case, connection, step))
+    reached = stage_after(RoadStep(case.step), step, connection) if connection is not None else None
     case.step = step
     case.client_id = connection.client_id if connection is not None else None
     case.version += 1
     case.revision, case.changed_at = writing.write.revision, writing.now
     if connection is not None and reached is not None:
-        _move(writing, connection, reached, actor)
+        await _move(writing, connection, reached, actor)
     return await saved_case(writing, case, EventKind.CASE_STEP_TAKEN, actor, evidence)
 
 
@@ -169,15 +169,16 @@ async def _connection(writing: WriteRequest, client_id: str | None) -> Connectio
     return await writing.session.get(Connection, client_id) if client_id is not None else None
 
 
-async def _readiness(writing: WriteRequest, case: Case, connection: Connection | None) -> Readiness:
+async def _readiness(writing: WriteRequest, case: Case, connection: Connection | None, step: RoadStep) -> Readiness:
     if connection is None:
         return Readiness(None, False, False, False, frozenset(), False)
     session, client_id = writing.session, connection.client_id
     partner = await rows.partner(session, connection.kvk_number)
+    visible = step in (RoadStep.PLACED, RoadStep.LIVE)
     signed = [
         each
         for each in await rows.agreements(session, [client_id])
-        if each.signatories and not has_ended(each, writing.now)
+        if each.signatories and (holds(each, writing.now) if visible else not has_ended(each, writing.now))
     ]
     return Readiness(
         connection=connection,
@@ -189,10 +190,11 @@ async def _readiness(writing: WriteRequest, case: Case, connection: Connection |
     )
 
 
-def _move(writing: WriteRequest, connection: Connection, reached: Stage, actor: Actor) -> None:
-    """Brings the connection where the case's step says. One that is live already is not placed anew."""
-    if connection.stage == reached or (connection.stage == Stage.LIVE and reached is Stage.PLACED):
-        return
+async def _move(writing: WriteRequest, connection: Connection, reached: Stage, actor: Actor) -> None:
+    """Brings the connection where the case's step says. Of one that had left, every school is asked anew."""
+    if connection.stage == Stage.WITHDRAWN:
+        connection.request_version += 1
+        await ask_schools_again(writing, connection, actor)
     connection.stage = reached
     touch(writing, connection)
     writing.session.add(connection)

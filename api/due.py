@@ -1,7 +1,7 @@
 """What operators have promised, or must look at, by when: what is due, and what is overdue."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Final
 
@@ -87,7 +87,7 @@ def _checks(rules: Sequence[GroundRule], now: datetime, horizon: datetime) -> It
     for (client_id, rule), known in facts.items():
         newest = max(known, key=lambda fact: (fact.checked_at, fact.created_at))
         again = end_of(newest.check_again_on) if newest.check_again_on is not None else None
-        ends, last = _last_end(known)
+        ends, last = _last_end(known, now)
         for kind, due_at, fact in (
             (DueKind.GROUND_RULE_CHECK, again, newest),
             (DueKind.GROUND_RULE_END, ends, last),
@@ -96,14 +96,20 @@ def _checks(rules: Sequence[GroundRule], now: datetime, horizon: datetime) -> It
                 yield _item(kind, due_at, now, fact.ground_rule_id, client_id, GroundRuleName(rule))
 
 
-def _last_end(facts: Iterable[GroundRule]) -> tuple[datetime | None, GroundRule]:
-    """When the last of the facts ends; None when one of them has no end."""
-    facts = list(facts)
-    for fact in facts:
-        if fact.valid_until is None:
-            return None, fact
-    last = max(facts, key=lambda fact: fact.valid_until or fact.valid_from)
+def _last_end(facts: Sequence[GroundRule], now: datetime) -> tuple[datetime | None, GroundRule]:
+    """From when on no fact shows the rule, as of now, and the fact that showed it last; None when one always will."""
+    shown = [fact for fact in facts if fact.valid_from <= now]
+    last = max(shown or facts, key=_end)
+    while last.valid_until is not None:
+        further = [fact for fact in facts if fact.valid_from <= last.valid_until and _end(fact) > _end(last)]
+        if not further:
+            break
+        last = max(further, key=_end)
     return last.valid_until, last
+
+
+def _end(fact: GroundRule) -> datetime:
+    return fact.valid_until or datetime.max.replace(tzinfo=UTC)
 
 
 def _item(

@@ -4,6 +4,7 @@ What is received goes to a temporary file without a name, outside of any transac
 what its type says is kept. Whatever goes wrong before that leaves nothing behind.
 """
 
+import asyncio
 import base64
 import hashlib
 import tempfile
@@ -138,7 +139,9 @@ def _uploading(allowed: frozenset[str]) -> Callable[..., AsyncIterator[UploadReq
     ) -> AsyncIterator[UploadRequest]:
         async with _received(request, name, allowed) as received:
             content = "\0".join((received.name, received.media_type, received.sha256))
-            async with opened(request, response, idempotency_key, content) as writing:
+            # One after another: however many files arrive at once, another write waits for one of them at most.
+            storing = cast(asyncio.Semaphore, request.app.state.storing)
+            async with storing, opened(request, response, idempotency_key, content) as writing:
                 yield UploadRequest(writing, received)
 
     return begin

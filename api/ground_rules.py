@@ -142,8 +142,8 @@ def _recorded(
     writing: WriteRequest, caller: Caller, kind: EventKind, rule: GroundRule, reason: str | None = None
 ) -> GroundRuleView:
     shown = _shown(rule, caller)
-    # Who checked stands in the event as its actor.
-    state = shown.model_dump(mode="json", by_alias=True, exclude={"checked_by"})
+    # Who checked stands in the event as its actor; what was written stands with the check, and not for ever.
+    state = shown.model_dump(mode="json", by_alias=True, exclude={"checked_by", "evidence"})
     record(writing.write, kind, caller.actor, state, client_id=shown.client_id, reason=reason)
     return writing.answer(shown)
 

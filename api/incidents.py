@@ -18,7 +18,7 @@ from api.reads import Reading
 from api.wire import Moment, Name, Page, RecordId, Text, Wire, WireIn
 from api.writes import IfMatch, WriteRequest, Writing, etag, require_version
 from models.events import EventKind
-from models.files import MOST_FILES_OF_INCIDENT
+from models.files import MOST_BYTES_OF_CONNECTION, MOST_FILES_OF_INCIDENT
 from models.identifiers import ClientId
 from models.incidents import (
     MOVING,
@@ -209,6 +209,9 @@ async def attach(caller: PartnerOrOperator, incident_id: IncidentId, upload: Att
     incident = await rows.incident(writing.session, incident_id, caller.only)
     if len(await rows.attachments(writing.session, [incident_id])) >= MOST_FILES_OF_INCIDENT:
         raise TooManyFiles(f"An incident has at most {MOST_FILES_OF_INCIDENT} attachments.")
+    kept_before = await rows.bytes_attached(writing.session, incident.client_id)
+    if kept_before + upload.received.size > MOST_BYTES_OF_CONNECTION:
+        raise TooManyFiles(f"A connection has at most {MOST_BYTES_OF_CONNECTION} bytes of attachments.")
     kept = FileView.model_validate(await upload.keep(caller, incident_id=incident_id))
     await _note(writing, incident, IncidentStep.ATTACH, caller, kept.name)
     return writing.answer(kept)

@@ -40,10 +40,12 @@ class AgreementExtent(Wire):
 class AgreementChange(Wire):
     """Another agreement than the one that the school agreed to counts, or soon will, and how the two differ.
 
-    Where it allows more, the grant needs reconfirmation from `confirmBy` on; a `PATCH` that names the agreement
-    confirms it.
+    Where it allows more, the grant needs reconfirmation from `confirmBy` on; a `PATCH` that names the agreement, once
+    it counts, confirms it.
     """
 
+    grant_id: str
+    location: str | None
     agreed_to: Annotated[str, Field(description="The agreement that the school agreed to.")]
     agreement: AgreementView
     confirm_by: Moment | None
@@ -63,8 +65,8 @@ class GrantableConnection(ConnectionView):
 
     grant: GrantView | None
     difference: Annotated[Difference | None, Field(description="Asked for, and not covered by `grant`.")]
-    agreement_change: Annotated[
-        AgreementChange | None, Field(description="Another agreement than the one that `grant` was given under.")
+    agreement_changes: Annotated[
+        list[AgreementChange], Field(description="Of each grant here that was given under another agreement.")
     ]
 
 
@@ -103,13 +105,15 @@ def _grantable(offer: Terms, grants: Sequence[Grant], now: datetime) -> Grantabl
         **terms.described(offer),
         grant=shown and view(shown, offer.partner, now),
         difference=difference,
-        agreement_change=_agreement_change(offer, shown) if shown is not None and shown.status in OPEN else None,
+        agreement_changes=[
+            change for each in own if each.status in OPEN and (change := _agreement_change(offer, each))
+        ],
     )
 
 
 def _agreement_change(offer: Terms, grant: Grant) -> AgreementChange | None:
     """How the agreement that counts for this grant, or soon will, differs from the one that the school agreed to."""
-    agreed_to = next((each for each in offer.agreements if each.agreement_id == grant.agreement_id), None)
+    agreed_to = offer.agreed_to(grant)
     if agreed_to is None:
         return None
     others = (offer.agreements, agreed_to, offer.board_number, offer.now)
@@ -118,6 +122,8 @@ def _agreement_change(offer: Terms, grant: Grant) -> AgreementChange | None:
         return None
     agreement, _ = proposed
     return AgreementChange(
+        grant_id=grant.grant_id,
+        location=grant.location,
         agreed_to=agreed_to.agreement_id,
         agreement=AgreementView.model_validate(agreement),
         confirm_by=grant.reconfirm_by,

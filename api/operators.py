@@ -9,7 +9,7 @@ from pydantic import Field, StringConstraints
 
 from api import rows
 from api.callers import Caller, Operator, OwnConnection
-from api.events import record
+from api.events import Actor, record
 from api.grants import note, settle, take
 from api.paging import Cursor, Limit, after_key, part
 from api.reads import Reading
@@ -216,7 +216,7 @@ async def change_connection(
     touch(writing, connection)
     if widened:
         connection.request_version += 1
-        await _ask_again(writing, connection, caller)
+        await ask_schools_again(writing, connection, caller.actor)
     return await saved_connection(writing, connection, EventKind.CONNECTION_CHANGED, caller)
 
 
@@ -270,18 +270,18 @@ async def saved_connection(
     return writing.answer(shown, connection.version)
 
 
-async def _ask_again(writing: WriteRequest, connection: Connection, caller: Caller) -> None:
-    """What was granted before the request grew is asked for anew; what is suspended is, when it is resumed."""
+async def ask_schools_again(writing: WriteRequest, connection: Connection, actor: Actor) -> None:
+    """What was granted for an earlier request is asked for anew; what is suspended is, when it is resumed."""
     partner = await rows.partner(writing.session, connection.kvk_number)
     for grant in await rows.grants_open(writing.session, connection.client_id):
         settle(writing.write, grant, partner)
         if grant.status == Status.GRANTED:
-            take(writing.write, grant, partner, Step.ASK_AGAIN, caller.actor)
+            take(writing.write, grant, partner, Step.ASK_AGAIN, actor)
         elif grant.status == Status.SUSPENDED and grant.suspended_until is not None:
             grant.suspended_until = None
             grant.version += 1
-            reason = "The connection asks for more: the suspension no longer ends by itself."
-            note(writing.write, grant, partner, EventKind.GRANT_SUSPENDED, caller.actor, reason)
+            reason = "The connection asks anew: the suspension no longer ends by itself."
+            note(writing.write, grant, partner, EventKind.GRANT_SUSPENDED, actor, reason)
 
 
 def touch(writing: WriteRequest, row: Partner | Connection) -> None:

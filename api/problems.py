@@ -68,6 +68,7 @@ REFUSALS: Final[dict[type[ConsentError], Problem]] = {
     refusals.GroundRuleNotKept: Problem("ground_rule_not_kept", 409, "A ground rule is not kept"),
     refusals.ConnectionStopped: Problem("connection_stopped", 409, "An emergency stop is in force"),
     refusals.ConnectionNotLive: Problem("connection_not_live", 409, "The connection is not live"),
+    refusals.AgreementNotConfirmed: Problem("agreement_not_confirmed", 409, "The agreement has changed: name it"),
     refusals.TooManyFiles: Problem("too_many_files", 409, "No more files are kept here"),
     refusals.IdempotencyKeyReused: Problem("idempotency_key_reused", 409, "The key was used for another request"),
     refusals.VersionMismatch: Problem("version_mismatch", 412, "It has changed since it was read"),

@@ -217,6 +217,13 @@ async def attachments(session: Session, incident_ids: Collection[str]) -> Sequen
     return (await session.exec(query.order_by(col(StoredFile.revision), col(StoredFile.file_id)))).all()
 
 
+async def bytes_attached(session: Session, client_id: str) -> int:
+    """How many bytes the attachments of all incidents of a connection have."""
+    total = func.coalesce(func.sum(StoredFile.size), 0)
+    query = select(total).join(Incident, col(Incident.incident_id) == StoredFile.incident_id)
+    return int((await session.exec(query.where(Incident.client_id == client_id))).one())
+
+
 async def attachment(session: Session, incident: Incident, file_id: str) -> StoredFile:
     found = await session.get(StoredFile, file_id)
     own = found is not None and found.incident_id == incident.incident_id
@@ -258,7 +265,7 @@ async def open_grant(session: Session, client_id: str, brin: str, location: str 
 async def grants_in_school(session: Session, brin: str, client_ids: Collection[str]) -> Sequence[Grant]:
     """The latest grant of each place of the school, for each of these connections."""
     query = _latest().where(Grant.brin == brin, col(Grant.client_id).in_(client_ids))
-    found: Sequence[Grant] = (await session.exec(query.order_by(col(Grant.location)))).all()
+    found: Sequence[Grant] = (await session.exec(query.order_by(col(Grant.location).nulls_first()))).all()
     return found
 
 
@@ -348,10 +355,20 @@ async def grants_overdue(session: Session, now: datetime, limit: int) -> Sequenc
     return (await session.exec(query.order_by(col(Grant.grant_id)).limit(limit))).all()
 
 
-async def grants_with_board(session: Session, client_id: str) -> Sequence[tuple[Grant, str | None]]:
-    """The connection's grants that are not ended, each with the number of its school's board."""
+async def grants_with_board(
+    session: Session, client_id: str, brins: Collection[str] | None
+) -> Sequence[tuple[Grant, str | None]]:
+    """The connection's grants that are not ended, or those of these schools, each with its school's board."""
     query = select(Grant, School.board_number).join(School).where(Grant.client_id == client_id)
+    if brins is not None:
+        query = query.where(col(Grant.brin).in_(brins))
     return (await session.exec(query.where(col(Grant.status).in_(OPEN)).order_by(col(Grant.grant_id)))).all()
+
+
+async def clients_granted(session: Session, brins: Collection[str]) -> Sequence[str]:
+    """The connections that have a grant of one of these schools that is not ended."""
+    query = select(Grant.client_id).where(col(Grant.brin).in_(brins), col(Grant.status).in_(OPEN))
+    return (await session.exec(query.distinct().order_by(col(Grant.client_id)))).all()
 
 
 async def ground_rules_in_force(session: Session) -> Sequence[GroundRule]:

@@ -4,6 +4,7 @@ import uuid
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Response
+from pydantic import Field
 
 from api import rows, terms
 from api.callers import SchoolAdmin, SchoolOrOperator
@@ -14,7 +15,7 @@ from api.reads import Reading
 from api.terms import Terms
 from api.wire import GrantId, Moment, Page, PurposeCodes, Reason, RecordId, ScopeNames, Wire, WireIn
 from api.writes import IfMatch, WriteRequest, Writing, etag, require_version
-from models.agreements import Agreement, successors
+from models.agreements import Agreement
 from models.events import Event, EventKind
 from models.grants import (
     OPEN,
@@ -31,7 +32,7 @@ from models.grants import (
 )
 from models.identifiers import Brin, ClientId, LocationCode
 from models.partners import Connection, Partner
-from models.refusals import GrantExists, InvalidInput, InvalidPeriod, PartnerNotEligible
+from models.refusals import AgreementNotConfirmed, GrantExists, InvalidInput, InvalidPeriod, PartnerNotEligible
 
 router = APIRouter(prefix="/v1/schools/{brin}", tags=["schools"])
 
@@ -68,12 +69,16 @@ class NewGrant(WireIn):
     location: LocationCode | None = None
     valid_from: Moment | None = None
     valid_until: Moment | None = None
+    agreement_id: Annotated[
+        RecordId | None, Field(description="The agreement that was read; refused when another one counts by now.")
+    ] = None
 
 
 class Amendment(WireIn):
     """What changes; what is left out stays as it is. `validUntil: null` takes the end away.
 
-    `agreementId` names the agreement that the school has read and agrees to: the one that counts, or soon will.
+    `agreementId` names the agreement that the school has read and agrees to: the one that counts. It is needed where
+    that one allows more than the one agreed to, unless the grant holds and is narrowed.
     """
 
     scopes: ScopeNames | None = None
@@ -126,6 +131,7 @@ async def grant(caller: SchoolAdmin, brin: Brin, wish: NewGrant, writing: Writin
     connection = await rows.connection_placed(writing.session, wish.client_id)
     offer = await _offer(writing, brin, connection)
     agreement = _agreement(offer)
+    _require_named(wish.agreement_id, agreement)
     choice = Choice(frozenset(wish.scopes), frozenset(wish.purposes), wish.valid_from, wish.valid_until)
     require_sound(choice, connection)
     require_offered(choice, connection, agreement)
@@ -292,27 +298,21 @@ def _agreement(offer: Terms) -> Agreement:
     return offer.agreement
 
 
-def _agree(grant: Grant, offer: Terms, agreement_id: str | None) -> None:
-    """The school agrees to the agreement that it names; without one, to the one that counts now."""
+def _agree(grant: Grant, offer: Terms, named: str | None) -> None:
+    """The school agrees to the agreement that counts, which it names unless that allows no more than the one before."""
     agreement = _agreement(offer)
-    if agreement_id is not None and agreement_id != agreement.agreement_id:
-        agreement = _upcoming(grant, offer, agreement_id)
+    if named is None and offer.allows_more_than_agreed(grant):
+        raise AgreementNotConfirmed(
+            "The agreement that counts allows more than the one agreed to: name it as agreementId."
+        )
+    _require_named(named, agreement)
     grant.agreement_id = agreement.agreement_id
     grant.reconfirm_by = offer.reconfirm_by(agreement)
 
 
-def _upcoming(grant: Grant, offer: Terms, agreement_id: str) -> Agreement:
-    """The agreement of this id that will count for the school. It answers no question that comes up before it does."""
-    present = _agreement(offer)
-    upcoming = successors(offer.agreements, present, offer.board_number, offer.now)
-    named = next((each for each, _ in upcoming if each.agreement_id == agreement_id), None)
-    if named is None:
-        raise InvalidInput("agreementId names no agreement that counts for this school, now or later.")
-    agreed_to = next((each for each in offer.agreements if each.agreement_id == grant.agreement_id), present)
-    asked = offer.reconfirm_by(agreed_to)
-    if grant.status != Status.GRANTED or (asked is not None and asked < named.valid_from):
-        raise InvalidInput("Until then another agreement counts that the school has not agreed to: name that one.")
-    return named
+def _require_named(named: str | None, agreement: Agreement) -> None:
+    if named not in (None, agreement.agreement_id):
+        raise AgreementNotConfirmed("agreementId names another agreement than the one that counts: read it again.")
 
 
 async def _own_grant(

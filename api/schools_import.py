@@ -25,6 +25,8 @@ from api.duo import (
     refusal,
 )
 from api.events import SYSTEM, record
+from api.reconfirmation import ask_again
+from api.rows import clients_granted
 from api.schools_plan import (
     BoardState,
     Counts,
@@ -111,6 +113,7 @@ async def import_files(
         if not plan.writes:
             return _report(listing, plan, None)
         await _carry_out(write, plan, progress)
+        await _ask_schools_of_another_board(write, stored, plan)
         report = _report(listing, plan, write.revision)
         record(write, EventKind.SCHOOLS_IMPORTED, SYSTEM, _state_of(report))
     return report
@@ -226,6 +229,17 @@ async def _carry_out(write: Write, plan: Plan, progress: _Progress) -> None:
     await _write_rows(write, Board, plan.boards, progress)
     await _write_rows(write, School, plan.schools, progress)
     await _write_rows(write, Location, plan.locations, progress)
+
+
+async def _ask_schools_of_another_board(write: Write, stored: Stored, plan: Plan) -> None:
+    """A school that went to another board may fall under an agreement that allows more than the one it agreed to."""
+    moved = {
+        state.brin
+        for state in (*plan.schools.changed, *plan.schools.gone)
+        if state.board_number != stored.schools[state.brin].board_number
+    }
+    for client_id in await clients_granted(write.session, moved) if moved else ():
+        await ask_again(write, client_id, SYSTEM, moved)
 
 
 async def _write_rows(write: Write, table: type[SQLModel], difference: Difference[State], progress: _Progress) -> None:

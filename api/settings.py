@@ -48,10 +48,10 @@ class Settings(BaseSettings):
     )
 
     applications_per_hour: int = Field(
-        default=10, ge=1, le=1_000_000, description="Applications that one address may send in an hour, to one process."
+        default=20, ge=1, le=1_000_000, description="Applications that one address may send in an hour, to one process."
     )
     applications_per_day: int = Field(
-        default=200, ge=1, le=1_000_000, description="Applications that are taken in within 24 hours, from anyone."
+        default=1000, ge=1, le=1_000_000, description="Applications that are taken in within 24 hours, from anyone."
     )
 
     @property

@@ -131,8 +131,16 @@ def _unreachable_when_down() -> Iterator[None]:
     except (IntegrityError, DataError, ProgrammingError):
         raise
     except (DBAPIError, DisconnectionError, PoolTimeout, OSError) as error:
+        if _is_about_the_statement(error):
+            raise
         # The driver's own words: SQLAlchemy's hold the statement.
         raise StoreUnreachable(str(getattr(error, "orig", None) or error)) from error
+
+
+def _is_about_the_statement(error: BaseException) -> bool:
+    """Whether PostgreSQL refused what it was told, by its SQLSTATE: data, integrity, no such thing. It is not away."""
+    state = getattr(getattr(error, "orig", None), "sqlstate", None)
+    return isinstance(state, str) and state[:2] in ("22", "23", "42")
 
 
 def make_file(url: URL) -> None:

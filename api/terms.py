@@ -12,7 +12,8 @@ from api import rows
 from api.grants import PartnerName
 from api.wire import Moment, Wire
 from models import scopes
-from models.agreements import Agreement, Party, agreement_in_force, asked_again
+from models.agreements import Agreement, Party, agreement_in_force, agreement_then, asked_again, widened
+from models.grants import Grant
 from models.ground_rules import ALL_RULES, GroundRule, GroundRuleName, rules_kept
 from models.partners import Connection, Partner, RecipientRole, Stage, is_stopped
 
@@ -124,6 +125,18 @@ class Terms:
             and self.connection.visible
             and not is_stopped(self.connection, self.partner)
         )
+
+    def allows_more_than_agreed(self, grant: Grant) -> bool:
+        """Whether the agreement that counts now allows more than the one that the school agreed to, if it is known."""
+        if self.agreement is None or grant.agreement_id == self.agreement.agreement_id:
+            return False
+        agreed_to = self.agreed_to(grant)
+        return agreed_to is None or not widened(agreed_to, self.agreement).is_nothing
+
+    def agreed_to(self, grant: Grant) -> Agreement | None:
+        """The agreement that the school agreed to; where the grant does not tell, the one that counted then."""
+        known = next((each for each in self.agreements if each.agreement_id == grant.agreement_id), None)
+        return known or agreement_then(self.agreements, self.board_number, grant.created_at, grant.granted_at_revision)
 
     def reconfirm_by(self, agreed_to: Agreement) -> datetime | None:
         """When a grant under this agreement needs reconfirmation, as far as the agreements on record tell."""

@@ -82,8 +82,14 @@ def _written_day(value: Any) -> Any:
     return value
 
 
+def _day_within_reach(day: date) -> date:
+    if not 2000 <= day.year <= 2999:
+        raise ValueError("a day between the years 2000 and 2999")
+    return day
+
+
 #: A day of the calendar, as RFC 3339 writes it.
-Day = Annotated[date, BeforeValidator(_written_day)]
+Day = Annotated[date, BeforeValidator(_written_day), AfterValidator(_day_within_reach)]
 
 
 def distinct(names: Iterable[str]) -> list[str]:

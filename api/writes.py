@@ -11,7 +11,7 @@ import base64
 import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Annotated, TypeVar, cast
+from typing import Annotated, Final, TypeVar, cast
 
 from cryptography.fernet import Fernet
 from fastapi import Depends, Header, Request, Response
@@ -23,6 +23,8 @@ from api.store import Store, Write
 from api.strict_json import Malformed, strict_object
 from models.events import RememberedAnswer
 from models.refusals import IdempotencyKeyReused, InvalidInput, VersionMismatch, VersionRequired
+
+LEAST_KEY_WITHOUT_TOKEN: Final = 20
 
 View = TypeVar("View", bound=BaseModel)
 
@@ -84,35 +86,41 @@ class WriteRequest:
 class Memory:
     """What is remembered of one caller's write under its Idempotency-Key.
 
-    Who sends no token is known by nothing but the key. Of such a write neither the key nor the answer can be read in
-    the store: the answer may hold a secret, and is sealed with the key.
+    Neither the key nor the answer can be read in the store: an answer may name persons or hold a secret, and is sealed
+    with the key. Who sends no token is known by nothing but the key, which must then be hard to guess.
     """
 
     def __init__(self, caller: str | None, key: str, fingerprint: str) -> None:
+        if caller is None and len(key) < LEAST_KEY_WITHOUT_TOKEN:
+            raise InvalidInput(f"Without a token an Idempotency-Key has at least {LEAST_KEY_WITHOUT_TOKEN} characters.")
         self._caller = caller or _digest("anyone")
-        self._key = key if caller is not None else _digest(key)
+        self._key = key
         self._fingerprint = fingerprint
-        self._seal = Fernet(_seal_of(key)) if caller is None else None
+        self._seal = Fernet(_seal_of(self._caller, key))
 
     async def replay(self, write: Write) -> None:
         """Raises `Replayed` when the same write was done before, `IdempotencyKeyReused` when it was another one."""
-        known = await write.session.get(RememberedAnswer, (self._caller, self._key))
+        known = await write.session.get(RememberedAnswer, (self._caller, _digest(self._key)))
+        body = self._seal.decrypt(known.body).decode() if known is not None else ""
+        if known is None:
+            # As they were remembered before they were sealed.
+            known = await write.session.get(RememberedAnswer, (self._caller, self._key))
+            body = known.body if known is not None else ""
         if known is None:
             return
         if known.fingerprint != self._fingerprint:
             raise IdempotencyKeyReused("This Idempotency-Key was used for another request.")
-        body = self._seal.decrypt(known.body).decode() if self._seal is not None else known.body
         raise Replayed(known.status, known.etag, body)
 
     def of(self, writing: WriteRequest) -> RememberedAnswer:
         """The answer as a replay will get it."""
         return RememberedAnswer(
             caller=self._caller,
-            key=self._key,
+            key=_digest(self._key),
             fingerprint=self._fingerprint,
             status=writing.status,
             etag=writing.etag,
-            body=self._seal.encrypt(writing.body.encode()).decode() if self._seal is not None else writing.body,
+            body=self._seal.encrypt(writing.body.encode()).decode(),
             revision=writing.write.revision,
             created_at=writing.now,
         )
@@ -192,5 +200,5 @@ def _digest(*parts: str) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
-def _seal_of(key: str) -> bytes:
-    return base64.urlsafe_b64encode(hashlib.sha256(f"sealed answer\0{key}".encode()).digest())
+def _seal_of(caller: str, key: str) -> bytes:
+    return base64.urlsafe_b64encode(hashlib.sha256(f"sealed answer\0{caller}\0{key}".encode()).digest())

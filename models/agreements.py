@@ -15,7 +15,8 @@ from sqlmodel import Field, SQLModel
 from models import purposes, scopes
 from models.columns import Instant
 from models.periods import Dated, holds
-from models.refusals import InvalidPeriod, SignatureMissing
+from models.refusals import InvalidInput, InvalidPeriod, SignatureMissing
+from models.working_days import AMSTERDAM
 
 
 class Agreement(SQLModel, table=True):
@@ -69,6 +70,12 @@ def require_signed(parties: Iterable[str]) -> None:
         raise SignatureMissing(f"Not signed by: {', '.join(missing)}.")
 
 
+def require_past(days: Iterable[date], now: datetime) -> None:
+    """Raises `InvalidInput` when something is said to be signed on a day that has not come in Amsterdam."""
+    if max(days) > now.astimezone(AMSTERDAM).date():
+        raise InvalidInput("signedOn must not be in the future.")
+
+
 def require_grace(valid_from: datetime, grace_until: datetime | None) -> None:
     """Raises `InvalidPeriod` when the grace would be over before the agreement begins."""
     if grace_until is not None and grace_until < valid_from:
@@ -108,10 +115,18 @@ def _precedence(agreement: Signed) -> tuple[bool, int]:
     return agreement.board_number is not None, agreement.registered_at_revision
 
 
-def agreement_at(agreements: Iterable[Agreement], board_number: str | None, revision: int) -> Agreement | None:
-    """The agreement that counted for a board's schools at a revision, where nothing else says which one did."""
-    known = [each for each in agreements if each.registered_at_revision <= revision]
-    return max((each for each in known if each.board_number in (None, board_number)), key=_precedence, default=None)
+def agreement_then(
+    agreements: Iterable[Agreement], board_number: str | None, moment: datetime, revision: int
+) -> Agreement | None:
+    """The agreement that counted for a board's schools when something was granted, where the grant itself tells not.
+
+    One that was ended since held until then.
+    """
+    known = (each for each in agreements if each.registered_at_revision <= revision)
+    held = (
+        each for each in known if each.valid_from <= moment and (each.valid_until is None or moment < each.valid_until)
+    )
+    return max((each for each in held if each.board_number in (None, board_number)), key=_precedence, default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,11 +200,7 @@ def asked_again(
 def successors(
     agreements: Iterable[Agreement], agreed_to: Agreement, board_number: str | None, since: datetime
 ) -> Iterator[tuple[Agreement, datetime]]:
-    """Which other agreement counts for a board's schools, at `since` and at each later instant that may change it.
-
-    One that was agreed to before it begins is compared with nothing until it does.
-    """
-    since = max(since, agreed_to.valid_from)
+    """Which other agreement counts for a board's schools, at `since` and at each later instant that may change it."""
     own = [each for each in agreements if each.board_number in (None, board_number)]
     turns = {instant for each in own for instant in (each.valid_from, each.valid_until, each.grace_until)}
     for instant in sorted({since, *(turn for turn in turns if turn is not None and turn > since)}):

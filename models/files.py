@@ -15,6 +15,8 @@ from models.refusals import InvalidInput, WrongFileType
 
 MOST_FILE_BYTES: Final = 10 * 1024 * 1024
 MOST_FILES_OF_INCIDENT: Final = 20
+#: Of all attachments of one connection together.
+MOST_BYTES_OF_CONNECTION: Final = 500 * 1024 * 1024
 CHUNK_BYTES: Final = 256 * 1024
 
 #: How each type of file begins and how its name ends. Plain text is checked by `PlainText`.

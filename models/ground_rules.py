@@ -40,7 +40,7 @@ class GroundRule(SQLModel, table=True):
     rule: str = Field(max_length=24)
     kept: bool = True
     #: What was checked, against which source, by whom and when; and when to check again, if it is known.
-    evidence: str = Field(max_length=500)
+    evidence: str = Field(max_length=1000)
     source: str = Field(max_length=200)
     checked_at: datetime = Field(sa_type=Instant)
     check_again_on: date | None = None

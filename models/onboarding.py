@@ -17,7 +17,7 @@ from sqlmodel import Field, SQLModel
 from models import purposes, scopes
 from models.columns import Instant
 from models.ground_rules import GroundRuleName
-from models.partners import Connection, Stage
+from models.partners import VISIBLE, Connection, Stage
 from models.refusals import (
     BeyondApplication,
     ConnectionNotRegistered,
@@ -168,7 +168,8 @@ class Readiness:
     connection: Connection | None
     #: Whether another case that has not ended is about the same connection.
     taken: bool
-    #: An agreement that both parties have signed and that has not ended, and whether its document is kept here.
+    #: An agreement that both parties have signed; and whether its document, or that of another such, is kept here. To
+    #: be placed it is in force now, before that it has not ended.
     signed: bool
     document_kept: bool
     rules_kept: frozenset[str]
@@ -183,16 +184,19 @@ def require_sound_application(requested: Iterable[Any]) -> None:
     scopes.require_dependencies(wanted)
 
 
-def stage_after(before: RoadStep, step: RoadStep) -> Stage | None:
+def stage_after(before: RoadStep, step: RoadStep, connection: Connection) -> Stage | None:
     """Where a step brings the connection that the case is about; None where it leaves it as it is.
 
-    A case that ends takes its connection away again only if it had brought it there.
+    One that is live already is not placed anew. A case that ends takes its connection away only from where it had
+    brought it.
     """
+    present = Stage(connection.stage)
     if step is RoadStep.PLACED:
-        return Stage.PLACED
+        return None if present in VISIBLE else Stage.PLACED
     if step is RoadStep.LIVE:
-        return Stage.LIVE
-    return Stage.WITHDRAWN if step in ENDED and before in (RoadStep.PLACED, RoadStep.LIVE) else None
+        return None if present is Stage.LIVE else Stage.LIVE
+    brought = {RoadStep.PLACED: Stage.PLACED, RoadStep.LIVE: Stage.LIVE}.get(before)
+    return Stage.WITHDRAWN if step in ENDED and brought is present else None
 
 
 def require_step(case: Case, step: RoadStep, ready: Readiness) -> None:

@@ -28,6 +28,7 @@ ConsentError
     │   ├── SignatureMissing      not both parties have signed
     │   └── DocumentMissing       the signed agreement is not kept here
     ├── ConnectionNotLive
+    ├── AgreementNotConfirmed     the agreement that counts is not the one that the school agreed to
     ├── TooManyFiles
     ├── IdempotencyKeyReused
     └── VersionMismatch           If-Match names another version
@@ -168,6 +169,10 @@ class DocumentMissing(StepRefused):
 
 class ConnectionNotLive(Conflict):
     slug = "connection_not_live"
+
+
+class AgreementNotConfirmed(Conflict):
+    slug = "agreement_not_confirmed"
 
 
 class TooManyFiles(Conflict):

@@ -145,6 +145,7 @@ def _new_grant(scene: Scene) -> dict[str, Any]:
         "location": f"{scene.brin}00",
         "validFrom": "2026-09-02T00:00:00Z",
         "validUntil": "2027-08-01T00:00:00+02:00",
+        "agreementId": scene.ids["agreement_id"],
     }
 
 

@@ -1,13 +1,19 @@
 """A new version of an agreement: which grants it asks again, from when on, and what schools see of the difference."""
 
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from sqlmodel import select
 
+from api.events import SYSTEM, record
 from api.expiry import expire
+from api.schools_import import import_files
 from models.agreements import EEA
+from models.events import EventKind
+from models.grants import Grant
 from tests.test_grants import problem
-from tests.world import NAMES, OFFERED, OTHER_PURPOSE, PURPOSE, World
+from tests.world import NAMES, OFFERED, OTHER_PURPOSE, PURPOSE, TERMS, World
 
 SCOPES: Final = OFFERED[:4]
 GRACE: Final = "2026-09-15T08:00:00Z"
@@ -111,7 +117,7 @@ async def test_what_widens_is_asked_again_after_its_grace_and_what_narrows_is_no
     first = await agreed(world)
     second = await sign(world, graceUntil=GRACE, **changed)
     shown = await seen(world)
-    told = shown["agreementChange"]
+    (told,) = shown["agreementChanges"]
     assert (told["agreedTo"], told["agreement"]["agreementId"]) == (first["agreementId"], second["agreementId"])
     assert told["wider"] == {**NOTHING, **wider}
     assert told["narrower"] == {**NOTHING, **narrower}
@@ -135,7 +141,7 @@ async def test_a_school_confirms_by_naming_the_agreement_that_it_has_read(world:
     grant = (await seen(world))["grant"]
     confirmed = (await world.amend(grant, agreementId=second["agreementId"])).json()
     assert (confirmed["agreementId"], confirmed["reconfirmBy"]) == (second["agreementId"], None)
-    assert (await seen(world))["agreementChange"] is None
+    assert (await seen(world))["agreementChanges"] == []
     world.clock.advance(days=15)
     assert await world.reason() == "granted"
 
@@ -145,44 +151,100 @@ async def test_to_narrow_a_grant_is_not_to_agree_to_a_wider_agreement(world: Wor
     await sign(world, retentionDays=365, graceUntil=GRACE)
     narrowed = (await world.amend((await seen(world))["grant"], scopes=NAMES[:2])).json()
     assert (narrowed["agreementId"], narrowed["reconfirmBy"]) == (first["agreementId"], GRACE)
-    widened = (await world.amend(narrowed, scopes=NAMES)).json()
-    assert widened["reconfirmBy"] is None
-    assert widened["agreementId"] != first["agreementId"]
+    for more in ({"scopes": NAMES}, {"purposes": [PURPOSE, OTHER_PURPOSE]}):
+        assert problem(await world.amend(narrowed, **more)) == (409, "agreement_not_confirmed")
 
 
-async def test_only_an_agreement_that_counts_for_the_school_can_be_named(world: World) -> None:
+@pytest.mark.parametrize("change", [{}, {"scopes": NAMES[:2]}, {"validUntil": "2027-01-01T00:00:00Z"}])
+async def test_after_the_grace_nothing_but_the_agreements_name_confirms(world: World, change: dict[str, Any]) -> None:
+    await agreed(world)
+    second = await sign(world, storageCountries=["US"])
+    grant = (await seen(world))["grant"]
+    assert problem(await world.amend(grant, **change)) == (409, "agreement_not_confirmed")
+    assert await world.reason() == "needs_reconfirmation"
+    assert (await world.amend(grant, agreementId=second["agreementId"], **change)).status_code == 200
+    assert await world.reason() == "granted"
+
+
+async def test_a_school_that_has_read_one_agreement_does_not_agree_to_the_next(world: World) -> None:
+    """What it read is no longer what counts: neither a confirmation nor a new grant takes the one for the other."""
+    await agreed(world)
+    read = await sign(world, retentionDays=365, graceUntil=GRACE)
+    await sign(world, retentionDays=3650, graceUntil=GRACE)
+    grant = (await seen(world))["grant"]
+    named = read["agreementId"]
+    assert problem(await world.amend(grant, agreementId=named)) == (409, "agreement_not_confirmed")
+    assert problem(await world.grant(location="16SW00", agreementId=named)) == (409, "agreement_not_confirmed")
+    (now,) = (await seen(world))["agreementChanges"]
+    assert (await world.grant(location="16SW00", agreementId=now["agreement"]["agreementId"])).status_code == 201
+
+
+async def test_only_the_agreement_that_counts_for_the_school_can_be_named(world: World) -> None:
     first = await agreed(world)
     elsewhere = await sign(world, retentionDays=365, boardNumber="10002")
+    later = await sign(world, retentionDays=365, validFrom="2026-10-01T00:00:00Z")
     await sign(world, retentionDays=365, graceUntil=GRACE)
     grant = (await seen(world))["grant"]
-    for unknown in (elsewhere["agreementId"], first["agreementId"], "00000000-0000-0000-0000-000000000007"):
-        assert problem(await world.amend(grant, agreementId=unknown)) == (400, "invalid_input")
+    nothing = {"agreementId": "00000000-0000-0000-0000-000000000007"}
+    for other in (elsewhere, first, later, nothing):
+        answer = await world.amend(grant, agreementId=other["agreementId"])
+        assert problem(answer) == (409, "agreement_not_confirmed")
 
 
-async def test_an_agreement_that_begins_later_can_be_confirmed_before_it_does(world: World) -> None:
+async def test_an_agreement_that_begins_later_is_confirmed_once_it_counts(world: World) -> None:
     await agreed(world)
-    later = await sign(world, retentionDays=365, scopes=OFFERED[:3], validFrom="2026-10-01T00:00:00Z")
+    later = await sign(world, retentionDays=365, validFrom="2026-10-01T00:00:00Z", graceUntil="2026-11-01T00:00:00Z")
+    assert (await seen(world))["grant"]["reconfirmBy"] == "2026-11-01T00:00:00Z"
+    world.clock.advance(days=30)
     grant = (await seen(world))["grant"]
-    assert grant["reconfirmBy"] == "2026-10-01T00:00:00Z"
     confirmed = (await world.amend(grant, agreementId=later["agreementId"])).json()
     assert (confirmed["status"], confirmed["reconfirmBy"]) == ("granted", None)
-    assert await world.reason() == "granted"
-    world.clock.advance(days=40)
-    assert await world.reason() == "granted"
 
 
-async def test_to_agree_to_a_later_agreement_is_not_to_agree_to_the_one_that_counts_until_then(world: World) -> None:
+async def test_each_grant_of_a_school_shows_its_own_change(world: World) -> None:
     await agreed(world)
-    await sign(world, retentionDays=365, graceUntil=GRACE)
-    later = await sign(world, retentionDays=30, validFrom="2026-10-01T00:00:00Z")
-    assert problem(await world.amend((await seen(world))["grant"], agreementId=later["agreementId"])) == (
-        400,
-        "invalid_input",
-    )
-    world.clock.advance(days=15)
+    for code in ("16SW00", "16SW01"):
+        await world.granted(location=code)
+    second = await sign(world, retentionDays=365)
+    grants = {each["location"]: each for each in (await world.administer("GET", "/grants")).json()["items"]}
+    await world.amend(grants["16SW00"], agreementId=second["agreementId"])
+    shown = await seen(world)
+    assert shown["grant"]["location"] is None
+    asked = sorted((each["location"] or "", each["grantId"]) for each in shown["agreementChanges"])
+    assert asked == [("", grants[None]["grantId"]), ("16SW01", grants["16SW01"]["grantId"])]
+
+
+async def test_a_school_that_goes_to_another_board_is_asked_again_when_more_is_allowed_there(
+    world: World, tmp_path: Path
+) -> None:
+    await world.register(agreed=[])
+    await sign(world, storageCountries=["US"], retentionDays=3650)
+    own = await sign(world, boardNumber="10001")
+    given = await world.granted()
+    assert (given["agreementId"], given["reconfirmBy"]) == (own["agreementId"], None)
+    rows = ["16SW;16SW00;Locatie;10003", "16SW;16SW01;Locatie;10003", "17TX;17TX00;Locatie;10002"]
+    path = tmp_path / "bo.csv"
+    header = "INSTELLINGSCODE;VESTIGINGSCODE;VESTIGINGSNAAM;BEVOEGD GEZAG NUMMER"
+    path.write_text("\r\n".join([header, *rows, ""]), encoding="cp1252")
+    await import_files(world.store, [path])
     assert await world.reason() == "needs_reconfirmation"
-    assert (await world.amend((await seen(world))["grant"], agreementId=later["agreementId"])).status_code == 400
-    assert await world.reason() == "needs_reconfirmation"
+    (told,) = (await seen(world))["agreementChanges"]
+    assert told["wider"]["outsideEea"] == ["US"]
+
+
+async def test_a_grant_of_which_it_is_not_known_what_was_agreed_to_is_held_against_what_counted_then(
+    world: World,
+) -> None:
+    """Grants of before agreements were compared do not tell."""
+    await agreed(world)
+    await sign(world, retentionDays=365, validFrom="2026-10-01T00:00:00Z")
+    async with world.store.writing() as write:
+        for grant in await write.session.exec(select(Grant)):
+            grant.agreement_id, grant.reconfirm_by, grant.revision = None, None, write.revision
+            write.session.add(grant)
+        record(write, EventKind.SCHOOLS_IMPORTED, SYSTEM, {})
+    await sign(world, boardNumber="10002")
+    assert (await seen(world))["grant"]["reconfirmBy"] == "2026-10-01T00:00:00Z"
 
 
 async def test_a_grant_that_is_given_before_a_wider_agreement_begins_is_asked_again_too(world: World) -> None:
@@ -196,7 +258,7 @@ async def test_two_versions_that_each_widen_are_both_held_against_what_was_agree
     await agreed(world)
     await sign(world, retentionDays=365, graceUntil="2026-12-01T00:00:00Z")
     await sign(world, retentionDays=365, categories=[*FIRST["categories"], "foto"], graceUntil=GRACE)
-    told = (await seen(world))["agreementChange"]
+    (told,) = (await seen(world))["agreementChanges"]
     assert (told["wider"]["categories"], told["wider"]["retentionDays"]) == (["foto"], 365)
     world.clock.advance(days=14)
     assert await world.reason() == "needs_reconfirmation"
@@ -273,6 +335,13 @@ async def test_the_history_tells_of_the_announcement_and_of_the_end_of_the_grace
     ]
     assert events[1]["grant"]["reconfirmBy"] == GRACE
     assert (await world.look()).json()["items"][0]["status"] == "needs_reconfirmation"
+
+
+async def test_nobody_signs_tomorrow(world: World) -> None:
+    await world.register(agreed=[])
+    signed = [{**each, "signedOn": "2026-09-02"} for each in TERMS["signatories"]]
+    for wrong in ({"signedOn": "2026-09-02"}, {"signatories": signed}, {"signedOn": "2999-01-01"}):
+        assert problem(await world.agree("rekenrijk", SCOPES, [PURPOSE], **wrong)) == (400, "invalid_input")
 
 
 async def test_a_grace_that_is_over_before_the_agreement_begins_is_refused(world: World) -> None:

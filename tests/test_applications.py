@@ -9,7 +9,8 @@ from sqlalchemy import text
 from sqlmodel import select
 
 from api.applicants import source_of
-from models.events import Event
+from api.events import SYSTEM, record
+from models.events import Event, EventKind, RememberedAnswer
 from models.onboarding import RoadStep
 from models.tables import TABLES
 from tests.operations import application
@@ -49,13 +50,13 @@ async def test_a_form_that_makes_no_sense_is_sent_back(road: Road, form: str) ->
 
 async def test_the_secret_is_told_once_and_kept_nowhere(world: World, road: Road) -> None:
     body = application(KVK)
-    first = await world.call("POST", "/v1/applications", None, body, Idempotency_Key="een-sleutel-van-mij")
-    again = await world.call("POST", "/v1/applications", None, body, Idempotency_Key="een-sleutel-van-mij")
+    first = await world.call("POST", "/v1/applications", None, body, Idempotency_Key="een-sleutel-van-mij-alleen")
+    again = await world.call("POST", "/v1/applications", None, body, Idempotency_Key="een-sleutel-van-mij-alleen")
     assert (first.status_code, again.content) == (201, first.content)
     assert again.headers["Idempotency-Replayed"] == "true"
     assert len((await world.operate("GET", "/v1/cases")).json()["items"]) == 1
     other = await world.call(
-        "POST", "/v1/applications", None, application("90000002"), Idempotency_Key="een-sleutel-van-mij"
+        "POST", "/v1/applications", None, application("90000002"), Idempotency_Key="een-sleutel-van-mij-alleen"
     )
     assert problem(other) == (409, "idempotency_key_reused")
     async with world.store.reading() as session:
@@ -65,7 +66,39 @@ async def test_the_secret_is_told_once_and_kept_nowhere(world: World, road: Road
             for table in TABLES
             for row in (await connection.execute(text(f"SELECT * FROM {table.__tablename__}"))).all()
         ]
-    assert not [row for row in kept if first.json()["secret"] in row or "een-sleutel-van-mij" in row]
+    assert not [row for row in kept if first.json()["secret"] in row or "een-sleutel-van-mij-alleen" in row]
+
+
+async def test_without_a_token_a_key_is_hard_to_guess(world: World) -> None:
+    for key in ("1", "a" * 19):
+        short = await world.call("POST", "/v1/applications", None, application(KVK), Idempotency_Key=key)
+        assert problem(short) == (400, "invalid_input")
+    assert (await world.operate("GET", "/v1/cases")).json()["items"] == []
+
+
+async def test_what_is_remembered_of_a_write_can_be_read_by_nobody_without_its_key(world: World, road: Road) -> None:
+    await road.apply()
+    body = {"step": "contacted", "evidence": "Gebeld met mevrouw Van Contact."}
+    path = f"/v1/cases/{road.case_id}/steps"
+    first = await world.operate("POST", path, body, Idempotency_Key="stap-1")
+    again = await world.operate("POST", path, body, Idempotency_Key="stap-1")
+    assert (again.content, again.headers["Idempotency-Replayed"]) == (first.content, "true")
+    async with world.store.reading() as session:
+        (kept,) = (await session.exec(select(RememberedAnswer))).all()
+    assert "stap-1" not in kept.key
+    assert "ontact" not in kept.body
+
+
+async def test_what_was_remembered_before_it_was_sealed_is_still_given_again(world: World) -> None:
+    wish = {"kvkNumber": "90000005", "name": "Van voorheen"}
+    first = await world.operate("POST", "/v1/partners", wish, Idempotency_Key="voorheen")
+    async with world.store.writing() as write:
+        (kept,) = (await write.session.exec(select(RememberedAnswer))).all()
+        kept.key, kept.body = "voorheen", first.text
+        write.session.add(kept)
+        record(write, EventKind.SCHOOLS_IMPORTED, SYSTEM, {})
+    again = await world.operate("POST", "/v1/partners", wish, Idempotency_Key="voorheen")
+    assert (again.status_code, again.content) == (201, first.content)
 
 
 async def test_no_person_and_nothing_written_stands_in_the_events_of_a_case(world: World, road: Road) -> None:
@@ -104,7 +137,8 @@ async def test_applications_of_a_day_are_bounded_whoever_sends_them(store_url: s
     [
         ("192.0.2.1", "192.0.2.2", False),
         ("2001:db8::1", "2001:db8::ffff:1", True),
-        ("2001:db8:0:1::1", "2001:db8:0:2::1", False),
+        ("2001:db8:0:1::1", "2001:db8:0:2::1", True),
+        ("2001:db8:1::1", "2001:db8:2::1", False),
         ("::ffff:192.0.2.1", "::ffff:192.0.2.2", False),
         ("::ffff:192.0.2.1", "192.0.2.1", True),
         ("testclient", "other", False),

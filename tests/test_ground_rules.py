@@ -114,6 +114,28 @@ async def test_a_check_is_due_again_on_its_day_and_a_later_check_takes_its_place
     assert (await world.operate("GET", "/v1/due")).json()["items"] == []
 
 
+async def test_a_gap_between_two_facts_is_due(world: World) -> None:
+    await world.register(rules=[rule for rule in GroundRuleName if rule != "kvk"])
+    await world.keep("rekenrijk", "kvk", validUntil="2026-09-05T00:00:00Z")
+    await world.keep("rekenrijk", "kvk", validFrom="2030-01-01T00:00:00Z")
+    (due,) = (await world.operate("GET", "/v1/due")).json()["items"]
+    assert (due["kind"], due["dueAt"]) == ("ground_rule_end", "2026-09-05T00:00:00Z")
+
+
+async def test_no_day_is_too_late_to_be_listed(world: World) -> None:
+    await world.register()
+    for day in ("9999-12-31", "3000-01-01", "1999-12-31", "0001-01-01"):
+        assert problem(await world.keep("rekenrijk", "kvk", checkAgainOn=day)) == (400, "invalid_input")
+    assert (await world.keep("rekenrijk", "kvk", checkAgainOn="2999-12-31")).status_code == 201
+    assert (await world.operate("GET", "/v1/due?until=2999-12-31T23:59:59Z")).status_code == 200
+
+
+async def test_evidence_is_as_long_as_the_contract_allows_on_either_store(world: World) -> None:
+    await world.register(rules=())
+    assert (await world.keep("rekenrijk", "kvk", evidence="é" * 1000)).json()["evidence"] == "é" * 1000
+    assert problem(await world.keep("rekenrijk", "kvk", evidence="é" * 1001)) == (400, "invalid_input")
+
+
 async def test_a_rule_that_ends_is_due_unless_another_fact_shows_it_further(world: World) -> None:
     await world.register(rules=[rule for rule in GroundRuleName if rule != "kvk"])
     await world.keep("rekenrijk", "kvk", validUntil="2026-09-20T00:00:00Z")

@@ -312,6 +312,50 @@ async def test_a_case_that_ends_takes_away_only_the_connection_that_it_had_broug
     assert (await world.operate("GET", "/v1/connections/rekenrijk")).json()["stage"] == Stage.LIVE
 
 
+async def test_a_partner_that_comes_back_finds_every_school_asked_anew(world: World, road: Road) -> None:
+    await road.travel_to(RoadStep.LIVE)
+    given, other = await world.granted(), await world.granted(location="16SW00")
+    await world.step(other["grantId"], "suspend", {"until": "2026-12-01T00:00:00Z"})
+    await road.step("withdrawn")
+    again = Road(world)
+    await again.apply()
+    for step in ("contacted", "introduced"):
+        await again.step(step)
+    assert (await again.step("agreements_sent", clientId="rekenrijk")).status_code == 200
+    for step in ("agreements_returned", "building", "placed", "live"):
+        assert (await again.step(step)).status_code == 200
+    assert await world.reason() == "needs_reconfirmation"
+    shown = (await world.administer("GET", f"/grants/{other['grantId']}")).json()
+    assert (shown["status"], shown["suspendedUntil"]) == ("suspended", None)
+    assert (await world.step(other["grantId"], "resume")).json()["status"] == "needs_reconfirmation"
+    asked = (await world.administer("GET", f"/grants/{given['grantId']}")).json()
+    assert (await world.amend(asked)).status_code == 200
+    assert await world.reason() == "granted"
+
+
+async def test_a_case_that_ends_leaves_a_connection_that_was_live_before_it(world: World, road: Road) -> None:
+    await road.travel_to(RoadStep.BUILDING)
+    await world.bring("rekenrijk", Stage.LIVE)
+    await road.keep_rules()
+    assert (await road.step("placed")).status_code == (await road.step("rejected")).status_code == 200
+    assert (await world.operate("GET", "/v1/connections/rekenrijk")).json()["stage"] == Stage.LIVE
+
+
+async def test_to_be_placed_an_agreement_is_in_force_and_its_own_document_is_kept(world: World, road: Road) -> None:
+    await road.travel_to(RoadStep.AGREEMENTS_SENT)
+    later = "2027-01-01T00:00:00Z"
+    await road.sign(validFrom=later)
+    await road.hand_in()
+    for step in ("agreements_returned", "building"):
+        assert (await road.step(step)).status_code == 200
+    await road.keep_rules()
+    assert problem(await road.step("placed")) == (409, "signature_missing")
+    await road.sign()
+    assert problem(await road.step("placed")) == (409, "document_missing")
+    await road.hand_in()
+    assert (await road.step("placed")).status_code == 200
+
+
 async def test_a_takeover_inherits_nothing(world: World, road: Road) -> None:
     """The company that took over applies under its own KvK number, and needs a connection and grants of its own."""
     await road.travel_to(RoadStep.LIVE)

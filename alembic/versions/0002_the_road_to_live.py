@@ -132,7 +132,7 @@ def upgrade() -> None:
             batch.add_column(sa.Column(name, sa.JSON(), nullable=False, server_default="[]"))
         batch.add_column(sa.Column("retention_days", sa.Integer(), nullable=False, server_default="0"))
         batch.add_column(sa.Column("grace_until", INSTANT, nullable=True))
-    # A connection that was in the register could be permitted: it is live.
+    # A connection that was in the register could be permitted: it is live, unless a ground rule was taken from it.
     with op.batch_alter_table("connections") as batch:
         batch.add_column(sa.Column("stage", sa.String(12), nullable=False, server_default="live"))
         batch.add_column(sa.Column("stopped_at", INSTANT, nullable=True))
@@ -144,7 +144,12 @@ def upgrade() -> None:
         batch.add_column(sa.Column("check_again_on", sa.Date(), nullable=True))
         batch.add_column(sa.Column("convenant_version", sa.String(8), nullable=True))
         batch.add_column(sa.Column("convenant_status", sa.String(16), nullable=True))
+        batch.alter_column("evidence", existing_type=sa.String(500), type_=sa.String(1000), existing_nullable=False)
     op.execute("UPDATE ground_rules SET checked_at = created_at")
+    op.execute(
+        "UPDATE connections SET stage = 'building' WHERE client_id IN (SELECT client_id FROM ground_rules"
+        " GROUP BY client_id, rule HAVING COUNT(CASE WHEN NOT ended THEN 1 END) = 0)"
+    )
     with op.batch_alter_table("grants") as batch:
         batch.add_column(sa.Column("agreement_id", sa.String(36), nullable=True))
         batch.add_column(sa.Column("reconfirm_by", INSTANT, nullable=True))
@@ -185,12 +190,15 @@ def downgrade() -> None:
         with op.batch_alter_table(table) as batch:
             for name in names:
                 batch.drop_column(name)
+    with op.batch_alter_table("ground_rules") as batch:
+        batch.alter_column("evidence", existing_type=sa.String(1000), type_=sa.String(500), existing_nullable=False)
     for table in ("file_chunks", "files", "incident_entries", "incidents", "case_steps", "cases"):
         op.drop_table(table)
 
 
 def _deny_what_the_older_version_would_permit() -> None:
     """It knows no stages, no emergency stops and no date to confirm by: what they deny must stay denied."""
+    op.execute("UPDATE ground_rules SET evidence = SUBSTR(evidence, 1, 500)")
     op.execute(
         "UPDATE ground_rules SET ended = TRUE WHERE client_id IN ("
         "SELECT c.client_id FROM connections c JOIN partners p ON p.kvk_number = c.kvk_number"
