@@ -158,7 +158,8 @@ def _following(
 ) -> str:
     cast(Turnstile, request.app.state.turnstile).follow(request)
     if x_application_secret is None:
-        raise Refused(UNAUTHENTICATED, "Send the application's secret as X-Application-Secret.")
+        detail = "Send the application's secret as X-Application-Secret."
+        raise Refused(UNAUTHENTICATED, detail, {"WWW-Authenticate": "X-Application-Secret"})
     return _digest(x_application_secret)
 
 

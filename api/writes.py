@@ -176,15 +176,16 @@ def require_once(request: Request, *names: str) -> None:
 
 
 def _who(request: Request) -> str | None:
+    """Whose keys are looked at: a token's holder, an application's secret's, or, with neither, anyone's."""
     claims = claims_if_any(request)
     if claims is None:
-        return None
+        secret = request.headers.getlist("x-application-secret")
+        return _digest("applicant", *secret) if secret else None
     return _digest(claims.issuer, claims.subject, claims.client_id, claims.school or "")
 
 
 def _what(request: Request, content: str) -> str:
-    secret = request.headers.getlist("x-application-secret")
-    return _digest(request.method, request.scope["path"], request.headers.get("if-match", ""), content, *secret)
+    return _digest(request.method, request.scope["path"], request.headers.get("if-match", ""), content)
 
 
 def _require_one_meaning(body: bytes) -> None:

@@ -76,6 +76,23 @@ async def test_without_a_token_a_key_is_hard_to_guess(world: World) -> None:
     assert (await world.operate("GET", "/v1/cases")).json()["items"] == []
 
 
+async def test_a_replay_needs_the_applications_secret_too(world: World, road: Road) -> None:
+    await road.apply()
+    path, wish, key = f"/v1/applications/{road.reference}/_withdraw", {"reason": "Wij stoppen."}, "k" * 24
+    first = await world.call("POST", path, None, wish, X_Application_Secret=road.secret, Idempotency_Key=key)
+    again = await world.call("POST", path, None, wish, X_Application_Secret=road.secret, Idempotency_Key=key)
+    assert (first.status_code, again.content) == (200, first.content)
+    wrong = await world.call("POST", path, None, wish, X_Application_Secret="wrong", Idempotency_Key=key)
+    assert problem(wrong) == (404, "not_found")
+    other = Road(world, "90000002")
+    await other.apply()
+    path = f"/v1/applications/{other.reference}/_withdraw"
+    own = await world.call("POST", path, None, wish, X_Application_Secret=other.secret, Idempotency_Key=key)
+    assert (own.status_code, own.json()["reference"]) == (200, other.reference)
+    closed = await world.call("GET", f"/v1/applications/{other.reference}", None)
+    assert (closed.status_code, closed.headers["WWW-Authenticate"]) == (401, "X-Application-Secret")
+
+
 async def test_what_is_remembered_of_a_write_can_be_read_by_nobody_without_its_key(world: World, road: Road) -> None:
     await road.apply()
     body = {"step": "contacted", "evidence": "Gebeld met mevrouw Van Contact."}
