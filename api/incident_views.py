@@ -9,7 +9,6 @@ from api import rows
 from api.callers import Caller
 from api.files import FileView
 from api.wire import Moment, Wire
-from models.files import StoredFile
 from models.incidents import Incident, IncidentEntry, IncidentStatus, IncidentStep, Severity
 from models.partners import is_stopped
 
@@ -44,42 +43,42 @@ class EntryView(Wire):
     text: str | None
 
 
-class IncidentView(Wire):
-    """An incident. The times are in seconds: to the first answer, and to the last solution; null without one."""
+class IncidentSummary(Wire):
+    """An incident as lists show it. The times are in seconds: to the first answer, and to the last solution."""
 
     incident_id: str
     client_id: str
     title: str
-    description: str
     severity: Severity
     status: IncidentStatus
     assignee: str | None
     breach: BreachView | None
-    seconds_to_first_answer: float | None
-    seconds_to_solution: float | None
+    seconds_to_first_answer: Annotated[float | None, Field(description="Null while there is none.")]
+    seconds_to_solution: Annotated[float | None, Field(description="Null while there is none.")]
     seconds_open: Annotated[float | None, Field(description="Until now; null once it is resolved.")]
-    course: list[EntryView]
-    attachments: list[FileView]
     version: int
     revision: int
     created_at: Moment
     changed_at: Moment
 
 
-async def shown_incidents(
+class IncidentView(IncidentSummary):
+    """One incident, with all that was said and done about it."""
+
+    description: str
+    course: list[EntryView]
+    attachments: list[FileView]
+
+
+async def summaries(
     session: rows.Session, incidents: Sequence[Incident], caller: Caller, now: Moment
-) -> list[IncidentView]:
-    """The incidents as this caller may see them at `now`."""
-    ids = [incident.incident_id for incident in incidents]
-    entries = await rows.incident_entries(session, ids)
-    files = await rows.attachments(session, ids)
+) -> list[IncidentSummary]:
+    """The incidents of a list, as this caller may see them at `now`."""
     connections = await rows.connections_named(session, {incident.client_id for incident in incidents})
     partners = await rows.partners_of(session, connections.values())
     return [
-        _view(
+        _summary(
             incident,
-            [entry for entry in entries if entry.incident_id == incident.incident_id],
-            [file for file in files if file.incident_id == incident.incident_id],
             caller,
             now,
             is_stopped(connection := connections[incident.client_id], partners[connection.kvk_number]),
@@ -88,29 +87,32 @@ async def shown_incidents(
     ]
 
 
-def _view(
-    incident: Incident,
-    entries: Sequence[IncidentEntry],
-    files: Sequence[StoredFile],
-    caller: Caller,
-    now: Moment,
-    stopped: bool,
-) -> IncidentView:
+async def whole(session: rows.Session, incident: Incident, caller: Caller, now: Moment) -> IncidentView:
+    """One incident with its course, as this caller may see it at `now`."""
+    (summary,) = await summaries(session, [incident], caller, now)
+    told = caller.only is None
+    entries = await rows.incident_entries(session, incident)
+    return IncidentView(
+        **summary.model_dump(),
+        description=incident.description,
+        course=[_line(entry, told or entry.actor_role == caller.role) for entry in entries],
+        attachments=[FileView.model_validate(file) for file in await rows.attachments(session, incident)],
+    )
+
+
+def _summary(incident: Incident, caller: Caller, now: Moment, stopped: bool) -> IncidentSummary:
     def since_opened(until: Moment | None) -> float | None:
         return (until - incident.created_at).total_seconds() if until is not None else None
 
-    told = caller.only is None
-    return IncidentView(
-        **incident.model_dump(include={"incident_id", "client_id", "title", "description", "version", "revision"}),
+    return IncidentSummary(
+        **incident.model_dump(include={"incident_id", "client_id", "title", "version", "revision"}),
         severity=Severity(incident.severity),
         status=IncidentStatus(incident.status),
-        assignee=incident.assignee if told else None,
+        assignee=incident.assignee if caller.only is None else None,
         breach=_breach(incident, caller, now, stopped),
         seconds_to_first_answer=since_opened(incident.first_answered_at),
         seconds_to_solution=since_opened(incident.resolved_at),
         seconds_open=since_opened(now) if incident.resolved_at is None else None,
-        course=[_line(entry, told or entry.actor_role == caller.role) for entry in entries],
-        attachments=[FileView.model_validate(file) for file in files],
         created_at=incident.created_at,
         changed_at=incident.changed_at,
     )

@@ -12,7 +12,7 @@ from api import rows
 from api.callers import Caller, Operator, PartnerClient, PartnerOrOperator
 from api.events import record
 from api.files import AttachmentUpload, FileView, download
-from api.incident_views import IncidentView, shown_incidents
+from api.incident_views import IncidentSummary, IncidentView, summaries, whole
 from api.paging import Cursor, Limit, after_key, part
 from api.reads import Reading
 from api.wire import Moment, Name, Page, RecordId, Text, Wire, WireIn
@@ -21,6 +21,7 @@ from models.events import EventKind
 from models.files import MOST_BYTES_OF_CONNECTION, MOST_FILES_OF_INCIDENT
 from models.identifiers import ClientId
 from models.incidents import (
+    MOST_ENTRIES,
     MOVING,
     Incident,
     IncidentEntry,
@@ -33,7 +34,7 @@ from models.incidents import (
     suspect_breach,
 )
 from models.partners import Connection, Stage
-from models.refusals import ConnectionNotLive, NotFound, TooManyFiles
+from models.refusals import Conflict, ConnectionNotLive, NotFound, TooManyFiles
 
 router = APIRouter(prefix="/v1/incidents", tags=["incidents"])
 
@@ -114,13 +115,13 @@ async def list_incidents(
     unsolved: Annotated[bool, Query(description="Only those that are not resolved.")] = False,
     limit: Limit = 100,
     cursor: Cursor = None,
-) -> Page[IncidentView]:
+) -> Page[IncidentSummary]:
     """All incidents; for a partner, those of its own connection."""
     found = await rows.incidents(
         reading.session, caller.only, status=status, unsolved=unsolved, after=after_key(cursor), limit=limit
     )
     shown, following = part(found, limit, lambda incident: incident.incident_id)
-    return Page(items=await shown_incidents(reading.session, shown, caller, reading.now), next=following)
+    return Page(items=await summaries(reading.session, shown, caller, reading.now), next=following)
 
 
 @router.get("/figures", operation_id="getIncidentFigures")
@@ -137,7 +138,7 @@ async def get_incident(
     """One incident with its course."""
     incident = await rows.incident(reading.session, incident_id, caller.only)
     response.headers["ETag"] = etag(incident.version)
-    return (await shown_incidents(reading.session, [incident], caller, reading.now))[0]
+    return await whole(reading.session, incident, caller, reading.now)
 
 
 @router.post("/{incident_id}/comments", status_code=201, operation_id="commentOnIncident")
@@ -207,7 +208,7 @@ async def attach(caller: PartnerOrOperator, incident_id: IncidentId, upload: Att
     """Keeps a file with the incident: PDF, PNG, JPEG or plain text, sent as the body."""
     writing = upload.writing
     incident = await rows.incident(writing.session, incident_id, caller.only)
-    if len(await rows.attachments(writing.session, [incident_id])) >= MOST_FILES_OF_INCIDENT:
+    if len(await rows.attachments(writing.session, incident)) >= MOST_FILES_OF_INCIDENT:
         raise TooManyFiles(f"An incident has at most {MOST_FILES_OF_INCIDENT} attachments.")
     kept_before = await rows.bytes_attached(writing.session, incident.client_id)
     if kept_before + upload.received.size > MOST_BYTES_OF_CONNECTION:
@@ -247,6 +248,8 @@ async def _step(
     incident = await rows.incident(writing.session, incident_id, caller.only)
     if if_match is not None:
         require_version(if_match, incident.version)
+    if step is IncidentStep.COMMENT and incident.entries >= MOST_ENTRIES:
+        raise Conflict("This incident has so many entries that no comment is added: open another one.")
     if step in MOVING:
         move(incident, step, caller.claims.subject, writing.now)
     elif step is IncidentStep.SUSPECT_BREACH:
@@ -287,5 +290,5 @@ async def _note(
 
 
 async def _answered(writing: WriteRequest, incident: Incident, caller: Caller) -> IncidentView:
-    shown = (await shown_incidents(writing.session, [incident], caller, writing.now))[0]
+    shown = await whole(writing.session, incident, caller, writing.now)
     return writing.answer(shown, incident.version)

@@ -207,13 +207,13 @@ async def incidents(
     return (await session.exec(query if limit is None else query.limit(limit + 1))).all()
 
 
-async def incident_entries(session: Session, incident_ids: Collection[str]) -> Sequence[IncidentEntry]:
-    query = select(IncidentEntry).where(col(IncidentEntry.incident_id).in_(incident_ids))
-    return (await session.exec(query.order_by(col(IncidentEntry.incident_id), col(IncidentEntry.number)))).all()
+async def incident_entries(session: Session, incident: Incident) -> Sequence[IncidentEntry]:
+    query = select(IncidentEntry).where(IncidentEntry.incident_id == incident.incident_id)
+    return (await session.exec(query.order_by(col(IncidentEntry.number)))).all()
 
 
-async def attachments(session: Session, incident_ids: Collection[str]) -> Sequence[StoredFile]:
-    query = select(StoredFile).where(col(StoredFile.incident_id).in_(incident_ids))
+async def attachments(session: Session, incident: Incident) -> Sequence[StoredFile]:
+    query = select(StoredFile).where(StoredFile.incident_id == incident.incident_id)
     return (await session.exec(query.order_by(col(StoredFile.revision), col(StoredFile.file_id)))).all()
 
 

@@ -15,6 +15,8 @@ from models.refusals import TransitionNotAllowed
 
 #: From the moment that a breach is suspected, the schools are told within so many hours.
 NOTICE: Final = timedelta(hours=24)
+#: From so many lines in its course on, nobody comments on an incident any more.
+MOST_ENTRIES: Final = 500
 
 
 class Severity(StrEnum):

@@ -498,6 +498,26 @@ async def test_a_partners_figures_are_of_its_own_incidents_and_the_operators_of_
     }
 
 
+async def test_an_incident_takes_so_many_comments_and_can_still_be_resolved(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.incidents.MOST_ENTRIES", 3)
+    await world.register()
+    incident_id = (await reported(world))["incidentId"]
+    answers = [await step(world, incident_id, "comment", "rekenrijk") for _ in range(4)]
+    assert [answer.status_code for answer in answers] == [201, 201, 409, 409]
+    assert problem(answers[-1]) == (409, "conflict")
+    for name in ("take", "resolve"):
+        assert (await step(world, incident_id, name, "operator")).status_code == 200
+
+
+async def test_a_list_tells_no_more_of_an_incident_than_what_sums_it_up(world: World) -> None:
+    await world.register()
+    opened = await reported(world)
+    (item,) = (await send(world, "GET", "")).json()["items"]
+    assert set(opened) - set(item) == {"description", "course", "attachments"}
+
+
 async def test_the_list_can_be_read_by_status_and_in_parts(world: World) -> None:
     await world.register()
     ids = {status: (await reported(world, title=status))["incidentId"] for status in WAYS}
