@@ -96,12 +96,11 @@ class Memory:
         self._caller = caller or _digest("anyone")
         self._key = key
         self._fingerprint = fingerprint
-        self._seal = Fernet(_seal_of(self._caller, key))
 
     async def replay(self, write: Write) -> None:
         """Raises `Replayed` when the same write was done before, `IdempotencyKeyReused` when it was another one."""
-        known = await write.session.get(RememberedAnswer, (self._caller, _digest(self._key)))
-        body = self._seal.decrypt(known.body).decode() if known is not None else ""
+        known = await write.session.get(RememberedAnswer, (self._caller, digest_of_key(self._key)))
+        body = unsealed(known, self._key) if known is not None else ""
         if known is None:
             # As they were remembered before they were sealed.
             known = await write.session.get(RememberedAnswer, (self._caller, self._key))
@@ -116,14 +115,24 @@ class Memory:
         """The answer as a replay will get it."""
         return RememberedAnswer(
             caller=self._caller,
-            key=_digest(self._key),
+            key=digest_of_key(self._key),
             fingerprint=self._fingerprint,
             status=writing.status,
             etag=writing.etag,
-            body=self._seal.encrypt(writing.body.encode()).decode(),
+            body=_seal(self._caller, self._key).encrypt(writing.body.encode()).decode(),
             revision=writing.write.revision,
             created_at=writing.now,
         )
+
+
+def digest_of_key(key: str) -> str:
+    """How an Idempotency-Key is kept."""
+    return _digest(key)
+
+
+def unsealed(answer: RememberedAnswer, key: str) -> str:
+    """The body of an answer that was remembered under `key`. Raises `InvalidToken` for another key."""
+    return _seal(answer.caller, key).decrypt(answer.body).decode()
 
 
 def etag(version: int) -> str:
@@ -201,5 +210,6 @@ def _digest(*parts: str) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
-def _seal_of(caller: str, key: str) -> bytes:
-    return base64.urlsafe_b64encode(hashlib.sha256(f"sealed answer\0{caller}\0{key}".encode()).digest())
+def _seal(caller: str, key: str) -> Fernet:
+    digest = hashlib.sha256(f"sealed answer\0{caller}\0{key}".encode()).digest()
+    return Fernet(base64.urlsafe_b64encode(digest))

@@ -21,6 +21,7 @@ from api import verification
 from api.events import SYSTEM, record
 from api.store import Store
 from api.tokens import EmbeddedIssuer
+from api.writes import digest_of_key, unsealed
 from models.agreements import Agreement
 from models.events import Event, EventKind, RememberedAnswer, Revision
 from models.grants import OPEN, Grant
@@ -298,12 +299,12 @@ async def landed_in_doubt(store: Store, ledger: Ledger) -> list[Change]:
     """The changes that were never answered and yet happened, with the answer that was lost."""
     landed = []
     async with store.reading() as session:
-        keys = [change.key for change in ledger.in_doubt]
+        keys = [digest_of_key(change.key) for change in ledger.in_doubt]
         found = await session.exec(select(RememberedAnswer).where(col(RememberedAnswer.key).in_(keys)))
         remembered = {answer.key: answer for answer in found}
     for change in ledger.in_doubt:
-        if known := remembered.get(change.key):
-            answer = httpx2.Response(known.status, text=known.body)
+        if known := remembered.get(digest_of_key(change.key)):
+            answer = httpx2.Response(known.status, text=unsealed(known, change.key))
             change.status, change.answer = answer.status_code, answer.json()
             landed.append(change)
     return landed
