@@ -2,11 +2,14 @@
 
 import asyncio
 import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
+from api.writes import WriteRequest, opened
 from tests.desk import (
     HTML,
     MEGABYTE,
@@ -265,3 +268,38 @@ async def test_the_agreement_of_another_connection_is_not_read(world: World) -> 
     assert problem(await read_by(world, "16SW", other)) == (404, "not_found")
     await world.granted("taalhuis", scopes=BASIS)
     assert (await read_by(world, "16SW", other)).content == PDF + other.encode()
+
+
+async def test_the_attachments_of_a_connection_have_a_bound_together(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.incidents.MOST_BYTES_OF_CONNECTION", 2 * len(PDF))
+    other = f"/v1/incidents/{await an_incident(desk.world)}/attachments"
+    answers = [await desk.hand_in(path, PDF) for path in (desk.attachments, other, other, desk.attachments)]
+    assert [answer.status_code for answer in answers] == [201, 201, 409, 409]
+    assert problem(answers[-1]) == (409, "too_many_files")
+    await desk.world.register("taalhuis", kvk_number="90000002")
+    elsewhere = f"/v1/incidents/{await an_incident(desk.world, 'taalhuis')}/attachments"
+    assert (await desk.hand_in(elsewhere, PDF)).status_code == 201
+
+
+async def test_files_that_arrive_at_once_ask_for_the_lock_one_after_another(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another write then waits for one file at most."""
+    at_once: list[int] = [0]
+
+    @asynccontextmanager
+    async def watched(*given: Any) -> AsyncIterator[WriteRequest]:
+        at_once.append(at_once[-1] + 1)
+        try:
+            async with opened(*given) as writing:
+                yield writing
+        finally:
+            at_once.append(at_once[-1] - 1)
+
+    monkeypatch.setattr("api.files.opened", watched)
+    content = a_pdf_of(MEGABYTE)
+    answers = await asyncio.gather(*(desk.hand_in(desk.attachments, content) for _ in range(5)))
+    assert [answer.status_code for answer in answers] == [201] * 5
+    assert at_once == [0, *[1, 0] * 5]

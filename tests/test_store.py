@@ -1,6 +1,7 @@
 """A write commits its row, its event and its revision together, or nothing."""
 
 import pytest
+from sqlalchemy.exc import DBAPIError
 
 from api.events import SYSTEM, record
 from api.migrations import head, revision_of
@@ -46,4 +47,14 @@ async def test_a_write_that_fails_leaves_nothing_behind(store: Store) -> None:
             write.session.add(Board(number="12345"))
             record(write, EventKind.SCHOOLS_IMPORTED, SYSTEM, {})
             raise RuntimeError
+    assert await _revision(store) == (0, 0)
+
+
+@pytest.mark.parametrize("store_url", ["postgresql"], indirect=True)
+async def test_a_value_that_the_database_refuses_is_not_told_as_an_outage(store: Store) -> None:
+    """To repeat such a write, as one does after an outage, would never help."""
+    with pytest.raises(DBAPIError, match="too long"):
+        async with store.writing() as write:
+            write.session.add(Board(number="1" * 6))
+            await write.session.flush()
     assert await _revision(store) == (0, 0)
