@@ -1,6 +1,6 @@
 """The road that a partner travels, by API alone: from the form to a permitted decision and a solved incident."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -22,7 +22,7 @@ from models.partners import Connection, Stage
 from models.refusals import StepTooEarly, TransitionNotAllowed
 from tests.road import KVK, REGISTERED, Road
 from tests.test_grants import problem
-from tests.world import BASIS, NAMES, OFFERED, PURPOSE, TERMS, Answer, World
+from tests.world import BASIS, NAMES, OFFERED, PURPOSE, START, TERMS, Answer, World
 
 
 @pytest.fixture
@@ -221,7 +221,25 @@ def test_the_road_is_the_one_that_is_described() -> None:
 
 
 def case_at(step: RoadStep) -> Case:
-    return Case.model_construct(None, step=step, kvk_number=KVK, requested=REQUESTED, revision=1)
+    return Case(
+        case_id="case",
+        reference="00000-00000",
+        secret_digest="",
+        company_name="Uitgeverij",
+        kvk_number=KVK,
+        contact_name="C. van Contact",
+        contact_email="contact@uitgeverij.example",
+        product_name="Rekenrijk",
+        requested=REQUESTED,
+        legal_relation="Opdracht van de school.",
+        convenant_version="4.0",
+        convenant_status="deelnemer",
+        step=step,
+        due_at=START,
+        revision=1,
+        created_at=START,
+        changed_at=START,
+    )
 
 
 @pytest.mark.parametrize("step", list(RoadStep))
@@ -239,16 +257,31 @@ def test_every_step_from_everywhere_is_on_the_road_or_refused(where: RoadStep, s
 
 
 REQUESTED: Final = [{"scope": scope, "purpose": PURPOSE} for scope in NAMES]
-CONNECTION: Final = Connection.model_construct(
-    client_id="rekenrijk", kvk_number=KVK, required_scopes=BASIS, optional_scopes=[], purposes=[PURPOSE]
-)
+
+
+def connection_of(kvk_number: str = KVK, optional: Sequence[str] = ()) -> Connection:
+    return Connection(
+        client_id="rekenrijk",
+        kvk_number=kvk_number,
+        name="Rekenrijk",
+        profile="smalle-set@2.3",
+        recipient_role="processor",
+        required_scopes=BASIS,
+        optional_scopes=list(optional),
+        purposes=[PURPOSE],
+        revision=1,
+        created_at=START,
+        changed_at=START,
+    )
+
+
 #: Everything that any step needs.
-READY: Final = Readiness(CONNECTION, False, True, True, frozenset(GroundRuleName), False)
+READY: Final = Readiness(connection_of(), False, True, True, frozenset(GroundRuleName), False)
 #: For each condition, what is true when it alone is not met.
 LACKING: Final = {
     Condition.CONNECTION_REGISTERED: replace(READY, taken=True),
-    Condition.SAME_PARTNER: replace(READY, connection=CONNECTION.model_copy(update={"kvk_number": "90000009"})),
-    Condition.WITHIN_APPLICATION: replace(READY, connection=CONNECTION.model_copy(update={"optional_scopes": OFFERED})),
+    Condition.SAME_PARTNER: replace(READY, connection=connection_of("90000009")),
+    Condition.WITHIN_APPLICATION: replace(READY, connection=connection_of(optional=OFFERED)),
     Condition.AGREEMENT_SIGNED: replace(READY, signed=False),
     Condition.DOCUMENT_KEPT: replace(READY, document_kept=False),
     Condition.NOT_STOPPED: replace(READY, stopped=True),
