@@ -2,12 +2,14 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+import os
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from api import (
     agreements,
@@ -59,21 +61,10 @@ class NotReadyToServe(Exception):
     """Why this process refuses to start."""
 
 
-class Service(Envelope):
-    """The service as an ASGI application. `running()` starts and stops it where no server does."""
-
-    def __init__(self, app: FastAPI, hooks: dict[str, ASGIApp]) -> None:
-        super().__init__(Front(app, hooks))
-        self._app = app
-
-    def running(self) -> AbstractAsyncContextManager[Any]:
-        return self._app.router.lifespan_context(self._app)
-
-
 class Front:
     """Sends the hook's requests straight to the hook, and everything else through FastAPI."""
 
-    def __init__(self, app: FastAPI, hooks: dict[str, ASGIApp]) -> None:
+    def __init__(self, app: ASGIApp, hooks: dict[str, ASGIApp]) -> None:
         self.app = app
         self.hooks = hooks
 
@@ -82,10 +73,24 @@ class Front:
         await (hook or self.app)(scope, receive, send)
 
 
-def create_app(settings: Settings, clock: Clock | None = None) -> Service:
+class Service(Front):
+    """The service as an ASGI application. `running()` starts and stops it where no server does."""
+
+    def __init__(self, app: FastAPI, hooks: dict[str, ASGIApp]) -> None:
+        # The address that a proxy on this machine names is the caller's, by which applications are counted.
+        trusted = os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1")
+        proxied = ProxyHeadersMiddleware(cast(Any, Envelope(app)), trusted)
+        super().__init__(cast(ASGIApp, proxied), hooks)
+        self._app = app
+
+    def running(self) -> AbstractAsyncContextManager[Any]:
+        return self._app.router.lifespan_context(self._app)
+
+
+def create_app(settings: Settings, clock: Clock | None = None, on_loaded: Callable[[], None] = lambda: None) -> Service:
     """The service for these settings. Raises `NotReadyToServe` when nothing could be trusted to sign a token.
 
-    `clock` stands behind the store in tests.
+    `clock` stands behind the store in tests; `on_loaded` is called once all facts are in memory.
     """
     store = Store(settings.store_url, clock)
     verifier = TokenVerifier(_issuers(settings))
@@ -99,6 +104,7 @@ def create_app(settings: Settings, clock: Clock | None = None) -> Service:
             stack.push_async_callback(current.aclose)
             await _require_schema(store)
             await current.load()
+            on_loaded()
             expiring = asyncio.create_task(keep_expiring(store, settings.expiry_interval))
             stack.push_async_callback(_ended, expiring)
             yield

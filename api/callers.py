@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Annotated, Final, cast
 
 from fastapi import Depends, Path, Request
-from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api import problems
@@ -68,10 +67,10 @@ def _needs_token(path: str) -> bool:
 
 async def authenticated(scope: Scope, verifier: TokenVerifier) -> Claims:
     """The claims of the request's bearer token. Raises `Refused` when there is none that is valid."""
-    given = Headers(scope=scope).getlist("authorization")
-    if len(given) != 1 or given[0][:7].lower() != "bearer ":
+    given = [value for name, value in scope["headers"] if name == b"authorization"]
+    if len(given) != 1 or given[0][:7].lower() != b"bearer ":
         raise Refused(UNAUTHENTICATED, "Send one access token as Authorization: Bearer.")
-    token = given[0][7:]
+    token = given[0][7:].decode("latin-1")
     claims = verifier.remembered(token)
     if claims is not None:
         return claims

@@ -1,6 +1,7 @@
 """The console script `privacy-manager`."""
 
 import asyncio
+import gc
 import socket
 import sys
 from collections.abc import Callable, Iterator
@@ -22,6 +23,7 @@ from api import demo, openapi
 from api.app import NotReadyToServe, Service, create_app, documented_app, require_ready
 from api.migrations import head, migrate
 from api.schools_import import ImportRefused, ImportReport, import_files
+from api.server import WholeAnswers
 from api.settings import Mode, Settings, explained
 from api.store import Store, StoreBehind, StoreUnreachable
 from api.tokens import EmbeddedIssuer
@@ -89,6 +91,8 @@ def serve(
         workers=workers,
         access_log=access_log,
         server_header=False,
+        http=WholeAnswers,
+        proxy_headers=False,
         log_level="info",
     )
 
@@ -115,7 +119,14 @@ def serve_demo(
     migrate(settings.store_url)
     invitation = asyncio.run(demo.prepare(settings, f"http://127.0.0.1:{port}"))
     config = uvicorn.Config(
-        create_app(settings), host="127.0.0.1", port=port, access_log=False, server_header=False, log_level="warning"
+        create_app(settings),
+        host="127.0.0.1",
+        port=port,
+        access_log=False,
+        server_header=False,
+        http=WholeAnswers,
+        proxy_headers=False,
+        log_level="warning",
     )
     _InvitingServer(config, invitation).run()
 
@@ -190,7 +201,14 @@ def verify() -> None:
 
 def application() -> Service:
     """The application for a server process of its own."""
-    return create_app(Settings())
+    return create_app(Settings(), on_loaded=_spare_the_collector)
+
+
+def _spare_the_collector() -> None:
+    """What was made while starting stays: looking through it for garbage, again and again, would hold decisions up."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 20)
 
 
 class _InvitingServer(uvicorn.Server):

@@ -8,13 +8,16 @@ import asyncio
 import contextlib
 import logging
 from datetime import datetime
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from api.facts import EVERYTHING, FactSource
 from api.store import STATEMENT_SECONDS, StoreBehind, StoreUnreachable
 from models.snapshot import Snapshot
 
 log = logging.getLogger("privacy_manager.current")
+
+#: Turns of the loop that a read waits at most, so that no stream of arrivals holds it up.
+MOST_TURNS: Final = 8
 
 
 class Current(NamedTuple):
@@ -78,10 +81,20 @@ class CurrentSnapshot:
         """Reads for whoever waits, until nobody does."""
         try:
             while self._waiting:
+                await self._gather()
                 batch, self._waiting = self._waiting, []
                 await self._answer(batch)
         finally:
             self._reader = None
+
+    async def _gather(self) -> None:
+        """Lets those share the read who arrive as it would begin: until a turn of the loop brings nobody more."""
+        gathered = 0
+        for _ in range(MOST_TURNS):
+            if gathered == len(self._waiting):
+                return
+            gathered = len(self._waiting)
+            await asyncio.sleep(0)
 
     async def _answer(self, batch: list[asyncio.Future[Current]]) -> None:
         try:
@@ -105,8 +118,7 @@ class CurrentSnapshot:
         # next find it done. Cut short, what takes longer than the deadline would begin again for ever.
         self._require_same_history(True, self.revision)
         await self._source.connect()
-        async with asyncio.timeout(self._deadline):
-            reading = await self._source.read()
+        reading = await self._source.read(self._deadline)
         snapshot = self._snapshot
         if snapshot is not None and reading.revision == snapshot.revision:
             self._require_same_history(reading.mark == snapshot.mark, reading.revision)

@@ -1,11 +1,10 @@
 """What every request and every answer has around it: an id, a version, and bounds on what may be sent."""
 
 import re
-import uuid
 from dataclasses import dataclass
+from random import getrandbits
 from typing import Final
 
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -16,8 +15,11 @@ API_VERSION: Final = "0.1.0"
 MOST_BODY_BYTES: Final = 1024 * 1024
 MOST_TARGET_BYTES: Final = 8 * 1024
 
-_REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
-_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+_VERSION: Final = (b"api-version", API_VERSION.encode())
+#: For answers that a browser or a cache may come to see, which a decision's, to a POST by a gateway, is not.
+_GUARDED: Final = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
+_REQUEST_ID: Final = re.compile(rb"[\x21-\x7e]{1,128}")
+_TRACEPARENT: Final = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 class BodyTooLarge(Refused, HTTPException):
@@ -44,35 +46,59 @@ class Envelope:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
-        added = _added(Headers(scope=scope))
+        around = headers_around(scope)
         bound = Bound()
-        scope.setdefault("state", {}).update(request_id=added["X-Request-ID"], bound=bound)
-
-        async def send_in_envelope(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in added.items():
-                    headers.setdefault(name, value)
-            await send(message)
-
-        if len(scope.get("raw_path") or b"") + len(scope["query_string"]) > MOST_TARGET_BYTES:
-            refusal = problems.answer(INVALID_INPUT, f"The address is longer than {MOST_TARGET_BYTES} bytes.")
-            return await refusal(scope, receive, send_in_envelope)
-        return await self.app(scope, _bounded(receive, bound), send_in_envelope)
+        scope.setdefault("state", {}).update(request_id=request_id_in(around), bound=bound)
+        send_around = sending(around, send)
+        if is_too_long(scope):
+            return await refuse_too_long(scope, receive, send_around)
+        return await self.app(scope, _bounded(receive, bound), send_around)
 
 
-def _added(request: Headers) -> dict[str, str]:
-    request_id = request.get("x-request-id", "")
-    added = {
-        "API-Version": API_VERSION,
-        "X-Request-ID": request_id if _REQUEST_ID.fullmatch(request_id) else str(uuid.uuid4()),
-        "Cache-Control": "no-store",
-        "X-Content-Type-Options": "nosniff",
-    }
-    traceparent = request.get("traceparent", "")
-    if _TRACEPARENT.fullmatch(traceparent):
-        added["traceparent"] = traceparent
-    return added
+def is_too_long(scope: Scope) -> bool:
+    """Whether the request's address is longer than any that is read."""
+    return len(scope.get("raw_path") or b"") + len(scope["query_string"]) > MOST_TARGET_BYTES
+
+
+async def refuse_too_long(scope: Scope, receive: Receive, send: Send) -> None:
+    refusal = problems.answer(INVALID_INPUT, f"The address is longer than {MOST_TARGET_BYTES} bytes.")
+    await refusal(scope, receive, send)
+
+
+RawHeaders = list[tuple[bytes, bytes]]
+
+
+def headers_around(scope: Scope) -> RawHeaders:
+    """The headers that the answer to this request gets, where it does not set them itself; the request's id first."""
+    request_id = traceparent = b""
+    for name, value in scope["headers"]:
+        if name == b"x-request-id":
+            request_id = request_id or value
+        elif name == b"traceparent":
+            traceparent = traceparent or value
+    if not request_id or not _REQUEST_ID.fullmatch(request_id):
+        request_id = b"%032x" % getrandbits(128)
+    around = [(b"x-request-id", request_id), _VERSION]
+    if traceparent and _TRACEPARENT.fullmatch(traceparent):
+        around.append((b"traceparent", traceparent))
+    return around
+
+
+def request_id_in(around: RawHeaders) -> str:
+    return around[0][1].decode()
+
+
+def sending(around: RawHeaders, send: Send) -> Send:
+    """`send`, with these headers around each answer."""
+
+    async def send_around(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = list(message.get("headers", ()))
+            given = {name.lower() for name, _ in headers}
+            message["headers"] = headers + [header for header in (*around, *_GUARDED) if header[0] not in given]
+        await send(message)
+
+    return send_around
 
 
 def _bounded(receive: Receive, bound: Bound) -> Receive:

@@ -17,11 +17,11 @@ import msgspec
 
 from api.store import LOCK_WAIT_SECONDS, STATEMENT_SECONDS, Clock, Store, file_identity
 from models.columns import instant_of
+from models.granted import Granted, GrantFacts, Places, put
 from models.snapshot import (
     AgreementFacts,
     Changes,
     ConnectionFacts,
-    GrantFacts,
     GroundRuleFacts,
     LocationFacts,
     SchoolFacts,
@@ -50,11 +50,13 @@ CHANGED: Final[Mapping[str, str]] = {
         "SELECT agreement_id, client_id, board_number, scopes, purposes, valid_from, valid_until,"
         " registered_at_revision, ended FROM agreements WHERE revision > $1"
     ),
-    "grants": (
-        "SELECT grant_id, client_id, brin, location, scopes, purposes, status, valid_from, valid_until,"
-        " suspended_until, reconfirm_by, granted_at_revision, revision FROM grants WHERE revision > $1"
-    ),
 }
+#: In the order of `GrantFacts`. There may be millions: they are read and packed a batch at a time.
+CHANGED_GRANTS: Final = (
+    "SELECT grant_id, client_id, brin, location, scopes, purposes, status, valid_from, valid_until,"
+    " suspended_until, reconfirm_by, granted_at_revision FROM grants WHERE revision > $1"
+)
+ROWS_AT_ONCE: Final = 2_000
 
 
 class Reading(NamedTuple):
@@ -69,8 +71,8 @@ class FactSource(Protocol):
     async def connect(self) -> None:
         """Makes the connection, where there is none that works. That may take longer than a decision can wait."""
 
-    async def read(self) -> Reading:
-        """The revision and the time, by a read that starts now."""
+    async def read(self, within: float) -> Reading:
+        """The revision and the time, by a read that starts now. Raises `TimeoutError` after `within` seconds."""
 
     async def changes(self, since: int) -> Changes:
         """Every fact that changed after `since`, all seen at one instant; `EVERYTHING` for all there is."""
@@ -100,18 +102,22 @@ class PostgresqlFacts:
         if self._connection is None or self._connection.is_closed():
             await self._connect()
 
-    async def read(self) -> Reading:
-        row = await self._reading.fetchrow()
+    async def read(self, within: float) -> Reading:
+        row = await self._reading.fetchrow(timeout=within)
         return Reading(row[0], row[2] if self._clock is None else self._clock(), row[1])
 
     async def changes(self, since: int) -> Changes:
         await self.connect()
         connection = self._connection
+        grants = GrantsRead()
         async with connection.transaction(isolation="repeatable_read", readonly=True):
             revision, mark = await connection.fetchrow(REVISION)
             mark_before = await connection.fetchval(MARK, since)
             rows = {name: await connection.fetch(query, since) for name, query in CHANGED.items()}
-        return changes_of(revision, mark, mark_before or "", rows)
+            cursor = await connection.cursor(CHANGED_GRANTS, since)
+            while some := await cursor.fetch(ROWS_AT_ONCE):
+                grants.add(some)
+        return changes_of(revision, mark, mark_before or "", rows, grants)
 
     async def drop(self) -> None:
         connection, self._connection = self._connection, None
@@ -149,9 +155,10 @@ class SqliteFacts:
         self._file = (0, 0)
 
     async def connect(self) -> None:
-        self._connected()
+        """Nothing: opening a file takes no time, and each read looks whether it is still the same."""
 
-    async def read(self) -> Reading:
+    async def read(self, within: float) -> Reading:
+        # It never waits: there is nothing that could last longer than `within`.
         connection = self._connected()
         # Before the revision is read: what is committed in between shows as a new version next time.
         (data_version,) = connection.execute("PRAGMA data_version").fetchone()
@@ -185,9 +192,13 @@ class SqliteFacts:
                 name: connection.execute(query.replace("$1", "?"), (since,)).fetchall()
                 for name, query in CHANGED.items()
             }
+            grants = GrantsRead()
+            cursor = connection.execute(CHANGED_GRANTS.replace("$1", "?"), (since,))
+            while some := cursor.fetchmany(ROWS_AT_ONCE):
+                grants.add(some)
         finally:
             connection.execute("ROLLBACK")
-        return changes_of(revision, mark, mark_before, rows)
+        return changes_of(revision, mark, mark_before, rows, grants)
 
     def _connected(self) -> sqlite3.Connection:
         found = file_identity(self._path)
@@ -202,8 +213,23 @@ class SqliteFacts:
         return connection
 
 
-def changes_of(revision: int, mark: str, mark_before: str, rows: Mapping[str, Iterable[Sequence[Any]]]) -> Changes:
-    """The facts that the rows of `CHANGED` state, whichever driver read them."""
+class GrantsRead:
+    """Grants as rows of `CHANGED_GRANTS`, packed as they come."""
+
+    def __init__(self) -> None:
+        self._draft: dict[str, dict[str, Places]] = {}
+
+    def add(self, rows: Iterable[Sequence[Any]]) -> None:
+        put(self._draft, map(_grant, rows))
+
+    def granted(self) -> Granted:
+        return Granted(self._draft)
+
+
+def changes_of(
+    revision: int, mark: str, mark_before: str, rows: Mapping[str, Iterable[Sequence[Any]]], grants: GrantsRead
+) -> Changes:
+    """The facts that the rows of `CHANGED` and `CHANGED_GRANTS` state, whichever driver read them."""
     return Changes(
         revision=revision,
         mark=mark,
@@ -219,7 +245,7 @@ def changes_of(revision: int, mark: str, mark_before: str, rows: Mapping[str, It
             for rule_id, client_id, rule, begins, ends, ended in rows["ground_rules"]
         ),
         agreements=tuple(_agreement(row) for row in rows["agreements"]),
-        grants=tuple(_grant(row) for row in rows["grants"]),
+        grants=grants.granted(),
     )
 
 
@@ -239,35 +265,20 @@ def _agreement(row: Sequence[Any]) -> AgreementFacts:
 
 
 def _grant(row: Sequence[Any]) -> GrantFacts:
-    (
-        grant_id,
-        client_id,
-        brin,
-        location,
-        scopes,
-        purposes,
-        status,
-        begins,
-        ends,
-        suspended_until,
-        reconfirm_by,
-        granted,
-        changed,
-    ) = row
+    grant_id, client_id, brin, location, scopes, purposes, status, begins, ends, suspended, reconfirm, granted = row
     return GrantFacts(
         grant_id,
-        _shared(client_id),
+        client_id,
         _shared(brin),
         location,
         _names(scopes),
         _names(purposes),
-        _shared(status),
+        status,
         _instant(begins),
         _instant_or_none(ends),
-        _instant_or_none(suspended_until),
-        _instant_or_none(reconfirm_by),
+        _instant_or_none(suspended),
+        _instant_or_none(reconfirm),
         granted,
-        changed,
     )
 
 

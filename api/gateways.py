@@ -15,7 +15,8 @@ from api import problems
 from api.authzen import Semantic, encoded, question_of, questions_of, response_of
 from api.callers import authenticated
 from api.current import CurrentSnapshot
-from api.problems import FORBIDDEN, INTERNAL, METHOD_NOT_ALLOWED, TOO_LARGE, Refused
+from api.envelope import headers_around, is_too_long, request_id_in, sending
+from api.problems import FORBIDDEN, INTERNAL, INVALID_INPUT, METHOD_NOT_ALLOWED, TOO_LARGE, Refused
 from api.store import StoreBehind, StoreUnreachable
 from api.tokens import TokenVerifier
 from models.decision import Question, Reason, behind, decide, unreachable
@@ -25,6 +26,9 @@ log = logging.getLogger("privacy_manager.gateways")
 
 #: Answers that tell of the store, not of a permission; a gateway may ask again.
 UNAVAILABLE: Final = frozenset({Reason.STORE_UNREACHABLE, Reason.REVISION_BEHIND})
+
+_JSON: Final = (b"content-type", b"application/json")
+_RETRY_SOON: Final = (b"retry-after", b"1")
 
 
 class Hook(ABC):
@@ -37,23 +41,31 @@ class Hook(ABC):
         self.current = current
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        around = headers_around(scope)
         try:
             await self._require_gateway(scope)
             status, answer = await self.answer(await _body(receive, self.most_bytes))
         except Refused as refused:
             headers = {"Allow": "POST"} if refused.problem is METHOD_NOT_ALLOWED else None
-            return await problems.answer(refused.problem, refused.detail, headers)(scope, receive, send)
+            refusal = problems.answer(refused.problem, refused.detail, headers)
+            return await refusal(scope, receive, sending(around, send))
         except Exception:
-            log.exception("request %s failed", scope["state"]["request_id"])
+            log.exception("request %s failed", request_id_in(around))
             refusal = problems.answer(INTERNAL, "Release nothing.", decision=False)
-            return await refusal(scope, receive, send)
-        await _send(send, status, answer)
+            return await refusal(scope, receive, sending(around, send))
+        if status == 503:
+            around.append(_RETRY_SOON)
+        length = (b"content-length", b"%d" % len(answer))
+        await send({"type": "http.response.start", "status": status, "headers": [_JSON, length, *around]})
+        await send({"type": "http.response.body", "body": answer})
 
     @abstractmethod
     async def answer(self, body: bytes) -> tuple[int, bytes]:
         """The status and the body of the answer. Raises `Refused`."""
 
     async def _require_gateway(self, scope: Scope) -> None:
+        if is_too_long(scope):
+            raise Refused(INVALID_INPUT, "The address is too long.")
         if scope["method"] != "POST":
             raise Refused(METHOD_NOT_ALLOWED, "Evaluations are sent with POST.")
         claims = await authenticated(scope, self.verifier)
@@ -117,24 +129,15 @@ def _malformed(refused: Refused) -> dict[str, Any]:
 
 
 async def _body(receive: Receive, most: int) -> bytes:
-    chunks: list[bytes] = []
-    size = 0
+    """The whole body. Raises `Refused` for one that is larger than `most` bytes, or that never ends."""
+    body = b""
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise Refused(problems.INVALID_INPUT, "The request ended early.")
-        chunk = message.get("body", b"")
-        size += len(chunk)
-        if size > most:
+            raise Refused(INVALID_INPUT, "The request ended early.")
+        chunk: bytes = message.get("body", b"")
+        body = body + chunk if body else chunk
+        if len(body) > most:
             raise Refused(TOO_LARGE, f"At most {most} bytes.")
-        chunks.append(chunk)
         if not message.get("more_body", False):
-            return b"".join(chunks)
-
-
-async def _send(send: Send, status: int, body: bytes) -> None:
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    if status == 503:
-        headers.append((b"retry-after", b"1"))
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+            return body

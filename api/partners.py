@@ -102,7 +102,8 @@ async def list_consents(
     brins = {place[:4] for place in places}
     snapshot = await rows.snapshot_of(reading.session, client_id, brins)
     names = await rows.schools_named(reading.session, brins)
-    items = [_consent(snapshot, client_id, place, interest, names, reading.now) for place in places]
+    changed = await rows.revisions_of_grants(reading.session, client_id, brins)
+    items = [_consent(snapshot, client_id, place, interest, names, changed, reading.now) for place in places]
     page = Page[Consent](items=[item for item in items if status in (None, item.status)], next=following)
     return _unless_known(page, if_none_match, response)
 
@@ -135,6 +136,7 @@ def _consent(
     place: str,
     interest: Interest,
     names: dict[str, School],
+    changed: dict[str, int],
     now: datetime,
 ) -> Consent:
     verdict = _verdict(snapshot, client_id, place, interest, now)
@@ -152,7 +154,7 @@ def _consent(
         valid_from=grant.valid_from if grant else None,
         valid_until=grant.valid_until if grant else None,
         grant_id=grant.grant_id if grant else None,
-        revision=grant.revision if grant else snapshot.revision,
+        revision=changed[grant.grant_id] if grant else snapshot.revision,
     )
 
 

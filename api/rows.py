@@ -329,6 +329,12 @@ async def snapshot_of(session: Session, client_id: str, brins: Collection[str]) 
     return Snapshot().after(changes)
 
 
+async def revisions_of_grants(session: Session, client_id: str, brins: Collection[str]) -> dict[str, int]:
+    """The revision that each of the connection's grants at these schools was last changed at."""
+    query = select(Grant.grant_id, Grant.revision).where(Grant.client_id == client_id, col(Grant.brin).in_(brins))
+    return dict((await session.exec(query)).all())
+
+
 async def changes_of_client(session: Session, client_id: str, since: int, after: int, limit: int) -> Sequence[Event]:
     """The events that concern this connection's grants, after revision `since` and after event number `after`."""
     query = select(Event).where(

@@ -141,7 +141,8 @@ class TokenVerifier:
         found = self._verified.get(token)
         if found is None:
             return None
-        if found.claims.expires_at <= self._clock() or found.keys.present(found.key.kid) != found.key:
+        key = found.keys.present(found.key.kid)
+        if found.claims.expires_at <= self._clock() or (key is not found.key and key != found.key):
             del self._verified[token]
             return None
         self._verified.move_to_end(token)

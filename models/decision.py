@@ -1,16 +1,16 @@
 """The decision: may this be released to this partner, now? The only place where a permit can come from."""
 
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Final
+from functools import lru_cache
+from typing import Final, NamedTuple
 
 from models import scopes
-from models.agreements import agreement_in_force
+from models.eligibility import terms_at
+from models.granted import GrantFacts
 from models.grants import OPEN, Status, status_at
-from models.ground_rules import ALL_RULES, rules_kept
 from models.identifiers import is_place
-from models.snapshot import AgreementFacts, ConnectionFacts, GrantFacts, Snapshot
+from models.snapshot import Snapshot
 
 
 class Reason(StrEnum):
@@ -34,8 +34,7 @@ class Reason(StrEnum):
     GRANTED = "granted"
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(NamedTuple):
     """What a caller asks: may `action` be done to data of `resource_type` at `place`, for this subject?
 
     `place` is a BRIN4 or a BRIN6. `scopes` and `fields` (UWLR names, relative to the type's element) narrow the
@@ -53,8 +52,7 @@ class Question:
     min_revision: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """Permit or deny, always with a reason. `scopes` and `fields` are what may be released; empty on a deny."""
 
     reason: Reason
@@ -72,45 +70,29 @@ class Decision:
 
 def decide(snapshot: Snapshot, question: Question, now: datetime) -> Decision:
     """Decides on the facts of `snapshot` at `now`, which is the store's time. Whatever is uncertain is denied."""
-
-    def deny(reason: Reason, grant: GrantFacts | None = None) -> Decision:
-        return _denial(snapshot.revision, reason, question, grant)
-
     if question.min_revision > snapshot.revision:
-        return deny(Reason.REVISION_BEHIND)
-    connection = snapshot.connections.get(question.client_id)
-    if connection is None or question.subject_type != "partner":
-        return deny(Reason.UNKNOWN_PARTNER)
-    if not is_place(question.place) or not snapshot.lists(question.place):
-        return deny(Reason.UNKNOWN_SCHOOL)
-    asked = _asked(question)
-    if asked is None or question.action != "release":
-        return deny(Reason.UNKNOWN_SCOPE)
-    board_number = snapshot.schools[question.place[:4]].board_number
-    agreement = agreement_in_force(snapshot.agreements.get(question.client_id, ()), board_number, now)
-    if (
-        agreement is None
-        or not connection.live
-        or rules_kept(snapshot.ground_rules.get(question.client_id, ()), now) != ALL_RULES
-    ):
-        return deny(Reason.PARTNER_NOT_ELIGIBLE)
+        return _denial(snapshot, question, Reason.REVISION_BEHIND)
+    if question.subject_type != "partner" or question.client_id not in snapshot.connections:
+        return _denial(snapshot, question, Reason.UNKNOWN_PARTNER)
+    school = snapshot.school_at(question.place)
+    if school is None:
+        return _denial(snapshot, question, Reason.UNKNOWN_SCHOOL)
+    if question.action != "release" or not _is_known(question):
+        return _denial(snapshot, question, Reason.UNKNOWN_SCOPE)
+    terms = terms_at(snapshot, question.client_id, school.board_number, now)
+    if not terms.eligible:
+        return _denial(snapshot, question, Reason.PARTNER_NOT_ELIGIBLE)
     grant, reason = standing(snapshot, question.client_id, question.place, now)
     if grant is None or reason is not Reason.GRANTED:
-        return deny(reason, grant)
-    purposes = grant.purposes & connection.purposes & agreement.purposes
+        return _denial(snapshot, question, reason, grant)
+    purposes = grant.purposes & terms.purposes
     if not purposes or (question.purpose is not None and question.purpose not in purposes):
-        return deny(Reason.PURPOSE_NOT_GRANTED, grant)
-    releasable = _releasable(grant, connection, agreement)
-    released = scopes.scopes_of_type(releasable, question.resource_type)
-    if not released or not all(ways & releasable for ways in asked):
-        return deny(Reason.SCOPE_NOT_GRANTED, grant)
+        return _denial(snapshot, question, Reason.PURPOSE_NOT_GRANTED, grant)
+    release = _release(grant.scopes, terms.scopes, question.resource_type)
+    if not release.scopes or not release.covers(question):
+        return _denial(snapshot, question, Reason.SCOPE_NOT_GRANTED, grant)
     return Decision(
-        reason=Reason.GRANTED,
-        revision=snapshot.revision,
-        scopes=released,
-        fields=scopes.fields_of(releasable, question.resource_type),
-        grant_id=grant.grant_id,
-        valid_until=grant.valid_until,
+        Reason.GRANTED, snapshot.revision, release.scopes, release.fields, grant.grant_id, grant.valid_until
     )
 
 
@@ -130,12 +112,14 @@ def standing(snapshot: Snapshot, client_id: str, place: str, now: datetime) -> t
     Where a location's grant and the school's both cover the place, the location's alone counts while it is not
     ended. Of grants that have all ended, the latest.
     """
-    of_school = snapshot.grants.get(client_id, {}).get(place[:4], ())
-    covering = [grant for grant in of_school if grant.location in (None, place)]
+    of_school = snapshot.grants.of(client_id, place[:4])
+    covering = [grant for grant in of_school if grant.location is None or grant.location == place]
     if not covering:
         elsewhere = any(status_at(grant, now) in OPEN for grant in of_school)
         return None, Reason.LOCATION_NOT_GRANTED if elsewhere else Reason.NO_GRANT
-    grant = max(covering, key=lambda candidate: _precedence(candidate, now))
+    grant = covering[0]
+    if len(covering) > 1:
+        grant = max(covering, key=lambda candidate: _precedence(candidate, now))
     return grant, how_it_stands(grant, now)
 
 
@@ -162,37 +146,46 @@ _STANDING: Final = {
 }
 
 
-def _denial(revision: int, reason: Reason, question: Question, grant: GrantFacts | None) -> Decision:
+def _denial(snapshot: Snapshot, question: Question, reason: Reason, grant: GrantFacts | None = None) -> Decision:
     fault = UWLR_FAULTS.get(reason, "Client.AutorisatieOngeldig")
     if reason is Reason.UNKNOWN_SCHOOL and not is_place(question.place):
         fault = "Client.OngeldigBericht"
-    grant_id = grant.grant_id if grant is not None else None
-    return Decision(reason=reason, revision=revision, grant_id=grant_id, uwlr_fault=fault)
+    return Decision(reason, snapshot.revision, grant_id=grant.grant_id if grant else None, uwlr_fault=fault)
 
 
-def _asked(question: Question) -> tuple[frozenset[str], ...] | None:
-    """For each thing asked, the scopes any of which would release it; None when something asked is unknown."""
-    if question.resource_type not in scopes.RESOURCE_TYPES:
-        return None
-    ways: list[frozenset[str]] = []
+def _is_known(question: Question) -> bool:
+    """Whether there are such a type, such scopes of it, and such fields that some scope of it releases."""
+    kind = question.resource_type
+    if kind not in scopes.RESOURCE_TYPES:
+        return False
     for name in question.scopes:
         scope = scopes.CATALOGUE.scopes.get(name)
-        if scope is None or scope.type != question.resource_type:
-            return None
-        ways.append(frozenset({name}))
-    for name in question.fields:
-        releasing = scopes.scopes_releasing(question.resource_type, name)
-        if releasing is None:
-            return None
-        ways.append(releasing)
-    return tuple(ways)
+        if scope is None or scope.type != kind:
+            return False
+    return not question.fields or all(scopes.scopes_releasing(kind, name) is not None for name in question.fields)
+
+
+class _Release(NamedTuple):
+    """What may be released of one type, each in the catalogue's order."""
+
+    scopes: tuple[str, ...]
+    fields: tuple[str, ...]
+    names: frozenset[str]
+    field_names: frozenset[str]
+
+    def covers(self, question: Question) -> bool:
+        return self.names.issuperset(question.scopes) and self.field_names.issuperset(question.fields)
+
+
+@lru_cache(maxsize=4096)
+def _release(granted: frozenset[str], offered: frozenset[str], resource_type: str) -> _Release:
+    """What both allow; a scope whose need has fallen away falls with it. Of the few sets that grants are made of."""
+    releasable = scopes.closed(granted & offered)
+    names = scopes.scopes_of_type(releasable, resource_type)
+    fields = scopes.fields_of(releasable, resource_type)
+    return _Release(names, fields, frozenset(names), frozenset(fields))
 
 
 def _precedence(grant: GrantFacts, now: datetime) -> tuple[bool, bool, int]:
     is_open = status_at(grant, now) in OPEN
     return is_open, is_open and grant.location is not None, grant.granted_at_revision
-
-
-def _releasable(grant: GrantFacts, connection: ConnectionFacts, agreement: AgreementFacts) -> frozenset[str]:
-    """What all three allow; a scope whose need has fallen away falls with it."""
-    return scopes.closed(grant.scopes & connection.scopes & agreement.scopes)

@@ -5,7 +5,7 @@
     connections[clientId]     what a connection asks for
     ground_rules[clientId]    when it keeps which ground rule
     agreements[clientId]      what was signed for it, by which board, and when it holds
-    grants[clientId][brin]    the latest grant of each place of that school
+    grants                    the latest grant of each place, packed
 
 `Snapshot.after(changes)` copies only the maps that a change touches: changing one grant copies one connection's
 map of schools, however many grants there are in all.
@@ -17,7 +17,8 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from models.agreements import Agreement
-from models.grants import NOT_YET, Grant, Status
+from models.granted import NOTHING_GRANTED, Granted, GrantFacts
+from models.grants import Grant
 from models.ground_rules import GroundRule
 from models.partners import Connection, Partner, is_live
 from models.schools import Location, School
@@ -69,23 +70,6 @@ class AgreementFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class GrantFacts:
-    grant_id: str
-    client_id: str
-    brin: str
-    location: str | None
-    scopes: frozenset[str]
-    purposes: frozenset[str]
-    status: str
-    valid_from: datetime
-    valid_until: datetime | None
-    suspended_until: datetime | None
-    reconfirm_by: datetime | None
-    granted_at_revision: int
-    revision: int
-
-
-@dataclass(frozen=True, slots=True)
 class Changes:
     """Every row that changed since some revision, each as `revision` has it.
 
@@ -100,7 +84,7 @@ class Changes:
     connections: tuple[ConnectionFacts, ...] = ()
     ground_rules: tuple[GroundRuleFacts, ...] = ()
     agreements: tuple[AgreementFacts, ...] = ()
-    grants: tuple[GrantFacts, ...] = ()
+    grants: Granted = NOTHING_GRANTED
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,15 +98,20 @@ class Snapshot:
     connections: Mapping[str, ConnectionFacts] = field(default_factory=dict)
     ground_rules: Mapping[str, tuple[GroundRuleFacts, ...]] = field(default_factory=dict)
     agreements: Mapping[str, tuple[AgreementFacts, ...]] = field(default_factory=dict)
-    grants: Mapping[str, Mapping[str, tuple[GrantFacts, ...]]] = field(default_factory=dict)
+    grants: Granted = NOTHING_GRANTED
+    #: What was worked out of the facts above, and holds as long as they do: see `models/eligibility.py`.
+    eligibility: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
 
-    def lists(self, place: str) -> bool:
-        """Whether this school (BRIN4) or location (BRIN6) exists and is not gone."""
+    def school_at(self, place: str) -> SchoolFacts | None:
+        """The school (BRIN4), or that of the location (BRIN6), if it exists and is not gone."""
         school = self.schools.get(place[:4])
-        return school is not None and not school.gone and (len(place) == 4 or place in self.locations)
+        if school is None or school.gone or not (len(place) == 4 or place in self.locations):
+            return None
+        return school
 
     def after(self, changes: Changes) -> "Snapshot":
         """The snapshot that holds once `changes` are applied to this one."""
+        terms_change = changes.connections or changes.ground_rules or changes.agreements
         return Snapshot(
             revision=changes.revision,
             mark=changes.mark,
@@ -131,7 +120,8 @@ class Snapshot:
             connections={**self.connections, **{c.client_id: c for c in changes.connections}},
             ground_rules=_rules_after(self.ground_rules, changes.ground_rules),
             agreements=_agreements_after(self.agreements, changes.agreements),
-            grants=_grants_after(self.grants, changes.grants),
+            grants=self.grants.after(changes.grants),
+            eligibility={} if terms_change else self.eligibility,
         )
 
 
@@ -161,30 +151,6 @@ def _agreements_after(
     return agreements
 
 
-def _grants_after(
-    before: Mapping[str, Mapping[str, tuple[GrantFacts, ...]]], changed: Iterable[GrantFacts]
-) -> Mapping[str, Mapping[str, tuple[GrantFacts, ...]]]:
-    grants = dict(before)
-    copied: dict[str, dict[str, tuple[GrantFacts, ...]]] = {}
-    for grant in changed:
-        if Status(grant.status) in NOT_YET:
-            continue
-        schools = copied.get(grant.client_id)
-        if schools is None:
-            schools = copied[grant.client_id] = dict(before.get(grant.client_id, {}))
-            grants[grant.client_id] = schools
-        schools[grant.brin] = _with_latest(schools.get(grant.brin, ()), grant)
-    return grants
-
-
-def _with_latest(known: tuple[GrantFacts, ...], grant: GrantFacts) -> tuple[GrantFacts, ...]:
-    """The grants of a school, one a place, with `grant` in its place unless a later one stands there."""
-    for place in known:
-        if place.location == grant.location and place.granted_at_revision > grant.granted_at_revision:
-            return known
-    return (*(place for place in known if place.location != grant.location), grant)
-
-
 def facts_of_rows(
     revision: int,
     schools: Iterable[School],
@@ -205,16 +171,17 @@ def facts_of_rows(
         ),
         ground_rules=tuple(_facts(GroundRuleFacts, row) for row in ground_rules),
         agreements=tuple(_facts(AgreementFacts, row) for row in agreements),
-        grants=tuple(_facts(GrantFacts, row) for row in grants),
+        grants=Granted.latest(GrantFacts(**_values(GrantFacts._fields, row)) for row in grants),
     )
 
 
-Facts = TypeVar("Facts", GroundRuleFacts, AgreementFacts, GrantFacts)
+Facts = TypeVar("Facts", GroundRuleFacts, AgreementFacts)
 
 
-def _facts(kind: type[Facts], row: GroundRule | Agreement | Grant) -> Facts:
-    values: dict[str, Any] = {}
-    for member in fields(kind):
-        value = getattr(row, member.name)
-        values[member.name] = frozenset(value) if isinstance(value, list) else value
-    return kind(**values)
+def _facts(kind: type[Facts], row: GroundRule | Agreement) -> Facts:
+    return kind(**_values((member.name for member in fields(kind)), row))
+
+
+def _values(names: Iterable[str], row: object) -> dict[str, Any]:
+    values = {name: getattr(row, name) for name in names}
+    return {name: frozenset(value) if isinstance(value, list) else value for name, value in values.items()}

@@ -6,9 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema_rs
+import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from tests.world import Answer, World, question
+from api.authzen import EvaluationRequest, question_of
+from api.problems import Refused
+from api.strict_json import Malformed, members_once
+from tests.world import PURPOSE, Answer, World, question
 
 
 async def _batch(world: World, **body: Any) -> Answer:
@@ -109,3 +115,55 @@ async def test_requests_and_answers_are_as_the_standards_schemas_have_them(world
         requests.validate(asked)
         answer = await world.call("POST", "/access/v1/evaluation", world.token("gateway"), asked)
         responses.validate(answer.json())
+
+
+class Members(list[tuple[str, Any]]):
+    """An object's members, of which one may stand there twice."""
+
+
+KNOWN = ("subject", "action", "resource", "context", "type", "id", "name", "properties", "scopes", "fields", "purpose")
+NAMES_OF_MEMBERS = st.sampled_from([*KNOWN, "minRevision", "een:twee", 'aan"haal', "é"])
+VALUES = st.recursive(
+    st.none() | st.integers(0, 99) | st.text(alphabet='a:"\\é{}', max_size=6) | st.sampled_from(["partner", "16SW"]),
+    lambda inner: st.lists(inner, max_size=2) | st.lists(st.tuples(NAMES_OF_MEMBERS, inner), max_size=3).map(Members),
+    max_leaves=6,
+)
+
+
+def written(value: Any, space: str) -> str:
+    if isinstance(value, Members):
+        return "{" + ",".join(f"{json.dumps(name)}{space}:{space}{written(of, space)}" for name, of in value) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(written(each, space) for each in value) + "]"
+    return json.dumps(value, ensure_ascii=False)
+
+
+@st.composite
+def requests(draw: st.DrawFn) -> bytes:
+    """Evaluation requests of the right shape, some with members of any kind among them, some with a member twice."""
+
+    def members(*needed: tuple[str, Any]) -> Members:
+        more = draw(st.lists(st.tuples(NAMES_OF_MEMBERS, VALUES), max_size=1)) if draw(st.booleans()) else []
+        again = draw(st.lists(st.sampled_from(needed), max_size=1)) if draw(st.booleans()) else []
+        return Members(draw(st.permutations([*needed, *more, *again])))
+
+    narrowing = members(("scopes", ["leerling.naam"]), ("fields", []))
+    whole = members(
+        ("subject", members(("type", "partner"), ("id", draw(st.sampled_from(["rekenrijk", "urn:rekenrijk"]))))),
+        ("action", members(("name", "release"))),
+        ("resource", members(("type", "leerling"), ("id", "16SW"), ("properties", narrowing))),
+        ("context", members(("purpose", PURPOSE), ("minRevision", 3))),
+    )
+    return written(whole, draw(st.sampled_from(["", " "]))).encode()
+
+
+@given(requests())
+def test_a_member_that_stands_there_twice_is_refused_wherever_it_stands(body: bytes) -> None:
+    try:
+        json.loads(body, object_pairs_hook=members_once)
+        msgspec.json.decode(body, type=EvaluationRequest)
+    except (Malformed, msgspec.MsgspecError):
+        with pytest.raises(Refused):
+            question_of(body)
+    else:
+        assert question_of(body).client_id in ("rekenrijk", "urn:rekenrijk")

@@ -55,10 +55,11 @@ class HandSource:
             await self.may_connect.wait()
             self.connected = True
 
-    async def read(self) -> Reading:
+    async def read(self, within: float) -> Reading:
         self.started += 1
         seen = self.revision
-        await self.may_read.wait()
+        async with asyncio.timeout(within):
+            await self.may_read.wait()
         if self.fault is not None:
             raise self.fault
         return Reading(seen, START)
@@ -391,10 +392,7 @@ def plain(snapshot: Snapshot) -> dict[str, Any]:
         "connections": snapshot.connections,
         "ground rules": {client: set(rules) for client, rules in snapshot.ground_rules.items()},
         "agreements": {client: set(agreements) for client, agreements in snapshot.agreements.items()},
-        "grants": {
-            client: {brin: set(grants) for brin, grants in schools.items()}
-            for client, schools in snapshot.grants.items()
-        },
+        "grants": set(snapshot.grants),
     }
 
 

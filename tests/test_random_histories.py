@@ -351,11 +351,7 @@ def normal(snapshot: Snapshot) -> Any:
         dict(snapshot.connections),
         {client: frozenset(facts) for client, facts in snapshot.ground_rules.items()},
         {client: frozenset(facts) for client, facts in snapshot.agreements.items()},
-        {
-            (client, brin): frozenset(grants)
-            for client, schools in snapshot.grants.items()
-            for brin, grants in schools.items()
-        },
+        frozenset(snapshot.grants),
     )
 
 
