@@ -6,7 +6,7 @@ any exception for an unreachable store.
 
 import asyncio
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Final, NamedTuple, Protocol
@@ -17,7 +17,7 @@ import msgspec
 
 from api.store import LOCK_WAIT_SECONDS, STATEMENT_SECONDS, Clock, Store, file_identity
 from models.columns import instant_of
-from models.granted import Granted, GrantFacts, Places, put
+from models.granted import Draft, Granted, Row, number_of, put
 from models.snapshot import (
     AgreementFacts,
     Changes,
@@ -217,10 +217,10 @@ class GrantsRead:
     """Grants as rows of `CHANGED_GRANTS`, packed as they come."""
 
     def __init__(self) -> None:
-        self._draft: dict[str, dict[str, Places]] = {}
+        self._draft: Draft = {}
 
     def add(self, rows: Iterable[Sequence[Any]]) -> None:
-        put(self._draft, map(_grant, rows))
+        put(self._draft, _grants(rows))
 
     def granted(self) -> Granted:
         return Granted(self._draft)
@@ -264,22 +264,19 @@ def _agreement(row: Sequence[Any]) -> AgreementFacts:
     )
 
 
-def _grant(row: Sequence[Any]) -> GrantFacts:
-    grant_id, client_id, brin, location, scopes, purposes, status, begins, ends, suspended, reconfirm, granted = row
-    return GrantFacts(
-        grant_id,
-        client_id,
-        _shared(brin),
-        location,
-        _names(scopes),
-        _names(purposes),
-        status,
-        _instant(begins),
-        _instant_or_none(ends),
-        _instant_or_none(suspended),
-        _instant_or_none(reconfirm),
-        granted,
-    )
+def _grants(rows: Iterable[Sequence[Any]]) -> Iterator[Row]:
+    for row in rows:
+        grant_id, client_id, brin, location, scopes, purposes, status, begins, ends, suspended, reconfirm, given = row
+        if isinstance(begins, str):
+            begins = instant_of(begins)
+            ends, suspended, reconfirm = (one and instant_of(one) for one in (ends, suspended, reconfirm))
+        terms = _terms(scopes, purposes)
+        yield grant_id, client_id, _shared(brin), location, terms, status, begins, ends, suspended, reconfirm, given
+
+
+@lru_cache(maxsize=65_536)
+def _terms(scopes: str, purposes: str) -> int:
+    return number_of(_names(scopes), _names(purposes))
 
 
 @lru_cache(maxsize=65_536)

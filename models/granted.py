@@ -1,15 +1,15 @@
 """The grants that decisions look at, packed: millions of them stand in every process's memory.
 
-    connections[clientId][brin]   the latest grant of each place of that school
+    connections[clientId][first two digits][brin]   the latest grant of each place of that school
 
 A grant takes some 80 bytes here, as `bytes` that hold no reference: the collector of garbage never walks through
 them. `Granted.of` unpacks the few that a question is about.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from struct import Struct
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from models.grants import NOT_YET, Status
 
@@ -34,6 +34,13 @@ class GrantFacts(NamedTuple):
 Packed = bytes
 #: One grant, as nearly always, or several of different places.
 Places = Packed | tuple[Packed, ...]
+#: In parts by the first two digits of their BRINs, so that a change copies a hundredth of a country's schools.
+Draft = dict[str, dict[str, dict[str, Places]]]
+
+#: A grant as it is read: as in `GrantFacts`, with a number (see `number_of`) for scopes and purposes.
+Row = tuple[
+    str, str, str, str | None, int, str, datetime, datetime | None, datetime | None, datetime | None, int
+]  # fmt: skip
 
 
 class Granted:
@@ -41,20 +48,19 @@ class Granted:
 
     __slots__ = ("_connections",)
 
-    def __init__(self, connections: Mapping[str, Mapping[str, Places]] | None = None) -> None:
+    def __init__(self, connections: Draft | None = None) -> None:
         self._connections = connections if connections is not None else {}
 
     @classmethod
     def latest(cls, facts: Iterable[GrantFacts]) -> "Granted":
         """These grants, without those that were never given; of several for one place, the one given last."""
-        draft: dict[str, dict[str, Places]] = {}
-        put(draft, facts)
+        draft: Draft = {}
+        put(draft, (_row(fact) for fact in facts))
         return cls(draft)
 
     def of(self, client_id: str, brin: str) -> tuple[GrantFacts, ...]:
         """The grants of a connection for a school and its locations, one a place."""
-        schools = self._connections.get(client_id)
-        found = schools.get(brin) if schools is not None else None
+        found = self._connections.get(client_id, _NOTHING).get(brin[:2], _NOTHING).get(brin)
         if found is None:
             return ()
         if isinstance(found, bytes):
@@ -62,34 +68,60 @@ class Granted:
         return tuple(_unpacked(client_id, brin, place) for place in found)
 
     def __iter__(self) -> Iterator[GrantFacts]:
-        for client_id, schools in self._connections.items():
-            for brin in schools:
-                yield from self.of(client_id, brin)
+        for client_id, parts in self._connections.items():
+            for schools in parts.values():
+                for brin in schools:
+                    yield from self.of(client_id, brin)
 
     def after(self, changed: "Granted") -> "Granted":
-        """These with `changed` applied: it costs a copy of the map of each connection in it, however many others."""
+        """These with `changed` applied. It costs a copy of the parts that it touches, however many there are in all."""
         if not self._connections or not changed._connections:
             return changed if changed._connections else self
         connections = dict(self._connections)
-        for client_id, schools in changed._connections.items():
-            known = dict(connections.get(client_id, {}))
-            for brin, places in schools.items():
-                for place in _each(places):
-                    known[brin] = _with_latest(known.get(brin, ()), place)
-            connections[client_id] = known
+        for client_id, parts in changed._connections.items():
+            known_parts = connections[client_id] = dict(connections.get(client_id, {}))
+            for part, schools in parts.items():
+                known = known_parts[part] = dict(known_parts.get(part, {}))
+                for brin, places in schools.items():
+                    for place in _each(places):
+                        known[brin] = _with_latest(known.get(brin, ()), place)
         return Granted(connections)
 
 
+_NOTHING: Final[dict[str, Any]] = {}
 NOTHING_GRANTED: Final = Granted()
 
 
-def put(draft: dict[str, dict[str, Places]], facts: Iterable[GrantFacts]) -> None:
-    """Packs `facts` into what will be `Granted(draft)`, for whoever reads more of them than fit in memory unpacked."""
-    for fact in facts:
-        if fact.status in NOT_YET:
+def put(draft: Draft, rows: Iterable[Row]) -> None:
+    """Packs grants into what will be `Granted(draft)`, for whoever reads more of them than fit in memory as they are.
+
+    The later of two that were given at the same revision counts.
+    """
+    for row in rows:
+        client_id, brin, status = row[1], row[2], row[5]
+        if status in NOT_YET:
             continue
-        schools = draft.setdefault(fact.client_id, {})
-        schools[fact.brin] = _with_latest(schools.get(fact.brin, ()), _packed(fact))
+        parts = draft.get(client_id)
+        if parts is None:
+            parts = draft[client_id] = {}
+        schools = parts.get(brin[:2])
+        if schools is None:
+            schools = parts[brin[:2]] = {}
+        known = schools.get(brin)
+        schools[brin] = _packed(row) if known is None else _with_latest(known, _packed(row))
+
+
+def number_of(scopes: frozenset[str], purposes: frozenset[str]) -> int:
+    """The number that stands for these scopes and purposes, in this process."""
+    number = _terms_numbers.get((scopes, purposes))
+    if number is None:
+        number = _terms_numbers[scopes, purposes] = len(_terms)
+        _terms.append((scopes, purposes))
+    return number
+
+
+def _row(fact: GrantFacts) -> Row:
+    return (*fact[:4], number_of(fact.scopes, fact.purposes), *fact[6:])
 
 
 # -- one grant as bytes -----------------------------------------------------------------------------------------------
@@ -114,29 +146,21 @@ _terms: Final[list[Terms]] = []
 _terms_numbers: Final[dict[Terms, int]] = {}
 
 
-def _packed(fact: GrantFacts) -> Packed:
-    flags = 0
-    tail = b""
-    for flag, instant in (
-        (_UNTIL, fact.valid_until),
-        (_SUSPENDED, fact.suspended_until),
-        (_RECONFIRM, fact.reconfirm_by),
-    ):
-        if instant is not None:
-            flags |= flag
-            tail += _INSTANT.pack((instant - _EPOCH) // _MICROSECOND)
-    identity = _identity(fact.grant_id)
-    if len(identity) != 16 or _text(identity) != fact.grant_id:
-        flags, identity = flags | _OTHER_ID, fact.grant_id.encode()
-    head = _HEAD.pack(
-        _STATUS_NUMBERS[fact.status],
-        flags,
-        _WHOLE_SCHOOL if fact.location is None else int(fact.location[4:]),
-        _number_of((fact.scopes, fact.purposes)),
-        fact.granted_at_revision,
-        (fact.valid_from - _EPOCH) // _MICROSECOND,
-    )
-    return head + tail + identity
+def _packed(row: Row) -> Packed:
+    grant_id, _, _, location, terms, status, valid_from, until, suspended, reconfirm, granted_at = row
+    flags, tail = 0, b""
+    if until is not None:
+        flags, tail = _UNTIL, _INSTANT.pack((until - _EPOCH) // _MICROSECOND)
+    if suspended is not None:
+        flags, tail = flags | _SUSPENDED, tail + _INSTANT.pack((suspended - _EPOCH) // _MICROSECOND)
+    if reconfirm is not None:
+        flags, tail = flags | _RECONFIRM, tail + _INSTANT.pack((reconfirm - _EPOCH) // _MICROSECOND)
+    identity = _identity(grant_id)
+    if identity is None:
+        flags, identity = flags | _OTHER_ID, grant_id.encode()
+    place = _WHOLE_SCHOOL if location is None else int(location[4:])
+    begins = (valid_from - _EPOCH) // _MICROSECOND
+    return _HEAD.pack(_STATUS_NUMBERS[status], flags, place, terms, granted_at, begins) + tail + identity
 
 
 def _unpacked(client_id: str, brin: str, packed: Packed) -> GrantFacts:
@@ -177,25 +201,22 @@ def _id_offset(flags: int) -> int:
     return _HEAD.size + _INSTANT.size * (flags & (_UNTIL | _SUSPENDED | _RECONFIRM)).bit_count()
 
 
-def _identity(grant_id: str) -> bytes:
-    """The 16 bytes of a UUID; of any other text, something that does not read back as it."""
+def _identity(grant_id: str) -> bytes | None:
+    """The 16 bytes of a UUID in its usual spelling; None for any other text."""
+    digits = grant_id.replace("-", "")
+    if len(digits) != 32 or len(grant_id) != 36 or grant_id[8:24:5] != "----" or not grant_id.islower():
+        return None
     try:
-        return bytes.fromhex(grant_id.replace("-", ""))
+        identity = bytes.fromhex(digits)
     except ValueError:
-        return b""
+        return None
+    # It skips spaces.
+    return identity if len(identity) == 16 else None
 
 
 def _text(identity: bytes) -> str:
     digits = identity.hex()
     return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
-
-
-def _number_of(terms: Terms) -> int:
-    number = _terms_numbers.get(terms)
-    if number is None:
-        number = _terms_numbers[terms] = len(_terms)
-        _terms.append(terms)
-    return number
 
 
 def _each(places: Places) -> tuple[Packed, ...]:
