@@ -167,9 +167,9 @@ class _Counting:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._source, name)
 
-    async def read(self) -> Any:
+    async def read(self, within: float) -> Any:
         self.reads += 1
-        return await self._source.read()
+        return await self._source.read(within)
 
     async def changes(self, since: int) -> Any:
         self.catching_up += 1
