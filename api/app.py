@@ -8,6 +8,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, Final, cast
 
 from fastapi import FastAPI
+from sqlalchemy.exc import DBAPIError
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
@@ -25,6 +26,7 @@ from api import (
     operators,
     partners,
     problems,
+    reachable,
     schools,
 )
 from api.callers import Authentication
@@ -35,8 +37,9 @@ from api.facts import source_for
 from api.gateways import Evaluation, Evaluations
 from api.issuers import TrustedIssuer
 from api.migrations import head, revision_of
+from api.reachable import WhileReachable
 from api.settings import Settings
-from api.store import Clock, Store
+from api.store import Clock, Store, is_of_a_standby
 from api.tokens import EmbeddedIssuer, TokenVerifier
 from api.writes import Replayed, give_again
 
@@ -94,12 +97,14 @@ def create_app(settings: Settings, clock: Clock | None = None, on_loaded: Callab
     """
     store = Store(settings.store_url, clock)
     verifier = TokenVerifier(_issuers(settings))
-    current = CurrentSnapshot(source_for(store), settings.store_deadline)
+    current = CurrentSnapshot(source_for(store), settings.store_deadline, store.distrust)
+    given_up: set[asyncio.Task[None]] = set()
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with contextlib.AsyncExitStack() as stack:
             stack.push_async_callback(store.aclose)
+            stack.push_async_callback(reachable.ended, given_up)
             stack.push_async_callback(verifier.aclose)
             stack.push_async_callback(current.aclose)
             await _require_schema(store)
@@ -114,6 +119,7 @@ def create_app(settings: Settings, clock: Clock | None = None, on_loaded: Callab
     app.state.storing = asyncio.Semaphore(1)
     app.state.turnstile = applicants.Turnstile(settings.applications_per_hour)
     app.state.applications_per_day = settings.applications_per_day
+    app.add_middleware(WhileReachable, store=store, current=current, given_up=given_up)
     app.add_middleware(Authentication, verifier=verifier)
     hooks: dict[str, ASGIApp] = {
         "/access/v1/evaluation": Evaluation(verifier, current),
@@ -161,7 +167,14 @@ async def require_ready(settings: Settings) -> None:
 
 
 async def _require_schema(store: Store) -> None:
-    found, wanted = await revision_of(store), head()
+    try:
+        found, wanted = await revision_of(store), head()
+    except DBAPIError as error:
+        if is_of_a_standby(error):
+            raise NotReadyToServe(
+                "The store is a standby: what it has may be old, and decisions are made on the primary alone."
+            ) from None
+        raise
     if found != wanted:
         raise NotReadyToServe(
             f"The store's schema is at {found or 'nothing'}, this version needs {wanted}:"

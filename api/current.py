@@ -7,6 +7,7 @@ revocation that the request must already see. Requests that wait at the same mom
 import asyncio
 import contextlib
 import logging
+from collections.abc import Callable
 from datetime import datetime
 from typing import Final, NamedTuple
 
@@ -28,11 +29,15 @@ class Current(NamedTuple):
 
 
 class CurrentSnapshot:
-    """Hands out the snapshot as of now; `deadline` is in seconds from a request's arrival."""
+    """Hands out the snapshot as of now; `deadline` is in seconds from a request's arrival.
 
-    def __init__(self, source: FactSource, deadline: float) -> None:
+    `on_lost` is called each time that the store did not answer.
+    """
+
+    def __init__(self, source: FactSource, deadline: float, on_lost: Callable[[], None] = lambda: None) -> None:
         self._source = source
         self._deadline = deadline
+        self._on_lost = on_lost
         self._snapshot: Snapshot | None = None
         #: Why, set for good once the store's history is not the one that the snapshot was made of.
         self._behind: str | None = None
@@ -148,6 +153,7 @@ class CurrentSnapshot:
             raise StoreBehind(self._behind)
 
     async def _drop(self) -> None:
+        self._on_lost()
         try:
             await self._source.drop()
         except Exception:

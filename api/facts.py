@@ -15,7 +15,7 @@ from urllib.parse import quote
 import asyncpg
 import msgspec
 
-from api.store import LOCK_WAIT_SECONDS, STATEMENT_SECONDS, Clock, Store, file_identity
+from api.store import CONNECT_SECONDS, STATEMENT_SECONDS, Clock, Store, file_identity
 from models.columns import instant_of
 from models.granted import Draft, Granted, Row, number_of, put
 from models.snapshot import (
@@ -127,7 +127,7 @@ class PostgresqlFacts:
     async def _connect(self) -> None:
         connection = await asyncpg.connect(
             **self._arguments,
-            timeout=LOCK_WAIT_SECONDS,
+            timeout=CONNECT_SECONDS,
             command_timeout=STATEMENT_SECONDS,
             target_session_attrs="primary",
             server_settings={"application_name": "privacy-manager-decisions"},

@@ -120,6 +120,13 @@ def answer(problem: Problem, detail: str, headers: dict[str, str] | None = None,
     return Response(document(problem, detail, **members), problem.status, headers, MEDIA_TYPE)
 
 
+def unreachable(error: StoreUnreachable) -> Response:
+    """The answer when the store gave none."""
+    log.warning("the store did not answer: %s", error)
+    detail = "Whether a change was made is uncertain: repeat the request with the same Idempotency-Key."
+    return answer(STORE_UNREACHABLE, detail, {"Retry-After": "1"})
+
+
 def install(app: FastAPI) -> None:
     """Makes every exception of `app` a problem document."""
 
@@ -135,9 +142,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(StoreUnreachable)
     async def _unreachable(_: Request, error: StoreUnreachable) -> Response:
-        log.warning("the store did not answer: %s", error)
-        detail = "Whether a change was made is uncertain: repeat the request with the same Idempotency-Key."
-        return answer(STORE_UNREACHABLE, detail, {"Retry-After": "1"})
+        return unreachable(error)
 
     @app.exception_handler(StoreBehind)
     async def _behind(_: Request, error: StoreBehind) -> Response:

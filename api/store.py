@@ -6,6 +6,7 @@ another, what they then read is current, and the order of revisions is the order
 
 import os
 import secrets
+import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import asyncpg
 from sqlalchemy import event, text
 from sqlalchemy.engine import URL, Connection, make_url
 from sqlalchemy.exc import DataError, DBAPIError, DisconnectionError, IntegrityError, ProgrammingError
@@ -26,6 +28,8 @@ from models.events import Event
 #: Tests put a clock behind the store; without one, the store's own counts.
 Clock = Callable[[], datetime]
 
+#: A connection that is not made by then was begun when nobody listened.
+CONNECT_SECONDS = 1
 LOCK_WAIT_SECONDS = 5
 STATEMENT_SECONDS = 30
 
@@ -57,9 +61,20 @@ class Store:
         self.url: URL = make_url(url)
         self.clock = clock
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
-        self.engine = _sqlite_engine(self.url) if self.is_sqlite else _postgresql_engine(self.url)
+        self._connections = _Connections()
+        self.engine = _sqlite_engine(self.url) if self.is_sqlite else _postgresql_engine(self.url, self._connections)
+
+    def distrust(self) -> None:
+        """The store did not answer: what is connected to it now is not used again."""
+        self._connections.generation += 1
+
+    def sever(self) -> None:
+        """Cuts what is connected, and so ends what waits on it."""
+        self._connections.sever(newest=True)
 
     async def aclose(self) -> None:
+        # Of those that may hang nobody takes leave.
+        self._connections.sever(newest=False)
         await self.engine.dispose()
 
     @asynccontextmanager
@@ -143,6 +158,14 @@ def _is_about_the_statement(error: BaseException) -> bool:
     return isinstance(state, str) and state[:2] in ("22", "23", "42")
 
 
+def is_of_a_standby(error: BaseException) -> bool:
+    """Whether a connection failed because there is a standby at the store's address, and no primary."""
+    seen: BaseException | None = error
+    while seen is not None and not isinstance(seen, asyncpg.TargetServerAttributeNotMatched):
+        seen = seen.__cause__ or getattr(seen, "orig", None)
+    return seen is not None
+
+
 def make_file(url: URL) -> None:
     """Makes the SQLite file and its folder where there are none, for nobody else to read."""
     if url.get_backend_name() == "sqlite" and url.database:
@@ -190,15 +213,40 @@ def _begin_sqlite(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN")
 
 
-def _postgresql_engine(url: URL) -> AsyncEngine:
-    return create_async_engine(
+class _Connections:
+    """PostgreSQL's connections of one pool, each of which may hang without a word since the store was last away.
+
+    To ask such a connection whether it still works would hang as well: it is judged by when it was made.
+    """
+
+    def __init__(self) -> None:
+        self.generation = 0
+        self._made: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
+
+    def note(self, connection: Any, _record: Any) -> None:
+        self._made[connection.driver_connection] = self.generation
+
+    def require_sound(self, connection: Any, _record: Any, _proxy: Any) -> None:
+        driver = connection.driver_connection
+        if driver.is_closed() or self._made.get(driver) != self.generation:
+            # At once: the pool would take leave of it, and wait for an answer.
+            driver.terminate()
+            raise DisconnectionError("the connection is of before the store was away")
+
+    def sever(self, *, newest: bool) -> None:
+        for driver, generation in list(self._made.items()):
+            if newest or generation != self.generation:
+                driver.terminate()
+
+
+def _postgresql_engine(url: URL, connections: _Connections) -> AsyncEngine:
+    engine = create_async_engine(
         url,
         hide_parameters=True,
-        pool_pre_ping=True,
         pool_timeout=LOCK_WAIT_SECONDS,
         connect_args={
             "target_session_attrs": "primary",
-            "timeout": LOCK_WAIT_SECONDS,
+            "timeout": CONNECT_SECONDS,
             "command_timeout": STATEMENT_SECONDS,
             "server_settings": {
                 "application_name": "privacy-manager",
@@ -207,3 +255,6 @@ def _postgresql_engine(url: URL) -> AsyncEngine:
             },
         },
     )
+    event.listen(engine.sync_engine, "connect", connections.note)
+    event.listen(engine.sync_engine, "checkout", connections.require_sound)
+    return engine

@@ -232,8 +232,12 @@ async def world_on(store_url: str, folder: Path, *, populated: bool = False, **m
         database_url=store_url,
         var_dir=folder,
         expiry_interval=3600,
-        store_deadline=5,
-        **{"applications_per_hour": 1_000_000, "applications_per_day": 1_000_000, **more},
+        **{
+            "store_deadline": 5,
+            "applications_per_hour": 1_000_000,
+            "applications_per_day": 1_000_000,
+            **more,
+        },
     )
     store = Store(store_url, clock)
     if not populated:

@@ -1,0 +1,95 @@
+"""When the store is away every answer says so in time, whatever it was waiting for.
+
+The hook denies by its own deadline (`api/current.py`). The routes of everybody else wait for sessions, whose timeouts
+must allow for a lock that somebody holds; here they are told apart: as long as the store answers decisions, a
+request may wait for it, and once it doesn't, nobody waits any longer.
+"""
+
+import asyncio
+import contextlib
+import logging
+from typing import Final
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api import problems
+from api.current import CurrentSnapshot
+from api.store import Store, StoreBehind, StoreUnreachable
+
+log = logging.getLogger("privacy_manager.reachable")
+
+#: How long a request goes on before the store is looked at again.
+LOOK_SECONDS: Final = 0.03
+
+
+class WhileReachable:
+    """Lets requests below `/v1/` go on for as long as the store answers."""
+
+    def __init__(
+        self, app: ASGIApp, store: Store, current: CurrentSnapshot, given_up: "set[asyncio.Task[None]]"
+    ) -> None:
+        self.app = app
+        self.store = store
+        self.current = current
+        self.given_up = given_up
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or not scope["path"].startswith("/v1/"):
+            return await self.app(scope, receive, send)
+        answer = _Answer(send)
+        work: asyncio.Task[None] | None = None
+        try:
+            await self._look()
+            work = asyncio.create_task(self._run(scope, receive, answer))
+            while not answer.has_begun and not (await asyncio.wait({work}, timeout=LOOK_SECONDS))[0]:
+                await self._look()
+            await work
+        except StoreUnreachable as error:
+            if work is not None and answer.has_begun:
+                return await work
+            if work is not None:
+                self._give_up(work, answer)
+            await problems.unreachable(error)(scope, receive, send)
+        except asyncio.CancelledError:
+            if work is not None:
+                work.cancel()
+            raise
+
+    async def _run(self, scope: Scope, receive: Receive, answer: "_Answer") -> None:
+        await self.app(scope, receive, answer)
+
+    async def _look(self) -> None:
+        # A history that is not the one seen here is for the request itself to refuse: it may only want to read.
+        with contextlib.suppress(StoreBehind):
+            await self.current.get()
+
+    def _give_up(self, work: "asyncio.Task[None]", answer: "_Answer") -> None:
+        """Leaves the work to itself: its clean-up may take longer than the caller can wait."""
+        answer.is_given_up = True
+        self.given_up.add(work)
+        work.add_done_callback(self._end)
+        work.cancel()
+        self.store.sever()
+
+    def _end(self, work: "asyncio.Task[None]") -> None:
+        self.given_up.discard(work)
+        if not work.cancelled() and (error := work.exception()) is not None:
+            log.info("what was given up ended with %r", error)
+
+
+class _Answer:
+    """`send`, until the answer is given up."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.has_begun = self.is_given_up = False
+
+    async def __call__(self, message: Message) -> None:
+        if not self.is_given_up:
+            self.has_begun = True
+            await self._send(message)
+
+
+async def ended(given_up: "set[asyncio.Task[None]]") -> None:
+    """Waits for what was given up to have cleaned up after itself."""
+    await asyncio.gather(*given_up, return_exceptions=True)
