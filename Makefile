@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help run test check bench openapi format lock clean
+.PHONY: help run test stress check bench openapi format lock clean
 
 help: ## say what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -14,6 +14,9 @@ run: $(INSTALLED) ## migrate, load the demo data and serve it on this machine
 
 test: $(INSTALLED) ## run the whole suite, on SQLite and on a PostgreSQL that it starts itself
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+
+stress: $(INSTALLED) ## prove in full, while everything fails, that nothing revoked is released (most of an hour)
+	@$(BIN)/python -m tests.faults
 
 check: $(INSTALLED) ## check format, lint, types, import rules and the published contract
 	@$(BIN)/ruff format --check .

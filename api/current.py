@@ -11,7 +11,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Final, NamedTuple
 
-from api.facts import EVERYTHING, FactSource
+from api.facts import EVERYTHING, FactSource, Reading
 from api.store import STATEMENT_SECONDS, StoreBehind, StoreUnreachable
 from models.snapshot import Snapshot
 
@@ -129,16 +129,18 @@ class CurrentSnapshot:
             self._require_same_history(reading.mark == snapshot.mark, reading.revision)
             return Current(snapshot, reading.now)
         self._require_same_history(reading.revision > self.revision or snapshot is None, reading.revision)
-        return Current(await self._caught_up(snapshot), reading.now)
+        return await self._caught_up(snapshot, reading)
 
-    async def _caught_up(self, snapshot: Snapshot | None) -> Snapshot:
+    async def _caught_up(self, snapshot: Snapshot | None, reading: Reading) -> Current:
         async with asyncio.timeout(STATEMENT_SECONDS):
             changes = await self._source.changes(EVERYTHING if snapshot is None else snapshot.revision)
         if snapshot is not None:
             follows = changes.revision >= snapshot.revision and changes.mark_before == snapshot.mark
             self._require_same_history(follows, changes.revision)
         self._snapshot = (snapshot or Snapshot()).after(changes)
-        return self._snapshot
+        # By the clock of when they were read: by an earlier one, what was granted since would not have begun, and what
+        # ended since would still hold, together with facts that it never held with.
+        return Current(self._snapshot, changes.seen_at or reading.now)
 
     def _require_same_history(self, same: bool, revision: int) -> None:
         """Raises `StoreBehind`, from then on always, when what was seen here is not in the store's history.

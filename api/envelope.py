@@ -77,11 +77,17 @@ def headers_around(scope: Scope) -> RawHeaders:
         elif name == b"traceparent":
             traceparent = traceparent or value
     if not request_id or not _REQUEST_ID.fullmatch(request_id):
-        request_id = b"%032x" % getrandbits(128)
+        request_id = _new_id()
     around = [(b"x-request-id", request_id), _VERSION]
     if traceparent and _TRACEPARENT.fullmatch(traceparent):
         around.append((b"traceparent", traceparent))
     return around
+
+
+def _new_id() -> bytes:
+    """A random UUID (RFC 9562, version 4) of ordinary randomness: it tells requests apart and guards nothing."""
+    parts = getrandbits(32), getrandbits(16), getrandbits(12), getrandbits(12), getrandbits(48)
+    return b"%08x-%04x-4%03x-8%03x-%012x" % parts
 
 
 def request_id_in(around: RawHeaders) -> str:

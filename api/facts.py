@@ -57,6 +57,7 @@ CHANGED_GRANTS: Final = (
     " suspended_until, reconfirm_by, granted_at_revision FROM grants WHERE revision > $1"
 )
 ROWS_AT_ONCE: Final = 2_000
+STEP_SECONDS: Final = 1.0
 
 
 class Reading(NamedTuple):
@@ -110,14 +111,24 @@ class PostgresqlFacts:
         await self.connect()
         connection = self._connection
         grants = GrantsRead()
-        async with connection.transaction(isolation="repeatable_read", readonly=True):
-            revision, mark = await connection.fetchrow(REVISION)
+        rows: dict[str, Sequence[Any]] = {}
+        # By steps: however much there is to read, a line that went dead is noticed soon. What fails is not rolled back,
+        # for which such a line would have to answer: whoever called lets go of the connection.
+        async with asyncio.timeout(STEP_SECONDS) as step:
+            transaction = connection.transaction(isolation="repeatable_read", readonly=True)
+            await transaction.start()
+            revision, mark, now = await connection.fetchrow(REVISION_AND_TIME)
             mark_before = await connection.fetchval(MARK, since)
-            rows = {name: await connection.fetch(query, since) for name, query in CHANGED.items()}
+            for name, query in CHANGED.items():
+                rows[name] = await connection.fetch(query, since)
+                _go_on(step)
             cursor = await connection.cursor(CHANGED_GRANTS, since)
             while some := await cursor.fetch(ROWS_AT_ONCE):
                 grants.add(some)
-        return changes_of(revision, mark, mark_before or "", rows, grants)
+                _go_on(step)
+            await transaction.commit()
+        reading = Reading(revision, now if self._clock is None else self._clock(), mark)
+        return changes_of(reading, mark_before or "", rows, grants)
 
     async def drop(self) -> None:
         connection, self._connection = self._connection, None
@@ -140,6 +151,10 @@ class PostgresqlFacts:
             connection.terminate()
             raise
         self._connection = connection
+
+
+def _go_on(step: asyncio.Timeout) -> None:
+    step.reschedule(asyncio.get_running_loop().time() + STEP_SECONDS)
 
 
 class SqliteFacts:
@@ -187,6 +202,7 @@ class SqliteFacts:
         connection.execute("BEGIN")
         try:
             revision, mark = connection.execute(REVISION).fetchone()
+            now = self._clock()
             (mark_before,) = connection.execute(MARK.replace("$1", "?"), (since,)).fetchone() or ("",)
             rows = {
                 name: connection.execute(query.replace("$1", "?"), (since,)).fetchall()
@@ -198,7 +214,7 @@ class SqliteFacts:
                 grants.add(some)
         finally:
             connection.execute("ROLLBACK")
-        return changes_of(revision, mark, mark_before, rows, grants)
+        return changes_of(Reading(revision, now, mark), mark_before, rows, grants)
 
     def _connected(self) -> sqlite3.Connection:
         found = file_identity(self._path)
@@ -227,13 +243,14 @@ class GrantsRead:
 
 
 def changes_of(
-    revision: int, mark: str, mark_before: str, rows: Mapping[str, Iterable[Sequence[Any]]], grants: GrantsRead
+    reading: Reading, mark_before: str, rows: Mapping[str, Iterable[Sequence[Any]]], grants: GrantsRead
 ) -> Changes:
     """The facts that the rows of `CHANGED` and `CHANGED_GRANTS` state, whichever driver read them."""
     return Changes(
-        revision=revision,
-        mark=mark,
+        revision=reading.revision,
+        mark=reading.mark,
         mark_before=mark_before,
+        seen_at=reading.now,
         schools=tuple(SchoolFacts(brin, board, bool(gone)) for brin, board, gone in rows["schools"]),
         locations=tuple(LocationFacts(code, bool(gone)) for code, gone in rows["locations"]),
         connections=tuple(

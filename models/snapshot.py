@@ -74,11 +74,13 @@ class Changes:
     """Every row that changed since some revision, each as `revision` has it.
 
     `mark` tells `revision` from the same number in another history, `mark_before` the revision that they start from.
+    `seen_at` is the store's time when they were read, for whoever decides on them at once.
     """
 
     revision: int
     mark: str = ""
     mark_before: str = ""
+    seen_at: datetime | None = None
     schools: tuple[SchoolFacts, ...] = ()
     locations: tuple[LocationFacts, ...] = ()
     connections: tuple[ConnectionFacts, ...] = ()

@@ -5,6 +5,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,7 @@ class HandSource:
             gate.set()
         self.fault: Exception | None = None
         self.load_fault: Exception | None = None
+        self.loaded_at: datetime | None = None
 
     async def connect(self) -> None:
         if not self.connected:
@@ -70,7 +72,8 @@ class HandSource:
         await self.may_load.wait()
         if self.load_fault is not None:
             raise self.load_fault
-        return Changes(seen, schools=(SchoolFacts(f"{seen:02d}AB", None, False),))
+        seen_at = self.loaded_at or START
+        return Changes(seen, seen_at=seen_at, schools=(SchoolFacts(f"{seen:02d}AB", None, False),))
 
     async def drop(self) -> None:
         self.drops += 1
@@ -164,6 +167,15 @@ async def test_a_change_brings_only_what_came_after_the_snapshot(source: HandSou
         assert (await current.get()).snapshot.revision == source.revision
     assert source.loads == [EVERYTHING, 1, 2]
     assert sorted((await current.get()).snapshot.schools) == ["01AB", "02AB", "05AB"]
+
+
+async def test_what_changed_is_decided_by_the_clock_of_when_it_was_read(
+    source: HandSource, current: CurrentSnapshot
+) -> None:
+    """By the clock of the read before it, a grant that was given in between would not have begun."""
+    assert (await current.get()).now == START
+    source.revision, source.loaded_at = 2, START + timedelta(milliseconds=3)
+    assert (await current.get()).now == source.loaded_at
 
 
 async def test_a_request_that_goes_away_takes_no_other_with_it(source: HandSource, current: CurrentSnapshot) -> None:

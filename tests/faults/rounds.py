@@ -1,0 +1,219 @@
+"""The probe: permits that are asked for after a revocation was acknowledged, while something goes wrong.
+
+A round is of one connection and one school: granted, seen to be permitted, revoked, and asked about again at once, at
+every replica, while the fault lasts and after it. Rounds that share a fault run at once.
+"""
+
+import asyncio
+import random
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import httpx2
+
+from api.tokens import EmbeddedIssuer
+from tests.faults.cases import Case
+from tests.faults.replicas import Replica, Site
+from tests.faults.workload import brin_of
+from tests.world import BASIS, PURPOSE, question
+
+SCHOOLS: Final = 40
+ROUNDS_AT_ONCE: Final = 16
+ASKED_AT_ONCE: Final = 2
+ANSWER_SECONDS: Final = 8.0
+#: Promised are 2 seconds; a machine that is busy with other things takes its own time on top.
+BACK_SECONDS: Final = 20.0
+
+WIDE, OTHER = [*BASIS, "leerling.naam"], [*BASIS, "leerling.jaargroep"]
+RELEASED: Final = {frozenset(scopes) - {"school.basis"} for scopes in (WIDE, OTHER)}
+
+
+@dataclass
+class Tally:
+    """What a case came to. `leaks` must be 0, and `permits_before` must not."""
+
+    rounds: int = 0
+    permits_before: int = 0
+    after: Counter[str] = field(default_factory=Counter)
+    leaks: int = 0
+    wrong: list[str] = field(default_factory=list)
+    slowest_return: float = 0.0
+
+    def add(self, other: "Tally") -> None:
+        self.rounds += other.rounds
+        self.permits_before += other.permits_before
+        self.after += other.after
+        self.leaks += other.leaks
+        self.wrong += other.wrong
+        self.slowest_return = max(self.slowest_return, other.slowest_return)
+
+
+class Prober:
+    """Runs rounds against a site."""
+
+    def __init__(self, site: Site, chance: random.Random) -> None:
+        self._site = site
+        self._chance = chance
+        issuer = EmbeddedIssuer.at(site.folder / "embedded-issuer.jwk")
+        self._gateway = _bearer(issuer, "gateway")
+        self._schools = {brin_of(number): _bearer(issuer, "school", brin_of(number)) for number in range(SCHOOLS)}
+
+    async def together(self, case: Case, rounds: int = ROUNDS_AT_ONCE) -> Tally:
+        """So many rounds under one occurrence of the fault."""
+        tally = Tally(rounds=rounds)
+        victim = self._chance.choice(self._site.replicas) if case.victim is None else self._site.replicas[case.victim]
+        writer = self._chance.choice([replica for replica in self._site.replicas if replica is not victim])
+        brins = self._chance.sample(sorted(self._schools), rounds)
+        grants = await asyncio.gather(*(self._granted(writer, brin) for brin in brins))
+        for brin in brins:
+            tally.permits_before += await self._permits(victim, brin)
+        asked: list[asyncio.Task[None]] = []
+        async with case.fault(self._site, victim, self._chance):
+            turns = [self._turn(case, tally, asked, writer, each) for each in grants]
+            await asyncio.gather(*turns)
+            if asked:
+                await asyncio.wait(asked, timeout=self._chance.uniform(0.0, case.lasts))
+        ended = time.monotonic()
+        await asyncio.gather(*asked)
+        again = [self._judge(tally, replica, grant) for grant in grants for replica in self._site.replicas]
+        await asyncio.gather(*again)
+        tally.slowest_return = await self._back_to_normal(brins[0]) - ended
+        return tally
+
+    async def _turn(
+        self, case: Case, tally: Tally, asked: "list[asyncio.Task[None]]", writer: Replica, grant: dict[str, Any]
+    ) -> None:
+        if case.narrows:
+            await self._narrowed(tally, writer, grant)
+        await self._revoked(writer, grant)
+        least, newer = 0, None
+        if case.brings_new_data:
+            newer = await self._granted(writer, grant["school"], "taalhuis")
+            least = newer["revision"]
+        for replica in self._site.replicas:
+            for _ in range(ASKED_AT_ONCE):
+                asked.append(asyncio.create_task(self._judge(tally, replica, grant, least)))
+        if newer is not None:
+            await self._revoked(writer, newer)
+
+    # -- asking ---------------------------------------------------------------------------------------------------
+
+    async def _judge(self, tally: Tally, replica: Replica, grant: dict[str, Any], least: int = 0) -> None:
+        """Asks after the revocation was acknowledged: whatever comes back, it is no permit."""
+        answer = await self._asked(replica, grant["school"], minRevision=least)
+        if answer is None:
+            tally.after["none"] += 1
+            return
+        told = answer.json()
+        reason = told.get("context", {}).get("reason", "?")
+        tally.after[f"{answer.status_code} {reason}"] += 1
+        if told["decision"]:
+            tally.leaks += 1
+            tally.wrong.append(f"{replica.url} permits {told}")
+        if answer.status_code not in (200, 503):
+            tally.wrong.append(f"{replica.url} answers {answer.status_code}: {told}")
+
+    async def _permits(self, replica: Replica, brin: str) -> bool:
+        answer = await self._asked(replica, brin)
+        return answer is not None and bool(answer.json()["decision"])
+
+    async def _asked(self, replica: Replica, brin: str, **context: Any) -> httpx2.Response | None:
+        body = question("rekenrijk", brin, **context)
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                return await replica.client.post("/access/v1/evaluation", json=body, headers=self._gateway)
+        except (TimeoutError, httpx2.TransportError):
+            return None
+
+    async def _back_to_normal(self, brin: str) -> float:
+        """When every replica permits again what is granted."""
+        async with asyncio.timeout(BACK_SECONDS):
+            grant = await self._granted(self._site.replicas[0], brin)
+            for replica in self._site.replicas:
+                while not await self._permits(replica, brin):  # noqa: ASYNC110 - another process decides
+                    await asyncio.sleep(0.01)
+            back = time.monotonic()
+            await self._revoked(self._site.replicas[0], grant)
+        return back
+
+    # -- writing --------------------------------------------------------------------------------------------------
+
+    async def _granted(self, writer: Replica, brin: str, client_id: str = "rekenrijk") -> dict[str, Any]:
+        body = {"clientId": client_id, "scopes": WIDE, "purposes": [PURPOSE]}
+        return await self._acknowledged(writer, brin, "POST", f"/v1/schools/{brin}/grants", body)
+
+    async def _revoked(self, writer: Replica, grant: dict[str, Any]) -> int:
+        path = f"/v1/schools/{grant['school']}/grants/{grant['grantId']}/_revoke"
+        revoked = await self._acknowledged(writer, grant["school"], "POST", path, {"reason": "Genoeg."})
+        return int(revoked["revision"])
+
+    async def _narrowed(self, tally: Tally, writer: Replica, grant: dict[str, Any]) -> None:
+        """From one set of scopes to the other and back, each in one transaction: seen is always just one of them."""
+        path = f"/v1/schools/{grant['school']}/grants/{grant['grantId']}"
+        amending = asyncio.create_task(self._amended(writer, grant["school"], path))
+        while not amending.done():
+            await asyncio.gather(*(self._one_set(tally, replica, grant["school"]) for replica in self._site.replicas))
+        await amending
+        for replica in self._site.replicas:
+            await self._one_set(tally, replica, grant["school"], {frozenset(WIDE) - {"school.basis"}})
+
+    async def _amended(self, writer: Replica, brin: str, path: str) -> None:
+        for scopes in (OTHER, WIDE):
+            await self._acknowledged(writer, brin, "PATCH", path, {"scopes": scopes}, {"If-Match": "*"})
+
+    async def _one_set(
+        self, tally: Tally, replica: Replica, brin: str, possible: "set[frozenset[str]] | None" = None
+    ) -> None:
+        answer = await self._asked(replica, brin)
+        if answer is None or answer.status_code != 200:
+            return
+        seen = frozenset(answer.json()["context"]["scopes"])
+        if seen not in (possible or RELEASED):
+            tally.leaks += 1
+            tally.wrong.append(f"{replica.url} releases {sorted(seen)}")
+
+    async def _acknowledged(
+        self, writer: Replica, brin: str, method: str, path: str, body: Any, more: dict[str, str] | None = None
+    ) -> dict[str, Any]:
+        """The answer of a write that was acknowledged; until it is, it is repeated under its key."""
+        headers = {**self._schools[brin], **(more or {}), "Idempotency-Key": str(uuid.uuid4())}
+        async with asyncio.timeout(60):
+            while True:
+                try:
+                    answer = await writer.client.request(method, path, json=body, headers=headers)
+                except httpx2.TransportError:
+                    await asyncio.sleep(0.05)
+                    continue
+                if answer.status_code < 300:
+                    told: dict[str, Any] = answer.json()
+                    return told
+                if answer.status_code != 503:
+                    raise RuntimeError(f"{method} {path}: {answer.status_code} {answer.text}")
+                await asyncio.sleep(0.05)
+
+
+async def probe(
+    site: Site, cases: Sequence[Case], rounds: int, chance: random.Random, on_progress: Callable[[int], None]
+) -> dict[str, Tally]:
+    """So many rounds: each case once, and from then on as often as its weight says."""
+    prober = Prober(site, chance)
+    tallies = {case.name: Tally() for case in cases}
+    once, weights = list(cases), [case.weight for case in cases]
+    for done in range(0, rounds, ROUNDS_AT_ONCE):
+        case = once.pop() if once else chance.choices(cases, weights)[0]
+        try:
+            tallies[case.name].add(await prober.together(case))
+        except Exception as error:
+            raise RuntimeError(f"{case.name}: {error!r}") from error
+        on_progress(done + ROUNDS_AT_ONCE)
+    return tallies
+
+
+def _bearer(issuer: EmbeddedIssuer, role: str, school: str | None = None) -> dict[str, str]:
+    minted = issuer.mint(role, subject="proef", school=school, lifetime=timedelta(hours=12), now=datetime.now(UTC))
+    return {"Authorization": f"Bearer {minted}"}

@@ -1,0 +1,51 @@
+"""The same service with a cache as people would build one: it answers from memory, and listens for what changed.
+
+It exists to show that the probe finds leaks where there are any. Nothing of the product can reach it.
+"""
+
+import asyncio
+import contextlib
+from typing import Any
+
+import asyncpg
+
+import api.app
+from api.current import Current, CurrentSnapshot
+from api.facts import PostgresqlFacts
+from api.settings import Settings
+from api.store import StoreUnreachable
+
+
+class Listening(CurrentSnapshot):
+    """Refreshes its memory when it is told of a change, and asks nobody before it answers."""
+
+    _refreshing: asyncio.Task[None] | None = None
+
+    async def get(self) -> Current:
+        if self._refreshing is None:
+            await super().get()
+            self._refreshing = asyncio.create_task(self._listen())
+        assert self._snapshot is not None
+        return Current(self._snapshot, self._seen_at)
+
+    async def _listen(self) -> None:
+        assert isinstance(self._source, PostgresqlFacts)
+        arguments = {**self._source._arguments, "server_settings": {"application_name": "unprotected"}}
+        told = asyncio.Event()
+        connection = await asyncpg.connect(**arguments)
+        await connection.add_listener("revision", lambda *_: told.set())
+        while True:
+            await told.wait()
+            told.clear()
+            with contextlib.suppress(StoreUnreachable):
+                self._seen_at = (await super().get()).now
+
+    async def load(self) -> None:
+        await super().load()
+        self._seen_at = (await super().get()).now
+
+
+def application() -> Any:
+    """The application, unprotected."""
+    api.app.CurrentSnapshot = Listening  # type: ignore[misc]
+    return api.app.create_app(Settings())
