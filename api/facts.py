@@ -144,9 +144,10 @@ class PostgresqlFacts:
             server_settings={"application_name": "privacy-manager-decisions"},
         )
         try:
-            self._reading = await connection.prepare(REVISION_AND_TIME)
-            # A statement that is only prepared leaves its implicit transaction open, in which none can begin.
-            await self._reading.fetchrow()
+            async with asyncio.timeout(CONNECT_SECONDS):
+                self._reading = await connection.prepare(REVISION_AND_TIME)
+                # A statement that is only prepared leaves its implicit transaction open, in which none can begin.
+                await self._reading.fetchrow()
         except BaseException:
             connection.terminate()
             raise

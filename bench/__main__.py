@@ -1,88 +1,108 @@
-"""`make bench`: the hook against a bare server that answers a constant, on both stores, in one run.
+"""`make bench`: how fast the service is, each figure beside a reference that took turns with it in the same run.
 
-Needs `wrk` (Debian: `apt-get install wrk`). Closed loop, one server process each, 1, 16 and 64 connections; the
-references and the hook take turns, and the table shows the median of the turns.
+    python -m bench                 everything, about a quarter of an hour
+    python -m bench --rows 1,2      only these rows
+    python -m bench --quick         a small world and short turns, to see that all of it works
+
+Needs `wrk` (Debian: `apt-get install wrk`). What a row needs besides is fetched into the run's temporary folder, and
+where it cannot be had, the row says so. All of it runs on one machine, on Linux: what makes the load is there too.
 """
 
-import json
+import argparse
+import os
 import shutil
-import statistics
-import subprocess
-import sys
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Final
 
-from bench.servers import Server, Subject, running_servers
+from bench import cerbos_row, hook_rows, library_rows, revocation_rows, snapshot_rows
+from bench.load import require_wrk
+from bench.setting import Bench, Options, progress
+from bench.table import printed
+from bench.world import World
 
-CONNECTIONS = (1, 16, 64)
-TURNS = 3
-SECONDS = 4
-
-LUA = """
-local bodies = {}
-for line in io.lines("%(questions)s") do bodies[#bodies + 1] = line end
-wrk.method = "POST"
-wrk.headers["Content-Type"] = "application/json"
-wrk.headers["Authorization"] = "Bearer %(token)s"
-request = function() return wrk.format(nil, nil, nil, bodies[math.random(#bodies)]) end
-done = function(summary, latency)
-  io.write(string.format("RESULT %%d %%d %%d %%d\\n", summary.requests, summary.duration,
-    latency:percentile(99), summary.errors.status + summary.errors.timeout + summary.errors.read))
-end
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """One turn: requests a second, and the 99th percentile of the latency in milliseconds."""
-
-    per_second: float
-    p99: float
-
-
-def measure(server: Server, script: Path, connections: int) -> Figure:
-    """One turn of closed-loop load. Raises `RuntimeError` when an answer was not 200."""
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{SECONDS}s", "-s", str(script), "--latency", server.url]
-    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    result = next(line for line in printed.splitlines() if line.startswith("RESULT"))
-    requests, microseconds, p99, errors = (int(word) for word in result.split()[1:])
-    if errors:
-        raise RuntimeError(f"{errors} answers of {server.name} were not 200")
-    return Figure(requests / (microseconds / 1e6), p99 / 1000)
+ROWS: Final[Mapping[int, Callable[[Bench], None]]] = {
+    1: hook_rows.on_postgresql,
+    2: hook_rows.on_sqlite,
+    3: hook_rows.against_the_ordinary_way,
+    4: cerbos_row.against_cerbos,
+    5: library_rows.against_libraries,
+    6: hook_rows.with_workers,
+    7: hook_rows.in_batches,
+    8: snapshot_rows.with_many_more_grants,
+    9: snapshot_rows.loading,
+    10: snapshot_rows.one_change,
+    11: revocation_rows.decisions_meanwhile,
+    12: revocation_rows.acknowledged,
+}
+_GIGABYTE: Final = 1024**3
 
 
 def main() -> None:
-    if shutil.which("wrk") is None:
-        sys.exit("bench: wrk is not installed (Debian: apt-get install wrk)")
-    with tempfile.TemporaryDirectory() as folder, running_servers(Path(folder)) as (servers, subject):
-        script = _script(Path(folder), subject)
-        print(f"{subject.grants:,} grants, random questions, {TURNS} turns of {SECONDS} s, one server process each")
-        print(f"{'connections':>11}  {'server':<22}{'requests/s':>11}{'ratio':>8}{'p99 ms':>9}{'ratio':>8}")
-        for connections in CONNECTIONS:
-            _compare(servers, script, connections)
+    asked = _arguments()
+    require_wrk()
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True)))
+        bench = Bench(_options(asked, folder), folder, stack, progress())
+        for row in asked.rows:
+            _run(bench, row)
+        bench.say("")
+    print(printed(bench))
 
 
-def _script(folder: Path, subject: Subject) -> Path:
-    questions = folder / "questions.jsonl"
-    questions.write_text("\n".join(json.dumps(question) for question in subject.questions), encoding="utf-8")
-    script = folder / "load.lua"
-    script.write_text(LUA % {"questions": questions, "token": subject.token}, encoding="utf-8")
-    return script
+def _run(bench: Bench, row: int) -> None:
+    """One row; where it fails, the table says so and the others go on."""
+    try:
+        ROWS[row](bench)
+    except Exception as error:
+        bench.add(row, f"failed: {(ROWS[row].__doc__ or '').rstrip('.')}")
+        bench.notes.append(f"row {row} failed: {' '.join(f'{type(error).__name__}: {error}'.split())[:600]}")
 
 
-def _compare(servers: list[Server], script: Path, connections: int) -> None:
-    turns = [[measure(server, script, connections) for server in servers] for _ in range(TURNS)]
-    for index, server in enumerate(servers):
-        own, reference = [turn[index] for turn in turns], [turn[0] for turn in turns]
-        pairs = list(zip(own, reference, strict=True))
-        print(
-            f"{connections:>11}  {server.name:<22}"
-            f"{statistics.median(figure.per_second for figure in own):>11,.0f}"
-            f"{statistics.median(mine.per_second / other.per_second for mine, other in pairs):>8.2f}"
-            f"{statistics.median(figure.p99 for figure in own):>9.2f}"
-            f"{statistics.median(mine.p99 / other.p99 for mine, other in pairs):>8.2f}"
-        )
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--rows", type=_rows, default=list(ROWS), help="only these, as in 1,2,9")
+    parser.add_argument("--quick", action="store_true", help="a small world and short turns")
+    parser.add_argument("--seconds", type=float, help="how long a turn lasts (3)")
+    parser.add_argument("--turns", type=int, help="how many turns each one has (3)")
+    parser.add_argument(
+        "--large",
+        action=argparse.BooleanOptionalAction,
+        help="measure 4,000,000 grants too (when 10 GB of disk and 4 GB of memory are free)",
+    )
+    return parser.parse_args()
+
+
+def _rows(text: str) -> list[int]:
+    chosen = [int(word) for word in text.split(",")]
+    if unknown := [row for row in chosen if row not in ROWS]:
+        raise argparse.ArgumentTypeError(f"there is no row {unknown[0]}: they are {', '.join(map(str, ROWS))}")
+    return chosen
+
+
+def _options(asked: argparse.Namespace, folder: Path) -> Options:
+    seconds, turns = (1, 1) if asked.quick else (3, 3)
+    return Options(
+        seconds=asked.seconds or seconds,
+        turns=asked.turns or turns,
+        world=World(400, 10) if asked.quick else World(8_000, 50),
+        large=World(400, 100) if asked.quick else World(8_000, 500),
+        why_not_large=_why_not_large(asked.large, asked.quick, folder),
+    )
+
+
+def _why_not_large(wish: bool | None, is_quick: bool, folder: Path) -> str | None:
+    if wish is not None:
+        return None if wish else "it was not asked for"
+    if is_quick:
+        return None
+    if shutil.disk_usage(folder).free < 10 * _GIGABYTE:
+        return "less than 10 GB of disk is free"
+    if os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") < 4 * _GIGABYTE:
+        return "less than 4 GB of memory is free"
+    return None
 
 
 if __name__ == "__main__":

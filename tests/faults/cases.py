@@ -1,7 +1,6 @@
 """What befalls a replica or its store, as blocks within which it lasts."""
 
 import asyncio
-import os
 import random
 import signal
 from collections.abc import AsyncIterator, Callable
@@ -9,7 +8,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
-from tests.faults.replicas import Replica, Site
+from tests.faults.replicas import Replica, Site, send_signal
 
 Fault = Callable[[Site, Replica, random.Random], AbstractAsyncContextManager[None]]
 
@@ -98,13 +97,11 @@ async def reload_broken_off(_site: Site, victim: Replica, chance: random.Random)
 async def backend_paused(_site: Site, victim: Replica, _chance: random.Random) -> AsyncIterator[None]:
     """The process of PostgreSQL that its decisions are read by stands still."""
     pids = victim.line.backends_of_decisions()
-    for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
+    send_signal(pids, signal.SIGSTOP)
     try:
         yield
     finally:
-        for pid in pids:
-            os.kill(pid, signal.SIGCONT)
+        send_signal(pids, signal.SIGCONT)
 
 
 @asynccontextmanager

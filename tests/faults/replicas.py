@@ -1,6 +1,7 @@
 """Several replicas of the service over one PostgreSQL, each a process with a line of its own."""
 
 import asyncio
+import contextlib
 import os
 import shutil
 import signal
@@ -83,12 +84,17 @@ class Replica:
 
     def pause(self, workers: int | None = None) -> None:
         """All its processes, or so many of them, stand still until `resume`."""
-        for pid in self.workers()[:workers]:
-            os.kill(pid, signal.SIGSTOP)
+        send_signal(self.workers()[:workers], signal.SIGSTOP)
 
     def resume(self) -> None:
-        for pid in self.workers():
-            os.kill(pid, signal.SIGCONT)
+        send_signal(self.workers(), signal.SIGCONT)
+
+
+def send_signal(pids: Sequence[int], number: signal.Signals) -> None:
+    for pid in pids:
+        # One may have ended by itself.
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
 
 
 def _line_of(process: psutil.Process) -> str:

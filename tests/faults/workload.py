@@ -37,7 +37,7 @@ CLIENTS: Final = 5
 READ_SECONDS: Final = 0.6
 WRITE_SECONDS: Final = 1.5
 #: How long things may take to come back once nothing is in the way any more.
-RECOVERY_SECONDS: Final = 30.0
+RECOVERY_SECONDS: Final = 60.0
 READS: Final = 0.7
 CONNECTIONS: Final = ("rekenrijk", "taalhuis")
 SCHOOLS_A_HISTORY: Final = 2

@@ -1,0 +1,167 @@
+"""What is measured without a server, each in a process of its own: `python -m bench.in_process WHAT ARGUMENT...`.
+
+load URL, stream URL, decide URL QUESTIONS SECONDS and change SIZE...; each prints one JSON value.
+"""
+
+import asyncio
+import gc
+import json
+import os
+import random
+import sqlite3
+import statistics
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+from sqlalchemy.engine import make_url
+
+from api.authzen import question_of
+from api.current import CurrentSnapshot
+from api.facts import CHANGED, CHANGED_GRANTS, EVERYTHING, source_for
+from api.store import Store
+from bench.filling import driver_url
+from bench.world import PURPOSES, SCOPES, brin, client_id
+from models.decision import decide
+from models.granted import Granted, GrantFacts
+from models.snapshot import Changes, Snapshot
+
+SCHOOLS = 8_000
+CHANGES = 400
+_PREFETCH = 2_000
+
+
+def load(url: str) -> float:
+    """Seconds until the snapshot is there."""
+
+    async def run() -> float:
+        store = Store(url)
+        current = CurrentSnapshot(source_for(store), 5)
+        begun = time.perf_counter()
+        await current.load()
+        taken = time.perf_counter() - begun
+        await current.aclose()
+        await store.aclose()
+        return taken
+
+    return asyncio.run(run())
+
+
+def stream(url: str) -> float:
+    """Seconds in which the driver alone reads the same rows, which are thrown away."""
+    parts = make_url(url)
+    begun = time.perf_counter()
+    if parts.get_backend_name() == "sqlite":
+        connection = sqlite3.connect(str(parts.database))
+        for query in (*CHANGED.values(), CHANGED_GRANTS):
+            for _ in connection.execute(query.replace("$1", "?"), (EVERYTHING,)):
+                pass
+    else:
+        asyncio.run(_stream_postgresql(driver_url(url)))
+    return time.perf_counter() - begun
+
+
+async def _stream_postgresql(url: str) -> None:
+    connection = await asyncpg.connect(url)
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        for query in (*CHANGED.values(), CHANGED_GRANTS):
+            async for _ in connection.cursor(query, EVERYTHING, prefetch=_PREFETCH):
+                pass
+    await connection.close()
+
+
+def decisions(url: str, questions: str, seconds: str) -> dict[str, float]:
+    """Decisions a second in this process, and what its snapshot takes."""
+    bodies = Path(questions).read_bytes().splitlines()
+    asked = [question_of(body) for body in bodies]
+    before = _resident_bytes()
+    begun = time.perf_counter()
+    snapshot = Snapshot().after(asyncio.run(_changes(url)))
+    loaded = time.perf_counter() - begun
+    gc.collect()
+    gc.freeze()
+    taken = _resident_bytes() - before
+    now, done, permits = datetime.now(UTC), 0, 0
+    begun = time.perf_counter()
+    while (spent := time.perf_counter() - begun) < float(seconds):
+        permits += sum(decide(snapshot, question, now).permit for question in asked)
+        done += len(asked)
+    return {"per_second": done / spent, "bytes": taken, "load_seconds": loaded, "permits": permits / done}
+
+
+async def _changes(url: str) -> Changes:
+    store = Store(url)
+    source = source_for(store)
+    try:
+        return await source.changes(EVERYTHING)
+    finally:
+        await source.drop()
+        await store.aclose()
+
+
+def changes(*sizes: str) -> list[float]:
+    """Microseconds that one changed grant takes, for each number of grants: the median of many, taken in turns."""
+    snapshots = [_snapshot(int(size) // SCHOOLS) for size in sizes]
+    gc.collect()
+    gc.freeze()
+    chance = random.Random("what changes")
+    taken: list[list[float]] = [[] for _ in snapshots]
+    for number in range(CHANGES):
+        for index, snapshot in enumerate(snapshots):
+            connections = int(sizes[index]) // SCHOOLS
+            fact = _fact(chance.randrange(connections), chance.randrange(SCHOOLS), "revoked", 2)
+            change = Changes(revision=2 + number, grants=Granted.latest([fact]))
+            begun = time.perf_counter()
+            snapshots[index] = snapshot.after(change)
+            taken[index].append(time.perf_counter() - begun)
+    return [1e6 * statistics.median(each) for each in taken]
+
+
+def _snapshot(connections: int) -> Snapshot:
+    return Snapshot().after(Changes(revision=1, grants=Granted.latest(_facts(connections))))
+
+
+def _facts(connections: int) -> Iterator[GrantFacts]:
+    for connection in range(connections):
+        for school in range(SCHOOLS):
+            yield _fact(connection, school, "granted" if (connection + school) % 2 else "revoked", 1)
+
+
+_CHANCE, _SCOPES, _PURPOSES = random.Random("identities"), frozenset(SCOPES), frozenset(PURPOSES)
+_NOW = datetime(2026, 8, 1, tzinfo=UTC)
+
+
+def _fact(connection: int, school: int, status: str, revision: int) -> GrantFacts:
+    return GrantFacts(
+        grant_id=str(uuid.UUID(int=_CHANCE.getrandbits(128), version=4)),
+        client_id=client_id(connection),
+        brin=brin(school),
+        location=None,
+        scopes=_SCOPES,
+        purposes=_PURPOSES,
+        status=status,
+        valid_from=_NOW - timedelta(seconds=_CHANCE.getrandbits(24)),
+        valid_until=None,
+        suspended_until=None,
+        reconfirm_by=None,
+        granted_at_revision=revision,
+    )
+
+
+def _resident_bytes() -> int:
+    pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def main() -> None:
+    what: dict[str, Any] = {"load": load, "stream": stream, "decide": decisions, "change": changes}
+    print(json.dumps(what[sys.argv[1]](*sys.argv[2:])))
+
+
+if __name__ == "__main__":
+    main()

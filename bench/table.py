@@ -1,0 +1,36 @@
+"""The table that a run prints, as plain text that fits 120 columns."""
+
+from collections.abc import Iterator
+from textwrap import wrap
+
+from bench.setting import Bench, Line
+
+WIDTH = 120
+
+
+def printed(bench: Bench) -> str:
+    """The lines of a run, under what they were measured on, and what there is to say of them."""
+    options = bench.options
+    return "\n".join(
+        [
+            f"{options.world.grants:,} grants ({options.world.schools:,} schools x {options.world.connections} "
+            f"connections), half of the answers permits; {options.turns} turns of {options.seconds:g} s, medians",
+            f"{'row':>3}  {'what':<50}{'this':>16}{'reference':>16}{'ratio':>9}  {'aim':<8}",
+            *(_line(line) for line in bench.lines),
+            *_notes(bench),
+        ]
+    )
+
+
+def _line(line: Line) -> str:
+    value = "" if line.value is None else f"{line.value:,.0f}" if line.value >= 1000 else f"{line.value:.2f}"
+    verdict = ""
+    if line.aim is not None:
+        met = line.value is not None and line.aim.is_met_by(line.value)
+        verdict = f"{line.aim!s:<8}{'met' if met else 'not met'}"
+    return f"{line.row:>3}  {line.what:<50}{line.own:>16}{line.reference:>16}{value:>9}  {verdict}".rstrip()
+
+
+def _notes(bench: Bench) -> Iterator[str]:
+    for note in bench.notes:
+        yield from wrap(note, WIDTH, initial_indent="  * ", subsequent_indent="    ")
