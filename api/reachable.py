@@ -48,11 +48,12 @@ class WhileReachable:
             if work is not None and answer.has_begun:
                 return await work
             if work is not None:
-                self._give_up(work, answer)
+                self._leave(work, answer)
+                self.store.sever()
             await problems.unreachable(error)(scope, receive, send)
         except asyncio.CancelledError:
             if work is not None:
-                work.cancel()
+                self._leave(work, answer)
             raise
 
     async def _run(self, scope: Scope, receive: Receive, answer: "_Answer") -> None:
@@ -63,13 +64,13 @@ class WhileReachable:
         with contextlib.suppress(StoreBehind):
             await self.current.get()
 
-    def _give_up(self, work: "asyncio.Task[None]", answer: "_Answer") -> None:
+    def _leave(self, work: "asyncio.Task[None]", answer: "_Answer") -> None:
         """Leaves the work to itself: its clean-up may take longer than the caller can wait."""
         answer.is_given_up = True
         self.given_up.add(work)
         work.add_done_callback(self._end)
-        work.cancel()
-        self.store.sever()
+        # What is cut fails by itself, and in order; a connection that is cancelled while it is made does not.
+        asyncio.get_running_loop().call_later(LOOK_SECONDS, work.cancel)
 
     def _end(self, work: "asyncio.Task[None]") -> None:
         self.given_up.discard(work)

@@ -213,6 +213,13 @@ def _begin_sqlite(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN")
 
 
+#: Ends what was cut here and may not know it there, where it would hold its locks until its time is up.
+_END_LEFT = (
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = ANY($1) AND pid <> pg_backend_pid()"
+    " AND application_name = current_setting('application_name') AND usename = current_user"
+)
+
+
 class _Connections:
     """PostgreSQL's connections of one pool, each of which may hang without a word since the store was last away.
 
@@ -222,21 +229,38 @@ class _Connections:
     def __init__(self) -> None:
         self.generation = 0
         self._made: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
+        #: The processes of PostgreSQL that served what was cut here.
+        self._left: set[int] = set()
 
     def note(self, connection: Any, _record: Any) -> None:
+        if self._left:
+            self._end_left(connection)
         self._made[connection.driver_connection] = self.generation
 
     def require_sound(self, connection: Any, _record: Any, _proxy: Any) -> None:
         driver = connection.driver_connection
         if driver.is_closed() or self._made.get(driver) != self.generation:
             # At once: the pool would take leave of it, and wait for an answer.
-            driver.terminate()
+            self._cut(driver)
             raise DisconnectionError("the connection is of before the store was away")
 
     def sever(self, *, newest: bool) -> None:
         for driver, generation in list(self._made.items()):
             if newest or generation != self.generation:
-                driver.terminate()
+                self._cut(driver)
+
+    def _cut(self, driver: Any) -> None:
+        if not driver.is_closed():
+            self._left.add(driver.get_server_pid())
+            driver.terminate()
+
+    def _end_left(self, connection: Any) -> None:
+        left = set(self._left)
+        cursor = connection.cursor()
+        cursor.execute(_END_LEFT, (list(left),))
+        cursor.close()
+        connection.rollback()
+        self._left -= left
 
 
 def _postgresql_engine(url: URL, connections: _Connections) -> AsyncEngine:

@@ -20,7 +20,7 @@ from typing import Final
 from bench import cerbos_row, hook_rows, library_rows, revocation_rows, snapshot_rows
 from bench.load import require_wrk
 from bench.setting import Bench, Options, progress
-from bench.table import printed
+from bench.table import heading, notes, shown
 from bench.world import World
 
 ROWS: Final[Mapping[int, Callable[[Bench], None]]] = {
@@ -46,10 +46,15 @@ def main() -> None:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True)))
         bench = Bench(_options(asked, folder), folder, stack, progress())
+        print(heading(bench), flush=True)
         for row in asked.rows:
+            before = len(bench.lines)
             _run(bench, row)
-        bench.say("")
-    print(printed(bench))
+            bench.say("")
+            for line in bench.lines[before:]:
+                print(shown(line), flush=True)
+        for note in notes(bench):
+            print(note)
 
 
 def _run(bench: Bench, row: int) -> None:

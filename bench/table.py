@@ -8,21 +8,18 @@ from bench.setting import Bench, Line
 WIDTH = 120
 
 
-def printed(bench: Bench) -> str:
-    """The lines of a run, under what they were measured on, and what there is to say of them."""
+def heading(bench: Bench) -> str:
+    """What the lines below it were measured on, and what stands in their columns."""
     options = bench.options
-    return "\n".join(
-        [
-            f"{options.world.grants:,} grants ({options.world.schools:,} schools x {options.world.connections} "
-            f"connections), half of the answers permits; {options.turns} turns of {options.seconds:g} s, medians",
-            f"{'row':>3}  {'what':<50}{'this':>16}{'reference':>16}{'ratio':>9}  {'aim':<8}",
-            *(_line(line) for line in bench.lines),
-            *_notes(bench),
-        ]
+    return (
+        f"{options.world.grants:,} grants ({options.world.schools:,} schools x {options.world.connections} "
+        f"connections), half of the answers permits; {options.turns} turns of {options.seconds:g} s, medians\n"
+        f"{'row':>3}  {'what':<50}{'this':>16}{'reference':>16}{'ratio':>9}  aim"
     )
 
 
-def _line(line: Line) -> str:
+def shown(line: Line) -> str:
+    """One line of the table."""
     value = "" if line.value is None else f"{line.value:,.0f}" if line.value >= 1000 else f"{line.value:.2f}"
     verdict = ""
     if line.aim is not None:
@@ -31,6 +28,7 @@ def _line(line: Line) -> str:
     return f"{line.row:>3}  {line.what:<50}{line.own:>16}{line.reference:>16}{value:>9}  {verdict}".rstrip()
 
 
-def _notes(bench: Bench) -> Iterator[str]:
+def notes(bench: Bench) -> Iterator[str]:
+    """What there is to say below the table."""
     for note in bench.notes:
         yield from wrap(note, WIDTH, initial_indent="  * ", subsequent_indent="    ")

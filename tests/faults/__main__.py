@@ -10,12 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.faults import histories
-from tests.faults.cases import CASES, Case, nothing, notification_lost
+from tests.faults.cases import CASES, UNPROTECTED
 from tests.faults.replicas import fresh_store, site_on
 from tests.faults.rounds import Tally, probe
 from tests.faults.workload import furnish
 
-UNPROTECTED = (Case("no fault", nothing, weight=4), Case("a notification lost", notification_lost))
 SCHOOLS = 20
 
 
@@ -61,13 +60,13 @@ def print_table(title: str, tallies: dict[str, Tally]) -> int:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
     parser.add_argument("--rounds", type=int, default=10_000, help="of the protected build")
+    parser.add_argument("--unprotected-rounds", type=int, help="of a cache that only listens; else a tenth as many")
     parser.add_argument("--histories", type=int, default=200)
     parser.add_argument("--operations", type=int, default=500)
     parser.add_argument("--seed", type=int, default=1)
     chosen = parser.parse_args()
-    leaks = print_table(
-        "A cache that only listens", asyncio.run(probed(chosen.rounds // 10, chosen.seed, protected=False))
-    )
+    few = chosen.rounds // 10 if chosen.unprotected_rounds is None else chosen.unprotected_rounds
+    leaks = print_table("A cache that only listens", asyncio.run(probed(few, chosen.seed, protected=False)))
     wrong = print_table("This service", asyncio.run(probed(chosen.rounds, chosen.seed, protected=True)))
     print(f"\n{chosen.histories} histories of {chosen.operations} operations, with faults")
     total = asyncio.run(histories.run(chosen.histories, chosen.operations, chosen.seed))

@@ -8,6 +8,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
+from tests.faults.line import DECISIONS, LISTENING
 from tests.faults.replicas import Replica, Site, send_signal
 
 Fault = Callable[[Site, Replica, random.Random], AbstractAsyncContextManager[None]]
@@ -46,14 +47,14 @@ async def paused(_site: Site, victim: Replica, _chance: random.Random) -> AsyncI
 async def connection_cut(_site: Site, victim: Replica, chance: random.Random) -> AsyncIterator[None]:
     async def cutting() -> None:
         while True:
-            victim.line.cut(decisions_only=chance.random() < 0.5)
+            victim.line.cut(DECISIONS if chance.random() < 0.5 else None)
             await asyncio.sleep(chance.uniform(0.0, 0.03))
 
     task = asyncio.create_task(cutting())
     try:
         yield
     finally:
-        task.cancel()
+        await _ended(task)
 
 
 @asynccontextmanager
@@ -87,6 +88,46 @@ async def line_slow(_site: Site, victim: Replica, chance: random.Random) -> Asyn
 async def reload_broken_off(_site: Site, victim: Replica, chance: random.Random) -> AsyncIterator[None]:
     """The rows that changed come half-way, and no further."""
     victim.line.cut_after(chance.randrange(100, 3000))
+    try:
+        yield
+    finally:
+        victim.line.restore()
+
+
+@asynccontextmanager
+async def long_reload_broken_off(_site: Site, victim: Replica, chance: random.Random) -> AsyncIterator[None]:
+    """Its decisions cannot be read while much changes; then all of that comes at once, and breaks off, and again."""
+
+    async def breaking() -> None:
+        await asyncio.sleep(chance.uniform(0.1, 0.4))
+        victim.line.restore()
+        while True:
+            victim.line.cut_after(chance.randrange(100, 12_000))
+            await asyncio.sleep(chance.uniform(0.02, 0.1))
+
+    victim.line.stall(DECISIONS)
+    task = asyncio.create_task(breaking())
+    try:
+        yield
+    finally:
+        await _ended(task)
+        victim.line.restore()
+
+
+@asynccontextmanager
+async def decisions_stalled(_site: Site, victim: Replica, _chance: random.Random) -> AsyncIterator[None]:
+    """The replica can write, and cannot read what it decides by."""
+    victim.line.stall(DECISIONS)
+    try:
+        yield
+    finally:
+        victim.line.restore()
+
+
+@asynccontextmanager
+async def not_listening(_site: Site, victim: Replica, _chance: random.Random) -> AsyncIterator[None]:
+    """The connection that it would be told of changes on is stalled, where it has one."""
+    victim.line.stall(LISTENING)
     try:
         yield
     finally:
@@ -148,6 +189,11 @@ async def the_last_worker_hangs_too(_site: Site, victim: Replica, chance: random
         victim.resume()
 
 
+async def _ended(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait([task])
+
+
 #: The replica with more workers than one.
 POOL: Final = 2
 
@@ -156,14 +202,25 @@ CASES: Final = (
     Case("a replica paused", paused, lasts=0.5, weight=6),
     Case("its connections cut", connection_cut, lasts=0.3, weight=6),
     Case("its connections stalled", connection_stalled, lasts=0.5, weight=6),
+    Case("only its decisions stalled", decisions_stalled, lasts=0.4, weight=4),
     Case("its connections swallowed", connection_swallowed, lasts=0.3, weight=4),
     Case("its line slow", line_slow, lasts=0.3, weight=4),
     Case("its backend paused", backend_paused, lasts=0.4, weight=4),
     Case("PostgreSQL killed and restarted", postgresql_killed, lasts=0.3, weight=1),
     Case("a notification lost", notification_lost, weight=6),
-    Case("a reload broken off", reload_broken_off, lasts=0.3, weight=6),
+    Case("it hears no notifications", not_listening, lasts=0.2, weight=2),
+    Case("a reload broken off", reload_broken_off, lasts=0.3, weight=4),
+    Case("a long reload broken off", long_reload_broken_off, lasts=0.6, weight=4),
     Case("a worker hangs", a_worker_hangs, lasts=0.5, weight=4, victim=POOL),
     Case("the last worker hangs too", the_last_worker_hangs_too, lasts=0.5, weight=4, victim=POOL),
     Case("a narrower grant", nothing, weight=4, narrows=True),
+    Case("a narrower grant, its line cut", connection_cut, lasts=0.2, weight=2, narrows=True),
     Case("new data after it", connection_stalled, lasts=0.4, weight=4, brings_new_data=True),
+)
+
+#: Those that a cache which only listens is shown to leak in.
+UNPROTECTED: Final = (
+    Case("no fault", nothing, weight=4),
+    Case("a notification lost", notification_lost),
+    Case("it hears no notifications", not_listening, lasts=0.2),
 )

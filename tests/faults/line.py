@@ -8,8 +8,10 @@ from contextlib import asynccontextmanager
 
 from sqlalchemy.engine import make_url
 
-#: What the service calls the connection that its decisions read on, in the packet that begins it.
-DECISIONS = b"privacy-manager-decisions"
+#: What connections are called in the packet that begins each: those that decisions are read on, those of the pool that
+#: serves everybody else, and those of the unprotected build that listen.
+DECISIONS, POOL, LISTENING = "privacy-manager-decisions", "privacy-manager", "unprotected"
+_NAME = re.compile(rb"application_name\0([^\0]*)\0")
 #: The message by which a backend tells its process id (PostgreSQL's protocol 3.0, BackendKeyData).
 _BACKEND = re.compile(rb"K\x00\x00\x00\x0c(.{4})", re.DOTALL)
 
@@ -19,7 +21,7 @@ class Call:
 
     def __init__(self, near: asyncio.StreamWriter, far: asyncio.StreamWriter) -> None:
         self.near, self.far = near, far
-        self.is_of_decisions = False
+        self.name = ""
         #: The process of PostgreSQL at the other end.
         self.backend: int | None = None
 
@@ -40,6 +42,8 @@ class Line:
         self._refuses = False
         self._delay = 0.0
         self._left: int | None = None
+        self._held: set[str] = set()
+        self._none_held = asyncio.Event()
         self._calls: set[Call] = set()
         self._near: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -59,11 +63,19 @@ class Line:
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def backends_of_decisions(self) -> list[int]:
-        return [call.backend for call in self._calls if call.is_of_decisions and call.backend is not None]
+        return [call.backend for call in self._calls if call.name == DECISIONS and call.backend is not None]
 
-    def stall(self) -> None:
-        """From now on nothing passes, and nobody is told."""
-        self._flows.clear()
+    def names(self) -> list[str]:
+        """What the connections of now are called."""
+        return sorted(call.name for call in self._calls)
+
+    def stall(self, only: str | None = None) -> None:
+        """From now on nothing passes, or nothing on the connections of one name; and nobody is told."""
+        if only is None:
+            self._flows.clear()
+        else:
+            self._held.add(only)
+            self._none_held.clear()
 
     def swallow(self) -> None:
         """What is connected now never carries anything again; what connects later, once the line is restored, does."""
@@ -74,9 +86,9 @@ class Line:
         """Everything takes so much longer, each way."""
         self._delay = seconds
 
-    def cut(self, *, decisions_only: bool = False) -> None:
+    def cut(self, only: str | None = None) -> None:
         for call in list(self._calls):
-            if call.is_of_decisions or not decisions_only:
+            if only in (None, call.name):
                 call.cut()
 
     def refuse(self) -> None:
@@ -90,6 +102,8 @@ class Line:
     def restore(self) -> None:
         self._refuses, self._delay, self._left = False, 0.0, None
         self._flows.set()
+        self._held.clear()
+        self._none_held.set()
 
     async def _accept(self, reader: asyncio.StreamReader, near: asyncio.StreamWriter) -> None:
         flows = self._flows
@@ -116,32 +130,32 @@ class Line:
         return await asyncio.open_connection(self._host, self._port)
 
     async def _carry_up(self, call: Call, reader: asyncio.StreamReader, flows: asyncio.Event) -> None:
-        first = 3
         with self._until_cut(call):
             while data := await reader.read(65536):
-                if first:
-                    first -= 1
-                    call.is_of_decisions = call.is_of_decisions or DECISIONS in data
-                await self._pass(call.far, data, flows)
+                if not call.name and (found := _NAME.search(data)):
+                    call.name = found[1].decode()
+                await self._pass(call, call.far, data, flows)
 
     async def _carry_down(self, call: Call, reader: asyncio.StreamReader, flows: asyncio.Event) -> None:
         with self._until_cut(call):
             while data := await reader.read(65536):
                 if call.backend is None and (found := _BACKEND.search(data)):
                     call.backend = int.from_bytes(found[1], "big")
-                if self._left is not None and call.is_of_decisions:
+                if self._left is not None and call.name == DECISIONS:
                     data, self._left = data[: self._left], self._left - len(data)
-                    await self._pass(call.near, data, flows)
+                    await self._pass(call, call.near, data, flows)
                     if self._left <= 0:
                         self._left = None
                         return
                 else:
-                    await self._pass(call.near, data, flows)
+                    await self._pass(call, call.near, data, flows)
 
-    async def _pass(self, writer: asyncio.StreamWriter, data: bytes, flows: asyncio.Event) -> None:
+    async def _pass(self, call: Call, writer: asyncio.StreamWriter, data: bytes, flows: asyncio.Event) -> None:
         if self._delay:
             await asyncio.sleep(self._delay)
         await flows.wait()
+        while call.name in self._held:
+            await self._none_held.wait()
         writer.write(data)
         await writer.drain()
 

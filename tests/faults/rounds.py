@@ -9,7 +9,8 @@ import random
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -26,11 +27,14 @@ SCHOOLS: Final = 40
 ROUNDS_AT_ONCE: Final = 16
 ASKED_AT_ONCE: Final = 2
 ANSWER_SECONDS: Final = 8.0
+#: A fault begins before the revocations are sent, or at any moment within this time: amid them, or after them.
+BEGINS_WITHIN_SECONDS: Final = 0.3
+ACKNOWLEDGED_SECONDS: Final = 120.0
 #: Promised are 2 seconds; a machine that is busy with other things takes its own time on top.
 BACK_SECONDS: Final = 60.0
 
 WIDE, OTHER = [*BASIS, "leerling.naam"], [*BASIS, "leerling.jaargroep"]
-RELEASED: Final = {frozenset(scopes) - {"school.basis"} for scopes in (WIDE, OTHER)}
+NO_PERMITS: Final = {(200, "revoked"), (503, "store_unreachable"), (503, "revision_behind")}
 
 
 @dataclass
@@ -70,17 +74,19 @@ class Prober:
         writer = self._chance.choice([replica for replica in self._site.replicas if replica is not victim])
         brins = self._chance.sample(sorted(self._schools), rounds)
         grants = await asyncio.gather(*(self._granted(writer, brin) for brin in brins))
-        for brin in brins:
-            tally.permits_before += await self._permits(victim, brin)
+        # Of the replica that will be hurt, if it is in time, so that it has something to permit wrongly.
+        watched = [victim, *self._site.replicas]
+        tally.permits_before = sum(await asyncio.gather(*(self._permitted_by_one(watched, brin) for brin in brins)))
         asked: list[asyncio.Task[None]] = []
-        async with case.fault(self._site, victim, self._chance):
+        delay = self._chance.choice((0.0, self._chance.uniform(0.0, BEGINS_WITHIN_SECONDS)))
+        async with begun_after(delay, case.fault(self._site, victim, self._chance)):
             turns = [self._turn(case, tally, asked, writer, each) for each in grants]
             await asyncio.gather(*turns)
             if asked:
                 await asyncio.wait(asked, timeout=self._chance.uniform(0.0, case.lasts))
         ended = time.monotonic()
         await asyncio.gather(*asked)
-        again = [self._judge(tally, replica, grant) for grant in grants for replica in self._site.replicas]
+        again = [self._judge(tally, replica, grant["school"]) for grant in grants for replica in self._site.replicas]
         await asyncio.gather(*again)
         tally.slowest_return = await self._back_to_normal(brins[0]) - ended
         return tally
@@ -90,33 +96,45 @@ class Prober:
     ) -> None:
         if case.narrows:
             await self._narrowed(tally, writer, grant)
-        await self._revoked(writer, grant)
-        least, newer = 0, None
+        revision, least, newer = await self._revoked(writer, grant), 0, None
         if case.brings_new_data:
             newer = await self._granted(writer, grant["school"], "taalhuis")
-            least = newer["revision"]
+            revision = least = newer["revision"]
         for replica in self._site.replicas:
-            for _ in range(ASKED_AT_ONCE):
-                asked.append(asyncio.create_task(self._judge(tally, replica, grant, least)))
+            # Some at once, and one at any time while the fault may last.
+            for later in (*[0.0] * ASKED_AT_ONCE, self._chance.uniform(0.0, case.lasts)):
+                judging = self._judge(tally, replica, grant["school"], revision, least, later=later)
+                asked.append(asyncio.create_task(judging))
         if newer is not None:
             await self._revoked(writer, newer)
 
     # -- asking ---------------------------------------------------------------------------------------------------
 
-    async def _judge(self, tally: Tally, replica: Replica, grant: dict[str, Any], least: int = 0) -> None:
-        """Asks after the revocation was acknowledged: whatever comes back, it is no permit."""
-        answer = await self._asked(replica, grant["school"], minRevision=least)
+    async def _judge(
+        self, tally: Tally, replica: Replica, brin: str, revision: int = 0, least: int = 0, *, later: float = 0.0
+    ) -> None:
+        """Asks after the revocation, which took `revision`, was acknowledged: whatever comes back, it is no permit."""
+        await asyncio.sleep(later)
+        answer = await self._asked(replica, brin, minRevision=least)
         if answer is None:
             tally.after["none"] += 1
             return
         told = answer.json()
-        reason = told.get("context", {}).get("reason", "?")
-        tally.after[f"{answer.status_code} {reason}"] += 1
-        if told["decision"]:
+        context = told.get("context", {})
+        tally.after[f"{answer.status_code} {context.get('reason', '?')}"] += 1
+        if told.get("decision") is not False:
             tally.leaks += 1
-            tally.wrong.append(f"{replica.url} permits {told}")
-        if answer.status_code not in (200, 503):
-            tally.wrong.append(f"{replica.url} answers {answer.status_code}: {told}")
+            tally.wrong.append(f"{replica.url} permits after revision {revision}: {told}")
+        elif (answer.status_code, context.get("reason")) not in NO_PERMITS:
+            tally.wrong.append(f"{replica.url} answers {answer.status_code} after revision {revision}: {told}")
+        elif answer.status_code == 200 and context["revision"] < revision:
+            tally.wrong.append(f"{replica.url} denies by what it knew before revision {revision}: {told}")
+
+    async def _permitted_by_one(self, replicas: Sequence[Replica], brin: str) -> bool:
+        for replica in replicas:
+            if await self._permits(replica, brin):
+                return True
+        return False
 
     async def _permits(self, replica: Replica, brin: str) -> bool:
         answer = await self._asked(replica, brin)
@@ -153,27 +171,30 @@ class Prober:
         return int(revoked["revision"])
 
     async def _narrowed(self, tally: Tally, writer: Replica, grant: dict[str, Any]) -> None:
-        """From one set of scopes to the other and back, each in one transaction: seen is always just one of them."""
-        path = f"/v1/schools/{grant['school']}/grants/{grant['grantId']}"
-        amending = asyncio.create_task(self._amended(writer, grant["school"], path))
-        while not amending.done():
-            await asyncio.gather(*(self._one_set(tally, replica, grant["school"]) for replica in self._site.replicas))
-        await amending
-        for replica in self._site.replicas:
-            await self._one_set(tally, replica, grant["school"], {frozenset(WIDE) - {"school.basis"}})
+        """From one set of scopes to the other and back, each in one transaction.
 
-    async def _amended(self, writer: Replica, brin: str, path: str) -> None:
+        Seen is always just one of them; and after an acknowledgement, the one that was acknowledged.
+        """
+        brin = grant["school"]
+        path = f"/v1/schools/{brin}/grants/{grant['grantId']}"
         for scopes in (OTHER, WIDE):
-            await self._acknowledged(writer, brin, "PATCH", path, {"scopes": scopes}, {"If-Match": "*"})
+            writing = self._acknowledged(writer, brin, "PATCH", path, {"scopes": scopes}, {"If-Match": "*"})
+            amending = asyncio.create_task(writing)
+            while not amending.done():
+                await self._everywhere(tally, brin, WIDE, OTHER)
+            await amending
+            await self._everywhere(tally, brin, scopes)
 
-    async def _one_set(
-        self, tally: Tally, replica: Replica, brin: str, possible: "set[frozenset[str]] | None" = None
-    ) -> None:
+    async def _everywhere(self, tally: Tally, brin: str, *possible: list[str]) -> None:
+        released = {frozenset(scopes) - {"school.basis"} for scopes in possible}
+        await asyncio.gather(*(self._one_of(tally, replica, brin, released) for replica in self._site.replicas))
+
+    async def _one_of(self, tally: Tally, replica: Replica, brin: str, released: set[frozenset[str]]) -> None:
         answer = await self._asked(replica, brin)
-        if answer is None or answer.status_code != 200:
+        if answer is None or answer.status_code == 503:
             return
         seen = frozenset(answer.json()["context"]["scopes"])
-        if seen not in (possible or RELEASED):
+        if seen not in released:
             tally.leaks += 1
             tally.wrong.append(f"{replica.url} releases {sorted(seen)}")
 
@@ -182,19 +203,43 @@ class Prober:
     ) -> dict[str, Any]:
         """The answer of a write that was acknowledged; until it is, it is repeated under its key."""
         headers = {**self._schools[brin], **(more or {}), "Idempotency-Key": str(uuid.uuid4())}
-        async with asyncio.timeout(120):
-            while True:
-                try:
-                    answer = await writer.client.request(method, path, json=body, headers=headers)
-                except httpx2.TransportError:
-                    await asyncio.sleep(0.05)
-                    continue
+        met: Counter[str] = Counter()
+        until = time.monotonic() + ACKNOWLEDGED_SECONDS
+        while time.monotonic() < until:
+            try:
+                answer = await writer.client.request(method, path, json=body, headers=headers)
                 if answer.status_code < 300:
                     told: dict[str, Any] = answer.json()
                     return told
+                met[f"{answer.status_code} {answer.text[:120]}"] += 1
                 if answer.status_code != 503:
-                    raise RuntimeError(f"{method} {path}: {answer.status_code} {answer.text}")
-                await asyncio.sleep(0.05)
+                    break
+            except httpx2.TransportError as error:
+                met[repr(error)] += 1
+            await asyncio.sleep(0.05)
+        raise RuntimeError(f"{writer.url} does not acknowledge {method} {path}: {met.most_common(3)}")
+
+
+@asynccontextmanager
+async def begun_after(delay: float, fault: AbstractAsyncContextManager[None]) -> AsyncIterator[None]:
+    """The fault, which begins before the block, or so many seconds after the block began; it ends with the block."""
+    if not delay:
+        async with fault:
+            yield
+        return
+    over = asyncio.Event()
+
+    async def lasting() -> None:
+        await asyncio.sleep(delay)
+        async with fault:
+            await over.wait()
+
+    task = asyncio.create_task(lasting())
+    try:
+        yield
+    finally:
+        over.set()
+        await task
 
 
 async def probe(
