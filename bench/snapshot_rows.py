@@ -78,7 +78,7 @@ def loading(bench: Bench) -> None:
             streams.append(in_process("stream", url))
         ratio = statistics.median(mine / other for mine, other in zip(loads, streams, strict=True))
         shown = (f"{statistics.median(loads):.2f} s", f"{statistics.median(streams):.2f} s")
-        bench.add(9, f"{kind}: loading the snapshot : streaming its rows", *shown, ratio, Aim("<=", 3))
+        bench.add(9, f"{kind}: loading snapshot : streaming its rows", *shown, ratio, Aim("<=", 3))
 
 
 def one_change(bench: Bench) -> None:
