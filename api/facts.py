@@ -126,7 +126,8 @@ class PostgresqlFacts:
             while some := await cursor.fetch(ROWS_AT_ONCE):
                 grants.add(some)
                 _go_on(step)
-            await transaction.commit()
+            # Nothing was written.
+            await transaction.rollback()
         reading = Reading(revision, now if self._clock is None else self._clock(), mark)
         return changes_of(reading, mark_before or "", rows, grants)
 
