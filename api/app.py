@@ -2,11 +2,13 @@
 
 import asyncio
 import contextlib
+import logging
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Final, cast
 
+import asyncpg
 from fastapi import FastAPI
 from sqlalchemy.exc import DBAPIError
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -39,7 +41,7 @@ from api.issuers import TrustedIssuer
 from api.migrations import head, revision_of
 from api.reachable import WhileReachable
 from api.settings import Settings
-from api.store import Clock, Store, is_of_a_standby
+from api.store import Clock, Store, StoreUnreachable, is_of_a_standby
 from api.tokens import EmbeddedIssuer, TokenVerifier
 from api.writes import Replayed, give_again
 
@@ -58,6 +60,12 @@ DOORS: Final = (
     incidents,
     due,
 )
+
+
+log = logging.getLogger("privacy_manager.app")
+
+#: Between two attempts to load from a store that does not answer.
+WAIT_SECONDS: Final = 0.5
 
 
 class NotReadyToServe(Exception):
@@ -107,8 +115,7 @@ def create_app(settings: Settings, clock: Clock | None = None, on_loaded: Callab
             stack.push_async_callback(reachable.ended, given_up)
             stack.push_async_callback(verifier.aclose)
             stack.push_async_callback(current.aclose)
-            await _require_schema(store)
-            await current.load()
+            await _load(store, current)
             on_loaded()
             expiring = asyncio.create_task(keep_expiring(store, settings.expiry_interval))
             stack.push_async_callback(_ended, expiring)
@@ -164,6 +171,21 @@ async def require_ready(settings: Settings) -> None:
         await _require_schema(store)
     finally:
         await store.aclose()
+
+
+async def _load(store: Store, current: CurrentSnapshot) -> None:
+    """Everything into memory, as soon as the store answers.
+
+    A worker that takes the place of another one while the store is away waits: if it gave up, its server would take the
+    service for broken, and stop all of it.
+    """
+    while True:
+        try:
+            await _require_schema(store)
+            return await current.load()
+        except (OSError, DBAPIError, StoreUnreachable, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            log.warning("waiting for the store: %r", getattr(error, "orig", None) or error)
+            await asyncio.sleep(WAIT_SECONDS)
 
 
 async def _require_schema(store: Store) -> None:

@@ -76,7 +76,7 @@ class Semantic(StrEnum):
 
 
 class Options(Struct, frozen=True):
-    evaluations_semantic: Semantic = Semantic.EXECUTE_ALL
+    evaluations_semantic: Semantic | UnsetType = UNSET
 
 
 class EvaluationsRequest(Struct, frozen=True):
@@ -87,7 +87,7 @@ class EvaluationsRequest(Struct, frozen=True):
     resource: msgspec.Raw | UnsetType = UNSET
     context: msgspec.Raw | UnsetType = UNSET
     evaluations: list[dict[str, msgspec.Raw]] = []
-    options: Options = Options()
+    options: Options | UnsetType = UNSET
 
 
 class DecisionContext(Struct, frozen=True, rename="camel", omit_defaults=True):
@@ -107,9 +107,6 @@ class EvaluationResponse(Struct, frozen=True):
     context: DecisionContext
 
 
-#: subject with type and id, action with name, resource with type and id.
-_LEAST_MEMBERS: Final = 8
-
 Shape = TypeVar("Shape")
 _evaluation = msgspec.json.Decoder(EvaluationRequest)
 _evaluations = msgspec.json.Decoder(EvaluationsRequest)
@@ -119,9 +116,11 @@ _encoder = msgspec.json.Encoder()
 def question_of(body: bytes) -> Question:
     """The question that an evaluation request asks. Raises `Refused` (400)."""
     asked = _decoded(_evaluation, body)
-    if body.count(b":") != _members(asked):
-        _require_one_meaning(body)
-    return _question(asked)
+    members = 3 + _IN_SUBJECT + _IN_ACTION + _in_resource(asked.resource)
+    if asked.context is not UNSET:
+        members += 1 + _in_context(asked.context)
+    _require_one_meaning(body, members)
+    return _question(asked.subject, asked.action, asked.resource, asked.context)
 
 
 def questions_of(body: bytes) -> tuple[Semantic, list[Question | Refused]] | Question:
@@ -135,10 +134,16 @@ def questions_of(body: bytes) -> tuple[Semantic, list[Question | Refused]] | Que
         return question_of(body)
     if len(batch.evaluations) > MOST_EVALUATIONS:
         raise Refused(INVALID_INPUT, f"At most {MOST_EVALUATIONS} evaluations at once.")
-    _require_one_meaning(body)
     # Each once, however many evaluations use it: a large default must not cost its size times their number.
-    defaults = {name: _part(name, raw) for name in _PARTS if isinstance(raw := getattr(batch, name), msgspec.Raw)}
-    return batch.options.evaluations_semantic, [_item(defaults, item) for item in batch.evaluations]
+    defaults = _parts({name: raw for name in _PARTS if isinstance(raw := getattr(batch, name), msgspec.Raw)})
+    items = [_parts(item) for item in batch.evaluations]
+    members = 1 + len(defaults) + _in_parts(defaults) + sum(map(len, batch.evaluations)) + sum(map(_in_parts, items))
+    semantic = Semantic.EXECUTE_ALL
+    if batch.options is not UNSET:
+        members += 1 + (batch.options.evaluations_semantic is not UNSET)
+        semantic = batch.options.evaluations_semantic or semantic
+    _require_one_meaning(body, members)
+    return semantic, [_item({**defaults, **parts}) for parts in items]
 
 
 def response_of(decision: Decision) -> EvaluationResponse:
@@ -168,27 +173,30 @@ _PARTS: Final[dict[str, msgspec.json.Decoder[Any]]] = {
 }
 
 
+def _parts(members: dict[str, msgspec.Raw]) -> dict[str, Any]:
+    """Each member that AuthZEN names as its struct, or as the refusal of it."""
+    return {name: _part(name, raw) for name, raw in members.items() if name in _PARTS}
+
+
 def _part(name: str, raw: msgspec.Raw) -> Any:
-    """The member as its struct, or the refusal of it."""
     try:
         return _decoded(_PARTS[name], bytes(raw))
     except Refused as refused:
         return Refused(INVALID_INPUT, f"{refused.detail} ({name})")
 
 
-def _item(defaults: dict[str, Any], item: dict[str, msgspec.Raw]) -> Question | Refused:
-    parts = {**defaults, **{name: _part(name, raw) for name, raw in item.items() if name in _PARTS}}
+def _item(parts: dict[str, Any]) -> Question | Refused:
     for name in ("subject", "action", "resource"):
         if name not in parts:
             return Refused(INVALID_INPUT, f"Not an AuthZEN request: {name} is missing.")
     for part in parts.values():
         if isinstance(part, Refused):
             return part
-    return _question(EvaluationRequest(**parts))
+    return _question(parts["subject"], parts["action"], parts["resource"], parts.get("context", UNSET))
 
 
-def _question(asked: EvaluationRequest) -> Question:
-    resource, narrowing, context = asked.resource, asked.resource.properties, asked.context
+def _question(subject: Subject, action: Action, resource: Resource, context: Context | UnsetType) -> Question:
+    narrowing = resource.properties
     scopes: tuple[str, ...] = ()
     fields: tuple[str, ...] = ()
     purpose, min_revision = None, 0
@@ -199,30 +207,37 @@ def _question(asked: EvaluationRequest) -> Question:
         purpose = context.purpose if context.purpose is not UNSET else None
         min_revision = context.min_revision or 0
     return Question(
-        asked.subject.type,
-        asked.subject.id,
-        asked.action.name,
-        resource.type,
-        resource.id,
-        scopes,
-        fields,
-        purpose,
-        min_revision,
+        subject.type, subject.id, action.name, resource.type, resource.id, scopes, fields, purpose, min_revision
     )
 
 
-def _members(asked: EvaluationRequest) -> int:
-    """How many members of the request's JSON are known to have been read, each once.
+# How many members of a request's JSON are known to have been read, each once: see `_require_one_meaning`.
+_IN_SUBJECT: Final = 2
+_IN_ACTION: Final = 1
 
-    Each has a colon behind its name. Where the body has as many colons and no more, there is no other member in it,
-    so none that stands there twice; where it has more, that must be looked at.
-    """
-    members = _LEAST_MEMBERS
-    narrowing, context = asked.resource.properties, asked.context
-    if narrowing is not UNSET:
-        members += 1 + (narrowing.scopes is not UNSET) + (narrowing.fields is not UNSET)
-    if context is not UNSET:
-        members += 1 + (context.purpose is not UNSET) + (context.min_revision is not UNSET)
+
+def _in_resource(resource: Resource) -> int:
+    narrowing = resource.properties
+    if narrowing is UNSET:
+        return 2
+    return 3 + (narrowing.scopes is not UNSET) + (narrowing.fields is not UNSET)
+
+
+def _in_context(context: Context) -> int:
+    return (context.purpose is not UNSET) + (context.min_revision is not UNSET)
+
+
+def _in_parts(parts: dict[str, Any]) -> int:
+    members = 0
+    for part in parts.values():
+        if isinstance(part, Resource):
+            members += _in_resource(part)
+        elif isinstance(part, Context):
+            members += _in_context(part)
+        elif isinstance(part, Subject):
+            members += _IN_SUBJECT
+        elif isinstance(part, Action):
+            members += _IN_ACTION
     return members
 
 
@@ -233,8 +248,14 @@ def _decoded(decoder: msgspec.json.Decoder[Shape], body: bytes) -> Shape:
         raise Refused(INVALID_INPUT, f"Not an AuthZEN request: {str(error)[:200]}") from None
 
 
-def _require_one_meaning(body: bytes) -> None:
-    """A member that stands there twice would be one thing to us, and another to who checked the request before."""
+def _require_one_meaning(body: bytes, members: int) -> None:
+    """A member that stands there twice would be one thing to us, and another to who checked the request before.
+
+    Behind the name of each member is a colon. Where the body has no more of them than `members` that are known to
+    have been read, there is no other member in it, so none that stands there twice. Else it is looked at.
+    """
+    if body.count(b":") == members:
+        return
     try:
         json.loads(body, object_pairs_hook=members_once)
     except Malformed as malformed:

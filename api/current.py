@@ -70,7 +70,11 @@ class CurrentSnapshot:
 
     async def load(self) -> None:
         """Loads everything before the first request. Raises what the store raises."""
-        self._snapshot = Snapshot().after(await self._source.changes(EVERYTHING))
+        try:
+            self._snapshot = Snapshot().after(await self._source.changes(EVERYTHING))
+        except BaseException:
+            await self._drop()
+            raise
 
     async def aclose(self) -> None:
         """Stops reading; whoever still waits gets `StoreUnreachable`."""

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
-from sqlalchemy import and_, exists, func, or_
+from sqlalchemy import exists, func
 from sqlalchemy.orm import aliased
 from sqlmodel import SQLModel, col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -350,15 +350,20 @@ async def changes_of_client(session: Session, client_id: str, since: int, after:
 
 
 async def grants_overdue(session: Session, now: datetime, limit: int) -> Sequence[Grant]:
-    """Grants whose status no longer says what time has brought about."""
-    query = select(Grant).where(
-        or_(
-            and_(col(Grant.status).in_(OPEN), col(Grant.valid_until) <= now),
-            and_(col(Grant.status) == Status.SUSPENDED, col(Grant.suspended_until) <= now),
-            and_(col(Grant.status) == Status.GRANTED, col(Grant.reconfirm_by) <= now),
-        )
-    )
-    return (await session.exec(query.order_by(col(Grant.grant_id)).limit(limit))).all()
+    """Grants whose status no longer says what time has brought about, at most so many.
+
+    A question for each column, since SQLite finds by an index what one of them says, and reads all grants for an OR.
+    """
+    found: dict[str, Grant] = {}
+    for statuses, column in (
+        (OPEN, col(Grant.valid_until)),
+        ({Status.SUSPENDED}, col(Grant.suspended_until)),
+        ({Status.GRANTED}, col(Grant.reconfirm_by)),
+    ):
+        query = select(Grant).where(col(Grant.status).in_(statuses), column <= now).order_by(column)
+        for grant in await session.exec(query.limit(limit - len(found))):
+            found[grant.grant_id] = grant
+    return list(found.values())
 
 
 async def grants_with_board(

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.authzen import EvaluationRequest, question_of
+from api.authzen import EvaluationRequest, question_of, questions_of
 from api.problems import Refused
 from api.strict_json import Malformed, members_once
+from models.decision import Question
 from tests.world import PURPOSE, Answer, World, question
 
 
@@ -167,3 +168,45 @@ def test_a_member_that_stands_there_twice_is_refused_wherever_it_stands(body: by
             question_of(body)
     else:
         assert question_of(body).client_id in ("rekenrijk", "urn:rekenrijk")
+
+
+@st.composite
+def batches(draw: st.DrawFn) -> bytes:
+    """Batches of the right shape, some of which have a member twice, at the top or in one of the evaluations."""
+    again = st.booleans()
+
+    def members(*needed: tuple[str, Any]) -> Members:
+        twice = [draw(st.sampled_from(needed))] if draw(st.integers(0, 5)) == 0 else []
+        return Members(draw(st.permutations([*needed, *twice])))
+
+    def item() -> Members:
+        narrowing = members(("scopes", ["leerling.naam"]))
+        resource = members(("type", "leerling"), ("id", "16SW"), ("properties", narrowing))
+        given: list[tuple[str, Any]] = [("resource", resource)]
+        if draw(again):
+            given.append(("context", members(("purpose", PURPOSE))))
+        if draw(again):
+            given.append(("een:twee", draw(VALUES)))
+        return members(*given)
+
+    given: list[tuple[str, Any]] = [
+        ("subject", members(("type", "partner"), ("id", "rekenrijk"))),
+        ("action", members(("name", "release"))),
+        ("evaluations", [item() for _ in range(draw(st.integers(1, 3)))]),
+    ]
+    if draw(again):
+        given.append(("options", members(("evaluations_semantic", "execute_all"))))
+    return written(members(*given), draw(st.sampled_from(["", " "]))).encode()
+
+
+@given(batches())
+def test_in_a_batch_too(body: bytes) -> None:
+    try:
+        json.loads(body, object_pairs_hook=members_once)
+    except Malformed:
+        with pytest.raises(Refused):
+            questions_of(body)
+    else:
+        asked = questions_of(body)
+        assert isinstance(asked, tuple)
+        assert all(isinstance(question, Question) for question in asked[1])

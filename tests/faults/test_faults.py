@@ -1,10 +1,16 @@
 """After an acknowledged revocation nobody permits, whatever fails: the short form of `make stress`."""
 
+import asyncio
+import contextlib
+import os
 import random
+import signal
 from pathlib import Path
 
+import httpx2
+
 from tests.faults.cases import CASES, UNPROTECTED
-from tests.faults.replicas import fresh_store, site_on
+from tests.faults.replicas import Replica, fresh_store, site_on
 from tests.faults.rounds import ROUNDS_AT_ONCE, Tally, probe
 from tests.faults.workload import furnish
 
@@ -39,3 +45,38 @@ async def test_the_same_probe_finds_the_leaks_of_a_cache_that_only_listens(tmp_p
         async with site_on(postgresql, tmp_path, (1, 1, 1), protected=False) as site:
             tallies = await probe(site, UNPROTECTED, 4 * ROUNDS_AT_ONCE, random.Random(4), lambda _: None)
     assert sum(tally.leaks for tally in tallies.values()) > 0, tallies
+
+
+async def test_a_worker_that_is_replaced_while_the_store_is_away_waits_for_it(tmp_path: Path) -> None:
+    """If it failed to start, the server would stop the workers that are well, too."""
+    async with fresh_store() as postgresql, site_on(postgresql, tmp_path, (2,)) as site:
+        (replica,) = site.replicas
+        replica.line.refuse()
+        (killed, *others) = replica.workers()
+        os.kill(killed, signal.SIGKILL)
+        while killed in replica.workers() or len(replica.workers()) < 2:  # noqa: ASYNC110 - another process
+            await asyncio.sleep(0.1)
+        # Longer than a worker needs to start, and to find the store away.
+        await asyncio.sleep(5)
+        assert replica.process.returncode is None
+        assert set(others) < set(replica.workers())
+        assert (await replica.client.get("/health/ready")).status_code == 503
+        replica.line.restore()
+        (replacing,) = set(replica.workers()) - set(others)
+        os.kill(others[0], signal.SIGSTOP)
+        try:
+            await _until_ready_again(replica)
+            assert replacing in replica.workers()
+        finally:
+            os.kill(others[0], signal.SIGCONT)
+
+
+async def _until_ready_again(replica: Replica) -> None:
+    """By a connection of its own each time, which no worker that stands still has taken already."""
+    async with asyncio.timeout(60):
+        while True:
+            with contextlib.suppress(httpx2.TransportError):
+                async with httpx2.AsyncClient(base_url=replica.url, timeout=1) as client:
+                    if (await client.get("/health/ready")).status_code == 200:
+                        return
+            await asyncio.sleep(0.1)
