@@ -14,6 +14,7 @@ from api.problems import INVALID_INPUT, TOO_LARGE, Refused
 API_VERSION: Final = "0.1.0"
 MOST_BODY_BYTES: Final = 1024 * 1024
 MOST_TARGET_BYTES: Final = 8 * 1024
+TOO_LONG: Final = f"The address is longer than {MOST_TARGET_BYTES} bytes."
 
 _VERSION: Final = (b"api-version", API_VERSION.encode())
 #: For answers that a browser or a cache may come to see, which a decision's, to a POST by a gateway, is not.
@@ -51,18 +52,13 @@ class Envelope:
         scope.setdefault("state", {}).update(request_id=request_id_in(around), bound=bound)
         send_around = sending(around, send)
         if is_too_long(scope):
-            return await refuse_too_long(scope, receive, send_around)
+            return await problems.answer(INVALID_INPUT, TOO_LONG)(scope, receive, send_around)
         return await self.app(scope, _bounded(receive, bound), send_around)
 
 
 def is_too_long(scope: Scope) -> bool:
     """Whether the request's address is longer than any that is read."""
     return len(scope.get("raw_path") or b"") + len(scope["query_string"]) > MOST_TARGET_BYTES
-
-
-async def refuse_too_long(scope: Scope, receive: Receive, send: Send) -> None:
-    refusal = problems.answer(INVALID_INPUT, f"The address is longer than {MOST_TARGET_BYTES} bytes.")
-    await refusal(scope, receive, send)
 
 
 RawHeaders = list[tuple[bytes, bytes]]

@@ -15,7 +15,7 @@ from api import problems
 from api.authzen import Semantic, encoded, question_of, questions_of, response_of
 from api.callers import authenticated
 from api.current import CurrentSnapshot
-from api.envelope import headers_around, is_too_long, request_id_in, sending
+from api.envelope import TOO_LONG, headers_around, is_too_long, request_id_in, sending
 from api.problems import FORBIDDEN, INTERNAL, INVALID_INPUT, METHOD_NOT_ALLOWED, TOO_LARGE, Refused
 from api.store import StoreBehind, StoreUnreachable
 from api.tokens import TokenVerifier
@@ -65,7 +65,7 @@ class Hook(ABC):
 
     async def _require_gateway(self, scope: Scope) -> None:
         if is_too_long(scope):
-            raise Refused(INVALID_INPUT, "The address is too long.")
+            raise Refused(INVALID_INPUT, TOO_LONG)
         if scope["method"] != "POST":
             raise Refused(METHOD_NOT_ALLOWED, "Evaluations are sent with POST.")
         claims = await authenticated(scope, self.verifier)

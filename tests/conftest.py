@@ -17,6 +17,9 @@ from sqlalchemy.engine import make_url
 
 from api.migrations import migrate
 from api.store import Store
+
+# What the tests of every operation share, in two modules: a fixture is found here.
+from tests.scenes import key, ours, scenes, standing_store, theirs  # noqa: F401
 from tests.world import World, world_on
 
 for name in [name for name in os.environ if name.startswith("PRIVACY_MANAGER_")]:

@@ -23,10 +23,10 @@ from models.snapshot import (
     SchoolFacts,
     Snapshot,
 )
-from tests.world import NAMES, OFFERED, OTHER_PURPOSE, PURPOSE, START
+from tests.facts import GRANT, NOW, YESTERDAY
+from tests.world import OFFERED, OTHER_PURPOSE, PURPOSE
 
-NOW: Final = START
-YESTERDAY, TOMORROW = NOW - timedelta(days=1), NOW + timedelta(days=1)
+TOMORROW: Final = NOW + timedelta(days=1)
 REVISION: Final = 10
 
 CONNECTION: Final = ConnectionFacts("rekenrijk", frozenset(OFFERED), frozenset({PURPOSE}), live=True)
@@ -51,20 +51,6 @@ RULES: Final = tuple(
         ended=False,
     )
     for rule in GroundRuleName
-)
-GRANT: Final = GrantFacts(
-    grant_id="of-the-school",
-    client_id="rekenrijk",
-    brin="16SW",
-    location=None,
-    scopes=frozenset(NAMES),
-    purposes=frozenset({PURPOSE}),
-    status="granted",
-    valid_from=YESTERDAY,
-    valid_until=None,
-    suspended_until=None,
-    reconfirm_by=None,
-    granted_at_revision=5,
 )
 OF_LOCATION: Final = GRANT._replace(grant_id="of-the-location", location="16SW01", granted_at_revision=6)
 ASKED: Final = Question("partner", "rekenrijk", "release", "leerling", "16SW01")

@@ -10,7 +10,7 @@ import uuid
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,10 @@ from api.events import SYSTEM, record
 from api.store import Store
 from api.tokens import EmbeddedIssuer
 from api.writes import digest_of_key, unsealed
-from models.agreements import Agreement
 from models.events import Event, EventKind, RememberedAnswer, Revision
 from models.grants import OPEN, Grant
-from models.ground_rules import GroundRule, GroundRuleName
-from models.partners import Connection, Partner, Stage
 from models.schools import Location, School
+from tests.furnished import add_connections
 from tests.world import NAMES, PURPOSE, question
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -391,59 +389,12 @@ def in_order(changes: Iterable[Change]) -> list[Change]:
 async def populate(store: Store) -> None:
     """Schools with two locations each, and connections that may be granted everything that they ask for."""
     async with store.writing() as write:
-        session, now, revision = write.session, write.now, write.revision
-        dated: dict[str, Any] = {"revision": revision, "created_at": now}
-        session.add(Partner(kvk_number="90000001", name="Uitgeverij", changed_at=now, **dated))
+        session, revision = write.session, write.revision
         for brin in BRINS:
             session.add(School(brin=brin, name=f"School {brin}", revision=revision))
         await session.flush()
         for brin in BRINS:
             for code in (f"{brin}00", f"{brin}01"):
                 session.add(Location(code=code, brin=brin, name=code, kinds=["bo"], revision=revision))
-        for client_id in CLIENT_IDS:
-            session.add(
-                Connection(
-                    client_id=client_id,
-                    kvk_number="90000001",
-                    name=client_id,
-                    profile="smalle-set@2.3",
-                    recipient_role="processor",
-                    required_scopes=NAMES,
-                    optional_scopes=[],
-                    purposes=[PURPOSE],
-                    stage=Stage.LIVE,
-                    changed_at=now,
-                    **dated,
-                )
-            )
-        await session.flush()
-        for client_id in CLIENT_IDS:
-            session.add(
-                Agreement(
-                    agreement_id=str(uuid.uuid4()),
-                    client_id=client_id,
-                    agreement_version="4.0",
-                    privacybijsluiter_version="1.0",
-                    scopes=NAMES,
-                    purposes=[PURPOSE],
-                    signed_on=date(2026, 8, 1),
-                    valid_from=now,
-                    registered_at_revision=revision,
-                    **dated,
-                )
-            )
-            for rule in GroundRuleName:
-                session.add(
-                    GroundRule(
-                        ground_rule_id=str(uuid.uuid4()),
-                        client_id=client_id,
-                        rule=rule,
-                        evidence="Gezien.",
-                        source="Edu-K",
-                        valid_from=now,
-                        checked_by="iemand",
-                        checked_at=now,
-                        **dated,
-                    )
-                )
+        await add_connections(write, CLIENT_IDS, required=NAMES)
         record(write, EventKind.SCHOOLS_IMPORTED, SYSTEM, {"added": len(BRINS)})

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -22,15 +22,13 @@ import httpx2
 from api.events import SYSTEM, record
 from api.store import Store
 from api.tokens import EmbeddedIssuer
-from models.agreements import Agreement
 from models.events import EventKind
-from models.ground_rules import GroundRule, GroundRuleName
-from models.partners import Connection, Partner, Stage
 from models.schools import School
 from tests.faults import cases
 from tests.faults.cases import Case
 from tests.faults.history import NOTHING, Key, Kind, Operation, Outcome, Phase, Scopes
 from tests.faults.replicas import Site, fresh_store, site_on
+from tests.furnished import add_connections
 from tests.world import BASIS, PURPOSE, question
 
 CLIENTS: Final = 5
@@ -333,61 +331,10 @@ async def furnish(store_url: str, histories: int) -> None:
     """The schools of so many histories, and the connections, which may be granted everything that they ask for."""
     store = Store(store_url)
     async with store.writing() as write:
-        dated: dict[str, Any] = {"revision": write.revision, "created_at": write.now}
-        write.session.add(Partner(kvk_number="90000001", name="Uitgeverij", changed_at=write.now, **dated))
         for number in range(histories * SCHOOLS_A_HISTORY):
             brin = brin_of(number)
             write.session.add(School(brin=brin, name=f"School {brin}", revision=write.revision))
         await write.session.flush()
-        write.session.add_all(_connection(client_id, write.now, dated) for client_id in CONNECTIONS)
-        await write.session.flush()
-        for client_id in CONNECTIONS:
-            write.session.add(_agreement(client_id, write.now, dated))
-            write.session.add_all(_ground_rule(client_id, rule, write.now, dated) for rule in GroundRuleName)
+        await add_connections(write, CONNECTIONS, required=BASIS, optional=OPTIONAL)
         record(write, EventKind.SCHOOLS_IMPORTED, SYSTEM, {"added": histories * SCHOOLS_A_HISTORY})
     await store.aclose()
-
-
-def _connection(client_id: str, now: datetime, dated: dict[str, Any]) -> Connection:
-    return Connection(
-        client_id=client_id,
-        kvk_number="90000001",
-        name=client_id,
-        profile="smalle-set@2.3",
-        recipient_role="processor",
-        required_scopes=BASIS,
-        optional_scopes=list(OPTIONAL),
-        purposes=[PURPOSE],
-        stage=Stage.LIVE,
-        changed_at=now,
-        **dated,
-    )
-
-
-def _agreement(client_id: str, now: datetime, dated: dict[str, Any]) -> Agreement:
-    return Agreement(
-        agreement_id=str(uuid.uuid4()),
-        client_id=client_id,
-        agreement_version="4.0",
-        privacybijsluiter_version="1.0",
-        scopes=[*BASIS, *OPTIONAL],
-        purposes=[PURPOSE],
-        signed_on=date(2026, 8, 1),
-        valid_from=now,
-        registered_at_revision=dated["revision"],
-        **dated,
-    )
-
-
-def _ground_rule(client_id: str, rule: GroundRuleName, now: datetime, dated: dict[str, Any]) -> GroundRule:
-    return GroundRule(
-        ground_rule_id=str(uuid.uuid4()),
-        client_id=client_id,
-        rule=rule,
-        evidence="Gezien.",
-        source="Edu-K",
-        valid_from=now,
-        checked_by="iemand",
-        checked_at=now,
-        **dated,
-    )
