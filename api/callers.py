@@ -104,31 +104,32 @@ def _require_own(caller: Caller, brin: str) -> Caller:
     return caller
 
 
-def _school_admin(request: Request, brin: Annotated[Brin, Path()]) -> Caller:
+# Coroutines, though they wait for nothing: FastAPI runs a plain function in a thread.
+async def _school_admin(request: Request, brin: Annotated[Brin, Path()]) -> Caller:
     return _require_own(_caller(request, "school"), brin)
 
 
-def _school_or_operator(request: Request, brin: Annotated[Brin, Path()]) -> Caller:
+async def _school_or_operator(request: Request, brin: Annotated[Brin, Path()]) -> Caller:
     caller = _caller(request, "school", "operator")
     if "operator" in caller.claims.roles and caller.claims.school != brin:
         return Caller(caller.claims, "operator")
     return _require_own(caller, brin)
 
 
-def _partner_client(request: Request) -> Caller:
+async def _partner_client(request: Request) -> Caller:
     return _caller(request, "partner")
 
 
-def _operator(request: Request) -> Caller:
+async def _operator(request: Request) -> Caller:
     return _caller(request, "operator")
 
 
-def _partner_or_operator(request: Request) -> Caller:
+async def _partner_or_operator(request: Request) -> Caller:
     return _caller(request, "operator", "partner")
 
 
-def _own_connection(request: Request, client_id: Annotated[ClientId, Path()]) -> Caller:
-    caller = _partner_or_operator(request)
+async def _own_connection(request: Request, client_id: Annotated[ClientId, Path()]) -> Caller:
+    caller = await _partner_or_operator(request)
     if caller.only not in (None, client_id):
         raise NotFound("There is no such connection.")
     return caller

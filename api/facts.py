@@ -9,6 +9,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
+from itertools import compress
 from typing import Any, Final, NamedTuple, Protocol
 from urllib.parse import quote
 
@@ -31,7 +32,6 @@ EVERYTHING: Final = -1
 
 REVISION: Final = "SELECT revision, mark FROM consent_revision WHERE id = 1"
 REVISION_AND_TIME: Final = "SELECT revision, mark, clock_timestamp() FROM consent_revision WHERE id = 1"
-MARK: Final = "SELECT mark FROM events WHERE revision = $1 LIMIT 1"
 
 #: The rows that changed after revision $1, by the names that `Changes` gives them.
 CHANGED: Final[Mapping[str, str]] = {
@@ -51,6 +51,16 @@ CHANGED: Final[Mapping[str, str]] = {
         " registered_at_revision, ended FROM agreements WHERE revision > $1"
     ),
 }
+#: Where things are now, the mark of revision $1, and whether there are rows to read since, in the order of `CHANGED`.
+WHAT_CHANGED: Final = (
+    "SELECT revision, mark, clock_timestamp(), (SELECT mark FROM events WHERE revision = $1 LIMIT 1),"
+    " EXISTS (SELECT 1 FROM schools WHERE revision > $1),"
+    " EXISTS (SELECT 1 FROM locations WHERE revision > $1),"
+    " EXISTS (SELECT 1 FROM connections WHERE revision > $1),"
+    " EXISTS (SELECT 1 FROM ground_rules WHERE revision > $1),"
+    " EXISTS (SELECT 1 FROM agreements WHERE revision > $1)"
+    " FROM consent_revision WHERE id = 1"
+)
 #: In the order of `GrantFacts`. There may be millions: they are read and packed a batch at a time.
 CHANGED_GRANTS: Final = (
     "SELECT grant_id, client_id, brin, location, scopes, purposes, status, valid_from, valid_until,"
@@ -117,15 +127,16 @@ class PostgresqlFacts:
         async with asyncio.timeout(STEP_SECONDS) as step:
             transaction = connection.transaction(isolation="repeatable_read", readonly=True)
             await transaction.start()
-            revision, mark, now = await connection.fetchrow(REVISION_AND_TIME)
-            mark_before = await connection.fetchval(MARK, since)
-            for name, query in CHANGED.items():
-                rows[name] = await connection.fetch(query, since)
+            revision, mark, now, mark_before, *changed = await connection.fetchrow(WHAT_CHANGED, since)
+            for name in compress(CHANGED, changed):
+                rows[name] = await connection.fetch(CHANGED[name], since)
                 _go_on(step)
             cursor = await connection.cursor(CHANGED_GRANTS, since)
             while some := await cursor.fetch(ROWS_AT_ONCE):
                 grants.add(some)
                 _go_on(step)
+                if len(some) < ROWS_AT_ONCE:
+                    break
             # Nothing was written.
             await transaction.rollback()
         reading = Reading(revision, now if self._clock is None else self._clock(), mark)
@@ -203,20 +214,22 @@ class SqliteFacts:
     def _changes(self, connection: sqlite3.Connection, since: int) -> Changes:
         connection.execute("BEGIN")
         try:
-            revision, mark = connection.execute(REVISION).fetchone()
+            since_then = (since,)
+            found = connection.execute(_on_sqlite(WHAT_CHANGED), since_then).fetchone()
+            # What is read from here on was there before the clock is read.
             now = self._clock()
-            (mark_before,) = connection.execute(MARK.replace("$1", "?"), (since,)).fetchone() or ("",)
+            revision, mark, _, mark_before, *changed = found
             rows = {
-                name: connection.execute(query.replace("$1", "?"), (since,)).fetchall()
-                for name, query in CHANGED.items()
+                name: connection.execute(_on_sqlite(CHANGED[name]), since_then).fetchall()
+                for name in compress(CHANGED, changed)
             }
             grants = GrantsRead()
-            cursor = connection.execute(CHANGED_GRANTS.replace("$1", "?"), (since,))
+            cursor = connection.execute(_on_sqlite(CHANGED_GRANTS), since_then)
             while some := cursor.fetchmany(ROWS_AT_ONCE):
                 grants.add(some)
         finally:
             connection.execute("ROLLBACK")
-        return changes_of(Reading(revision, now, mark), mark_before, rows, grants)
+        return changes_of(Reading(revision, now, mark), mark_before or "", rows, grants)
 
     def _connected(self) -> sqlite3.Connection:
         found = file_identity(self._path)
@@ -229,6 +242,11 @@ class SqliteFacts:
         connection.execute("PRAGMA query_only=ON")
         self._connection, self._file, self._data_version = connection, found, -1
         return connection
+
+
+def _on_sqlite(query: str) -> str:
+    """The query as SQLite says it, which has no clock of its own."""
+    return query.replace("$1", "?1").replace("clock_timestamp()", "NULL")
 
 
 class GrantsRead:
@@ -253,17 +271,17 @@ def changes_of(
         mark=reading.mark,
         mark_before=mark_before,
         seen_at=reading.now,
-        schools=tuple(SchoolFacts(brin, board, bool(gone)) for brin, board, gone in rows["schools"]),
-        locations=tuple(LocationFacts(code, bool(gone)) for code, gone in rows["locations"]),
+        schools=tuple(SchoolFacts(brin, board, bool(gone)) for brin, board, gone in rows.get("schools", ())),
+        locations=tuple(LocationFacts(code, bool(gone)) for code, gone in rows.get("locations", ())),
         connections=tuple(
             ConnectionFacts(client_id, _names(required) | _names(optional), _names(purposes), bool(live))
-            for client_id, required, optional, purposes, live in rows["connections"]
+            for client_id, required, optional, purposes, live in rows.get("connections", ())
         ),
         ground_rules=tuple(
             GroundRuleFacts(rule_id, client_id, rule, _instant(begins), _instant_or_none(ends), bool(ended))
-            for rule_id, client_id, rule, begins, ends, ended in rows["ground_rules"]
+            for rule_id, client_id, rule, begins, ends, ended in rows.get("ground_rules", ())
         ),
-        agreements=tuple(_agreement(row) for row in rows["agreements"]),
+        agreements=tuple(_agreement(row) for row in rows.get("agreements", ())),
         grants=grants.granted(),
     )
 
@@ -288,7 +306,8 @@ def _grants(rows: Iterable[Sequence[Any]]) -> Iterator[Row]:
         grant_id, client_id, brin, location, scopes, purposes, status, begins, ends, suspended, reconfirm, given = row
         if isinstance(begins, str):
             begins = instant_of(begins)
-            ends, suspended, reconfirm = (one and instant_of(one) for one in (ends, suspended, reconfirm))
+            ends, suspended = ends and instant_of(ends), suspended and instant_of(suspended)
+            reconfirm = reconfirm and instant_of(reconfirm)
         terms = _terms(scopes, purposes)
         yield grant_id, client_id, _shared(brin), location, terms, status, begins, ends, suspended, reconfirm, given
 

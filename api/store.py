@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from urllib.parse import quote
 
 import asyncpg
@@ -104,21 +104,21 @@ class Store:
 
     async def now(self, session: AsyncSession) -> datetime:
         """The store's time, as the transaction of `session` sees it."""
-        if self.clock is not None:
-            return self.clock()
-        if self.is_sqlite:
-            return datetime.now(UTC)
+        if self.clock is not None or self.is_sqlite:
+            return self._moment(None)
         connection = await session.connection()
-        moment: datetime = (await connection.execute(text("SELECT clock_timestamp()"))).scalar_one()
-        return moment.astimezone(UTC)
+        return self._moment((await connection.execute(text("SELECT clock_timestamp()"))).scalar_one())
 
     async def _begin(self, session: AsyncSession) -> Write:
         connection = await session.connection()
-        taken = await connection.execute(
-            text("UPDATE consent_revision SET revision = revision + 1 WHERE id = 1 RETURNING revision, events")
-        )
-        revision, events = taken.one()
-        return Write(session, revision, await self.now(session), events)
+        revision, events, now = (await connection.execute(_TAKE_ON_SQLITE if self.is_sqlite else _TAKE)).one()
+        return Write(session, revision, self._moment(now), events)
+
+    def _moment(self, said: datetime | None) -> datetime:
+        """The time that the store said, as the clock behind it has it."""
+        if self.clock is not None:
+            return self.clock()
+        return datetime.now(UTC) if said is None else said.astimezone(UTC)
 
     async def _append(self, write: Write) -> None:
         write.session.add_all(write.events)
@@ -127,6 +127,15 @@ class Store:
             text("UPDATE consent_revision SET events = :events, mark = :mark WHERE id = 1"),
             {"events": write.events_before + len(write.events), "mark": write.mark},
         )
+
+
+#: The time is told once the lock is held: nothing that was written before it is later.
+_TAKE: Final = text(
+    "UPDATE consent_revision SET revision = revision + 1 WHERE id = 1 RETURNING revision, events, clock_timestamp()"
+)
+_TAKE_ON_SQLITE: Final = text(
+    "UPDATE consent_revision SET revision = revision + 1 WHERE id = 1 RETURNING revision, events, NULL"
+)
 
 
 async def _commit(session: AsyncSession) -> None:

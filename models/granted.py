@@ -204,14 +204,14 @@ def _id_offset(flags: int) -> int:
 def _identity(grant_id: str) -> bytes | None:
     """The 16 bytes of a UUID in its usual spelling; None for any other text."""
     digits = grant_id.replace("-", "")
-    if len(digits) != 32 or len(grant_id) != 36 or grant_id[8:24:5] != "----" or not grant_id.islower():
+    if len(grant_id) != 36 or grant_id[8:24:5] != "----":
         return None
     try:
         identity = bytes.fromhex(digits)
     except ValueError:
         return None
-    # It skips spaces.
-    return identity if len(identity) == 16 else None
+    # It skips spaces, and takes capitals too.
+    return identity if identity.hex() == digits and len(identity) == 16 else None
 
 
 def _text(identity: bytes) -> str:

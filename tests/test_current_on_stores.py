@@ -1,6 +1,7 @@
 """The snapshot as of this request, on the real stores; and a cache that is not, which the same probe catches."""
 
 import asyncio
+import re
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,7 +16,7 @@ from sqlalchemy.engine import make_url
 from api.app import create_app
 from api.current import Current, CurrentSnapshot
 from api.events import SYSTEM, record
-from api.facts import FactSource, source_for
+from api.facts import CHANGED, WHAT_CHANGED, FactSource, source_for
 from api.gateways import Evaluation
 from api.grants import note
 from api.settings import Mode, Settings
@@ -28,6 +29,11 @@ from models.schools import Board, Location, School
 from models.snapshot import Snapshot
 from tests.waiting import MARGIN, asking, unreachable
 from tests.world import NAMES, PURPOSE, World, question
+
+
+def test_every_kind_of_fact_is_looked_for_in_the_order_in_which_it_is_read() -> None:
+    assert re.findall(r"FROM (\w+) WHERE revision > ", WHAT_CHANGED) == list(CHANGED)
+
 
 # -- the real stores --------------------------------------------------------------------------------------------------
 
