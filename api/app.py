@@ -20,6 +20,7 @@ from api import (
     cases,
     due,
     emergency,
+    forward_auth,
     ground_rules,
     health,
     incidents,
@@ -36,6 +37,7 @@ from api.current import CurrentSnapshot
 from api.envelope import Envelope
 from api.expiry import keep_expiring
 from api.facts import source_for
+from api.forward_auth import Authorize, PartnerOfToken
 from api.gateways import Evaluation, Evaluations
 from api.issuers import TrustedIssuer
 from api.migrations import head, revision_of
@@ -44,6 +46,7 @@ from api.settings import Settings
 from api.store import Clock, Store, StoreUnreachable, is_of_a_standby
 from api.tokens import EmbeddedIssuer, TokenVerifier
 from api.writes import Replayed, give_again
+from models.route_table import RouteTable
 
 #: Every module with routes; one for each caller, and for each thing that several of them look after.
 DOORS: Final = (
@@ -80,8 +83,12 @@ class Front:
         self.hooks = hooks
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        hook = self.hooks.get(scope["path"]) if scope["type"] == "http" else None
+        hook = (self.hooks.get(scope["path"]) or self._below(scope["path"])) if scope["type"] == "http" else None
         await (hook or self.app)(scope, receive, send)
+
+    def _below(self, path: str) -> ASGIApp | None:
+        """Envoy asks about a request at its own path, behind ours."""
+        return self.hooks.get(forward_auth.PATH) if path.startswith(f"{forward_auth.PATH}/") else None
 
 
 class Service(Front):
@@ -105,6 +112,7 @@ def create_app(settings: Settings, clock: Clock | None = None, on_loaded: Callab
     """
     store = Store(settings.store_url, clock)
     verifier = TokenVerifier(_issuers(settings))
+    routes = _route_table(settings)
     current = CurrentSnapshot(source_for(store), settings.store_deadline, store.distrust)
     given_up: set[asyncio.Task[None]] = set()
 
@@ -131,6 +139,8 @@ def create_app(settings: Settings, clock: Clock | None = None, on_loaded: Callab
     hooks: dict[str, ASGIApp] = {
         "/access/v1/evaluation": Evaluation(verifier, current),
         "/access/v1/evaluations": Evaluations(verifier, current),
+        forward_auth.PATH: Authorize(verifier, current, routes),
+        forward_auth.PARTNER_PATH: PartnerOfToken(verifier),
     }
     return Service(app, hooks)
 
@@ -158,6 +168,15 @@ def _issuers(settings: Settings) -> list[TrustedIssuer]:
     return issuers
 
 
+def _route_table(settings: Settings) -> RouteTable:
+    if settings.route_table is None:
+        return RouteTable()
+    try:
+        return RouteTable.read(settings.route_table.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise NotReadyToServe(f"The route table {settings.route_table} cannot be used:\n{error}") from None
+
+
 async def _ended(task: asyncio.Task[None]) -> None:
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
@@ -166,6 +185,7 @@ async def _ended(task: asyncio.Task[None]) -> None:
 async def require_ready(settings: Settings) -> None:
     """Raises `NotReadyToServe` or `StoreUnreachable` when a server with these settings could not start."""
     _issuers(settings)
+    _route_table(settings)
     store = Store(settings.store_url)
     try:
         await _require_schema(store)

@@ -65,11 +65,11 @@ def _needs_token(path: str) -> bool:
     return path.startswith("/v1/") and path != OPEN_TO_ANYONE and not path.startswith(f"{OPEN_TO_ANYONE}/")
 
 
-async def authenticated(scope: Scope, verifier: TokenVerifier) -> Claims:
+async def authenticated(scope: Scope, verifier: TokenVerifier, header: bytes = b"authorization") -> Claims:
     """The claims of the request's bearer token. Raises `Refused` when there is none that is valid."""
-    given = [value for name, value in scope["headers"] if name == b"authorization"]
+    given = [value for name, value in scope["headers"] if name == header]
     if len(given) != 1 or given[0][:7].lower() != b"bearer ":
-        raise Refused(UNAUTHENTICATED, "Send one access token as Authorization: Bearer.")
+        raise Refused(UNAUTHENTICATED, f"Send one access token as {header.decode().title()}: Bearer.")
     token = given[0][7:].decode("latin-1")
     claims = verifier.remembered(token)
     if claims is not None:

@@ -10,7 +10,7 @@ import msgspec
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from api import authzen
+from api import authzen, forward_auth_contract
 from api.callers import OPEN_TO_ANYONE
 from api.envelope import API_VERSION
 from api.problems import ALL, MEDIA_TYPE, TYPE_BASE
@@ -168,6 +168,8 @@ PROBLEM: Final[Document] = {
             },
         },
         "decision": {"type": "boolean", "enum": [False], "description": "Release nothing."},
+        "reason": {"type": "string", "description": "Of a decision: why it is a deny."},
+        "revision": {"type": "integer", "description": "Of a decision: the revision that it was made on."},
     },
 }
 
@@ -202,9 +204,16 @@ def _document(app: FastAPI) -> Document:
     schemas["Problem"] = PROBLEM
     components["securitySchemes"] = {
         "accessToken": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT (RFC 9068)"},
+        "gatewayCredential": {
+            "type": "apiKey",
+            "in": "header",
+            "name": "X-Gateway-Authorization",
+            "description": "`Bearer` and an access token with the role gateway.",
+        },
         "applicationSecret": {"type": "apiKey", "in": "header", "name": "X-Application-Secret"},
     }
     _add_hooks(document, schemas)
+    document["paths"].update(forward_auth_contract.PATHS)
     for path, method, operation in _operations(document):
         _complete(path, method, operation)
     return document
@@ -289,6 +298,9 @@ def _hook(operation_id: str, summary: str, request: str, response: str) -> Docum
 
 def _complete(path: str, method: str, operation: Document) -> None:
     """Adds what every answer has and every route may refuse."""
+    if path.startswith("/gateway/"):
+        _complete_gateway_door(operation)
+        return
     responses, operation_id = operation["responses"], operation["operationId"]
     responses.pop("422", None)
     if operation_id in UPLOADS:
@@ -311,6 +323,16 @@ def _complete(path: str, method: str, operation: Document) -> None:
     operation["security"] = [{scheme: []}]
     if scheme == "applicationSecret":
         operation["parameters"] = [each for each in operation["parameters"] if each["name"] != "x-application-secret"]
+
+
+def _complete_gateway_door(operation: Document) -> None:
+    """A gateway lets a 200 through and nothing else: what is malformed is a 403 to it."""
+    problem = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    for status, response in operation["responses"].items():
+        more = RETRY if status == "503" else CHALLENGE if status == "401" else {}
+        response["headers"] = {**HEADERS, **more, **response.get("headers", {})}
+        if status >= "400":
+            response["content"] = problem
 
 
 def _headers(operation_id: str, status: str, sent: set[str]) -> Document:

@@ -30,6 +30,7 @@ class Problem:
 
 UNAUTHENTICATED: Final = Problem("unauthenticated", 401, "No valid access token")
 FORBIDDEN: Final = Problem("forbidden", 403, "The token's role may not do this")
+NOT_RELEASED: Final = Problem("not_released", 403, "This may not be released")
 NOT_FOUND: Final = Problem("not_found", 404, "Not found")
 METHOD_NOT_ALLOWED: Final = Problem("method_not_allowed", 405, "Method not allowed")
 INVALID_INPUT: Final = Problem("invalid_input", 400, "The request is not valid")
@@ -78,6 +79,7 @@ REFUSALS: Final[dict[type[ConsentError], Problem]] = {
 ALL: Final = (
     UNAUTHENTICATED,
     FORBIDDEN,
+    NOT_RELEASED,
     METHOD_NOT_ALLOWED,
     TOO_LARGE,
     TOO_MANY_REQUESTS,

@@ -47,6 +47,10 @@ class Settings(BaseSettings):
         description="Seconds between two looks for grants that have ended by time.",
     )
 
+    route_table: Path | None = Field(
+        default=None,
+        description="The file that says what a request through a gateway is about; without one, forward-auth denies.",
+    )
     applications_per_hour: int = Field(
         default=20, ge=1, le=1_000_000, description="Applications that one address may send in an hour, to one process."
     )

@@ -188,7 +188,7 @@ def _releasing(scopes: Iterable[Scope]) -> dict[tuple[str, str], frozenset[str]]
 
 def _problems(file: _File) -> Iterator[str]:
     names = [scope.name for scope in file.scopes]
-    yield from (f"{name} is defined twice" for name in _repeated(names))
+    yield from (f"{name} is defined twice" for name in repeated(names))
     for scope in file.scopes:
         yield from _problems_of_scope(scope, frozenset(names))
     for profile, listed in file.profiles.items():
@@ -201,7 +201,7 @@ def _problems_of_scope(scope: Scope, known: frozenset[str]) -> Iterator[str]:
         yield f"{scope.name} is not named after its type, {scope.type}"
     if not scope.fields:
         yield f"{scope.name} releases nothing"
-    yield from (f"{scope.name} lists {name} twice" for name in _repeated(scope.fields))
+    yield from (f"{scope.name} lists {name} twice" for name in repeated(scope.fields))
     for name in sorted(scope.conditions.keys() - set(scope.fields)):
         yield f"{scope.name} has a condition on {name}, which it does not release"
     for alternatives in scope.needs:
@@ -212,7 +212,7 @@ def _problems_of_scope(scope: Scope, known: frozenset[str]) -> Iterator[str]:
 
 def _problems_of_profile(profile: str, listed: list[str], scopes: list[Scope]) -> Iterator[str]:
     by_name = {scope.name: scope for scope in scopes}
-    yield from (f"{profile} lists {name} twice" for name in _repeated(listed))
+    yield from (f"{profile} lists {name} twice" for name in repeated(listed))
     for name in listed:
         if name not in by_name:
             yield f"{profile} lists {name}, which is no scope"
@@ -223,14 +223,15 @@ def _problems_of_profile(profile: str, listed: list[str], scopes: list[Scope]) -
 def _problems_of_never_released(file: _File) -> Iterator[str]:
     released = _releasing(file.scopes)
     never = [(entry.type, entry.field) for entry in file.never_released]
-    for resource_type, name in _repeated(never):
+    for resource_type, name in repeated(never):
         yield f"{name} of {resource_type} is listed twice as never released"
     for resource_type, name in never:
         if (resource_type, name) in released:
             yield f"{name} of {resource_type} is listed as never released, yet a scope releases it"
 
 
-def _repeated(values: Iterable[_T]) -> list[_T]:
+def repeated(values: Iterable[_T]) -> list[_T]:
+    """Those that are there more than once, each once."""
     return [value for value, times in Counter(values).items() if times > 1]
 
 

@@ -53,7 +53,10 @@ class Operation:
 
 
 def operations() -> Iterator[Operation]:
+    """All but forward-auth's, which take two credentials and give no 400: `test_forward_auth.py`."""
     for path, item in CONTRACT["paths"].items():
+        if path.startswith("/gateway/"):
+            continue
         for method in METHODS:
             if method in item:
                 yield Operation(item[method]["operationId"], method.upper(), path, item[method])

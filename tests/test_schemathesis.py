@@ -44,7 +44,7 @@ SCHEMA: Final = schemathesis.openapi.from_dict(CONTRACT)
 GENERATED: Final = {
     found.ok().definition.raw["operationId"]: found.ok()
     for found in SCHEMA.get_all_operations()
-    if isinstance(found, Ok)
+    if isinstance(found, Ok) and not found.ok().path.startswith("/gateway/")
 }
 CONFORMANCE: Final = [
     status_code_conformance,

@@ -197,6 +197,17 @@ class World:
         body = question(client_id, place, **more)
         return await self.call("POST", "/access/v1/evaluation", self.token("gateway"), body)
 
+    async def hold(self, method: str, target: str, client_id: str | None = "rekenrijk", **headers: str) -> Answer:
+        """What forward-auth says of a request that a gateway holds, which knows the partner by its certificate."""
+        given = {
+            "X-Gateway-Authorization": f"Bearer {self.token('gateway')}",
+            "X-Forwarded-Method": method,
+            "X-Forwarded-Uri": target,
+            "X-Partner-Client-Id": client_id or "",
+            **{name.replace("_", "-"): value for name, value in headers.items()},
+        }
+        return await self.client.get("/gateway/v1/authorize", headers=given)
+
     async def reason(self, client_id: str = "rekenrijk", place: str = "16SW", **more: Any) -> str:
         """The reason of the decision, which is `granted` for a permit and for nothing else."""
         answer = (await self.ask(client_id, place, **more)).json()
