@@ -1,0 +1,198 @@
+"""UWLR-L's words: its calls, its faults, and the shape of the profile Smalle set's answers (UWLR 2.2 and 2.3)."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date, datetime
+from enum import StrEnum
+from typing import Final
+
+SOAP: Final = "http://schemas.xmlsoap.org/soap/envelope/"
+UWLR: Final = "http://www.edustandaard.nl/leerresultaten/2/leerlinggegevens"
+AUTORISATIE: Final = "http://www.edustandaard.nl/leerresultaten/2/autorisatie"
+
+#: The versions of the schema that a request may name; of the second one the date of birth is no longer part.
+VERSIONS: Final = ("2.2", "2.3")
+WITH_DATE_OF_BIRTH: Final = "2.2"
+
+
+class Call(StrEnum):
+    """The four calls, by the first part of the names of their request and answer."""
+
+    ALL = "leerlinggegevens"
+    STRUCTURE = "structuur"
+    PUPILS = "leerlingen"
+    TEACHERS = "leerkrachten"
+
+    @property
+    def data(self) -> str:
+        """The element that holds the data in the answer."""
+        return "leerlinggegevens" if self is Call.ALL else f"leerlinggegevens-{self.value}"
+
+    @property
+    def action(self) -> str:
+        """The SOAPAction, as in the service description."""
+        return "HaalLeerlinggegevens" if self is Call.ALL else f"{UWLR}/{self.value}_verzoek"
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The types without which there is no valid answer."""
+        return _NEEDS[self]
+
+
+_NEEDS: Final = {
+    Call.ALL: ("school", "leerling"),
+    Call.STRUCTURE: ("school",),
+    Call.PUPILS: ("school", "leerling"),
+    Call.TEACHERS: ("school", "docent"),
+}
+
+
+class Fault(StrEnum):
+    """The standard's faults."""
+
+    INVALID_MESSAGE = "Client.OngeldigBericht"
+    UNKNOWN_CUSTOMER = "Client.OngeldigeKlantIdentificatie"
+    NOT_AUTHORISED = "Client.AutorisatieOngeldig"
+    INVALID_VERSION = "Client.XsdVersieOngeldig"
+    UNAVAILABLE = "Server.TijdelijkNietBeschikbaar"
+    INTERNAL = "Server.InterneFout"
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What was asked for: of which school, which year and in which version an answer must be."""
+
+    schooljaar: str
+    brincode: str | None
+    dependancecode: str | None
+    schoolkey: str | None
+    xsdversie: str
+
+
+# -- values -----------------------------------------------------------------------------------------------------------
+
+#: Whether a text is a value of the schema's type.
+Valid = Callable[[str], bool]
+
+
+def text(most: int) -> Valid:
+    return lambda value: len(value) <= most
+
+
+def _pattern(expression: str) -> Valid:
+    matches = re.compile(expression, re.ASCII).fullmatch
+    return lambda value: matches(value) is not None
+
+
+_DAY: Final = re.compile(r"(\d{4}-\d\d-\d\d)(?:Z|[+-](?:0\d|1[0-3]):[0-5]\d)?", re.ASCII)
+_MOMENT: Final = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d+)?(?:Z|[+-](?:0\d|1[0-3]):[0-5]\d)?", re.ASCII)
+
+
+def is_day(value: str) -> bool:
+    """Whether it is an `xs:date`."""
+    found = _DAY.fullmatch(value)
+    try:
+        return found is not None and bool(date.fromisoformat(found[1]))
+    except ValueError:
+        return False
+
+
+def is_moment(value: str) -> bool:
+    """Whether it is an `xs:dateTime`."""
+    found = _MOMENT.fullmatch(value)
+    try:
+        return found is not None and bool(datetime.fromisoformat(found[1]))
+    except ValueError:
+        return False
+
+
+is_school_year: Final = _pattern(r"[12]\d{3}-[12]\d{3}")
+is_brin: Final = _pattern(r"\d{2}[A-Z]{2}")
+is_location: Final = _pattern(r"\d{2}")
+is_year_group: Final[Valid] = frozenset("B D 0 1 2 3 4 5 6 7 8 11 12 13 14 15 16 S V C N H".split()).__contains__
+is_role: Final[Valid] = frozenset(
+    "ADJ ADM CON DIR ICT IB KLA LRK LOS LOC OWA OUD RT SMW STA VAK".split()
+).__contains__
+is_key: Final = text(256)
+
+# -- the entities of an answer ----------------------------------------------------------------------------------------
+
+_NAME: Final[dict[str, Valid]] = {"achternaam": text(200), "voorvoegsel": text(10), "roepnaam": text(64)}
+
+
+@dataclass(frozen=True)
+class Entity:
+    """What the profile knows of one kind of thing: its simple fields, in the schema's order, and what it must have.
+
+    `groups` is the element that holds references to groups; a leerling's `groep` is one by itself.
+    """
+
+    name: str
+    resource_type: str
+    #: Stands before each field's name in the catalogue of scopes.
+    prefix: str
+    fields: dict[str, Valid]
+    required: tuple[str, ...] = ()
+    group: str | None = None
+    groups: str | None = None
+    roles: bool = False
+    is_person: bool = False
+
+
+SCHOOL: Final = Entity(
+    "school",
+    "school",
+    "",
+    {
+        "schooljaar": is_school_year,
+        "peildatum": is_day,
+        "brincode": is_brin,
+        "dependancecode": is_location,
+        "schoolkey": is_key,
+        "aanmaakdatum": is_moment,
+        "auteur": text(128),
+        "xsdversie": text(32),
+        "commentaar": lambda _: True,
+    },
+    required=("schooljaar",),
+)
+GROUP: Final = Entity(
+    "groep", "groep", "", {"naam": text(64), "jaargroep": is_year_group}, required=("naam", "jaargroep")
+)
+COMPOSED_GROUP: Final = Entity(
+    "samengestelde_groep", "groep", "samengestelde_groep/", {"naam": text(64)}, required=("naam",)
+)
+PUPIL: Final = Entity(
+    "leerling",
+    "leerling",
+    "",
+    {**_NAME, "geboortedatum": is_day, "jaargroep": is_year_group},
+    group="groep",
+    groups="samengestelde_groepen",
+    is_person=True,
+)
+TEACHER: Final = Entity(
+    "leerkracht",
+    "docent",
+    "",
+    {**_NAME, "emailadres": text(256)},
+    groups="groepen",
+    roles=True,
+    is_person=True,
+)
+ROLES: Final[dict[str, Valid]] = {"rol": is_role, "rolomschrijving": text(64)}
+
+#: The sections of the data, in the schema's order, with the kinds of things in each.
+SECTIONS: Final = {
+    "groepen": (GROUP, COMPOSED_GROUP),
+    "leerlingen": (PUPIL,),
+    "leerkrachten": (TEACHER,),
+}
+SECTIONS_OF: Final = {
+    Call.ALL: ("groepen", "leerlingen", "leerkrachten"),
+    Call.STRUCTURE: ("groepen",),
+    Call.PUPILS: ("leerlingen",),
+    Call.TEACHERS: ("leerkrachten",),
+}
+NOTHING: Final = ("geenwijzigingen", "geengegevens")
