@@ -56,6 +56,14 @@ def standard_folder() -> Path | None:
 
 def findings(source: Invented, release: Release, released: bytes, xsdversie: str = "2.2") -> list[str]:
     """All that is wrong with what was released of `source`; nothing, where it is right."""
+    unsafe = breaches(source, release, released, xsdversie)
+    if unsafe:
+        return unsafe
+    return list(differences(expected(source, release, xsdversie), _tree(released)))
+
+
+def breaches(source: Invented, release: Release, released: bytes, xsdversie: str = "2.2") -> list[str]:
+    """What was released and shouldn't be, or isn't valid; it doesn't say what is missing."""
     try:
         envelope = etree.fromstring(released, _parser())
     except etree.XMLSyntaxError as problem:
@@ -63,15 +71,12 @@ def findings(source: Invented, release: Release, released: bytes, xsdversie: str
     outside = list(_outside_the_data(envelope, source.call))
     if outside:
         return outside
-    inner = envelope[0][0][0]
-    # Names that are no UWLR names stand out in a tree, too: they keep their namespace.
-    tree = _node(inner)
+    tree = _tree(released)
     return [
-        *_invalid(inner),
+        *_invalid(envelope[0][0][0]),
         *_ungranted(source, tree, release, xsdversie),
         *_leaked(source, release, released, xsdversie),
         *_dangling(tree, release, in_full=source.call == "leerlinggegevens"),
-        *differences(expected(source, release, xsdversie), tree),
     ]
 
 
@@ -353,6 +358,10 @@ def _all_text(released: bytes) -> Iterator[str]:
         yield element.text or ""
         yield "\0".join(str(value) for value in element.attrib.values())
         yield element.tail or ""
+
+
+def _tree(released: bytes) -> Node:
+    return _node(etree.fromstring(released, _parser())[0][0][0])
 
 
 def _name(element: Any) -> str:
