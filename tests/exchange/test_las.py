@@ -1,7 +1,6 @@
 """The LAS of the tests does what it says."""
 
 import http.client
-import re
 from urllib.parse import urlsplit
 
 import pytest
@@ -44,22 +43,9 @@ def test_it_is_as_large_as_it_is_told() -> None:
     assert (status, len(content) // 1_000_000) == (200, 3)
 
 
-@pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("name", [*FAULTY, *ODD])
-def test_a_wrong_answer_is_wrong(name: str, call: CallName) -> None:
-    """Each differs from the right one, in what it holds or in how it is sent; unless it has nothing to do it to."""
-    request = Request("POST", "/", {}, verzoek(call))
-    reply = (FAULTY | ODD)[name](request)
-    content = reply.body if isinstance(reply.body, bytes) else b"".join(reply.body)
-    right = las.clean(request)
-    as_sent = (reply.status, reply.headers, reply.length) == (right.status, right.headers, right.length)
-    section = {"groups": "groepen", "pupils": "leerling", "pupil": "leerling", "teachers": "leerkracht"}
-    words = re.sub(r"^a ", "", name).split()
-    nothing_to_repeat = name.endswith("twice") and call not in {
-        "leerlinggegevens",
-        *({"structuur"} if words[0] == "groups" else set()),
-        *({"leerlingen"} if section.get(words[0]) == "leerling" or words[0] in {"surname", "date"} else set()),
-        *({"leerkrachten"} if words[0] in {"teachers", "teacher", "surname"} else set()),
-        *(CALLS if words[0] == "school" else set()),
-    }
-    assert nothing_to_repeat or not as_sent or content != las.unclean(request).content
+def test_a_wrong_answer_is_wrong(name: str) -> None:
+    """Each differs from the right one, in what it holds or in how it is sent."""
+    request = Request("POST", "/", {}, verzoek("leerlinggegevens"))
+    reply, right = (FAULTY | ODD)[name](request), las.unclean(request)
+    assert reply != right
