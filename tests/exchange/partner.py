@@ -1,0 +1,91 @@
+"""A partner's own SOAP client: zeep, from the standard's service description and nothing else."""
+
+from pathlib import Path
+from typing import Any, Final
+
+import requests
+import zeep
+import zeep.exceptions
+import zeep.transports
+
+from tests.exchange.invented import BRIN, SCHOOLJAAR, UWLR, CallName
+from tests.exchange.running import Customer
+
+AUTORISATIE: Final = "http://www.edustandaard.nl/leerresultaten/2/autorisatie"
+SERVICE_DESCRIPTION: Final = "wsdl/UWLR_Leerlinggegevens_v2p2.wsdl"
+GROUPS: Final = {"_value_1": [{"groep": {"key": "1"}}, {"samengestelde_groep": {"key": "2"}}]}
+
+_OPERATIONS: Final[dict[CallName, tuple[str, str]]] = {
+    "leerlinggegevens": ("bndLeerlinggegevens", "HaalLeerlinggegevens"),
+    "structuur": ("bndLeerlinggegevens-getrapt", "HaalStructuur"),
+    "leerlingen": ("bndLeerlinggegevens-getrapt", "HaalLeerlingen"),
+    "leerkrachten": ("bndLeerlinggegevens-getrapt", "HaalLeerkrachten"),
+}
+
+
+class _Recording(zeep.transports.Transport):  # type: ignore[misc]
+    """Keeps the last answer as it was received."""
+
+    received = b""
+    status = 0
+
+    def post(self, address: str, message: bytes, headers: dict[str, str]) -> requests.Response:
+        self.received, self.status = b"", 0
+        response: requests.Response = super().post(address, message, headers)
+        self.received, self.status = response.content, response.status_code
+        return response
+
+
+class Partner:
+    """Who asks the release layer. After a call, `received` is the whole of what came back."""
+
+    def __init__(self, standard: Path, url: str, seconds: float = 60) -> None:
+        session = requests.Session()
+        session.trust_env = False
+        self._transport = _Recording(session=session, timeout=seconds, operation_timeout=seconds)
+        self._client = zeep.Client(str(standard / SERVICE_DESCRIPTION), transport=self._transport)
+        self._url = url
+
+    @property
+    def received(self) -> bytes:
+        return self._transport.received
+
+    @property
+    def status(self) -> int:
+        return self._transport.status
+
+    def ask(
+        self,
+        call: CallName,
+        customer: Customer,
+        *,
+        brincode: str | None = BRIN,
+        sleutel: str | None = None,
+        **more: Any,
+    ) -> Any:
+        """The answer, as zeep reads it. Raises `zeep.exceptions.Fault`."""
+        binding, operation = _OPERATIONS[call]
+        service = self._client.create_service(f"{{{UWLR}}}{binding}", f"{self._url}/uwlr")
+        asked: dict[str, Any] = {"schooljaar": SCHOOLJAAR, "xsdversie": "2.2", **more}
+        if brincode is not None:
+            asked["brincode"] = brincode
+        if call in {"leerlingen", "leerkrachten"}:
+            asked["groepen"] = GROUPS
+        header = self._client.get_element(f"{{{AUTORISATIE}}}autorisatie")(
+            autorisatiesleutel=customer.sleutel if sleutel is None else sleutel,
+            klantcode=customer.klantcode,
+            klantnaam=customer.klantnaam,
+        )
+        return getattr(service, operation)(_soapheaders=[header], **asked)
+
+    def fault(self, call: CallName, customer: Customer, **more: Any) -> str:
+        """The code of the fault that this is answered with. Fails when it isn't one."""
+        try:
+            answer = self.ask(call, customer, **more)
+        except zeep.exceptions.Fault as fault:
+            prefix, _, code = str(fault.code).rpartition(":")
+            assert prefix, fault.code
+            assert self.status == 500
+            assert b"geengegevens" not in self.received, "a refusal is never an answer"
+            return code
+        raise AssertionError(f"that was answered: {answer}")
