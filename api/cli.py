@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import os
 import socket
 import sys
 from collections.abc import Callable, Iterator
@@ -28,6 +29,7 @@ from api.settings import Mode, Settings, explained
 from api.store import Store, StoreBehind, StoreUnreachable
 from api.tokens import EmbeddedIssuer
 from api.verification import faults
+from exchange.settings import ExchangeSettings, require_usable
 
 cli = typer.Typer(
     no_args_is_help=True,
@@ -94,6 +96,31 @@ def serve(
         http=WholeAnswers,
         proxy_headers=False,
         log_level="info",
+    )
+
+
+@cli.command("exchange")
+def serve_exchange(
+    upstream: Annotated[str, typer.Option(help="The LAS's UWLR-L endpoint.")],
+    manager: Annotated[str, typer.Option(help="The privacy manager's address.")] = "http://127.0.0.1:8000",
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="The port to listen on.", min=0, max=65535)] = 8001,
+    workers: Annotated[int, typer.Option(help="How many processes.", min=1, max=64)] = 1,
+) -> None:
+    """Serve the UWLR release layer before a LAS: it lets through what its schools granted."""
+    os.environ.update(PRIVACY_MANAGER_EXCHANGE_UPSTREAM=upstream, PRIVACY_MANAGER_EXCHANGE_MANAGER=manager)
+    # So that what is wrong is said here, once and in a line, and not by each worker.
+    require_usable(ExchangeSettings())
+    uvicorn.run(
+        "exchange.app:application",
+        factory=True,
+        host=host,
+        port=port,
+        workers=workers,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        log_level="warning",
     )
 
 

@@ -1,1 +1,1 @@
-"""The data-exchange layer's side: asks the privacy manager, filters a UWLR answer, and lets the granted part through."""
+"""The data-exchange layer's side: asks the privacy manager, and lets the granted part of a UWLR answer through."""

@@ -11,12 +11,16 @@ through them; then what is released. Elements are known by name, whatever their 
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from tempfile import SpooledTemporaryFile
+from types import MappingProxyType
 from typing import Final
 
 from exchange.uwlr import (
     COMPOSED_GROUP,
     GROUP,
+    MOST_IN_A_KEY,
+    NAME,
     NOTHING,
     ROLES,
     SCHOOL,
@@ -29,9 +33,8 @@ from exchange.uwlr import (
     Entity,
     Expected,
     Valid,
-    is_key,
 )
-from exchange.xml import Reading, XmlRefused, escaped, require_sound
+from exchange.xml import MOST_DEPTH, MOST_IN_A_TAG, Reading, XmlRefused, escaped
 
 #: The fields that may be released of each type, named as in the catalogue of scopes.
 Release = Mapping[str, frozenset[str]]
@@ -40,6 +43,8 @@ Release = Mapping[str, frozenset[str]]
 NO_NAME: Final = "-"
 HELD_IN_MEMORY: Final = 256 * 1024
 CHUNK: Final = 64 * 1024
+#: Things that are written out together.
+KEPT_AT_ONCE: Final = 64
 #: Of names that the profile does not know, so many are told apart.
 MOST_NAMES: Final = 100
 OTHERS: Final = "andere"
@@ -53,18 +58,39 @@ class AnswerRefused(Exception):
     """The answer is not what was asked for. The text says why, and nothing of what was in it."""
 
 
+#: A field's name, and whether a text is a value of it.
+Field = tuple[str, Valid]
+
+
 def named(local: str) -> str:
     """An element of UWLR, as a `Reading` names it."""
     return f"{UWLR} {local}"
+
+
+def attribute(attributes: list[str], name: str) -> str:
+    """The value of an attribute, or nothing."""
+    names = attributes[::2]
+    return attributes[2 * names.index(name) + 1] if name in names else ""
 
 
 # -- the places of a document -----------------------------------------------------------------------------------------
 
 
 class Place:
-    """Where in the document something stands. `begin` gives the place of a child; None drops it with all it holds."""
+    """Where in the document something stands.
+
+    Of a child that `fields` names, `take` gets the text: empty when it has none that is valid. For any other child
+    `begin` gives its place; None drops it with all it holds.
+    """
 
     __slots__ = ()
+
+    fields: "Mapping[str, Field]" = MappingProxyType({})
+    #: The other children that `begin` may know; None where it has to be asked about each.
+    nested: frozenset[str] | None = None
+
+    def take(self, name: str, text: str) -> None:
+        """The text of a field."""
 
     def begin(self, name: str, attributes: list[str]) -> "Place | None":
         return None
@@ -162,6 +188,7 @@ class Section(Place):
         return thing.opened(attributes) if thing is not None else None
 
     def end(self) -> None:
+        self.answer.put_aside(self.name)
         if self.name == "groepen":
             self.answer.groups_are_known = True
 
@@ -169,7 +196,7 @@ class Section(Place):
 class Kind:
     """One kind of thing, and what of it this release lets through."""
 
-    __slots__ = ("elements", "entity", "group", "groups", "names", "released", "spool")
+    __slots__ = ("entity", "fields", "group", "groups", "released", "written")
 
     def __init__(self, entity: Entity, answer: "AnswerFilter") -> None:
         self.entity = entity
@@ -182,10 +209,12 @@ class Kind:
             self.released -= {"geboortedatum"}
         # What tells which school it is is read in any case.
         read = self.released | (set(entity.fields) if entity is SCHOOL else set())
-        self.elements: dict[str, tuple[str, Valid]] = {
+        self.fields: dict[str, Field] = {
             named(name): (name, valid) for name, valid in entity.fields.items() if name in read
         }
-        self.names = tuple(name for name in entity.fields if name in self.released)
+        #: A person is always called something.
+        written = self.released | (set(NAME) if entity.is_person else set())
+        self.written = [(name, f"<{name}>", f"</{name}>") for name in entity.fields if name in written]
         self.group = named(entity.group) if entity.group and f"{entity.group}/@key" in self.released else None
         self.groups = named(entity.groups) if entity.groups else None
 
@@ -197,11 +226,13 @@ class Kind:
 class Thing(Place):
     """One school, group, pupil or teacher."""
 
-    __slots__ = ("answer", "attributes", "group", "groups", "kind", "values")
+    __slots__ = ("answer", "attributes", "fields", "group", "groups", "kind", "nested", "values")
 
     def __init__(self, answer: "AnswerFilter", kind: Kind) -> None:
         self.answer = answer
         self.kind = kind
+        self.fields = kind.fields
+        self.nested = frozenset(name for name in (kind.group, kind.groups) if name is not None)
         self.groups = Groups(answer, kind)
         self.opened([])
 
@@ -212,10 +243,12 @@ class Thing(Place):
         self.groups.found = None
         return self
 
+    def take(self, name: str, text: str) -> None:
+        if name in self.values:
+            raise AnswerRefused("a field twice")
+        self.values[name] = text
+
     def begin(self, name: str, attributes: list[str]) -> Place | None:
-        field = self.kind.elements.get(name)
-        if field is not None:
-            return self.answer.value.opened(*field, self.values)
         if name == self.kind.group:
             if self.group is not None:
                 raise AnswerRefused("a field twice")
@@ -232,47 +265,45 @@ class Thing(Place):
         if self.kind.entity is SCHOOL:
             self.answer.require_school(self.values)
         attributes = self._attributes()
-        values = {name: value for name, value in self.values.items() if value}
-        required = self.kind.entity.required
-        if attributes is None or not all(name in values for name in required):
-            self.answer.drop(self.kind.entity.name)
+        entity, values = self.kind.entity, self.values
+        if attributes is None or not all(values.get(name) for name in entity.required):
+            self.answer.drop(entity.name)
             return
-        name = self.kind.entity.name
-        inner = "".join(self._fields(values))
-        self.answer.keep(self.kind.entity, f"<{name}{attributes}>{inner}</{name}>")
+        if entity.is_person and not values.get("achternaam"):
+            # The schema has no place for an infix alone, and demands that a person is called something.
+            values["voorvoegsel"] = ""
+            values["roepnaam"] = values.get("roepnaam") or NO_NAME
+        self.answer.keep(entity, f"<{entity.name}{attributes}>{self._parts()}</{entity.name}>")
 
     def _attributes(self) -> str | None:
         """The attributes that go with it; None when it cannot go without the ones that it lacks."""
         entity, released = self.kind.entity, self.kind.released
         if entity is SCHOOL:
             return ""
-        given = dict(zip(self.attributes[::2], self.attributes[1::2], strict=True))
-        key, eckid = given.get("key", ""), given.get("eckid", "")
-        if not (is_key(key) and is_key(eckid)):
+        key, eckid = attribute(self.attributes, "key"), attribute(self.attributes, "eckid")
+        if len(key) > MOST_IN_A_KEY or len(eckid) > MOST_IN_A_KEY:
             return None
         if eckid and "@eckid" in released and entity.is_person:
-            # The schema demands a key. A pupil's own is for those without an ECK iD, so that the ECK iD takes its place.
-            key = key if entity.roles and key else eckid
-            return f' eckid="{escaped(eckid)}" key="{escaped(key)}"'
+            # The schema demands a key. A pupil's own is for those without an ECK iD, which takes its place.
+            eckid = escaped(eckid)
+            return f' eckid="{eckid}" key="{escaped(key) if entity.roles and key else eckid}"'
         if not key:
             return None
         if entity.resource_type == "groep":
             self.answer.groups.add((entity.name, key))
         return f' key="{escaped(key)}"'
 
-    def _fields(self, values: dict[str, str]) -> Iterator[str]:
-        entity = self.kind.entity
-        if entity.is_person and "achternaam" not in values:
-            # The schema has no place for an infix alone, and demands that a person is called something.
-            values.pop("voorvoegsel", None)
-            values.setdefault("roepnaam", NO_NAME)
-        for name in entity.fields:
-            if name in values and (name in self.kind.released or values[name] == NO_NAME):
-                yield f"<{name}>{escaped(values[name])}</{name}>"
+    def _parts(self) -> str:
+        """What stands in it, in the schema's order."""
+        values, text = self.values, ""
+        for name, opening, closing in self.kind.written:
+            if value := values.get(name):
+                text += opening + escaped(value) + closing
         if self.group:
-            yield f"<groep{self.group}/>"
+            text += f"<groep{self.group}/>"
         if self.groups.found:
-            yield f"<{entity.groups}>{''.join(self.groups.found)}</{entity.groups}>"
+            text += f"<{self.kind.entity.groups}>{''.join(self.groups.found)}</{self.kind.entity.groups}>"
+        return text
 
 
 class Groups(Place):
@@ -297,66 +328,34 @@ class Groups(Place):
         reference = self.answer.reference(group, attributes)
         return roles.opened(reference) if reference is not None else Place()
 
+    def add(self, reference: str) -> None:
+        self.found = [*(self.found or ()), reference]
+
 
 class Roles(Place):
     """One reference to a group, with what is done there."""
 
-    __slots__ = ("answer", "elements", "found", "group", "groups", "reference")
+    __slots__ = ("answer", "fields", "found", "group", "groups", "reference")
 
     def __init__(self, answer: "AnswerFilter", groups: Groups, group: Entity, names: frozenset[str]) -> None:
         self.answer = answer
         self.groups = groups
         self.group = group
-        self.elements = {named(name): (name, ROLES[name]) for name in names}
-        self.found: list[tuple[str, dict[str, str]]] = []
+        self.fields = {named(name): (name, ROLES[name]) for name in names}
+        self.opened("")
 
     def opened(self, reference: str) -> "Roles":
         self.reference = reference
-        self.found = []
+        self.found = ""
         return self
 
-    def begin(self, name: str, attributes: list[str]) -> Place | None:
-        field = self.elements.get(name)
-        if field is None:
-            return None
-        said: dict[str, str] = {}
-        self.found.append((field[0], said))
-        return self.answer.value.opened(*field, said)
+    def take(self, name: str, text: str) -> None:
+        if text:
+            self.found += f"<{name}>{escaped(text)}</{name}>"
 
     def end(self) -> None:
-        roles = "".join(f"<{name}>{escaped(said[name])}</{name}>" for name, said in self.found if said.get(name))
         tag = self.group.name
-        text = f"<{tag}{self.reference}>{roles}</{tag}>" if roles else f"<{tag}{self.reference}/>"
-        assert self.groups.found is not None
-        self.groups.found.append(text)
-
-
-class Value(Place):
-    """The text of one field. One at a time is open."""
-
-    __slots__ = ("answer", "into", "name", "text", "valid")
-
-    def __init__(self, answer: "AnswerFilter") -> None:
-        self.answer = answer
-
-    def opened(self, name: str, valid: Valid, into: dict[str, str]) -> "Value":
-        if name in into:
-            raise AnswerRefused("a field twice")
-        self.name, self.valid, self.into, self.text = name, valid, into, ""
-        self.answer.listen(self)
-        return self
-
-    def add(self, text: str) -> None:
-        self.text += text
-
-    def end(self) -> None:
-        self.answer.listen(None)
-        text = self.text
-        if text and self.valid(text):
-            self.into[self.name] = text
-        else:
-            self.into[self.name] = ""
-            self.answer.drop(self.name)
+        self.groups.add(f"<{tag}{self.reference}>{self.found}</{tag}>")
 
 
 # -- the walk through them --------------------------------------------------------------------------------------------
@@ -383,36 +382,47 @@ class AnswerFilter:
         self.groups: set[tuple[str, str]] = set(groups or ())
         self.groups_are_known = groups is not None or call is not Call.ALL
         self.has_loose_references = False
-        self.dropped: Counter[str] = Counter()
         self.counts: Counter[str] = Counter()
-        self.value = Value(self)
+        self._dropped: dict[str, int] = {}
         self._school = ""
         self._spools: dict[str, SpooledTemporaryFile[bytes]] = {}
+        self._kept: list[str] = []
         body = Path(named(f"{call.value}_antwoord"), Answer(self))
         envelope = Path(f"{SOAP} Body", body, ignored=f"{SOAP} Header")
         self._places: list[Place] = [Path(f"{SOAP} Envelope", envelope)]
         #: How deep we are in something that is dropped.
         self._skipped = 0
-        self._listening: Value | None = None
+        #: The field whose text is being read.
+        self._field: Field | None = None
+        self._text = ""
+        self._add = self._add_text
         self._reading = Reading(self._start, self._end)
+        self._parser = self._reading.parser
 
     def feed(self, chunk: bytes) -> None:
-        try:
+        with self._refusing():
             self._reading.feed(chunk)
-        except XmlRefused as refused:
-            raise AnswerRefused(str(refused)) from None
 
     def close(self) -> "Released":
         """What is released. Raises `AnswerRefused` when the answer is not complete."""
-        try:
+        with self._refusing():
             self._reading.close()
-        except XmlRefused as refused:
-            raise AnswerRefused(str(refused)) from None
         released = Released(self.call, self.found, self._school, self._spools, self.dropped, self.counts)
         if self.has_loose_references:
             # The groups came after who is in them: now that they are known, those who are in others can be told.
             return released.narrowed(self.expected, self.release, frozenset(self.groups))
         return released
+
+    @contextmanager
+    def _refusing(self) -> Iterator[None]:
+        """What was kept aside of an answer that is refused is let go of."""
+        try:
+            yield
+        except BaseException as error:
+            self.discard()
+            if isinstance(error, XmlRefused):
+                raise AnswerRefused(str(error)) from None
+            raise
 
     def discard(self) -> None:
         """Lets go of what was kept aside."""
@@ -421,34 +431,45 @@ class AnswerFilter:
 
     # -- what the places say ----------------------------------------------------------------------------------------
 
-    def listen(self, value: Value | None) -> None:
-        """Text is of this value from now on."""
-        self._listening = value
-        self._reading.parser.CharacterDataHandler = value.add if value is not None else None
-
     def drop(self, name: str) -> None:
         """Counts what is not let through, by its name alone."""
-        local = name.rpartition(" ")[2]
-        if local not in self.dropped and (len(self.dropped) >= MOST_NAMES or not _PLAIN_NAME.fullmatch(local)):
-            local = OTHERS
-        self.dropped[local] += 1
+        if name not in self._dropped and len(self._dropped) >= MOST_NAMES:
+            name = OTHERS
+        self._dropped[name] = self._dropped.get(name, 0) + 1
+
+    @property
+    def dropped(self) -> Counter[str]:
+        """How many elements of which name were not let through. A name may be as odd as an answer is."""
+        counted: Counter[str] = Counter()
+        for name, times in self._dropped.items():
+            local = name.rpartition(" ")[2]
+            counted[local if _PLAIN_NAME.fullmatch(local) else OTHERS] += times
+        return counted
 
     def keep(self, entity: Entity, text: str) -> None:
         self.counts[entity.name] += 1
         if entity is SCHOOL:
             self._school = text
             return
-        section = _SECTION_OF[entity.name]
+        self._kept.append(text)
+        if len(self._kept) >= KEPT_AT_ONCE:
+            self.put_aside(_SECTION_OF[entity.name])
+
+    def put_aside(self, section: str) -> None:
+        """What was kept of a section goes to where it is held until the end."""
+        if not self._kept:
+            return
         spool = self._spools.get(section)
         if spool is None:
             spool = self._spools[section] = SpooledTemporaryFile(max_size=HELD_IN_MEMORY)  # noqa: SIM115
-        spool.write(text.encode())
+        spool.write("".join(self._kept).encode())
+        self._kept.clear()
 
     def reference(self, group: Entity, attributes: list[str]) -> str | None:
         """The attribute of a reference to a group, if that is released too."""
-        key = dict(zip(attributes[::2], attributes[1::2], strict=True)).get("key", "")
+        key = attribute(attributes, "key")
         is_kind_released = f"{group.prefix}@key" in self.release.get("groep", frozenset())
-        if not key or not is_key(key) or not is_kind_released:
+        if not key or len(key) > MOST_IN_A_KEY or not is_kind_released:
             self.drop(group.name)
             return None
         if self.call is Call.ALL:
@@ -475,25 +496,49 @@ class AnswerFilter:
     # -- what the reading says --------------------------------------------------------------------------------------
 
     def _start(self, name: str, attributes: list[str]) -> None:
-        require_sound(name, attributes, len(self._places) + self._skipped)
+        if len(attributes) > MOST_IN_A_TAG or self._skipped > MOST_DEPTH:
+            raise AnswerRefused("too many attributes, or elements too deep in one another")
         if self._skipped:
             self._skipped += 1
             return
-        place = self._places[-1].begin(name, attributes)
-        if place is not None:
-            self._places.append(place)
-            return
+        if self._field is None:
+            top = self._places[-1]
+            field = top.fields.get(name)
+            if field is not None:
+                self._field, self._text = field, ""
+                self._parser.CharacterDataHandler = self._add
+                return
+            if top.nested is None or name in top.nested:
+                place = top.begin(name, attributes)
+                if place is not None:
+                    self._places.append(place)
+                    return
         self._skipped = 1
-        self._reading.parser.CharacterDataHandler = None
-        self.drop(name)
+        self._parser.CharacterDataHandler = None
+        if name in self._dropped:
+            self._dropped[name] += 1
+        else:
+            self.drop(name)
+
+    def _add_text(self, text: str) -> None:
+        self._text += text
 
     def _end(self, name: str) -> None:
         if self._skipped:
             self._skipped -= 1
-            if not self._skipped and self._listening is not None:
-                self.listen(self._listening)
+            if self._field is not None and not self._skipped:
+                self._parser.CharacterDataHandler = self._add
             return
-        self._places.pop().end()
+        field = self._field
+        if field is None:
+            self._places.pop().end()
+            return
+        self._field = self._parser.CharacterDataHandler = None
+        name, is_valid = field
+        text = self._text if is_valid(self._text) else ""
+        self._places[-1].take(name, text)
+        if not text:
+            self.drop(name)
 
 
 _SECTION_OF: Final = {entity.name: section for section, entities in SECTIONS.items() for entity in entities}

@@ -110,15 +110,13 @@ def is_moment(value: str) -> bool:
 is_school_year: Final = _pattern(r"[12]\d{3}-[12]\d{3}")
 is_brin: Final = _pattern(r"\d{2}[A-Z]{2}")
 is_location: Final = _pattern(r"\d{2}")
-is_year_group: Final[Valid] = frozenset("B D 0 1 2 3 4 5 6 7 8 11 12 13 14 15 16 S V C N H".split()).__contains__
-is_role: Final[Valid] = frozenset(
-    "ADJ ADM CON DIR ICT IB KLA LRK LOS LOC OWA OUD RT SMW STA VAK".split()
-).__contains__
-is_key: Final = text(256)
+is_year_group: Final = _pattern("[BDSVCNH0-8]|1[1-6]")
+is_role: Final = _pattern("ADJ|ADM|CON|DIR|ICT|IB|KLA|LRK|LOS|LOC|OWA|OUD|RT|SMW|STA|VAK")
+MOST_IN_A_KEY: Final = 256
 
 # -- the entities of an answer ----------------------------------------------------------------------------------------
 
-_NAME: Final[dict[str, Valid]] = {"achternaam": text(200), "voorvoegsel": text(10), "roepnaam": text(64)}
+NAME: Final[dict[str, Valid]] = {"achternaam": text(200), "voorvoegsel": text(10), "roepnaam": text(64)}
 
 
 @dataclass(frozen=True)
@@ -149,7 +147,7 @@ SCHOOL: Final = Entity(
         "peildatum": is_day,
         "brincode": is_brin,
         "dependancecode": is_location,
-        "schoolkey": is_key,
+        "schoolkey": text(MOST_IN_A_KEY),
         "aanmaakdatum": is_moment,
         "auteur": text(128),
         "xsdversie": text(32),
@@ -167,7 +165,7 @@ PUPIL: Final = Entity(
     "leerling",
     "leerling",
     "",
-    {**_NAME, "geboortedatum": is_day, "jaargroep": is_year_group},
+    {**NAME, "geboortedatum": is_day, "jaargroep": is_year_group},
     group="groep",
     groups="samengestelde_groepen",
     is_person=True,
@@ -176,7 +174,7 @@ TEACHER: Final = Entity(
     "leerkracht",
     "docent",
     "",
-    {**_NAME, "emailadres": text(256)},
+    {**NAME, "emailadres": text(256)},
     groups="groepen",
     roles=True,
     is_person=True,

@@ -1,0 +1,189 @@
+"""The release layer: between partners and a LAS, it lets through what the school granted, and nothing else.
+
+From the top of `_released`: what is asked, by whom, what may be released, the LAS's answer, what may still be released
+once it is here, the granted part of it. Whatever fails on the way is one of the standard's faults.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncIterator
+from typing import Final
+
+import httpx2
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from exchange.answers import AnswerFilter, AnswerRefused, Release, Released
+from exchange.faults import fault_message
+from exchange.partners import Customers, Partners
+from exchange.privacy_manager import PrivacyManager
+from exchange.requests import MOST_BYTES, Asked, RequestRefused, asked_in
+from exchange.settings import ExchangeSettings
+from exchange.uwlr import Fault
+
+log = logging.getLogger("privacy_manager.exchange")
+
+#: Of an answer, read before the filter gets it: a thread for each is not worth less.
+PIECE: Final = 256 * 1024
+CONNECT_SECONDS: Final = 5.0
+_XML: Final = (b"content-type", b"text/xml; charset=utf-8")
+_AROUND: Final = [_XML, (b"cache-control", b"no-store")]
+
+
+class ReleaseLayer:
+    """The release layer as an ASGI application."""
+
+    def __init__(self, settings: ExchangeSettings) -> None:
+        self.settings = settings
+        self.customers = Customers.read(settings.credentials)
+        self.transfers = asyncio.Semaphore(settings.most_transfers)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            return await self._live(receive, send)
+        if scope["type"] != "http":
+            return None
+        if scope["method"] != "POST":
+            await send({"type": "http.response.start", "status": 405, "headers": [(b"allow", b"POST")]})
+            return await send({"type": "http.response.body", "body": b""})
+        begun = time.monotonic()
+        try:
+            asked = asked_in(await _body(receive))
+            released = await self._released(scope, asked)
+        except RequestRefused as refused:
+            log.info("refused: %s, %s", refused.fault, refused)
+            return await _send_fault(send, refused.fault, str(refused))
+        except Exception as error:
+            # Its text may hold what is nobody's to read.
+            log.error("failed: %s", type(error).__name__)
+            return await _send_fault(send, Fault.INTERNAL)
+        _log(asked, released, time.monotonic() - begun)
+        await _send(send, released)
+
+    async def _released(self, scope: Scope, asked: Asked) -> Released:
+        client_id = await self.partners.client_id(scope["headers"], asked.credential)
+        place = asked.place
+        if place is None:
+            raise RequestRefused(Fault.NOT_AUTHORISED, "no such schoolkey")
+        release = await self.manager.release(client_id, place, asked.call)
+        async with self.transfers:
+            released = await self._filtered(asked, release)
+        try:
+            # What was revoked while the LAS answered is not released any more; what was granted meanwhile not yet.
+            still = await self.manager.release(client_id, place, asked.call)
+            both = {kind: fields & still[kind] for kind, fields in release.items()}
+            if both != release:
+                released = await asyncio.to_thread(released.narrowed, asked.expected, both)
+        except BaseException:
+            released.discard()
+            raise
+        return released
+
+    async def _filtered(self, asked: Asked, release: Release) -> Released:
+        """The granted part of what the LAS answers. Raises `RequestRefused`."""
+        filtering = AnswerFilter(asked.call, asked.expected, release)
+        released: Released | None = None
+        try:
+            async with asyncio.timeout(self.settings.transfer_deadline):
+                async for piece in self._answer(asked):
+                    await asyncio.to_thread(filtering.feed, piece)
+                released = await asyncio.to_thread(filtering.close)
+        except AnswerRefused as refused:
+            raise RequestRefused(Fault.INTERNAL, f"the LAS's answer is not taken: {refused}") from None
+        except (httpx2.ConnectError, httpx2.TimeoutException, TimeoutError) as error:
+            raise RequestRefused(Fault.UNAVAILABLE, f"the LAS did not answer: {type(error).__name__}") from None
+        except (httpx2.HTTPError, httpx2.StreamError) as error:
+            raise RequestRefused(Fault.INTERNAL, f"the LAS's answer broke off: {type(error).__name__}") from None
+        finally:
+            if released is None:
+                filtering.discard()
+        if not released.has_data:
+            released.discard()
+            raise RequestRefused(Fault.INTERNAL, "the LAS's answer holds nothing of what it must")
+        return released
+
+    async def _answer(self, asked: Asked) -> AsyncIterator[bytes]:
+        headers = {
+            "Content-Type": "text/xml; charset=utf-8",
+            "SOAPAction": f'"{asked.call.action}"',
+            "Accept-Encoding": "identity",
+        }
+        upstream = self.upstream.stream("POST", self.settings.upstream, content=asked.message(), headers=headers)
+        async with upstream as answer:
+            if answer.status_code == 503:
+                raise RequestRefused(Fault.UNAVAILABLE, "the LAS is not available")
+            if answer.status_code != 200 or "content-encoding" in answer.headers:
+                raise RequestRefused(Fault.INTERNAL, f"the LAS answered with status {answer.status_code}")
+            size, held = 0, bytearray()
+            async for chunk in answer.aiter_raw():
+                size += len(chunk)
+                held += chunk
+                if size > self.settings.most_megabytes * 1024 * 1024:
+                    raise RequestRefused(Fault.INTERNAL, "the LAS's answer is too large")
+                if len(held) >= PIECE:
+                    yield bytes(held)
+                    held.clear()
+            yield bytes(held)
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        async with contextlib.AsyncExitStack() as stack:
+            await receive()
+            # Nothing of the environment decides where requests go, and no redirect does.
+            asking = await stack.enter_async_context(httpx2.AsyncClient(trust_env=False))
+            silence = httpx2.Timeout(self.settings.upstream_deadline, connect=CONNECT_SECONDS)
+            self.upstream = await stack.enter_async_context(httpx2.AsyncClient(timeout=silence, trust_env=False))
+            self.manager = PrivacyManager(asking, self.settings.manager, self._token, self.settings.manager_deadline)
+            self.partners = Partners(self.customers, self.manager, self.settings.trust_client_id)
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    def _token(self) -> str:
+        path = self.settings.token_file
+        return path.read_text(encoding="ascii").strip() if path is not None else self.settings.token
+
+
+async def _body(receive: Receive) -> bytes:
+    body = bytearray()
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise RequestRefused(Fault.INVALID_MESSAGE, "the request ended early")
+        body += message.get("body", b"")
+        if len(body) > MOST_BYTES:
+            raise RequestRefused(Fault.INVALID_MESSAGE, f"at most {MOST_BYTES} bytes")
+        if not message.get("more_body", False):
+            return bytes(body)
+
+
+async def _send_fault(send: Send, fault: Fault, reason: str | None = None) -> None:
+    # What is not the partner's doing is not the partner's to read.
+    said = fault_message(fault, reason if fault is Fault.INVALID_MESSAGE else None)
+    length = (b"content-length", str(len(said)).encode())
+    await send({"type": "http.response.start", "status": 500, "headers": [*_AROUND, length]})
+    await send({"type": "http.response.body", "body": said})
+
+
+async def _send(send: Send, released: Released) -> None:
+    try:
+        await send({"type": "http.response.start", "status": 200, "headers": _AROUND})
+        for chunk in released:
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+    finally:
+        released.discard()
+
+
+def _log(asked: Asked, released: Released, seconds: float) -> None:
+    """Which call, what kinds of things and how many; never a value."""
+    through = ", ".join(f"{kind} {count}" for kind, count in sorted(released.counts.items())) or "nothing"
+    dropped = ", ".join(f"{name} {count}" for name, count in sorted(released.dropped.items())) or "nothing"
+    log.info("%s of %s in %.1f s: through %s; dropped %s", asked.call, asked.place, seconds, through, dropped)
+
+
+def application() -> ASGIApp:
+    """The release layer for a server process of its own."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    logging.getLogger("httpx2").setLevel(logging.WARNING)
+    return ReleaseLayer(ExchangeSettings())

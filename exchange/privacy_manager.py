@@ -1,0 +1,121 @@
+"""The privacy manager, asked over HTTP: what may be released of a place to a connection, now?
+
+What it does not say in time, or not in the very shape that the contract gives it, is no permit.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Final
+
+import httpx2
+from pydantic import BaseModel, ConfigDict, StrictBool, StrictInt, StrictStr, ValidationError
+from pydantic.alias_generators import to_camel
+
+from exchange.answers import Release
+from exchange.requests import RequestRefused
+from exchange.uwlr import Call, Fault
+from models.scopes import CATALOGUE
+
+TYPES: Final = ("school", "groep", "leerling", "docent")
+_KNOWN: Final = {
+    kind: frozenset(name for resource_type, name in CATALOGUE.fields if resource_type == kind) for kind in TYPES
+}
+_FAULTS: Final = {fault.value: fault for fault in Fault}
+
+
+class _Told(BaseModel):
+    model_config = ConfigDict(extra="ignore", alias_generator=to_camel)
+
+
+class _Context(_Told):
+    reason: StrictStr
+    revision: StrictInt
+    fields: list[StrictStr] = []
+    uwlr_fault: StrictStr | None = None
+
+
+class _Decision(_Told):
+    decision: StrictBool
+    context: _Context
+
+
+class _Decisions(_Told):
+    evaluations: list[_Decision]
+
+
+class _Identity(_Told):
+    client_id: StrictStr
+
+
+class PrivacyManager:
+    """Asks for decisions with a gateway's token, which `token` gives anew for each question.
+
+    An answer that takes longer than `deadline` seconds is none.
+    """
+
+    def __init__(self, client: httpx2.AsyncClient, address: str, token: Callable[[], str], deadline: float) -> None:
+        self._client = client
+        self._deadline = deadline
+        self._address = address.rstrip("/")
+        self._token = token
+
+    async def release(self, client_id: str, place: str, call: Call) -> Release:
+        """The fields of each type that may be released, decided at one instant.
+
+        Raises `RequestRefused` with the decision's fault when something that the call cannot do without is denied.
+        """
+        asked = {
+            "subject": {"type": "partner", "id": client_id},
+            "action": {"name": "release"},
+            "evaluations": [{"resource": {"type": kind, "id": place}} for kind in TYPES],
+        }
+        answer = await self._ask(
+            "POST", "/access/v1/evaluations", json=asked, headers={"Authorization": self._bearer()}
+        )
+        try:
+            decisions = _Decisions.model_validate_json(answer).evaluations
+        except ValidationError:
+            raise _unavailable("an answer that is no decision") from None
+        if len(decisions) != len(TYPES):
+            raise _unavailable("an answer to other questions")
+        decided = dict(zip(TYPES, decisions, strict=True))
+        for kind in call.needs:
+            if not decided[kind].decision:
+                fault = _FAULTS.get(decided[kind].context.uwlr_fault or "", Fault.NOT_AUTHORISED)
+                raise RequestRefused(fault, decided[kind].context.reason[:64])
+        return {kind: _fields(kind, decision) for kind, decision in decided.items()}
+
+    async def client_id_of(self, authorization: str) -> str:
+        """The connection of a partner's token. Raises `RequestRefused`."""
+        headers = {"X-Gateway-Authorization": self._bearer(), "Authorization": authorization}
+        answer = await self._ask("GET", "/gateway/v1/partner", headers=headers)
+        try:
+            return _Identity.model_validate_json(answer).client_id
+        except ValidationError:
+            raise _unavailable("an answer that names nobody") from None
+
+    def _bearer(self) -> str:
+        try:
+            return f"Bearer {self._token()}"
+        except OSError:
+            raise _unavailable("no token of our own") from None
+
+    async def _ask(self, method: str, path: str, **more: Any) -> bytes:
+        try:
+            async with asyncio.timeout(self._deadline):
+                answer = await self._client.request(method, self._address + path, **more)
+        except (httpx2.HTTPError, httpx2.InvalidURL, TimeoutError, ValueError) as error:
+            raise _unavailable(type(error).__name__) from None
+        if answer.status_code in (401, 403) and path == "/gateway/v1/partner":
+            raise RequestRefused(Fault.UNKNOWN_CUSTOMER, "the partner's token is not valid")
+        if answer.status_code != 200:
+            raise _unavailable(f"status {answer.status_code}")
+        return answer.content
+
+
+def _fields(kind: str, decision: _Decision) -> frozenset[str]:
+    return frozenset(decision.context.fields) & _KNOWN[kind] if decision.decision else frozenset()
+
+
+def _unavailable(reason: str) -> RequestRefused:
+    return RequestRefused(Fault.UNAVAILABLE, f"the privacy manager gave no decision: {reason}")

@@ -1,0 +1,238 @@
+"""A partner's request: read strictly, and written anew for the LAS, so that both understand the same thing by it."""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from exchange.uwlr import (
+    AUTORISATIE,
+    MOST_IN_A_KEY,
+    SOAP,
+    UWLR,
+    VERSIONS,
+    Call,
+    Expected,
+    Fault,
+    Valid,
+    is_brin,
+    is_location,
+    is_moment,
+    is_school_year,
+    text,
+)
+from exchange.xml import MOST_DEPTH, MOST_IN_A_TAG, Reading, XmlRefused, escaped
+
+MOST_BYTES: Final = 256 * 1024
+MOST_GROUPS: Final = 2_000
+
+_CREDENTIAL: Final = ("autorisatiesleutel", "klantcode", "klantnaam")
+#: What a request says, in the schema's order.
+_SAYS: Final[dict[str, Valid]] = {
+    "schooljaar": is_school_year,
+    "brincode": is_brin,
+    "dependancecode": is_location,
+    "schoolkey": text(64),
+    "xsdversie": text(32),
+    "gegevenssetid": text(64),
+    "laatstontvangengegevens": is_moment,
+}
+_GROUPS: Final = ("groep", "samengestelde_groep")
+_OF_GROUPS: Final = frozenset({Call.PUPILS, Call.TEACHERS})
+_NEVER: Final = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]").search
+
+
+class RequestRefused(Exception):
+    """The request gets this fault. The text says why, and nothing of what was in it."""
+
+    def __init__(self, fault: Fault, reason: str) -> None:
+        super().__init__(reason)
+        self.fault = fault
+
+
+@dataclass(frozen=True)
+class Credential:
+    """The `autorisatie` header. Its key is in no text that is made of it."""
+
+    klantcode: str
+    klantnaam: str
+    autorisatiesleutel: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a partner asks: one call, about one school, one year and, step by step, some groups."""
+
+    call: Call
+    credential: Credential | None
+    says: Mapping[str, str]
+    groups: tuple[tuple[str, str | None], ...] = ()
+
+    @property
+    def expected(self) -> Expected:
+        location = self.says.get("dependancecode")
+        return Expected(
+            schooljaar=self.says["schooljaar"],
+            brincode=self.says.get("brincode"),
+            dependancecode=location,
+            schoolkey=self.says.get("schoolkey"),
+            xsdversie=self.says["xsdversie"],
+        )
+
+    @property
+    def place(self) -> str | None:
+        """The BRIN4 of a school or BRIN6 of a location; None when the school is named by a key. `00` is no location."""
+        brin, location = self.says.get("brincode"), self.says.get("dependancecode", "00")
+        return brin if brin is None or location == "00" else brin + location
+
+    def message(self) -> bytes:
+        """The request as the LAS gets it: what was read, and nothing that was not."""
+        return (
+            f'<?xml version="1.0" encoding="UTF-8"?>\n<soap:Envelope xmlns:soap="{SOAP}">'
+            f"{self._header()}<soap:Body>"
+            f'<{self.call.value}_verzoek xmlns="{UWLR}">{"".join(self._inner())}</{self.call.value}_verzoek>'
+            "</soap:Body></soap:Envelope>\n"
+        ).encode()
+
+    def _header(self) -> str:
+        if self.credential is None:
+            return ""
+        values = ((name, getattr(self.credential, name)) for name in _CREDENTIAL)
+        inner = "".join(f"<{name}>{escaped(value)}</{name}>" for name, value in values)
+        return f'<soap:Header><autorisatie xmlns="{AUTORISATIE}">{inner}</autorisatie></soap:Header>'
+
+    def _inner(self) -> Iterator[str]:
+        for name in _SAYS:
+            if name in self.says:
+                yield f"<{name}>{escaped(self.says[name])}</{name}>"
+        if self.groups:
+            yield "<groepen>"
+            for name, key in self.groups:
+                yield f"<{name}/>" if key is None else f'<{name} key="{escaped(key)}"/>'
+            yield "</groepen>"
+
+
+def asked_in(body: bytes) -> Asked:
+    """What this message asks. Raises `RequestRefused`."""
+    envelope = _Tree.of(body)
+    if envelope.name != f"{SOAP} Envelope":
+        raise _malformed("not a SOAP 1.1 envelope")
+    headers = [each for each in envelope.children if each.name == f"{SOAP} Header"]
+    bodies = [each for each in envelope.children if each.name == f"{SOAP} Body"]
+    if len(headers) > 1 or len(bodies) != 1 or len(headers) + 1 != len(envelope.children):
+        raise _malformed("an envelope has one body, and one header at most before it")
+    if headers and envelope.children[0] is not headers[0]:
+        raise _malformed("the header comes first")
+    credential = _credential(headers[0]) if headers else None
+    if len(bodies[0].children) != 1:
+        raise _malformed("a body has one request")
+    return _asked(bodies[0].children[0], credential)
+
+
+def _credential(header: "_Element") -> Credential | None:
+    found = [each for each in header.children if each.name == f"{AUTORISATIE} autorisatie"]
+    others = [each for each in header.children if each.name != f"{AUTORISATIE} autorisatie"]
+    if any(each.attributes.get(f"{SOAP} mustUnderstand") not in (None, "0") for each in others):
+        raise _malformed("a header that must be understood")
+    if not found:
+        return None
+    if len(found) > 1:
+        raise _malformed("more than one autorisatie")
+    values = _texts(found[0], AUTORISATIE, dict.fromkeys(_CREDENTIAL, text(64)))
+    if len(values) != len(_CREDENTIAL):
+        raise _malformed("autorisatie lacks something")
+    return Credential(**values)
+
+
+def _asked(request: "_Element", credential: Credential | None) -> Asked:
+    call = next((call for call in Call if request.name == f"{UWLR} {call.value}_verzoek"), None)
+    if call is None:
+        raise _malformed("not a request of UWLR 2")
+    groups: tuple[tuple[str, str | None], ...] = ()
+    if call in _OF_GROUPS:
+        groups = _groups(request)
+    says = _texts(request, UWLR, _SAYS, beside="groepen" if call in _OF_GROUPS else "")
+    for name in ("schooljaar", "xsdversie"):
+        if name not in says:
+            raise _malformed(f"{name} is missing")
+    if ("brincode" in says) == ("schoolkey" in says) or ("dependancecode" in says and "brincode" not in says):
+        raise _malformed("a school is named by brincode or by schoolkey")
+    first, second = says["schooljaar"].split("-")
+    if int(second) != int(first) + 1:
+        raise _malformed("schooljaar is not of two years that follow one another")
+    if says["xsdversie"] not in VERSIONS:
+        raise RequestRefused(Fault.INVALID_VERSION, f"xsdversie is one of {', '.join(VERSIONS)}")
+    return Asked(call, credential, says, groups)
+
+
+def _groups(request: "_Element") -> tuple[tuple[str, str | None], ...]:
+    listed = [each for each in request.children if each.name == f"{UWLR} groepen"]
+    if len(listed) != 1 or not 0 < len(listed[0].children) <= MOST_GROUPS:
+        raise _malformed("groepen lists the groups that are asked about, once")
+    found: list[tuple[str, str | None]] = []
+    for group in listed[0].children:
+        name = group.name.removeprefix(f"{UWLR} ")
+        key = group.attributes.get("key")
+        if name not in _GROUPS or group.children or (key is not None and not 0 < len(key) <= MOST_IN_A_KEY):
+            raise _malformed("groepen lists groups by their keys")
+        found.append((name, key))
+    return tuple(found)
+
+
+def _texts(parent: "_Element", namespace: str, known: Mapping[str, Valid], beside: str = "") -> dict[str, str]:
+    """The texts of an element's children. Raises `RequestRefused` for one that is not known, not valid, or a second."""
+    found: dict[str, str] = {}
+    for child in parent.children:
+        name = child.name.removeprefix(f"{namespace} ")
+        if name == beside:
+            continue
+        if name not in known or name in found or child.children:
+            raise _malformed("an element that is not known, or there twice")
+        if not child.text or not known[name](child.text) or _NEVER(child.text):
+            raise _malformed(f"{name} is not valid")
+        found[name] = child.text
+    return found
+
+
+def _malformed(reason: str) -> RequestRefused:
+    return RequestRefused(Fault.INVALID_MESSAGE, reason)
+
+
+@dataclass
+class _Element:
+    name: str
+    attributes: dict[str, str]
+    text: str = ""
+    children: list["_Element"] = field(default_factory=list)
+
+
+class _Tree:
+    """A small document as a tree."""
+
+    def __init__(self) -> None:
+        self._open: list[_Element] = [_Element("", {})]
+        self._reading = Reading(self._start, self._end)
+        self._reading.parser.CharacterDataHandler = self._text
+
+    @classmethod
+    def of(cls, body: bytes) -> _Element:
+        tree = cls()
+        try:
+            tree._reading.feed(body)
+            tree._reading.close()
+        except XmlRefused as refused:
+            raise _malformed(str(refused)) from None
+        return tree._open[0].children[0]
+
+    def _start(self, name: str, attributes: list[str]) -> None:
+        if len(attributes) > MOST_IN_A_TAG or len(self._open) > MOST_DEPTH:
+            raise XmlRefused("too many attributes, or elements too deep in one another")
+        element = _Element(name, dict(zip(attributes[::2], attributes[1::2], strict=True)))
+        self._open[-1].children.append(element)
+        self._open.append(element)
+
+    def _end(self, _: str) -> None:
+        self._open.pop()
+
+    def _text(self, text: str) -> None:
+        self._open[-1].text += text
