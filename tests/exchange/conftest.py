@@ -1,4 +1,4 @@
-"""The release layer as it runs, between the privacy manager and a LAS, with partners that were granted this and that."""
+"""The release layer as it runs, between the privacy manager and a LAS, asked by partners of many kinds."""
 
 import json
 import re

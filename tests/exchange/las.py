@@ -171,12 +171,11 @@ class _Handler(socketserver.StreamRequestHandler):
 # -- as it should -------------------------------------------------------------------------------------------------
 
 
-def answer_to(request: Request, *, seed: int = 0, clean: bool = False) -> Invented:
+def answer_to(request: Request, *, clean: bool = False) -> Invented:
     """The answer to what was asked. The same request has the same answer."""
     brincode, dependancecode = request.value("brincode"), request.value("dependancecode")
     return invented(
         request.call,
-        seed=seed,
         clean=clean,
         schooljaar=request.value("schooljaar") or "",
         brincode=brincode or "16SW",

@@ -1,12 +1,18 @@
-"""A partner's own SOAP client: zeep, from the standard's service description and nothing else."""
+"""A partner's own SOAP client: zeep, from the standard's service description and nothing else.
+
+It asks with zeep, and zeep reads the faults. What answers hold zeep (4.3) can't read, whoever wrote them: where a
+sequence has a choice in it, as a school and a name have, it wants every branch of it. They are read as XML.
+"""
 
 from pathlib import Path
 from typing import Any, Final
 
+import pytest
 import requests
 import zeep
 import zeep.exceptions
 import zeep.transports
+from lxml import etree
 
 from tests.exchange.invented import BRIN, SCHOOLJAAR, UWLR, CallName
 from tests.exchange.running import Customer
@@ -62,8 +68,8 @@ class Partner:
         brincode: str | None = BRIN,
         sleutel: str | None = None,
         **more: Any,
-    ) -> Any:
-        """The answer, as zeep reads it. Raises `zeep.exceptions.Fault`."""
+    ) -> str:
+        """The name of what was answered: of the data, or that there are none. Raises `zeep.exceptions.Fault`."""
         binding, operation = _OPERATIONS[call]
         service = self._client.create_service(f"{{{UWLR}}}{binding}", f"{self._url}/uwlr")
         asked: dict[str, Any] = {"schooljaar": SCHOOLJAAR, "xsdversie": "2.2", **more}
@@ -76,16 +82,20 @@ class Partner:
             klantcode=customer.klantcode,
             klantnaam=customer.klantnaam,
         )
-        return getattr(service, operation)(_soapheaders=[header], **asked)
+        with self._client.settings(raw_response=True):
+            response = getattr(service, operation)(_soapheaders=[header], **asked)
+        if response.status_code != 200:
+            known = self._client.wsdl.bindings[f"{{{UWLR}}}{binding}"]
+            known.process_reply(self._client, known.get(operation), response)
+        [[[data]]] = etree.fromstring(response.content)
+        return str(etree.QName(data).localname)
 
     def fault(self, call: CallName, customer: Customer, **more: Any) -> str:
         """The code of the fault that this is answered with. Fails when it isn't one."""
-        try:
-            answer = self.ask(call, customer, **more)
-        except zeep.exceptions.Fault as fault:
-            prefix, _, code = str(fault.code).rpartition(":")
-            assert prefix, fault.code
-            assert self.status == 500
-            assert b"geengegevens" not in self.received, "a refusal is never an answer"
-            return code
-        raise AssertionError(f"that was answered: {answer}")
+        with pytest.raises(zeep.exceptions.Fault) as raised:
+            self.ask(call, customer, **more)
+        prefix, _, code = str(raised.value.code).rpartition(":")
+        assert prefix, raised.value.code
+        assert self.status == 500
+        assert b"geengegevens" not in self.received, "a refusal is never an answer"
+        return code
