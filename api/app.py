@@ -24,6 +24,7 @@ from api import (
     ground_rules,
     health,
     incidents,
+    metadata,
     offers,
     openapi,
     operators,
@@ -42,6 +43,7 @@ from api.gateways import Evaluation, Evaluations
 from api.issuers import TrustedIssuer
 from api.migrations import head, revision_of
 from api.reachable import WhileReachable
+from api.searches import ActionSearch, ResourceSearch, SubjectSearch
 from api.settings import Settings
 from api.store import Clock, Store, StoreUnreachable, is_of_a_standby
 from api.tokens import EmbeddedIssuer, TokenVerifier
@@ -62,6 +64,7 @@ DOORS: Final = (
     ground_rules,
     incidents,
     due,
+    metadata,
 )
 
 
@@ -134,6 +137,7 @@ def create_app(settings: Settings, clock: Clock | None = None, on_loaded: Callab
     app.state.storing = asyncio.Semaphore(1)
     app.state.turnstile = applicants.Turnstile(settings.applications_per_hour)
     app.state.applications_per_day = settings.applications_per_day
+    app.state.public_url = settings.public_url
     app.add_middleware(WhileReachable, store=store, current=current, given_up=given_up)
     app.add_middleware(Authentication, verifier=verifier)
     hooks: dict[str, ASGIApp] = {
@@ -141,6 +145,9 @@ def create_app(settings: Settings, clock: Clock | None = None, on_loaded: Callab
         "/access/v1/evaluations": Evaluations(verifier, current),
         forward_auth.PATH: Authorize(verifier, current, routes),
         forward_auth.PARTNER_PATH: PartnerOfToken(verifier),
+        "/access/v1/search/subject": SubjectSearch(verifier, current),
+        "/access/v1/search/resource": ResourceSearch(verifier, current),
+        "/access/v1/search/action": ActionSearch(verifier, current),
     }
     return Service(app, hooks)
 

@@ -115,12 +115,12 @@ _encoder = msgspec.json.Encoder()
 
 def question_of(body: bytes) -> Question:
     """The question that an evaluation request asks. Raises `Refused` (400)."""
-    asked = _decoded(_evaluation, body)
+    asked = decoded(_evaluation, body)
     members = 3 + _IN_SUBJECT + _IN_ACTION + _in_resource(asked.resource)
     if asked.context is not UNSET:
         members += 1 + _in_context(asked.context)
     _require_one_meaning(body, members)
-    return _question(asked.subject, asked.action, asked.resource, asked.context)
+    return question_about(asked.subject, asked.action, asked.resource, asked.context)
 
 
 def questions_of(body: bytes) -> tuple[Semantic, list[Question | Refused]] | Question:
@@ -129,7 +129,7 @@ def questions_of(body: bytes) -> tuple[Semantic, list[Question | Refused]] | Que
     Without evaluations it is a single question (AuthZEN 1.0, 7.1). Raises `Refused` (400) when the request as a
     whole is malformed.
     """
-    batch = _decoded(_evaluations, body)
+    batch = decoded(_evaluations, body)
     if not batch.evaluations:
         return question_of(body)
     if len(batch.evaluations) > MOST_EVALUATIONS:
@@ -180,7 +180,7 @@ def _parts(members: dict[str, msgspec.Raw]) -> dict[str, Any]:
 
 def _part(name: str, raw: msgspec.Raw) -> Any:
     try:
-        return _decoded(_PARTS[name], bytes(raw))
+        return decoded(_PARTS[name], bytes(raw))
     except Refused as refused:
         return Refused(INVALID_INPUT, f"{refused.detail} ({name})")
 
@@ -192,10 +192,11 @@ def _item(parts: dict[str, Any]) -> Question | Refused:
     for part in parts.values():
         if isinstance(part, Refused):
             return part
-    return _question(parts["subject"], parts["action"], parts["resource"], parts.get("context", UNSET))
+    return question_about(parts["subject"], parts["action"], parts["resource"], parts.get("context", UNSET))
 
 
-def _question(subject: Subject, action: Action, resource: Resource, context: Context | UnsetType) -> Question:
+def question_about(subject: Subject, action: Action, resource: Resource, context: Context | UnsetType) -> Question:
+    """The question that these entities make together."""
     narrowing = resource.properties
     scopes: tuple[str, ...] = ()
     fields: tuple[str, ...] = ()
@@ -241,7 +242,8 @@ def _in_parts(parts: dict[str, Any]) -> int:
     return members
 
 
-def _decoded(decoder: msgspec.json.Decoder[Shape], body: bytes) -> Shape:
+def decoded(decoder: msgspec.json.Decoder[Shape], body: bytes) -> Shape:
+    """The request in its shape. Raises `Refused` (400) where it has another."""
     try:
         return decoder.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
@@ -254,9 +256,19 @@ def _require_one_meaning(body: bytes, members: int) -> None:
     Behind the name of each member is a colon. Where the body has no more of them than `members` that are known to
     have been read, there is no other member in it, so none that stands there twice. Else it is looked at.
     """
-    if body.count(b":") == members:
-        return
+    if body.count(b":") != members:
+        read_whole(body)
+
+
+def read_whole(body: bytes) -> Any:
+    """The JSON of a request with all its members, AuthZEN's or not; its numbers as they are written.
+
+    Raises `Refused` (400) where a member stands twice, and where it is no JSON after all.
+    """
     try:
-        json.loads(body, object_pairs_hook=members_once)
+        return json.loads(body, object_pairs_hook=members_once, parse_int=str, parse_float=str)
     except Malformed as malformed:
         raise Refused(INVALID_INPUT, f"Not an AuthZEN request: {malformed}.") from None
+    except (ValueError, RecursionError):
+        # In members that AuthZEN does not name, where the decoder above is less strict.
+        raise Refused(INVALID_INPUT, "Not an AuthZEN request: not JSON in UTF-8, or nested too deep.") from None

@@ -67,7 +67,7 @@ class Hook(ABC):
         if is_too_long(scope):
             raise Refused(INVALID_INPUT, TOO_LONG)
         if scope["method"] != "POST":
-            raise Refused(METHOD_NOT_ALLOWED, "Evaluations are sent with POST.")
+            raise Refused(METHOD_NOT_ALLOWED, "This is asked with POST.")
         claims = await authenticated(scope, self.verifier)
         if "gateway" not in claims.roles:
             raise Refused(FORBIDDEN, "This needs a token with the role gateway.")

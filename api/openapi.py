@@ -10,7 +10,7 @@ import msgspec
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from api import authzen, forward_auth_contract
+from api import authzen, authzen_search, forward_auth_contract
 from api.callers import OPEN_TO_ANYONE
 from api.envelope import API_VERSION
 from api.problems import ALL, MEDIA_TYPE, TYPE_BASE
@@ -173,6 +173,8 @@ PROBLEM: Final[Document] = {
     },
 }
 
+_REF: Final = "#/components/schemas/{name}"
+
 METHODS: Final = ("get", "post", "patch", "put", "delete")
 
 
@@ -234,7 +236,7 @@ def _operations(document: Document) -> Iterator[tuple[str, str, Document]]:
 
 def _add_hooks(document: Document, schemas: Document) -> None:
     shapes = [authzen.EvaluationRequest, authzen.EvaluationsRequest, authzen.EvaluationResponse]
-    _, components = msgspec.json.schema_components(shapes, ref_template="#/components/schemas/{name}")
+    _, components = msgspec.json.schema_components(shapes, ref_template=_REF)
     schemas.update(components)
     schemas["EvaluationsRequest"] = _batch(components["EvaluationsRequest"])
     schemas["EvaluationsResponse"] = BATCH_RESPONSE
@@ -246,6 +248,22 @@ def _add_hooks(document: Document, schemas: Document) -> None:
     # Without evaluations it is a single question, and so is its answer (AuthZEN 1.0, 7.1).
     answer["schema"] = {"anyOf": [answer["schema"], {"$ref": "#/components/schemas/EvaluationResponse"}]}
     document["paths"]["/access/v1/evaluations"] = {"post": many}
+    _add_searches(document, schemas)
+
+
+def _add_searches(document: Document, schemas: Document) -> None:
+    entities, actions = authzen_search.EntitiesFound, authzen_search.ActionsFound
+    for searched, request, response, summary in (
+        ("Subject", authzen_search.SubjectSearchRequest, entities, "Which connections may receive this?"),
+        ("Resource", authzen_search.ResourceSearchRequest, entities, "Of which schools and locations may it receive?"),
+        ("Action", authzen_search.ActionSearchRequest, actions, "What may be done, and what released by it?"),
+    ):
+        _, components = msgspec.json.schema_components((request, response), ref_template=_REF)
+        schemas.update(components)
+        search = _hook(f"search{searched}s", summary, request.__name__, response.__name__)
+        search["description"] = "A result is no permission to release: ask for an evaluation for each release."
+        search["responses"]["200"]["description"] = "A page of what was found; `next_token` asks for the next one."
+        document["paths"][f"/access/v1/search/{searched.lower()}"] = {"post": search}
 
 
 BATCH_RESPONSE: Final[Document] = {

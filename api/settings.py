@@ -51,6 +51,12 @@ class Settings(BaseSettings):
         default=None,
         description="The file that says what a request through a gateway is about; without one, forward-auth denies.",
     )
+    public_url: str = Field(
+        default="",
+        description="`https://HOST` or `https://HOST:PORT`, where gateways reach this service; its metadata names it.",
+        pattern=r"^$|^https://[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?(:[1-9][0-9]{0,4})?$",
+    )
+
     applications_per_hour: int = Field(
         default=20, ge=1, le=1_000_000, description="Applications that one address may send in an hour, to one process."
     )

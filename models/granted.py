@@ -67,6 +67,15 @@ class Granted:
             return (_unpacked(client_id, brin, found),)
         return tuple(_unpacked(client_id, brin, place) for place in found)
 
+    def schools_of(self, client_id: str, start: str = "") -> Iterator[str]:
+        """The BRINs with a grant of this connection, for the school or a location, in order from `start` on.
+
+        Only the parts that are reached are put in order: whoever stops early pays for no more.
+        """
+        parts = self._connections.get(client_id, _NOTHING)
+        for part in sorted(part for part in parts if part >= start[:2]):
+            yield from sorted(brin for brin in parts[part] if brin >= start)
+
     def __iter__(self) -> Iterator[GrantFacts]:
         for client_id, parts in self._connections.items():
             for schools in parts.values():

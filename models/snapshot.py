@@ -11,10 +11,10 @@
 map of schools, however many grants there are in all.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from models.agreements import Agreement
 from models.granted import NOTHING_GRANTED, Granted, GrantFacts
@@ -22,6 +22,9 @@ from models.grants import Grant
 from models.ground_rules import GroundRule
 from models.partners import Connection, Partner, is_live
 from models.schools import Location, School
+
+#: The last two digits that a location's code may have.
+_NUMBERS: Final = tuple(f"{number:02}" for number in range(100))
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +113,22 @@ class Snapshot:
         if school is None or school.gone or not (len(place) == 4 or place in self.locations):
             return None
         return school
+
+    def places_of(self, client_id: str, after: str = "") -> Iterator[str]:
+        """The places (BRIN4, BRIN6) that a grant of this connection may cover, in order, those behind `after` alone.
+
+        A grant for a whole school may cover the school and each location that is listed. Whether it does, now, is
+        for the decision to say; no other place can be permitted.
+        """
+        for brin in self.grants.schools_of(client_id, after[:4]):
+            granted = [grant.location for grant in self.grants.of(client_id, brin)]
+            places = self._school_and_locations(brin) if None in granted else sorted(filter(None, granted))
+            yield from (place for place in places if place > after)
+
+    def _school_and_locations(self, brin: str) -> Iterator[str]:
+        # A hundred codes are possible, and the whole country's are in the set.
+        yield brin
+        yield from (code for number in _NUMBERS if (code := brin + number) in self.locations)
 
     def after(self, changes: Changes) -> "Snapshot":
         """The snapshot that holds once `changes` are applied to this one."""

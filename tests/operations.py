@@ -233,6 +233,15 @@ def _questions(scene: Scene) -> dict[str, Any]:
     return {**gateway_question(scene), "evaluations": [gateway_question(scene), {}], "options": options}
 
 
+def _search(scene: Scene, searched: str) -> dict[str, Any]:
+    """The same question, without what is searched."""
+    asked = gateway_question(scene)
+    asked[searched].pop("id", None)
+    if searched == "action":
+        del asked["action"]
+    return {**asked, "page": {"limit": 10, "properties": {"of": "no concern"}}}
+
+
 def application(kvk_number: str) -> dict[str, Any]:
     """An application for all that the connections of these tests ask for."""
     requested = [{"scope": scope, "purpose": code} for scope in OFFERED for code in (PURPOSE, OTHER_PURPOSE)]
@@ -342,6 +351,9 @@ ENTRIES: Final[dict[str, Entry]] = {
     "withdrawGroundRule": Entry(OPERATOR, _because),
     "evaluate": Entry(GATEWAY, gateway_question),
     "evaluateMany": Entry(GATEWAY, _questions),
+    "searchSubjects": Entry(GATEWAY, lambda scene: _search(scene, "subject")),
+    "searchResources": Entry(GATEWAY, lambda scene: _search(scene, "resource")),
+    "searchActions": Entry(GATEWAY, lambda scene: _search(scene, "action")),
 }
 
 NOWHERE: Final = str(uuid.UUID(int=7))

@@ -106,6 +106,13 @@ ANSWERS: Final[dict[str, tuple[str | None, str, str, Any, int]]] = {
     "the batch, too large": ("gateway", "POST", "/access/v1/evaluations", "x" * 2_000_000, 413),
     "the hook, with GET": ("gateway", "GET", "/access/v1/evaluation", None, 405),
     "the hook, with a slash": ("gateway", "POST", "/access/v1/evaluation/", {}, 404),
+    "a search": ("gateway", "POST", "/access/v1/search/subject", {**question(), "page": {}}, 200),
+    "a search, malformed": ("gateway", "POST", "/access/v1/search/resource", {}, 400),
+    "a search, another role": ("school", "POST", "/access/v1/search/action", {}, 403),
+    "a search, too large": ("gateway", "POST", "/access/v1/search/action", "x" * 100_000, 413),
+    "a search, with GET": ("gateway", "GET", "/access/v1/search/action", None, 405),
+    "metadata": (None, "GET", "/.well-known/authzen-configuration", None, 200),
+    "metadata, with POST": (None, "POST", "/.well-known/authzen-configuration", {}, 405),
     "no such hook": ("gateway", "POST", "/access/v1/nothing", {}, 404),
 }
 
@@ -164,6 +171,8 @@ async def test_another_method_is_told_which_there_are(world: World) -> None:
         "no such method": "GET",
         "no such method either": "POST",
         "the hook, with GET": "POST",
+        "a search, with GET": "POST",
+        "metadata, with POST": "GET",
     }.items():
         assert allowed in (await _answer(world, case)).headers["Allow"]
 
