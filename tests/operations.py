@@ -51,6 +51,11 @@ class Operation:
     def on_hook(self) -> bool:
         return self.path.startswith("/access/")
 
+    @property
+    def most_bytes(self) -> int:
+        """How large its body of JSON may be."""
+        return 64 * 1024 if self.on_hook and self.id != "evaluateMany" else 1024 * 1024
+
 
 def operations() -> Iterator[Operation]:
     """All but forward-auth's, which take two credentials and give no 400: `test_forward_auth.py`."""

@@ -279,9 +279,8 @@ NOT_A_BODY: Final[dict[str, bytes]] = {
 @each(lambda operation: operation.has_body)
 async def test_what_is_no_json_object_is_400(name: str, ours: Scene) -> None:
     operation, ledger = OPERATIONS[name], Ledger()
-    most = 64 * 1024 if name == "evaluate" else MEGABYTE
     for what, content in NOT_A_BODY.items():
-        wanted = (413,) if len(content) > most else (400,)
+        wanted = (413,) if len(content) > operation.most_bytes else (400,)
         await ledger.expect(wanted, what, ours.call(operation, content=content))
     if not ENTRIES[name].body_is_optional:
         await ledger.expect((400,), "nothing", ours.call(operation, content=b""))
@@ -380,7 +379,7 @@ async def test_a_member_that_cannot_be_is_400(name: str, ours: Scene) -> None:
 
 
 def _wanted(name: str, place: Place, content: bytes) -> tuple[int, ...]:
-    if OPERATIONS[name].on_hook and name != "evaluateMany" and len(content) > 64 * 1024:
+    if OPERATIONS[name].on_hook and len(content) > OPERATIONS[name].most_bytes:
         return (413,)
     if name == "evaluateMany" and place[0] != "options":
         return (200, 400)  # AuthZEN: an evaluation that is malformed is answered in its place
