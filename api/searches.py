@@ -31,7 +31,7 @@ from models.decision import Question, behind, decide, unreachable
 from models.snapshot import Snapshot
 
 #: So many candidates are decided on before other requests have their turn: about a millisecond.
-AT_ONCE: Final = 200
+AT_ONCE: Final = 100
 
 ACTIONS: Final = ("release",)
 
