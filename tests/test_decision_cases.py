@@ -275,9 +275,40 @@ async def forward_auth(world: World, asked: Question) -> Told | None:
     return {"decision": True, "reason": "granted", **told}
 
 
+async def searching(world: World, asked: Question, searched: str, wanted: str) -> Told:
+    """Whether a search finds what is asked about; and what it may release, where the search tells."""
+    body = authzen(asked)
+    if searched == "action":
+        del body["action"]
+    else:
+        del body[searched]["id"]
+    answer = await world.call("POST", f"/access/v1/search/{searched}", world.token("gateway"), body)
+    if answer.status_code == 503:
+        return told_by(answer.json())
+    assert answer.status_code == 200
+    found = {each.get("id", each.get("name")): each for each in answer.json()["results"]}
+    told: Told = {"decision": wanted in found}
+    return told | (found[wanted].get("properties", {}) if wanted in found else {})
+
+
+async def subject_search(world: World, asked: Question) -> Told:
+    return await searching(world, asked, "subject", asked["client"])
+
+
+async def resource_search(world: World, asked: Question) -> Told:
+    return await searching(world, asked, "resource", asked["place"])
+
+
+async def action_search(world: World, asked: Question) -> Told:
+    return await searching(world, asked, "action", asked["action"])
+
+
 DOORS: Final[dict[str, Door]] = {
     "evaluation": evaluation,
     "evaluations": evaluations,
+    "subject search": subject_search,
+    "resource search": resource_search,
+    "action search": action_search,
     "status": status,
     "forward_auth": forward_auth,
 }

@@ -66,6 +66,17 @@ def test_however_changes_are_cut_up_the_latest_of_each_place_is_kept(
     assert set(first) == before, "what others still decide on was changed"
 
 
+@given(
+    st.sets(st.tuples(st.sampled_from(["rekenrijk", "taalzee"]), st.sampled_from(["16SW", "16SX", "17TX", "30AA"]))),
+    st.sampled_from(["", "1", "16", "16SW", "16SX", "17AA", "30AA", "99ZZ", "~"]),
+)
+def test_the_schools_of_a_connection_are_listed_in_order(given_by: set[tuple[str, str]], start: str) -> None:
+    granted = Granted.latest(GRANT._replace(client_id=client_id, brin=brin) for client_id, brin in given_by)
+    for client_id in ("rekenrijk", "taalzee", "another"):
+        expected = sorted(brin for by, brin in given_by if by == client_id and brin >= start)
+        assert list(granted.schools_of(client_id, start)) == expected
+
+
 def test_what_was_never_given_is_not_kept() -> None:
     asked: list[Any] = [GRANT._replace(status=status) for status in NOT_YET]
     assert list(Granted.latest(asked)) == []
