@@ -118,9 +118,12 @@ def _caddy(program: str, filled: Filled) -> list[str]:
 
 
 def _traefik(program: str, filled: Filled) -> list[str]:
-    routes = FILES / "traefik-routes.yaml"
-    static = filled.file("traefik.yaml", ROUTES_FILE=str(routes))
-    return ["env", f"CREDENTIAL={_token_in(filled)}", program, f"--configFile={static}"]
+    routes = filled.folder / "routes"
+    routes.mkdir()
+    shutil.copy(FILES / "traefik-routes.yaml", routes)
+    Filled(routes, filled.values).file("traefik-credential.yaml")
+    static = filled.file("traefik.yaml", ROUTES_FOLDER=str(routes))
+    return [program, f"--configFile={static}"]
 
 
 def _envoy(program: str, filled: Filled) -> list[str]:

@@ -63,6 +63,7 @@ def _handler_for(reached: Callable[[Reached], None]) -> type[BaseHTTPRequestHand
             reached(Reached(method, target, tuple(self.headers.items())))
             self.send_response(200)
             self.send_header("Content-Length", "0")
+            self.send_header("X-Las", "yes")
             self.end_headers()
 
         do_HEAD = do_POST = do_PUT = do_DELETE = do_OPTIONS = do_GET  # noqa: N815
