@@ -59,9 +59,10 @@ def _allowed_though(*headers: tuple[str, str], **more: frozenset[int]) -> Case:
     return Case(headers=headers, answers=PERMITTED, at=more)
 
 
-#: Traefik resolves `.`, `..` and `//` before it asks, and sends on what it asked about. Some are then permitted.
+#: Traefik resolves `.`, `..`, `//` and what is escaped without need before it asks, and sends on what it asked about. Some
+#: are then permitted.
 _RESOLVED: Final = {"traefik": PERMITTED}
-#: An answer of its own, where Caddy's or Traefik's HTTP server finds no address in what was sent.
+#: What is told is the gateway's own affair.
 _EITHER: Final = PERMITTED | REFUSED
 
 CASES: Final[dict[str, Case]] = {
@@ -89,15 +90,14 @@ CASES: Final[dict[str, Case]] = {
     "a method in small letters": Case(method="get", at={"nginx": NOT_TAKEN}),
     # Caddy and Traefik answer this themselves, about themselves.
     "all of the server": Case("*", method="OPTIONS", at={"caddy": _EITHER, "traefik": _EITHER}),
-    "a tunnel": Case("127.0.0.1:9", method="CONNECT", answers=REFUSED | {405}),
+    "a tunnel": Case("127.0.0.1:9", method="CONNECT", answers=REFUSED | {405, 501}),
     "the hook of the privacy manager": Case("/gateway/v1/authorize"),
     "the question itself": Case("/consent"),
     # -- what two readers could read in two ways
     "an escaped slash": Case("/las/v1/scholen/16SW%2Fleerlingen"),
     "an escaped slash in small letters": Case("/las/v1/scholen/17TX%2f..%2f16SW/leerlingen"),
     "an escaped dot": Case("/las/v1/scholen/17TX/%2e%2e/16SW/leerlingen", at=_RESOLVED),
-    "an escaped letter": Case("/las/v1/scholen/%3116SW/leerlingen"),
-    "an escaped digit of a brin": Case("/las/v1/scholen/%316SW/leerlingen"),
+    "an escaped digit of a brin": Case("/las/v1/scholen/%316SW/leerlingen", at=_RESOLVED),
     "an escaped escape": Case("/las/v1/scholen/17TX/%252e%252e/16SW/leerlingen"),
     "an escaped null": Case("/las/v1/scholen/16SW%00/leerlingen"),
     "an escape that breaks off": Case("/las/v1/scholen/16SW/leerlingen%"),
@@ -139,9 +139,7 @@ CASES: Final[dict[str, Case]] = {
     "consent of the client's own": _claiming(
         ("X-Consent-Grant", "mine"), ("X-Consent-Scopes", "docent.naam"), ("X-Consent-Fields", "bsn")
     ),
-    "more consent than there is": _allowed_though(
-        ("X-Consent-Scopes", "docent.naam"), ("X-Consent-Fields", "bsn")
-    ),
+    "more consent than there is": _allowed_though(("X-Consent-Scopes", "docent.naam"), ("X-Consent-Fields", "bsn")),
     "consent in small letters": _allowed_though(("x-consent-scopes", "docent.naam")),
     # nginx, Caddy and Traefik drop such a header, Envoy refuses the request.
     "consent with underscores": _allowed_though(("X_Consent_Scopes", "docent.naam"), envoy=NOT_TAKEN),

@@ -2,6 +2,7 @@
 
 import http.client
 import socket
+import ssl
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
@@ -23,12 +24,22 @@ def request(method: str, target: str, headers: Iterable[tuple[str, str]]) -> byt
     return "\r\n".join(lines).encode("utf-8")
 
 
-def send(port: int, *requests: bytes, methods: Iterable[str] = (), seconds: float = SECONDS) -> list[Told]:
-    """The answers to requests that are sent at once, over one connection. A connection that breaks ends them."""
+def send(
+    port: int,
+    *requests: bytes,
+    methods: Iterable[str] = (),
+    seconds: float = SECONDS,
+    shown: ssl.SSLContext | None = None,
+) -> list[Told]:
+    """The answers to requests that are sent at once, over one connection. A connection that breaks ends them.
+
+    With `shown` over TLS, with the certificate that it holds.
+    """
     told = []
-    with socket.create_connection(("127.0.0.1", port), timeout=seconds) as connection:
-        connection.sendall(b"".join(requests))
-        with connection.makefile("rb") as incoming:
+    with socket.create_connection(("127.0.0.1", port), timeout=seconds) as plain:
+        connection = plain if shown is None else shown.wrap_socket(plain, server_hostname="127.0.0.1")
+        with connection, connection.makefile("rb") as incoming:
+            connection.sendall(b"".join(requests))
             for method in methods or ["GET"] * len(requests):
                 answer = http.client.HTTPResponse(_Read(incoming), method=method)  # type: ignore[arg-type]
                 try:

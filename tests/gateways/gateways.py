@@ -103,7 +103,7 @@ def free_port() -> int:
 
 def _nginx(program: str, filled: Filled, name: str = "nginx.conf") -> list[str]:
     credential = filled.file("nginx-credential.conf")
-    configuration = filled.file(name, CREDENTIAL=str(credential))
+    configuration = filled.file(name, CREDENTIAL=str(credential), PARTNERS=str(FILES / "nginx-partners.conf"))
     return [program, "-p", str(filled.folder), "-c", str(configuration), "-e", "stderr", "-g", "daemon off;"]
 
 

@@ -48,9 +48,15 @@ class Site:
         self._begun = threading.Event()
         self._failure: BaseException | None = None
 
-    @property
-    def consent_port(self) -> int:
-        return self._line.port
+    def values(self) -> dict[str, str]:
+        """What fills in a gateway's files."""
+        return {
+            "CONSENT_HOST": "127.0.0.1",
+            "CONSENT_PORT": str(self._line.port),
+            "LAS_HOST": "127.0.0.1",
+            "LAS_PORT": str(self.las.port),
+            "GATEWAY_TOKEN": self.world.token("gateway"),
+        }
 
     @contextlib.contextmanager
     def running(self) -> Iterator["Site"]:
@@ -79,9 +85,6 @@ class Site:
             yield
         finally:
             self.do(self._line.become(None))
-
-    def cut(self) -> None:
-        self._loop.call_soon_threadsafe(self._line.cut)
 
     def take(self) -> list[Asked]:
         """What was asked since this was asked last."""
