@@ -64,7 +64,7 @@ def _handler_for(reached: Callable[[Reached], None]) -> type[BaseHTTPRequestHand
             return self.answer
 
         def answer(self) -> None:
-            method, target, _ = self.raw_requestline.decode("latin-1").split(" ", 2)
+            method, target, _ = str(self.raw_requestline, "latin-1").split(" ", 2)
             reached(Reached(method, target, tuple(self.headers.items())))
             self.send_response(200)
             self.send_header("Content-Length", "0")

@@ -29,8 +29,7 @@ NOT_FOR_THE_LAS: Final = (
     "x-original-method",
     "upgrade",
 )
-#: Traefik cannot be told to take only a 200 for a permit, but it does want the grant. The privacy manager answers no other
-#: 2xx.
+#: Traefik cannot be told to take only a 200 for a permit, but it does want the grant.
 LETS_THROUGH: Final = {("traefik", Fault.OTHER_2XX)}
 #: Nor not to tell the client what it was told.
 TELLS_ON: Final = {("traefik", Fault.REDIRECT)}
