@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -58,13 +59,13 @@ def _handler_for(reached: Callable[[Reached], None]) -> type[BaseHTTPRequestHand
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
-        def __getattr__(self, name: str) -> Callable[[], None]:
+        def __getattr__(self, name: str) -> Any:
             if not name.startswith("do_"):
                 raise AttributeError(name)
             return self.answer
 
         def answer(self) -> None:
-            method, target, _ = str(self.raw_requestline, "latin-1").split(" ", 2)
+            method, target, _ = self.raw_requestline.decode("latin-1").split(" ", 2)
             reached(Reached(method, target, tuple(self.headers.items())))
             self.send_response(200)
             self.send_header("Content-Length", "0")
