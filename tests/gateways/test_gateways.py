@@ -165,11 +165,12 @@ def test_after_a_revocation_the_very_next_request_is_refused(gate: Gate) -> None
 @pytest.mark.parametrize("fault", list(Fault))
 def test_whatever_the_privacy_manager_meets_nothing_goes_on(gate: Gate, fault: Fault) -> None:
     with gate.site.broken(fault):
-        for target in (PUPILS, TEACHERS):
-            status = _told_during(gate, fault, target)
+        for case in (Case(), Case(TEACHERS), Case(headers=(("X-Consent-Grant", "mine"), ("X_Consent_Grant", "mine")))):
+            status = _told_during(gate, fault, case)
             reached = gate.site.las.take()
             if (gate.name, fault) in LETS_THROUGH:
                 assert (status, len(reached)) == (200, 1)
+                assert reached[0].all("X-Consent-Grant") == ["g"]
                 continue
             assert not reached
             assert status is None or status >= 400 or (gate.name, fault) in TELLS_ON
@@ -179,10 +180,10 @@ def test_whatever_the_privacy_manager_meets_nothing_goes_on(gate: Gate, fault: F
     gate.mend()
 
 
-def _told_during(gate: Gate, fault: Fault, target: str) -> int | None:
+def _told_during(gate: Gate, fault: Fault, case: Case) -> int | None:
     begun = time.monotonic()
     try:
-        status = gate.send(Case(target), seconds=SILENT_SECONDS).status
+        status = gate.send(case, seconds=SILENT_SECONDS).status
     except TimeoutError:
         status = None
     if fault is Fault.SILENT:
