@@ -283,6 +283,7 @@ def _with_doctype(doctype: str, reference: str = "") -> Behaviour:
 def _encoded(declared: str, codec: str) -> Behaviour:
     def behaviour(request: Request) -> Reply:
         text = answer_to(request).content.decode().replace('encoding="UTF-8"', f'encoding="{declared}"')
+        text = text.replace("auteur>", "auteur>Zoë ", 1)
         content_type = (("Content-Type", "text/xml"),)
         return Reply(text.encode(codec, "xmlcharrefreplace"), headers=content_type)
 
