@@ -12,6 +12,9 @@ _SCOPES: Final = {scope["name"]: scope for scope in _CATALOGUE["scopes"]}
 #: The resource types that an answer of the profile may hold data of.
 TYPES: Final = ("school", "groep", "leerling", "docent")
 
+#: Every scope of the older profile, which has the date of birth as well.
+EVERYTHING: Final = frozenset(_CATALOGUE["profiles"]["smalle-set@2.2"])
+
 #: The type without which a call isn't answered at all.
 TYPE_OF_CALL: Final = {
     "leerlinggegevens": "leerling",

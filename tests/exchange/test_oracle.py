@@ -9,13 +9,11 @@ import pytest
 from tests.exchange import oracle
 from tests.exchange.invented import CALLS, UWLR, CallName, Invented, enveloped, invented
 from tests.exchange.oracle import Node
-from tests.exchange.subsets import TYPE_OF_CALL, release_of, subsets
+from tests.exchange.subsets import EVERYTHING, TYPE_OF_CALL, release_of, subsets
 
 pytestmark = pytest.mark.skipif(
     oracle.STANDARD not in os.environ, reason=f"{oracle.STANDARD} doesn't name a folder with the standard's schemas"
 )
-
-EVERYTHING = max(subsets(), key=len)
 
 
 def written(node: Node, call: CallName) -> bytes:
