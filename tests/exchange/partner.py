@@ -29,7 +29,7 @@ _OPERATIONS: Final[dict[CallName, tuple[str, str]]] = {
 }
 
 
-class _Recording(zeep.transports.Transport):  # type: ignore[misc]
+class _Recording(zeep.transports.Transport):
     """Keeps the last answer as it was received."""
 
     received = b""
@@ -37,7 +37,7 @@ class _Recording(zeep.transports.Transport):  # type: ignore[misc]
 
     def post(self, address: str, message: bytes, headers: dict[str, str]) -> requests.Response:
         self.received, self.status = b"", 0
-        response: requests.Response = super().post(address, message, headers)
+        response: requests.Response = super().post(address, message, headers)  # type: ignore[no-untyped-call]
         self.received, self.status = response.content, response.status_code
         return response
 
@@ -48,17 +48,22 @@ class Partner:
     def __init__(self, standard: Path, url: str, seconds: float = 60) -> None:
         session = requests.Session()
         session.trust_env = False
-        self._transport = _Recording(session=session, timeout=seconds, operation_timeout=seconds)
-        self._client = zeep.Client(str(standard / SERVICE_DESCRIPTION), transport=self._transport)
+        # zeep says that it has types, and has hardly any.
+        recording: Any = _Recording
+        client: Any = zeep.Client
+        self._transport = recording(session=session, timeout=seconds, operation_timeout=seconds)
+        self._client = client(str(standard / SERVICE_DESCRIPTION), transport=self._transport)
         self._url = url
 
     @property
     def received(self) -> bytes:
-        return self._transport.received
+        received: bytes = self._transport.received
+        return received
 
     @property
     def status(self) -> int:
-        return self._transport.status
+        status: int = self._transport.status
+        return status
 
     def ask(
         self,
