@@ -10,7 +10,7 @@ from typing import Annotated, Final
 from pydantic import BaseModel, ConfigDict, StringConstraints, TypeAdapter, ValidationError
 from pydantic.alias_generators import to_camel
 
-from exchange.privacy_manager import PrivacyManager
+from exchange.decisions import PrivacyManager
 from exchange.requests import Credential, RequestRefused
 from exchange.uwlr import Fault
 

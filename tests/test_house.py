@@ -61,7 +61,7 @@ def test_the_models_know_no_clock_and_do_no_input_or_output() -> None:
 
 
 def test_no_module_has_a_name_that_says_nothing() -> None:
-    assert not [path for path, _ in sources("api", "models", "tests") if NO_NAMES.search(Path(path).stem)]
+    assert not [path for path, _ in sources("api", "exchange", "models", "tests") if NO_NAMES.search(Path(path).stem)]
 
 
 def test_alembic_is_the_library_and_not_our_folder() -> None:
@@ -81,6 +81,15 @@ def test_every_setting_is_in_the_readme() -> None:
     settings = (ROOT / "api" / "settings.py").read_text(encoding="utf-8")
     for name in re.findall(r"^    (\w+): .* = Field\($", settings, re.MULTILINE):
         assert f"`PRIVACY_MANAGER_{name.upper()}`" in readme
+
+
+def test_every_setting_of_the_release_layer_is_in_its_page() -> None:
+    page = (ROOT / "docs" / "the-release-layer.md").read_text(encoding="utf-8")
+    settings = (ROOT / "exchange" / "settings.py").read_text(encoding="utf-8")
+    names = re.findall(r"^    (\w+): .* = Field\(", settings, re.MULTILINE)
+    assert len(names) > 5
+    for name in names:
+        assert f"`{name.upper()}`" in page, name
 
 
 def test_every_problem_is_in_the_documented_list() -> None:

@@ -87,6 +87,8 @@ class PrivacyManager:
 
     async def client_id_of(self, authorization: str) -> str:
         """The connection of a partner's token. Raises `RequestRefused`."""
+        if not (authorization.isascii() and authorization.isprintable()):
+            raise RequestRefused(Fault.UNKNOWN_CUSTOMER, "the partner's token is not valid")
         headers = {"X-Gateway-Authorization": self._bearer(), "Authorization": authorization}
         answer = await self._ask("GET", "/gateway/v1/partner", headers=headers)
         try:
