@@ -14,10 +14,11 @@ from typing import Final
 import httpx2
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from exchange.answers import AnswerFilter, AnswerRefused, Release, Released
+from exchange.answers import AnswerFilter, Released
 from exchange.decisions import PrivacyManager
 from exchange.faults import fault_message
 from exchange.partners import Customers, Partners
+from exchange.places import AnswerRefused, Release
 from exchange.requests import MOST_BYTES, Asked, RequestRefused, asked_in
 from exchange.settings import ExchangeSettings
 from exchange.uwlr import Fault

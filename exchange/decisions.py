@@ -11,7 +11,7 @@ import httpx2
 from pydantic import BaseModel, ConfigDict, StrictBool, StrictInt, StrictStr, ValidationError
 from pydantic.alias_generators import to_camel
 
-from exchange.answers import Release
+from exchange.places import Release
 from exchange.requests import RequestRefused
 from exchange.uwlr import Call, Fault
 from models.scopes import CATALOGUE

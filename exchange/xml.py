@@ -15,6 +15,8 @@ MOST_IN_A_TAG: Final = 128
 #: Of one tag, comment or the like, which is held whole until its end is there.
 MOST_BYTES_OF_A_PIECE: Final = 256 * 1024
 
+MOST_NAMES: Final = 5_000
+
 XINCLUDE: Final = "http://www.w3.org/2001/XInclude"
 
 #: Called with `namespace name` and the attributes as a flat list of names and values.
@@ -48,6 +50,9 @@ class Reading:
         self._parse(chunk, last=False)
         if self._fed - max(self.parser.CurrentByteIndex, 0) > len(chunk) + MOST_BYTES_OF_A_PIECE:
             raise XmlRefused("a piece that is too long")
+        # The parser keeps every name that it saw.
+        if len(self.parser.intern) > MOST_NAMES:
+            raise XmlRefused("too many different names")
 
     def close(self) -> None:
         self._parse(b"", last=True)

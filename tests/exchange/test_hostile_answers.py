@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 
 import pytest
 
-from exchange.answers import AnswerFilter, AnswerRefused
+from exchange.answers import AnswerFilter
+from exchange.places import AnswerRefused
 from exchange.uwlr import Call, Expected
 from tests.exchange import oracle
 from tests.exchange.invented import (

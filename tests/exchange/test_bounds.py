@@ -1,0 +1,130 @@
+"""What an answer may hold at most, and the few rules that need no schema to be seen."""
+
+import tracemalloc
+from collections.abc import Iterable, Iterator
+
+import pytest
+
+from exchange.answers import AnswerFilter
+from exchange.places import AnswerRefused, Release
+from exchange.uwlr import UWLR, Call, Expected
+from tests.exchange.invented import BRIN, SCHOOLJAAR, enveloped
+
+EXPECTED = Expected(SCHOOLJAAR, BRIN, None, None, "2.3")
+RELEASE: Release = {
+    "school": frozenset({"schooljaar", "brincode"}),
+    "groep": frozenset({"@key", "naam", "jaargroep", "samengestelde_groep/@key", "samengestelde_groep/naam"}),
+    "leerling": frozenset(
+        {"@eckid", "@key", "roepnaam", "groep/@key", "samengestelde_groepen/samengestelde_groep/@key"}
+    ),
+    "docent": frozenset({"@eckid", "@key", "groepen/groep/@key", "groepen/groep/rol"}),
+}
+PUPIL = '<leerling key="l1"><roepnaam>Noor</roepnaam></leerling>'
+
+
+def answer(groups: str = "", pupils: str = PUPIL, teachers: str = "", more: str = "") -> bytes:
+    school = f"<school><schooljaar>{SCHOOLJAAR}</schooljaar><brincode>{BRIN}</brincode></school>"
+    teachers = f"<leerkrachten>{teachers}</leerkrachten>" if teachers else ""
+    return enveloped(
+        f'<leerlinggegevens_antwoord xmlns="{UWLR}"><leerlinggegevens>{school}{more}<groepen>{groups}</groepen>'
+        f"<leerlingen>{pupils}</leerlingen>{teachers}</leerlinggegevens></leerlinggegevens_antwoord>"
+    )
+
+
+def released(content: bytes, release: Release = RELEASE) -> str:
+    filtering = AnswerFilter(Call.ALL, EXPECTED, release)
+    for start in range(0, len(content), 10_000):
+        filtering.feed(content[start : start + 10_000])
+    return b"".join(filtering.close()).decode()
+
+
+def group(key: str, year: str = "4") -> str:
+    return f'<groep key="{key}"><naam>Groep {key}</naam><jaargroep>{year}</jaargroep></groep>'
+
+
+def pupil_in(key: str) -> str:
+    return f'<leerling key="l1"><roepnaam>Noor</roepnaam><groep key="{key}"/></leerling>'
+
+
+def test_a_reference_to_a_group_that_is_dropped_is_dropped() -> None:
+    content = answer(group("4a") + group("4b", "geen"), pupil_in("4a") + pupil_in("4b"))
+    text = released(content)
+    assert text.count('<groep key="4a"') == 2
+    assert "4b" not in text
+
+
+def test_a_reference_that_comes_before_its_group_is_judged_by_it() -> None:
+    content = answer(pupils=pupil_in("4a") + pupil_in("4c"))
+    late = content.replace(b"<groepen></groepen>", b"").replace(
+        b"</leerlingen>", f"</leerlingen><groepen>{group('4a')}</groepen>".encode()
+    )
+    text = released(late)
+    assert text.count('key="4a"') == 2
+    assert "4c" not in text
+    assert text.index("<groepen>") < text.index("<leerlingen>")
+
+
+def test_a_pupils_own_key_goes_only_without_an_eck_id() -> None:
+    pupils = '<leerling key="l1" eckid="https://eck.example/1"/><leerling key="l2"/>'
+    text = released(answer(pupils=pupils))
+    assert 'eckid="https://eck.example/1" key="https://eck.example/1"' in text
+    assert "l1" not in text
+    assert 'key="l2"' in text
+    without = {**RELEASE, "leerling": RELEASE["leerling"] - {"@eckid"}}
+    assert "l1" not in released(answer(pupils=pupils), without)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a field", answer(pupils=f'<leerling key="l1"><roepnaam>{"a" * 100_000}</roepnaam></leerling>')),
+        ("a dropped comment", answer(more=f"<!--{'a' * 600_000}-->")),
+        ("a key", answer(pupils=f'<leerling key="{"a" * 600_000}"/>')),
+        ("names", answer(more="".join(f"<a{number}/>" for number in range(6_000)))),
+        ("attributes", answer(more="<a " + " ".join(f'a{number}=""' for number in range(100)) + "/>")),
+        ("depth", answer(more="<a>" * 100 + "</a>" * 100)),
+        (
+            "groups of one pupil",
+            answer(
+                '<samengestelde_groep key="s"><naam>S</naam></samengestelde_groep>',
+                '<leerling key="l1"><samengestelde_groepen>'
+                + '<samengestelde_groep key="s"/>' * 1_001
+                + "</samengestelde_groepen></leerling>",
+            ),
+        ),
+        (
+            "roles of one teacher",
+            answer(
+                group("4a"),
+                teachers=f'<leerkracht key="t"><groepen><groep key="4a">{"<rol>LRK</rol>" * 101}</groep></groepen>'
+                "</leerkracht>",
+            ),
+        ),
+    ],
+)
+def test_more_than_any_answer_needs_is_refused(name: str, content: bytes) -> None:
+    with pytest.raises(AnswerRefused):
+        released(content)
+
+
+def test_what_is_dropped_takes_no_memory() -> None:
+    def pieces() -> Iterator[bytes]:
+        start, _, end = answer().partition(b"<leerlingen>")
+        yield start + b"<onbekend>"
+        for _number in range(200):
+            yield b"<x y='z'>" + b"tekst " * 5_000 + b"</x>"
+        yield b"</onbekend><leerlingen>" + end
+
+    assert _most_memory(pieces()) < 2_000_000
+
+
+def _most_memory(pieces: Iterable[bytes]) -> int:
+    tracemalloc.start()
+    try:
+        filtering = AnswerFilter(Call.ALL, EXPECTED, RELEASE)
+        for piece in pieces:
+            filtering.feed(piece)
+        assert "Noor" in b"".join(filtering.close()).decode()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
