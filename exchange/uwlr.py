@@ -85,28 +85,23 @@ def _pattern(expression: str) -> Valid:
     return lambda value: matches(value) is not None
 
 
-_DAY: Final = re.compile(r"(\d{4}-\d\d-\d\d)(?:Z|[+-](?:0\d|1[0-3]):[0-5]\d)?", re.ASCII)
-_MOMENT: Final = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d+)?(?:Z|[+-](?:0\d|1[0-3]):[0-5]\d)?", re.ASCII)
+def _instant(expression: str, parsed: Callable[[str], date]) -> Valid:
+    """Of the calendar: the expression's first group is what `parsed` must know; a time zone may follow."""
+    matches = re.compile(rf"({expression})(?:Z|[+-](?:0\d|1[0-3]):[0-5]\d)?", re.ASCII).fullmatch
+
+    def valid(value: str) -> bool:
+        found = matches(value)
+        try:
+            return found is not None and bool(parsed(found[1]))
+        except ValueError:
+            return False
+
+    return valid
 
 
-def is_day(value: str) -> bool:
-    """Whether it is an `xs:date`."""
-    found = _DAY.fullmatch(value)
-    try:
-        return found is not None and bool(date.fromisoformat(found[1]))
-    except ValueError:
-        return False
-
-
-def is_moment(value: str) -> bool:
-    """Whether it is an `xs:dateTime`."""
-    found = _MOMENT.fullmatch(value)
-    try:
-        return found is not None and bool(datetime.fromisoformat(found[1]))
-    except ValueError:
-        return False
-
-
+#: Whether it is an `xs:date`, or an `xs:dateTime`.
+is_day: Final = _instant(r"\d{4}-\d\d-\d\d", date.fromisoformat)
+is_moment: Final = _instant(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?", datetime.fromisoformat)
 is_school_year: Final = _pattern(r"[12]\d{3}-[12]\d{3}")
 is_brin: Final = _pattern(r"\d{2}[A-Z]{2}")
 is_location: Final = _pattern(r"\d{2}")
