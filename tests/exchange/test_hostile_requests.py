@@ -197,6 +197,26 @@ def test_what_is_released_goes_by_the_message_and_not_by_the_action(scene: Scene
     assert TELLING.search(content.decode()) is None
 
 
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"X_Partner_Client_Id": "allesrijk"},
+        {"x_partner_client_id": "allesrijk", "X_Forwarded_For": "127.0.0.1"},
+        {"Authorization": "Bearer allesrijk"},
+        {"Authorization": "Basic YWxsZXNyaWprOg=="},
+        {"X_Forwarded_Client_Cert": 'Subject="CN=allesrijk"'},
+        {"X_Gateway_Authorization": "Bearer allesrijk"},
+    ],
+)
+@pytest.mark.parametrize("with_credential", [True, False])
+def test_nobody_becomes_another_by_a_header(scene: Scene, headers: dict[str, str], with_credential: bool) -> None:
+    sent = verzoek("leerlingen", CUSTOMERS["docentrijk"]) if with_credential else enveloped(asking("leerlingen"))
+    status, content = soap(scene.exchange.url, sent, **headers)
+    assert status == 500
+    assert b"Client." in content
+    assert scene.las.requests == []
+
+
 HTTP: Final[dict[str, Callable[[bytes], bytes]]] = {
     "less than it says": lambda body: (
         b"POST /uwlr HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b" % (len(body) + 9, body)
