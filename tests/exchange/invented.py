@@ -202,7 +202,7 @@ class _Inventor:
         return Element("groepen", made)
 
     def group(self, nth: int) -> Element:
-        key = self.released("groep", "@key")
+        key = f"{self.released('groep', '@key')} & \"<{nth}>'"
         self._group_keys.append(key)
         fields = [
             Element("naam", f"Groep {nth} & meer {self.released('groep', 'naam')}"),
@@ -214,7 +214,7 @@ class _Inventor:
         return self.soiled(Element("groep", fields, {"key": key}), "groep")
 
     def composed_group(self, nth: int) -> Element:
-        key = self.released("groep", "samengestelde_groep/@key")
+        key = f"{self.released('groep', 'samengestelde_groep/@key')} & \"<{nth}>'"
         self._composed_keys.append(key)
         fields = [Element("naam", f"Niveau {nth} {self.released('groep', 'samengestelde_groep/naam')}")]
         if not self.clean:
@@ -234,7 +234,7 @@ class _Inventor:
 
     def pupil(self, nth: int, *, in_full: bool) -> Element:
         with_eckid = nth % 4 != 3
-        attributes = {"key": self.plant("leerling.@key", ("leerling", "@key"), never=with_eckid)}
+        attributes = {"key": self.plant("leerling.@key", ("leerling", "@key"), never=with_eckid) + ' "&<'}
         if with_eckid:
             attributes["eckid"] = self.eckid("leerling")
         fields = [
@@ -292,7 +292,7 @@ class _Inventor:
         return [self.teacher(nth, in_full=in_full) for nth in range(number)]
 
     def teacher(self, nth: int, *, in_full: bool) -> Element:
-        attributes = {"key": self.released("docent", "@key")}
+        attributes = {"key": f'{self.released("docent", "@key")} "&<'}
         if nth % 3 != 2:
             attributes["eckid"] = self.eckid("docent")
         fields = [

@@ -449,7 +449,7 @@ ODD: Final[dict[str, Behaviour]] = {
     "a pupil twice": _rewritten(_twice_in("leerling")),
     "a teacher twice": _rewritten(_twice_in("leerkracht")),
     "an element in a value": _rewritten(
-        lambda body: re.sub(r"(</(?:\w+:)?achternaam>)", rf'<b xmlns="{FOREIGN}">{SECRET}</b>\1', body)
+        lambda body: re.sub(r"(</(?:\w+:)?achternaam>)", rf'<b xmlns="{FOREIGN}">{SECRET}<c/>{SECRET}</b>\1', body)
     ),
     "a header": lambda request: Reply(
         enveloped(_body(request), header=f'<soap:Header><spoor xmlns="{FOREIGN}">{SECRET}</spoor></soap:Header>')
