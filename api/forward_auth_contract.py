@@ -16,6 +16,7 @@ def _consent(description: str) -> Document:
 
 
 _REFUSALS: Final[Document] = {
+    "400": {"description": "Not given by this door: to a gateway, what is malformed is a 403."},
     "401": {"description": "The gateway's credential or the partner's token is missing or not valid."},
     "403": {"description": "A deny: not granted, a request that no route names, or one told in two ways."},
     "500": {"description": "Something went wrong here: a deny."},
@@ -75,7 +76,7 @@ PATHS: Final[Document] = {
                         }
                     },
                 },
-                **{status: _REFUSALS[status] for status in ("401", "403", "500")},
+                **{status: _REFUSALS[status] for status in ("400", "401", "403", "500")},
                 "405": {"description": "It is asked with GET."},
             },
             "security": [{"gatewayCredential": [], "accessToken": []}],

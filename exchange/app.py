@@ -8,20 +8,22 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Final
 
 import httpx2
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from exchange.answers import AnswerFilter, Released
+from exchange.answers import OTHERS, AnswerFilter, Released
 from exchange.decisions import PrivacyManager
 from exchange.faults import fault_message
 from exchange.partners import Customers, Partners
 from exchange.places import AnswerRefused, Release
 from exchange.requests import MOST_BYTES, Asked, RequestRefused, asked_in
 from exchange.settings import ExchangeSettings
-from exchange.uwlr import Fault
+from exchange.uwlr import SECTIONS, Fault
+from models.scopes import CATALOGUE
 
 log = logging.getLogger("privacy_manager.exchange")
 
@@ -30,6 +32,12 @@ PIECE: Final = 64 * 1024
 CONNECT_SECONDS: Final = 5.0
 _XML: Final = (b"content-type", b"text/xml; charset=utf-8")
 _AROUND: Final = [_XML, (b"cache-control", b"no-store")]
+
+
+#: The standard's own names. Any other is the LAS's to choose, and could be somebody's.
+_STANDARD: Final = frozenset(
+    part.removeprefix("@") for _, path in (*CATALOGUE.fields, *CATALOGUE.never_released) for part in path.split("/")
+).union(SECTIONS, ("vestigingen", "school", "groep", "samengestelde_groep", "leerling", "leerkracht"))
 
 
 class ReleaseLayer:
@@ -180,7 +188,10 @@ async def _send(send: Send, released: Released) -> None:
 def _log(asked: Asked, released: Released, seconds: float) -> None:
     """Which call, what kinds of things and how many; never a value."""
     through = ", ".join(f"{kind} {count}" for kind, count in sorted(released.counts.items())) or "nothing"
-    dropped = ", ".join(f"{name} {count}" for name, count in sorted(released.dropped.items())) or "nothing"
+    counted: Counter[str] = Counter()
+    for name, count in released.dropped.items():
+        counted[name if name in _STANDARD else OTHERS] += count
+    dropped = ", ".join(f"{name} {count}" for name, count in sorted(counted.items())) or "nothing"
     log.info("%s of %s in %.1f s: through %s; dropped %s", asked.call, asked.place, seconds, through, dropped)
 
 

@@ -193,6 +193,9 @@ class Kind:
         self.fields: dict[str, Field] = {
             named(name): (name, valid) for name, valid in entity.fields.items() if name in read
         }
+        if entity is SCHOOL:
+            # Of another location than was asked for is also what is no location at all.
+            self.fields[named("dependancecode")] = ("dependancecode", lambda _: True)
         #: A person is always called something.
         written = self.released | (set(NAME) if entity.is_person else set())
         self.written = [(name, f"<{name}>", f"</{name}>") for name in entity.fields if name in written]
@@ -245,6 +248,9 @@ class Thing(Place):
     def end(self) -> None:
         if self.kind.entity is SCHOOL:
             self.answer.require_school(self.values)
+            if not self.values.get("brincode"):
+                # The schema has a location only beside its school.
+                self.values["dependancecode"] = ""
         attributes = self._attributes()
         entity, values = self.kind.entity, self.values
         if attributes is None or not all(values.get(name) for name in entity.required):
