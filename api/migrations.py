@@ -17,6 +17,8 @@ def configuration(url: str) -> Config:
     """Alembic's configuration for the store at `url`."""
     config = Config(ROOT / "alembic.ini")
     config.attributes["url"] = url
+    # That is for alembic's own command: here it would make the search for modules longer each time.
+    config.set_main_option("prepend_sys_path", "")
     return config
 
 

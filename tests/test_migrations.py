@@ -327,3 +327,10 @@ def _started(*arguments: str, store_url: str, folder: Path) -> "subprocess.Popen
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
+
+
+def test_a_migration_leaves_the_search_for_modules_as_it_is(tmp_path: Path) -> None:
+    before = list(sys.path)
+    migrate(f"sqlite+aiosqlite:///{tmp_path / 'store.db'}")
+    head()
+    assert sys.path == before
