@@ -5,6 +5,7 @@ not said, or said in two ways, is denied; a gateway lets only a 200 through.
 """
 
 import logging
+from abc import ABC, abstractmethod
 from typing import Any, Final
 
 import msgspec
@@ -42,7 +43,7 @@ _CLIENT_ID: Final = b"x-partner-client-id"
 _UNAVAILABLE: Final = {Reason.STORE_UNREACHABLE: STORE_UNREACHABLE, Reason.REVISION_BEHIND: REVISION_BEHIND}
 
 
-class GatewayDoor:
+class GatewayDoor(ABC):
     """What both doors share: the gateway's own credential, and the partner that it speaks for. No body is read."""
 
     def __init__(self, verifier: TokenVerifier) -> None:
@@ -60,9 +61,9 @@ class GatewayDoor:
             answer = problems.answer(INTERNAL, "Release nothing.", decision=False)
         await answer(scope, receive, sending(around, send))
 
+    @abstractmethod
     async def answer(self, scope: Scope) -> Response:
         """The answer to a gateway. Raises `Refused`."""
-        raise NotImplementedError
 
     async def client_id(self, scope: Scope) -> str:
         """The connection: by its own token, or as the gateway knows it by its certificate. Raises `Refused`."""
