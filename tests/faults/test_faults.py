@@ -51,8 +51,11 @@ async def test_a_worker_that_is_replaced_while_the_store_is_away_waits_for_it(tm
     """If it failed to start, the server would stop the workers that are well, too."""
     async with fresh_store() as postgresql, site_on(postgresql, tmp_path, (2,)) as site:
         (replica,) = site.replicas
-        replica.line.refuse()
         (killed, *others) = replica.workers()
+        # The other one serves as well: one that was still starting would wait for the store, and answer nobody.
+        os.kill(killed, signal.SIGSTOP)
+        await _until_ready_again(replica)
+        replica.line.refuse()
         os.kill(killed, signal.SIGKILL)
         while killed in replica.workers() or len(replica.workers()) < 2:  # noqa: ASYNC110 - another process
             await asyncio.sleep(0.1)
