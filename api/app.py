@@ -31,6 +31,7 @@ from api import (
     partners,
     problems,
     reachable,
+    school_keys,
     schools,
 )
 from api.callers import Authentication
@@ -55,6 +56,7 @@ DOORS: Final = (
     health,
     schools,
     offers,
+    school_keys,
     partners,
     applicants,
     cases,

@@ -5,6 +5,7 @@ caller: PartnerClient   role `partner`, for the one connection that its token na
 caller: Operator        role `operator`
 caller: SchoolOrOperator    either of the two: in an emergency an operator may revoke for a school
 caller: PartnerOrOperator   an operator, or a partner, which sees what is its own connection's and no more
+caller: GatewayOrOperator   a gateway, which asks about any school
 caller: OwnConnection   the same, where the path names the connection: another one's is 404
 """
 
@@ -128,6 +129,10 @@ async def _partner_or_operator(request: Request) -> Caller:
     return _caller(request, "operator", "partner")
 
 
+async def _gateway_or_operator(request: Request) -> Caller:
+    return _caller(request, "gateway", "operator")
+
+
 async def _own_connection(request: Request, client_id: Annotated[ClientId, Path()]) -> Caller:
     caller = await _partner_or_operator(request)
     if caller.only not in (None, client_id):
@@ -140,4 +145,5 @@ SchoolOrOperator = Annotated[Caller, Depends(_school_or_operator)]
 PartnerClient = Annotated[Caller, Depends(_partner_client)]
 Operator = Annotated[Caller, Depends(_operator)]
 PartnerOrOperator = Annotated[Caller, Depends(_partner_or_operator)]
+GatewayOrOperator = Annotated[Caller, Depends(_gateway_or_operator)]
 OwnConnection = Annotated[Caller, Depends(_own_connection)]

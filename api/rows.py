@@ -22,8 +22,8 @@ from models.incidents import Incident, IncidentEntry, IncidentStatus
 from models.onboarding import ENDED as CASE_ENDED
 from models.onboarding import Case, CaseStep, RoadStep
 from models.partners import VISIBLE, Connection, Partner
-from models.refusals import ConnectionNotPlaced, NotFound
-from models.schools import Location, School
+from models.refusals import ConnectionNotPlaced, InvalidInput, NotFound
+from models.schools import Location, School, SchoolKey
 from models.snapshot import Snapshot, facts_of_rows
 
 Table = TypeVar("Table", bound=SQLModel)
@@ -239,6 +239,29 @@ async def school(session: Session, brin: str) -> School:
 
 async def locations(session: Session, brin: str) -> Sequence[Location]:
     return (await session.exec(select(Location).where(Location.brin == brin).order_by(col(Location.code)))).all()
+
+
+async def require_listed(session: Session, brin: str, location: str | None) -> None:
+    """Raises `InvalidInput` unless it is a location of this school that is still listed, or none at all."""
+    if location is None:
+        return
+    listed = [each.code for each in await locations(session, brin) if each.gone_at is None]
+    if location not in listed:
+        raise InvalidInput(f"{location} is not a location of {brin}.")
+
+
+async def school_key(session: Session, schoolkey: str) -> SchoolKey:
+    return _found(await session.get(SchoolKey, schoolkey), "There is no such schoolkey.")
+
+
+async def key_of_school(session: Session, brin: str, schoolkey: str) -> SchoolKey:
+    key = await session.get(SchoolKey, schoolkey)
+    return _found(key if key and key.brin == brin else None, "There is no such schoolkey.")
+
+
+async def school_keys(session: Session, brin: str, after: str, limit: int) -> Sequence[SchoolKey]:
+    query = select(SchoolKey).where(SchoolKey.brin == brin, col(SchoolKey.schoolkey) > after)
+    return (await session.exec(query.order_by(col(SchoolKey.schoolkey)).limit(limit + 1))).all()
 
 
 async def grant_of_school(session: Session, brin: str, grant_id: str) -> Grant:

@@ -136,7 +136,7 @@ async def grant(caller: SchoolAdmin, brin: Brin, wish: NewGrant, writing: Writin
     require_sound(choice, connection)
     require_offered(choice, connection, agreement)
     begins, ends = period(choice, writing.now)
-    await _require_own_location(writing, brin, wish.location)
+    await rows.require_listed(writing.session, brin, wish.location)
     await _require_no_open_grant(writing, brin, wish, offer.partner)
     given = Grant(
         grant_id=str(uuid.uuid4()),
@@ -325,14 +325,6 @@ async def _own_grant(
     partner = (await rows.partners_of_grants(writing.session, [found]))[found.client_id]
     settle(writing.write, found, partner)
     return found, partner
-
-
-async def _require_own_location(writing: WriteRequest, brin: str, location: str | None) -> None:
-    if location is None:
-        return
-    listed = [each.code for each in await rows.locations(writing.session, brin) if each.gone_at is None]
-    if location not in listed:
-        raise InvalidInput(f"{location} is not a location of {brin}.")
 
 
 async def _require_no_open_grant(writing: WriteRequest, brin: str, wish: NewGrant, partner: Partner) -> None:

@@ -161,10 +161,11 @@ class AnswerFilter:
         expected = self.expected
         if values.get("schooljaar") != expected.schooljaar:
             raise AnswerRefused("another school year")
-        if expected.brincode is None:
-            if not expected.schoolkey or values.get("schoolkey") != expected.schoolkey or values.get("brincode"):
+        if expected.schoolkey is not None:
+            if values.get("schoolkey") != expected.schoolkey:
                 raise AnswerRefused("another school")
-            return
+            if "brincode" not in values and not values.get("dependancecode"):
+                return
         location = values.get("dependancecode") or "00"
         if values.get("brincode") != expected.brincode or location != (expected.dependancecode or "00"):
             raise AnswerRefused("another school")

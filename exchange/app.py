@@ -59,7 +59,7 @@ class ReleaseLayer:
         begun = time.monotonic()
         try:
             asked = asked_in(await _body(receive))
-            released = await self._released(scope, asked)
+            place, released = await self._released(scope, asked)
         except RequestRefused as refused:
             log.info("refused: %s, %s", refused.fault, refused)
             return await _send_fault(send, refused.fault, str(refused))
@@ -67,31 +67,36 @@ class ReleaseLayer:
             # Its text may hold what is nobody's to read.
             log.error("failed: %s", type(error).__name__)
             return await _send_fault(send, Fault.INTERNAL)
-        _log(asked, released, time.monotonic() - begun)
+        _log(asked, place, released, time.monotonic() - begun)
         await _send(send, released)
 
-    async def _released(self, scope: Scope, asked: Asked) -> Released:
+    async def _released(self, scope: Scope, asked: Asked) -> tuple[str, Released]:
+        """The place that was asked about, and what is released of it. Raises `RequestRefused`."""
         client_id = await self.partners.client_id(scope["headers"], asked.credential)
-        place = asked.place
-        if place is None:
-            raise RequestRefused(Fault.NOT_AUTHORISED, "no such schoolkey")
-        release = await self.manager.release(client_id, place, asked.call)
+        place, release = await self._may_be_released(client_id, asked)
         async with self.transfers:
-            released = await self._filtered(asked, release)
+            released = await self._filtered(asked, place, release)
         try:
             # What was revoked while the LAS answered is not released any more; what was granted meanwhile not yet.
-            still = await self.manager.release(client_id, place, asked.call)
+            still_place, still = await self._may_be_released(client_id, asked)
+            if still_place != place:
+                raise RequestRefused(Fault.NOT_AUTHORISED, "the schoolkey stands for another school now")
             both = {kind: fields & still[kind] for kind, fields in release.items()}
             if both != release:
-                released = await asyncio.to_thread(released.narrowed, asked.expected, both)
+                released = await asyncio.to_thread(released.narrowed, asked.expected(place), both)
         except BaseException:
             released.discard()
             raise
-        return released
+        return place, released
 
-    async def _filtered(self, asked: Asked, release: Release) -> Released:
+    async def _may_be_released(self, client_id: str, asked: Asked) -> tuple[str, Release]:
+        """The place that is asked about, and what may be released of it now. Raises `RequestRefused`."""
+        place = asked.place or await self.manager.place_of(asked.schoolkey or "")
+        return place, await self.manager.release(client_id, place, asked.call)
+
+    async def _filtered(self, asked: Asked, place: str, release: Release) -> Released:
         """The granted part of what the LAS answers. Raises `RequestRefused`."""
-        filtering = AnswerFilter(asked.call, asked.expected, release)
+        filtering = AnswerFilter(asked.call, asked.expected(place), release)
         released: Released | None = None
         try:
             async with asyncio.timeout(self.settings.transfer_deadline):
@@ -185,14 +190,14 @@ async def _send(send: Send, released: Released) -> None:
         released.discard()
 
 
-def _log(asked: Asked, released: Released, seconds: float) -> None:
+def _log(asked: Asked, place: str, released: Released, seconds: float) -> None:
     """Which call, what kinds of things and how many; never a value."""
     through = ", ".join(f"{kind} {count}" for kind, count in sorted(released.counts.items())) or "nothing"
     counted: Counter[str] = Counter()
     for name, count in released.dropped.items():
         counted[name if name in _STANDARD else OTHERS] += count
     dropped = ", ".join(f"{name} {count}" for name, count in sorted(counted.items())) or "nothing"
-    log.info("%s of %s in %.1f s: through %s; dropped %s", asked.call, asked.place, seconds, through, dropped)
+    log.info("%s of %s in %.1f s: through %s; dropped %s", asked.call, place, seconds, through, dropped)
 
 
 def application() -> ASGIApp:

@@ -6,6 +6,7 @@ What it does not say in time, or not in the very shape that the contract gives i
 import asyncio
 from collections.abc import Callable
 from typing import Any, Final
+from urllib.parse import quote
 
 import httpx2
 from pydantic import BaseModel, ConfigDict, StrictBool, StrictInt, StrictStr, ValidationError
@@ -13,13 +14,15 @@ from pydantic.alias_generators import to_camel
 
 from exchange.places import Release
 from exchange.requests import RequestRefused
-from exchange.uwlr import Call, Fault
+from exchange.uwlr import Call, Fault, place_of
+from models.identifiers import is_place, is_schoolkey
 from models.scopes import CATALOGUE
 
 TYPES: Final = ("school", "groep", "leerling", "docent")
 _KNOWN: Final = {
     kind: frozenset(name for resource_type, name in CATALOGUE.fields if resource_type == kind) for kind in TYPES
 }
+_KEYS: Final = "/v1/school-keys/"
 _FAULTS: Final = {fault.value: fault for fault in Fault}
 
 
@@ -45,6 +48,12 @@ class _Decisions(_Told):
 
 class _Identity(_Told):
     client_id: StrictStr
+
+
+class _Key(_Told):
+    schoolkey: StrictStr
+    brin: StrictStr
+    location: StrictStr | None
 
 
 class PrivacyManager:
@@ -85,6 +94,21 @@ class PrivacyManager:
                 raise RequestRefused(fault, decided[kind].context.reason[:64])
         return {kind: _fields(kind, decision) for kind, decision in decided.items()}
 
+    async def place_of(self, schoolkey: str) -> str:
+        """The school or location that a schoolkey stands for. Raises `RequestRefused`."""
+        if not is_schoolkey(schoolkey):
+            raise _unknown_key()
+        path = _KEYS + quote(schoolkey, safe="")
+        answer = await self._ask("GET", path, headers={"Authorization": self._bearer()})
+        try:
+            found = _Key.model_validate_json(answer)
+        except ValidationError:
+            raise _unavailable("an answer that names no school") from None
+        code = found.location or found.brin
+        if found.schoolkey != schoolkey or not is_place(code) or code[:4] != found.brin:
+            raise _unavailable("an answer about another schoolkey")
+        return place_of(code)
+
     async def client_id_of(self, authorization: str) -> str:
         """The connection of a partner's token. Raises `RequestRefused`."""
         if not (authorization.isascii() and authorization.isprintable()):
@@ -110,6 +134,8 @@ class PrivacyManager:
             raise _unavailable(type(error).__name__) from None
         if answer.status_code in (401, 403) and path == "/gateway/v1/partner":
             raise RequestRefused(Fault.UNKNOWN_CUSTOMER, "the partner's token is not valid")
+        if answer.status_code == 404 and path.startswith(_KEYS):
+            raise _unknown_key()
         if answer.status_code != 200:
             raise _unavailable(f"status {answer.status_code}")
         return answer.content
@@ -117,6 +143,10 @@ class PrivacyManager:
 
 def _fields(kind: str, decision: _Decision) -> frozenset[str]:
     return frozenset(decision.context.fields) & _KNOWN[kind] if decision.decision else frozenset()
+
+
+def _unknown_key() -> RequestRefused:
+    return RequestRefused(Fault.NOT_AUTHORISED, "no such schoolkey")
 
 
 def _unavailable(reason: str) -> RequestRefused:

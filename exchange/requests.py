@@ -19,6 +19,7 @@ from exchange.uwlr import (
     is_location,
     is_moment,
     is_school_year,
+    place_of,
     text,
 )
 from exchange.xml import MOST_DEPTH, MOST_IN_A_TAG, Reading, XmlRefused, escaped
@@ -68,22 +69,26 @@ class Asked:
     says: Mapping[str, str]
     groups: tuple[tuple[str, str | None], ...] = ()
 
-    @property
-    def expected(self) -> Expected:
-        location = self.says.get("dependancecode")
+    def expected(self, place: str) -> Expected:
+        """What the answer must say of itself, when the school that was asked for is this place."""
         return Expected(
             schooljaar=self.says["schooljaar"],
-            brincode=self.says.get("brincode"),
-            dependancecode=location,
-            schoolkey=self.says.get("schoolkey"),
+            brincode=place[:4],
+            dependancecode=place[4:] or None,
+            schoolkey=self.schoolkey,
             xsdversie=self.says["xsdversie"],
         )
 
     @property
+    def schoolkey(self) -> str | None:
+        """The key by which the school is named, where it is not named by its BRIN."""
+        return self.says.get("schoolkey")
+
+    @property
     def place(self) -> str | None:
-        """The BRIN4 of a school or BRIN6 of a location; None when the school is named by a key. `00` is no location."""
-        brin, location = self.says.get("brincode"), self.says.get("dependancecode", "00")
-        return brin if brin is None or location == "00" else brin + location
+        """The BRIN4 of a school or BRIN6 of a location; None when the school is named by a key."""
+        brin = self.says.get("brincode")
+        return None if brin is None else place_of(brin + self.says.get("dependancecode", ""))
 
     def message(self) -> bytes:
         """The request as the LAS gets it: what was read, and nothing that was not."""

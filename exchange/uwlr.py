@@ -61,10 +61,13 @@ class Fault(StrEnum):
 
 @dataclass(frozen=True)
 class Expected:
-    """What was asked for: of which school, which year and in which version an answer must be."""
+    """What was asked for: of which school, which year and in which version an answer must be.
+
+    With a `schoolkey` the answer must carry that; a BRIN only where it tells one.
+    """
 
     schooljaar: str
-    brincode: str | None
+    brincode: str
     dependancecode: str | None
     schoolkey: str | None
     xsdversie: str
@@ -108,6 +111,12 @@ is_location: Final = _pattern(r"\d{2}")
 is_year_group: Final = _pattern("[BDSVCNH0-8]|1[1-6]")
 is_role: Final = _pattern("ADJ|ADM|CON|DIR|ICT|IB|KLA|LRK|LOS|LOC|OWA|OUD|RT|SMW|STA|VAK")
 MOST_IN_A_KEY: Final = 256
+
+
+def place_of(code: str) -> str:
+    """A BRIN4 or BRIN6 as UWLR means it: location `00` is the school as a whole."""
+    return code[:4] if code[4:] == "00" else code
+
 
 # -- the entities of an answer ----------------------------------------------------------------------------------------
 

@@ -41,6 +41,8 @@ class EventKind(StrEnum):
     INCIDENT_OPENED = "incident.opened"
     INCIDENT_CHANGED = "incident.changed"
     SCHOOLS_IMPORTED = "schools.imported"
+    SCHOOL_KEY_ADDED = "school.key_added"
+    SCHOOL_KEY_REMOVED = "school.key_removed"
 
 
 class Event(SQLModel, table=True):

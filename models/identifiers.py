@@ -8,6 +8,8 @@ from pydantic import Field, StringConstraints
 BRIN_PATTERN = r"^[0-9]{2}[A-Z]{2}$"
 LOCATION_PATTERN = r"^[0-9]{2}[A-Z]{2}[0-9]{2}$"
 PLACE_PATTERN = r"^[0-9]{2}[A-Z]{2}([0-9]{2})?$"
+#: Without a slash, and not beginning with a dot: it stands in an address.
+SCHOOLKEY_PATTERN = r"^[A-Za-z0-9{][!-.0-~]{0,63}$"
 
 Brin = Annotated[
     str,
@@ -23,6 +25,14 @@ Place = Annotated[
     str,
     StringConstraints(pattern=PLACE_PATTERN, max_length=6),
     Field(description="A school (BRIN4) or one location (BRIN6).", examples=["16SW", "16SW00"]),
+]
+SchoolKeyName = Annotated[
+    str,
+    StringConstraints(pattern=SCHOOLKEY_PATTERN, max_length=64),
+    Field(
+        description="A school's key in UWLR, chosen by the LAS's supplier: no space and no slash.",
+        examples=["las-0042"],
+    ),
 ]
 BoardNumber = Annotated[
     str,
@@ -40,6 +50,7 @@ ClientId = Annotated[
     Field(description="A connection's client id: lower case, digits, dots, hyphens.", examples=["rekenrijk-web"]),
 ]
 
+_SCHOOLKEY = re.compile(r"[A-Za-z0-9{][!-.0-~]{0,63}", re.ASCII)
 _BRIN = re.compile(r"[0-9]{2}[A-Z]{2}", re.ASCII)
 _PLACE = re.compile(r"[0-9]{2}[A-Z]{2}([0-9]{2})?", re.ASCII)
 
@@ -52,3 +63,8 @@ def is_brin(value: str) -> bool:
 def is_place(value: str) -> bool:
     """Whether `value` is a BRIN4 or a BRIN6."""
     return _PLACE.fullmatch(value) is not None
+
+
+def is_schoolkey(value: str) -> bool:
+    """Whether `value` may be kept as a school's key."""
+    return _SCHOOLKEY.fullmatch(value) is not None

@@ -1,4 +1,7 @@
-"""Boards (bevoegd gezag), schools (BRIN4) and their locations (BRIN6), as DUO's open data lists them."""
+"""Boards (bevoegd gezag), schools (BRIN4) and their locations (BRIN6), as DUO's open data lists them.
+
+A school may also be named by a schoolkey, which the supplier of its LAS chose: operators keep those.
+"""
 
 from datetime import datetime
 
@@ -49,3 +52,15 @@ class Location(SQLModel, table=True):
     kinds: list[str] = Field(sa_column=Column(JSON, nullable=False))
     gone_at: datetime | None = Field(default=None, sa_type=Instant)
     revision: int = Field(index=True)
+
+
+class SchoolKey(SQLModel, table=True):
+    """A schoolkey: another name of a school, or of one of its locations, in UWLR's requests, and of nothing else."""
+
+    __tablename__ = "school_keys"
+
+    schoolkey: str = Field(primary_key=True, max_length=64)
+    brin: str = Field(foreign_key="schools.brin", index=True, max_length=4)
+    location: str | None = Field(default=None, foreign_key="locations.code", max_length=6)
+    revision: int
+    created_at: datetime = Field(sa_type=Instant)

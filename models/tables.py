@@ -8,6 +8,7 @@ TABLES = (
     schools.Board,
     schools.School,
     schools.Location,
+    schools.SchoolKey,
     partners.Partner,
     partners.Connection,
     agreements.Agreement,

@@ -303,6 +303,12 @@ ENTRIES: Final[dict[str, Entry]] = {
     "isReady": Entry(()),
     "getSchool": Entry(SCHOOL),
     "listGrantableConnections": Entry(SCHOOL),
+    "addSchoolKey": Entry(
+        OPERATOR, lambda scene: {"schoolkey": f"sleutel-{next(_fresh)}", "location": f"{scene.brin}00"}, 201
+    ),
+    "listSchoolKeys": Entry(("school", "operator")),
+    "removeSchoolKey": Entry(OPERATOR, _because, body_is_optional=True),
+    "getSchoolKey": Entry(("gateway", "operator")),
     "listGrants": Entry(SCHOOL),
     "grant": Entry(SCHOOL, _new_grant, 201),
     "getGrant": Entry(SCHOOL),
@@ -375,6 +381,7 @@ MISSING: Final = {
     "incident_id": NOWHERE,
     "file_id": NOWHERE,
     "reference": "00000-00000",
+    "schoolkey": "bestaat-niet",
 }
 
 
@@ -397,6 +404,8 @@ async def scene_in(world: World, brin: str = "16SW") -> Scene:
         "agreement_id": listed["agreements"]["agreementId"],
         "ground_rule_id": listed["ground-rules"]["groundRuleId"],
     }
+    kept = await world.operate("POST", f"/v1/schools/{brin}/keys", {"schoolkey": f"sleutel-{next(_fresh)}"})
+    scene.ids["schoolkey"] = kept.json()["schoolkey"]
     await _apply(scene)
     await _report(scene)
     return scene

@@ -50,7 +50,9 @@ async def test_a_malformed_name_in_the_path_is_400(name: str, ours: Scene) -> No
         for what, bad in BAD_NAMES.items():
             text = bad.format(MISSING[parameter])
             path = ours.path(operation, **{parameter: text})
-            await ledger.expect((400,), f"{parameter} with {what}", ours.call(operation, path))
+            # A schoolkey may have capitals: it is another one then.
+            wanted = (404,) if (parameter, what) == ("schoolkey", "other capitals") else (400,)
+            await ledger.expect(wanted, f"{parameter} with {what}", ours.call(operation, path))
     for what, bad in {"a path upwards": "..%2f..%2fetc", "a slash": "%2F", "nothing": ""}.items():
         path = ours.path(operation, **{names_in(operation)[-1]: bad})
         await ledger.expect((400, 404, 405), what, ours.call(operation, path))

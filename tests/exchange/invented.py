@@ -92,9 +92,10 @@ def invented(
     *,
     seed: int = 0,
     clean: bool = True,
-    brincode: str = BRIN,
+    brincode: str | None = BRIN,
     schooljaar: str = SCHOOLJAAR,
     dependancecode: str | None = None,
+    schoolkey: str | None = None,
     groups: int = 2,
     pupils: int = 5,
     teachers: int = 3,
@@ -102,7 +103,7 @@ def invented(
     """An answer to `call`, valid under the profile where it is `clean`, else with all that it shouldn't hold."""
     chance = random.Random(f"{call} {seed} {clean}")
     inventor = _Inventor(chance, clean)
-    school = inventor.school(schooljaar, brincode, dependancecode)
+    school = inventor.school(schooljaar, brincode, dependancecode, schoolkey)
     sections: dict[str, Element] = {"school": school}
     in_full = call == "leerlinggegevens"
     if not clean and "vestigingen" in SECTIONS[call]:
@@ -122,7 +123,7 @@ def invented(
     content = enveloped(
         _Writer(chance, inventor.plant, clean).written(answer), prefix=chance.choice(("soap", "S", "e"))
     )
-    return Invented(call, content, tuple(inventor.planted), clean, schooljaar, brincode, dependancecode)
+    return Invented(call, content, tuple(inventor.planted), clean, schooljaar, brincode or BRIN, dependancecode)
 
 
 def enveloped(body: str, *, prefix: str = "soap", header: str = "") -> bytes:
@@ -173,13 +174,15 @@ class _Inventor:
 
     # -- the school and its groups --------------------------------------------------------------------------------
 
-    def school(self, schooljaar: str, brincode: str, dependancecode: str | None) -> Element:
+    def school(
+        self, schooljaar: str, brincode: str | None, dependancecode: str | None, schoolkey: str | None
+    ) -> Element:
         fields = [
             Element("schooljaar", schooljaar),
             Element("peildatum", self.day("school.peildatum", ("school", "peildatum"))),
-            Element("brincode", brincode),
+            *([Element("brincode", brincode)] if brincode is not None else []),
             *([Element("dependancecode", dependancecode)] if dependancecode is not None else []),
-            Element("schoolkey", self.released("school", "schoolkey")),
+            Element("schoolkey", self.released("school", "schoolkey") if schoolkey is None else schoolkey),
             Element("aanmaakdatum", self.day("school.aanmaakdatum", ("school", "aanmaakdatum")) + "T08:30:00+02:00"),
             Element("auteur", "LAS & Co " + self.released("school", "auteur")),
             Element("xsdversie", "2.2"),

@@ -203,6 +203,17 @@ def slow(request: Request) -> Reply:
     return Reply((content[start : start + step] for start in range(0, len(content), step)), pause=0.05)
 
 
+def by_key(brincode: str | None = "16SW", dependancecode: str | None = None, key: str | None = None) -> Behaviour:
+    """Answers with the schoolkey that was asked by, or another, and with this BRIN or with none."""
+
+    def behaviour(request: Request) -> Reply:
+        asked = key or request.value("schoolkey")
+        source = invented(request.call, clean=False, brincode=brincode, dependancecode=dependancecode, schoolkey=asked)
+        return Reply(source.content)
+
+    return behaviour
+
+
 def without_changes(request: Request) -> Reply:
     return Reply(exception_answer(request.call, "geenwijzigingen"))
 

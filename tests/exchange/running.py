@@ -107,6 +107,18 @@ class Manager(Process):
         """Takes the grant back; when this returns, that was acknowledged."""
         self._school(f"/{grant_id}/_revoke", {"reason": "Niet meer nodig."}, brin, 200)
 
+    def add_key(self, schoolkey: str, brin: str = "16SW", location: str | None = None) -> None:
+        """An operator keeps this key with the school; when this returns, that was acknowledged."""
+        self._operate(f"/v1/schools/{brin}/keys", {"schoolkey": schoolkey, "location": location}, 201)
+
+    def remove_key(self, schoolkey: str, brin: str = "16SW") -> None:
+        self._operate(f"/v1/schools/{brin}/keys/{schoolkey}/_remove", {}, 200)
+
+    def _operate(self, path: str, body: dict[str, Any], status: int) -> None:
+        headers = {"Authorization": f"Bearer {self.token('operator')}"}
+        answer = httpx2.post(self.url + path, json=body, headers=headers, timeout=10)
+        assert answer.status_code == status, answer.text
+
     def _school(self, path: str, body: dict[str, Any], brin: str, status: int) -> dict[str, Any]:
         headers = {"Authorization": f"Bearer {self.token('school', school=brin)}"}
         answer = httpx2.post(f"{self.url}/v1/schools/{brin}/grants{path}", json=body, headers=headers, timeout=10)

@@ -4,6 +4,7 @@ import os
 import time
 import tracemalloc
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import pytest
 
@@ -47,7 +48,7 @@ def _received_as_xml(reply: Reply) -> bytes | None:
 def _released(
     call: CallName, chunks: Iterable[bytes], release: oracle.Release, asked: Mapping[str, str | None] = _AS_USUAL
 ) -> bytes:
-    wanted = {"brincode": BRIN, "dependancecode": None, "schoolkey": None, **asked}
+    wanted: dict[str, Any] = {"brincode": BRIN, "dependancecode": None, "schoolkey": None, **asked}
     expectation = Expected(schooljaar=SCHOOLJAAR, xsdversie="2.2", **wanted)
     filtering = AnswerFilter(Call(call), expectation, release)
     for chunk in chunks:
@@ -137,7 +138,9 @@ _YEAR = f"<schooljaar>{SCHOOLJAAR}</schooljaar>"
         (f"{_YEAR}<brincode>16SW</brincode><dependancecode>00</dependancecode>", {"dependancecode": "00"}),
         (f"{_YEAR}<brincode>16SW</brincode><dependancecode/>", {"dependancecode": "00"}),
         (f"{_YEAR}<brincode>16SW</brincode><dependancecode>01</dependancecode>", {"dependancecode": "01"}),
-        (f"{_YEAR}<schoolkey>sleutel</schoolkey>", {"brincode": None, "schoolkey": "sleutel"}),
+        (f"{_YEAR}<schoolkey>sleutel</schoolkey>", {"schoolkey": "sleutel"}),
+        (f"{_YEAR}<schoolkey>sleutel</schoolkey><brincode>16SW</brincode>", {"schoolkey": "sleutel"}),
+        (f"{_YEAR}<schoolkey>sleutel</schoolkey><dependancecode/>", {"schoolkey": "sleutel"}),
     ],
 )
 def test_the_school_that_was_asked_for_is_released(fields: str, asked: dict[str, str | None]) -> None:
@@ -154,8 +157,11 @@ def test_the_school_that_was_asked_for_is_released(fields: str, asked: dict[str,
         (f"{_YEAR}<brincode>16SW</brincode><dependancecode>02</dependancecode>", {"dependancecode": "01"}),
         (f"{_YEAR}<brincode>16SW</brincode>", {"dependancecode": "01"}),
         (f"{_YEAR}<brincode>16SW</brincode><dependancecode>00</dependancecode>", {"dependancecode": "01"}),
-        (f"{_YEAR}<schoolkey>andere</schoolkey>", {"brincode": None, "schoolkey": "sleutel"}),
-        (f"{_YEAR}<brincode>16SW</brincode>", {"brincode": None, "schoolkey": "sleutel"}),
+        (f"{_YEAR}<schoolkey>sleutel</schoolkey><brincode>17TX</brincode>", {"schoolkey": "sleutel"}),
+        (f"{_YEAR}<schoolkey>sleutel</schoolkey><brincode/>", {"schoolkey": "sleutel"}),
+        (f"{_YEAR}<schoolkey>sleutel</schoolkey><dependancecode>01</dependancecode>", {"schoolkey": "sleutel"}),
+        (f"{_YEAR}<schoolkey>andere</schoolkey>", {"schoolkey": "sleutel"}),
+        (f"{_YEAR}<brincode>16SW</brincode>", {"schoolkey": "sleutel"}),
         (f"{_YEAR}<schoolkey>sleutel</schoolkey>", {}),
         (_YEAR, {}),
         ("<brincode>16SW</brincode>", {}),
