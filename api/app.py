@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
+from pathlib import Path
 from typing import Any, Final, cast
 
 import asyncpg
@@ -20,10 +21,12 @@ from api import (
     cases,
     due,
     emergency,
+    erasure,
     forward_auth,
     ground_rules,
     health,
     incidents,
+    log,
     metadata,
     offers,
     openapi,
@@ -37,6 +40,8 @@ from api import (
 from api.callers import Authentication
 from api.current import CurrentSnapshot
 from api.envelope import Envelope
+from api.evidence import EvidenceRefused, evidence_of, seal_what_is_open, tell_schools
+from api.evidence_keys import EvidenceKeys
 from api.expiry import keep_expiring
 from api.facts import source_for
 from api.forward_auth import Authorize, PartnerOfToken
@@ -44,6 +49,7 @@ from api.gateways import Evaluation, Evaluations
 from api.issuers import TrustedIssuer
 from api.migrations import head, revision_of
 from api.reachable import WhileReachable
+from api.sealing import Sealing
 from api.searches import ActionSearch, ResourceSearch, SubjectSearch
 from api.settings import Settings
 from api.store import Clock, Store, StoreUnreachable, is_of_a_standby
@@ -66,11 +72,13 @@ DOORS: Final = (
     ground_rules,
     incidents,
     due,
+    log,
+    erasure,
     metadata,
 )
 
 
-log = logging.getLogger("privacy_manager.app")
+logger = logging.getLogger("privacy_manager.app")
 
 #: Between two attempts to load from a store that does not answer.
 WAIT_SECONDS: Final = 0.5
@@ -128,7 +136,7 @@ def create_app(settings: Settings, clock: Clock | None = None, on_loaded: Callab
             stack.push_async_callback(reachable.ended, given_up)
             stack.push_async_callback(verifier.aclose)
             stack.push_async_callback(current.aclose)
-            await _load(store, current)
+            app.state.evidence = await _load(store, current, settings.evidence_keys_file)
             on_loaded()
             expiring = asyncio.create_task(keep_expiring(store, settings.expiry_interval))
             stack.push_async_callback(_ended, expiring)
@@ -198,12 +206,15 @@ async def require_ready(settings: Settings) -> None:
     store = Store(settings.store_url)
     try:
         await _require_schema(store)
+        await evidence_of(store, settings.evidence_keys_file)
+    except EvidenceRefused as refused:
+        raise NotReadyToServe(str(refused)) from None
     finally:
         await store.aclose()
 
 
-async def _load(store: Store, current: CurrentSnapshot) -> None:
-    """Everything into memory, as soon as the store answers.
+async def _load(store: Store, current: CurrentSnapshot, keys_file: Path) -> EvidenceKeys:
+    """Everything into memory, as soon as the store answers; returns the keys of its evidence.
 
     A worker that takes the place of another one while the store is away waits: if it gave up, its server would take the
     service for broken, and stop all of it.
@@ -211,9 +222,14 @@ async def _load(store: Store, current: CurrentSnapshot) -> None:
     while True:
         try:
             await _require_schema(store)
-            return await current.load()
+            keys = await evidence_of(store, keys_file)
+            store.sealing = Sealing(keys)
+            await seal_what_is_open(store)
+            await tell_schools(store)
+            await current.load()
+            return keys
         except (OSError, DBAPIError, StoreUnreachable, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            log.warning("waiting for the store: %r", getattr(error, "orig", None) or error)
+            logger.warning("waiting for the store: %r", getattr(error, "orig", None) or error)
             await asyncio.sleep(WAIT_SECONDS)
 
 

@@ -1,11 +1,11 @@
 """The cases of applicants on their road to live: operators take the steps, a partner sees its own connection's."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Response
 
-from api import rows
+from api import rows, sealing
 from api.callers import Caller, Operator, PartnerOrOperator
 from api.events import Actor, record
 from api.operators import ask_schools_again, registered, touch
@@ -57,7 +57,7 @@ class ConvenantView(Wire):
 
 
 class StepTaken(Wire):
-    """Who, when, and the evidence. Who it was is told to operators alone."""
+    """Who, when, and the evidence. Who it was is told to operators alone, until it is erased."""
 
     step: RoadStep
     at: Moment
@@ -102,7 +102,8 @@ async def list_cases(
     found = await rows.cases(reading.session, caller.only, step, at, after_key(cursor), limit)
     shown, following = part(found, limit, lambda case: case.case_id)
     steps = await rows.case_steps(reading.session, [case.case_id for case in shown])
-    return Page(items=[_shown(case, steps, caller, reading.now) for case in shown], next=following)
+    views = await _views(reading.session, shown, steps, caller, reading.now)
+    return Page(items=views, next=following)
 
 
 @router.get("/{case_id}", operation_id="getCase")
@@ -110,7 +111,8 @@ async def get_case(caller: PartnerOrOperator, case_id: CaseId, reading: Reading,
     """One case, with every step that was taken."""
     case = await rows.case(reading.session, case_id, caller.only)
     response.headers["ETag"] = etag(case.version)
-    return _shown(case, await rows.case_steps(reading.session, [case_id]), caller, reading.now)
+    steps = await rows.case_steps(reading.session, [case_id])
+    return (await _views(reading.session, [case], steps, caller, reading.now))[0]
 
 
 @router.post("/{case_id}/steps", operation_id="takeCaseStep")
@@ -124,7 +126,8 @@ async def take(
     if wish.client_id is not None and wish.step is not RoadStep.AGREEMENTS_SENT:
         raise InvalidInput("clientId is named with the step agreements_sent.")
     steps = await take_step(writing, case, wish.step, caller.actor, wish.evidence, wish.client_id)
-    return writing.answer(_shown(case, steps, caller, writing.now), case.version)
+    shown = (await _views(writing.session, [case], steps, caller, writing.now))[0]
+    return writing.answer(shown, case.version)
 
 
 async def take_step(
@@ -155,7 +158,7 @@ async def saved_case(
         number=len(before) + 1,
         step=case.step,
         at=writing.now,
-        actor=actor.subject,
+        actor=await sealing.person(writing.session, actor.subject),
         actor_role=actor.role,
         evidence=evidence,
     )
@@ -202,7 +205,15 @@ async def _move(writing: WriteRequest, connection: Connection, reached: Stage, a
     record(writing.write, EventKind.CONNECTION_MOVED, actor, state, client_id=connection.client_id)
 
 
-def _shown(case: Case, steps: Sequence[CaseStep], caller: Caller, now: Moment) -> CaseView:
+async def _views(
+    session: rows.Session, cases: Sequence[Case], steps: Sequence[CaseStep], caller: Caller, now: Moment
+) -> list[CaseView]:
+    told = caller.only is None
+    names = await sealing.named(session, [step.actor for step in steps]) if told else {}
+    return [_shown(case, steps, names, now) for case in cases]
+
+
+def _shown(case: Case, steps: Sequence[CaseStep], names: Mapping[str, str], now: Moment) -> CaseView:
     waiting = case.step == RoadStep.APPLIED
     return CaseView(
         **case.model_dump(include={"case_id", "reference", "product_name", "requested", "legal_relation", "client_id"}),
@@ -218,7 +229,7 @@ def _shown(case: Case, steps: Sequence[CaseStep], caller: Caller, now: Moment) -
             StepTaken(
                 step=RoadStep(each.step),
                 at=each.at,
-                by=each.actor if caller.only is None else None,
+                by=names.get(each.actor),
                 role=each.actor_role,
                 evidence=each.evidence,
             )

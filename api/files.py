@@ -20,7 +20,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import StringConstraints
 from starlette.requests import ClientDisconnect
 
-from api import rows
+from api import rows, sealing
 from api.callers import Caller
 from api.envelope import BodyTooLarge, Bound
 from api.store import Store, StoreUnreachable
@@ -97,7 +97,7 @@ class UploadRequest:
             size=received.size,
             sha256=received.sha256,
             chunks=-(-received.size // CHUNK_BYTES),
-            uploaded_by=caller.claims.subject,
+            uploaded_by=await sealing.person(write.session, caller.claims.subject),
             uploaded_by_role=caller.role,
             revision=write.revision,
             created_at=write.now,

@@ -1,12 +1,13 @@
 """The ground rules that a connection must keep, as operators check and record them, each check a dated fact."""
 
 import uuid
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Path
 from pydantic import Field
 
-from api import rows
+from api import rows, sealing
 from api.callers import Caller, Operator, OwnConnection
 from api.events import record
 from api.reads import Reading
@@ -54,7 +55,7 @@ class Withdrawal(WireIn):
 
 
 class GroundRuleView(Wire):
-    """A check on record. `checkedBy` is told to operators alone."""
+    """A check on record. `checkedBy` is told to operators alone, until it is erased."""
 
     ground_rule_id: str
     client_id: str
@@ -91,7 +92,7 @@ async def record_ground_rule(
         kept=wish.kept,
         evidence=wish.evidence,
         source=wish.source,
-        checked_by=caller.claims.subject,
+        checked_by=await sealing.person(writing.session, caller.claims.subject),
         checked_at=checked_at,
         check_again_on=wish.check_again_on,
         convenant_version=convenant.version if convenant is not None else None,
@@ -105,7 +106,9 @@ async def record_ground_rule(
     if not rule.kept:
         await _end_what_showed_it(writing, caller, rule)
     writing.session.add(rule)
-    return _recorded(writing, caller, EventKind.GROUND_RULE_MET if rule.kept else EventKind.GROUND_RULE_NOT_KEPT, rule)
+    return await _recorded(
+        writing, caller, EventKind.GROUND_RULE_MET if rule.kept else EventKind.GROUND_RULE_NOT_KEPT, rule
+    )
 
 
 @router.get("", operation_id="listGroundRules")
@@ -113,7 +116,8 @@ async def list_ground_rules(caller: OwnConnection, client_id: ClientId, reading:
     """Every check on record of a connection's ground rules, oldest first, in one part."""
     await rows.connection(reading.session, client_id)
     found = await rows.ground_rules(reading.session, [client_id])
-    return Page(items=[_shown(rule, caller) for rule in found], next=None)
+    names = await _checkers(reading.session, found, caller)
+    return Page(items=[_shown(rule, names) for rule in found], next=None)
 
 
 @router.post("/{ground_rule_id}/_withdraw", operation_id="withdrawGroundRule")
@@ -124,7 +128,7 @@ async def withdraw_ground_rule(
     rule = await rows.ground_rule(writing.session, client_id, ground_rule_id)
     end_now(rule, writing.now)
     rule.revision = writing.write.revision
-    return _recorded(writing, caller, EventKind.GROUND_RULE_WITHDRAWN, rule, wish.reason)
+    return await _recorded(writing, caller, EventKind.GROUND_RULE_WITHDRAWN, rule, wish.reason)
 
 
 async def _end_what_showed_it(writing: WriteRequest, caller: Caller, found: GroundRule) -> None:
@@ -133,21 +137,25 @@ async def _end_what_showed_it(writing: WriteRequest, caller: Caller, found: Grou
         if fact.rule == found.rule and not has_ended(fact, writing.now):
             end_now(fact, writing.now)
             fact.revision = writing.write.revision
-            _recorded(writing, caller, EventKind.GROUND_RULE_WITHDRAWN, fact, "A later check found it not kept.")
+            await _recorded(writing, caller, EventKind.GROUND_RULE_WITHDRAWN, fact, "A later check found it not kept.")
     found.valid_from = found.valid_until = writing.now
     found.ended = True
 
 
-def _recorded(
+async def _recorded(
     writing: WriteRequest, caller: Caller, kind: EventKind, rule: GroundRule, reason: str | None = None
 ) -> GroundRuleView:
-    shown = _shown(rule, caller)
+    shown = _shown(rule, await _checkers(writing.session, [rule], caller))
     # Who checked stands in the event as its actor; what was written stands with the check, and not for ever.
     state = shown.model_dump(mode="json", by_alias=True, exclude={"checked_by", "evidence"})
     record(writing.write, kind, caller.actor, state, client_id=shown.client_id, reason=reason)
     return writing.answer(shown)
 
 
-def _shown(rule: GroundRule, caller: Caller) -> GroundRuleView:
-    shown = GroundRuleView.model_validate(rule)
-    return shown if caller.only is None else shown.model_copy(update={"checked_by": None})
+async def _checkers(session: rows.Session, rules: Sequence[GroundRule], caller: Caller) -> Mapping[str, str]:
+    told = caller.only is None
+    return await sealing.named(session, [rule.checked_by for rule in rules]) if told else {}
+
+
+def _shown(rule: GroundRule, names: Mapping[str, str]) -> GroundRuleView:
+    return GroundRuleView.model_validate(rule).model_copy(update={"checked_by": names.get(rule.checked_by)})

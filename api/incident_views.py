@@ -1,11 +1,11 @@
 """An incident as it goes over the wire: its course, its times, and as much of it as its reader may be told."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 from pydantic import Field
 
-from api import rows
+from api import rows, sealing
 from api.callers import Caller
 from api.files import FileView
 from api.wire import Moment, Wire
@@ -76,10 +76,13 @@ async def summaries(
     """The incidents of a list, as this caller may see them at `now`."""
     connections = await rows.connections_named(session, {incident.client_id for incident in incidents})
     partners = await rows.partners_of(session, connections.values())
+    told = caller.only is None
+    names = await sealing.named(session, [incident.assignee for incident in incidents]) if told else {}
     return [
         _summary(
             incident,
             caller,
+            names,
             now,
             is_stopped(connection := connections[incident.client_id], partners[connection.kvk_number]),
         )
@@ -92,15 +95,18 @@ async def whole(session: rows.Session, incident: Incident, caller: Caller, now: 
     (summary,) = await summaries(session, [incident], caller, now)
     told = caller.only is None
     entries = await rows.incident_entries(session, incident)
+    names = await sealing.named(session, [each.actor for each in entries if told or each.actor_role == caller.role])
     return IncidentView(
         **summary.model_dump(),
         description=incident.description,
-        course=[_line(entry, told or entry.actor_role == caller.role) for entry in entries],
+        course=[_line(entry, names) for entry in entries],
         attachments=[FileView.model_validate(file) for file in await rows.attachments(session, incident)],
     )
 
 
-def _summary(incident: Incident, caller: Caller, now: Moment, stopped: bool) -> IncidentSummary:
+def _summary(
+    incident: Incident, caller: Caller, names: Mapping[str, str], now: Moment, stopped: bool
+) -> IncidentSummary:
     def since_opened(until: Moment | None) -> float | None:
         return (until - incident.created_at).total_seconds() if until is not None else None
 
@@ -108,7 +114,7 @@ def _summary(incident: Incident, caller: Caller, now: Moment, stopped: bool) -> 
         **incident.model_dump(include={"incident_id", "client_id", "title", "version", "revision"}),
         severity=Severity(incident.severity),
         status=IncidentStatus(incident.status),
-        assignee=incident.assignee if caller.only is None else None,
+        assignee=names.get(incident.assignee or ""),
         breach=_breach(incident, caller, now, stopped),
         seconds_to_first_answer=since_opened(incident.first_answered_at),
         seconds_to_solution=since_opened(incident.resolved_at),
@@ -118,12 +124,12 @@ def _summary(incident: Incident, caller: Caller, now: Moment, stopped: bool) -> 
     )
 
 
-def _line(entry: IncidentEntry, told: bool) -> EntryView:
+def _line(entry: IncidentEntry, names: Mapping[str, str]) -> EntryView:
     return EntryView(
         number=entry.number,
         step=IncidentStep(entry.step),
         at=entry.at,
-        by=entry.actor if told else None,
+        by=names.get(entry.actor),
         role=entry.actor_role,
         text=entry.text,
     )

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request, Response
 
-from api import rows
+from api import rows, sealing
 from api.callers import Caller, Operator, PartnerClient, PartnerOrOperator
 from api.events import record
 from api.files import AttachmentUpload, FileView, download
@@ -251,7 +251,7 @@ async def _step(
     if step is IncidentStep.COMMENT and incident.entries >= MOST_ENTRIES:
         raise Conflict("This incident has so many entries that no comment is added: open another one.")
     if step in MOVING:
-        move(incident, step, caller.claims.subject, writing.now)
+        move(incident, step, await sealing.person(writing.session, caller.claims.subject), writing.now)
     elif step is IncidentStep.SUSPECT_BREACH:
         suspect_breach(incident, writing.now)
     elif step is IncidentStep.GIVE_NOTICE:
@@ -272,7 +272,7 @@ async def _note(
         number=incident.entries,
         step=step,
         at=writing.now,
-        actor=caller.claims.subject,
+        actor=await sealing.person(writing.session, caller.claims.subject),
         actor_role=caller.role,
         text=said,
     )

@@ -42,6 +42,10 @@ ABOUT: Final[dict[str, Any]] = {
         {"name": "operators", "description": "The platform's operators: the register, its rules and what is due."},
         {"name": "incidents", "description": "The incident portal: partners report, consultants resolve."},
         {"name": "gateways", "description": "Gateways: may this be released, now? OpenID AuthZEN 1.0."},
+        {
+            "name": "evidence",
+            "description": "The log of all changes, with proofs and receipts.",
+        },
         {"name": "health", "description": "Whether the service lives and is ready."},
     ],
 }

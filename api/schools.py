@@ -1,12 +1,13 @@
 """The school administrators' side: what can be granted; to grant it, amend, suspend, resume and revoke it."""
 
 import uuid
+from collections.abc import Mapping
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Response
 from pydantic import Field
 
-from api import rows, terms
+from api import rows, sealing, terms
 from api.callers import SchoolAdmin, SchoolOrOperator
 from api.events import SYSTEM
 from api.grants import GrantView, note, settle, take, view
@@ -280,7 +281,8 @@ async def history(
     found = await rows.grant_of_school(reading.session, brin, grant_id)
     events = await rows.history(reading.session, found, after_number(cursor), limit)
     shown, following = part(events, limit, lambda event: event.number)
-    return Page(items=[_happening(event) for event in shown], next=following)
+    reasons = await sealing.named(reading.session, [event.reason for event in shown])
+    return Page(items=[_happening(event, reasons) for event in shown], next=following)
 
 
 async def _offer(writing: WriteRequest, brin: str, connection: Connection) -> Terms:
@@ -348,13 +350,13 @@ def _amended(wish: Amendment, found: Grant) -> Choice:
     )
 
 
-def _happening(event: Event) -> Happening:
+def _happening(event: Event, reasons: Mapping[str, str]) -> Happening:
     return Happening(
         number=event.number,
         revision=event.revision,
         at=event.at,
         event=EventKind(event.kind),
         actor_role=event.actor_role,
-        reason=event.reason,
+        reason=reasons.get(event.reason or ""),
         grant=GrantView.model_validate(event.state),
     )

@@ -44,6 +44,7 @@ from api.schools_plan import (
 )
 from api.store import Store, Write
 from models.events import EventKind
+from models.replay import listed
 from models.schools import Board, Location, School
 
 __all__ = ["Counts", "FileRead", "ImportRefused", "ImportReport", "RefusedLine", "import_files"]
@@ -115,7 +116,7 @@ async def import_files(
         await _carry_out(write, plan, progress)
         await _ask_schools_of_another_board(write, stored, plan)
         report = _report(listing, plan, write.revision)
-        record(write, EventKind.SCHOOLS_IMPORTED, SYSTEM, _state_of(report))
+        record(write, EventKind.SCHOOLS_IMPORTED, SYSTEM, {**_state_of(report), "listed": _listed(plan)})
     return report
 
 
@@ -189,6 +190,17 @@ def _contents(path: Path) -> bytes:
 
 def _report(listing: Listing, plan: Plan, revision: int | None) -> ImportReport:
     return ImportReport(tuple(listing.files), plan.locations.counts, plan.schools.counts, plan.boards.counts, revision)
+
+
+def _listed(plan: Plan) -> dict[str, Any]:
+    """What changed of which schools are listed, for whoever asks the log about the past."""
+    schools, locations = (
+        [*difference.added, *difference.changed, *difference.gone] for difference in (plan.schools, plan.locations)
+    )
+    return listed(
+        ((each.brin, each.board_number, each.gone_at) for each in schools),
+        ((each.listed.code, each.gone_at) for each in locations),
+    )
 
 
 def _state_of(report: ImportReport) -> dict[str, Any]:

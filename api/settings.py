@@ -47,6 +47,11 @@ class Settings(BaseSettings):
         description="Seconds between two looks for grants that have ended by time.",
     )
 
+    evidence_keys: Path | None = Field(
+        default=None,
+        description="The keys of the evidence, outside the store; else `evidence-keys.json` in `VAR_DIR`.",
+    )
+
     route_table: Path | None = Field(
         default=None,
         description="The file that says what a request through a gateway is about; without one, forward-auth denies.",
@@ -70,6 +75,10 @@ class Settings(BaseSettings):
             return self.database_url
         path = str(self.var_dir.resolve() / "privacy-manager.db")
         return URL.create("sqlite+aiosqlite", database=path).render_as_string(hide_password=False)
+
+    @property
+    def evidence_keys_file(self) -> Path:
+        return self.evidence_keys or self.var_dir / "evidence-keys.json"
 
     @property
     def embeds_issuer(self) -> bool:

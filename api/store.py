@@ -21,8 +21,11 @@ from sqlalchemy.engine import URL, Connection, make_url
 from sqlalchemy.exc import DataError, DBAPIError, DisconnectionError, IntegrityError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlmodel import SQLModel
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from api.appending import append
+from api.sealing import SEALING, Sealing
 from models.events import Event
 
 #: Tests put a clock behind the store; without one, the store's own counts.
@@ -50,8 +53,19 @@ class Write:
     revision: int
     now: datetime
     events_before: int
+    peaks: bytes
     mark: str = field(default_factory=lambda: secrets.token_hex(16))
     events: list[Event] = field(default_factory=list)
+    #: Something was destroyed: nothing of it may stay behind in the file.
+    forgets: bool = False
+
+    async def forget(self, row: SQLModel) -> None:
+        """Deletes the row. On SQLite its bytes are written over; PostgreSQL does so when it vacuums."""
+        self.forgets = True
+        connection = await self.session.connection()
+        if connection.dialect.name == "sqlite":
+            await connection.execute(text("PRAGMA secure_delete = ON"))
+        await self.session.delete(row)
 
 
 class Store:
@@ -60,6 +74,8 @@ class Store:
     def __init__(self, url: str, clock: Clock | None = None) -> None:
         self.url: URL = make_url(url)
         self.clock = clock
+        #: Seals who acted and why. Until it is given, only the system itself can act.
+        self.sealing: Sealing | None = None
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self._connections = _Connections()
         self.engine = _sqlite_engine(self.url) if self.is_sqlite else _postgresql_engine(self.url, self._connections)
@@ -82,6 +98,7 @@ class Store:
         """A session that sees one instant and changes nothing. Raises `StoreUnreachable`."""
         with _unreachable_when_down():
             async with AsyncSession(self.engine, expire_on_commit=False, autoflush=False) as session:
+                session.info[SEALING] = self.sealing
                 if not self.is_sqlite:
                     await session.connection(
                         execution_options={"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
@@ -96,11 +113,20 @@ class Store:
         """
         with _unreachable_when_down():
             async with AsyncSession(self.engine, expire_on_commit=False) as session:
+                session.info[SEALING] = self.sealing
                 write = await self._begin(session)
                 yield write
                 if write.events:
-                    await self._append(write)
+                    await append(write)
                     await _commit(session)
+            if write.forgets and self.is_sqlite:
+                await self._empty_wal()
+
+    async def _empty_wal(self) -> None:
+        """What was written before a row was destroyed goes from the write-ahead log too."""
+        async with self.engine.connect() as connection:
+            driver = await connection.get_raw_connection()
+            await driver.driver_connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # type: ignore[union-attr]
 
     async def now(self, session: AsyncSession) -> datetime:
         """The store's time, as the transaction of `session` sees it."""
@@ -111,8 +137,9 @@ class Store:
 
     async def _begin(self, session: AsyncSession) -> Write:
         connection = await session.connection()
-        revision, events, now = (await connection.execute(_TAKE_ON_SQLITE if self.is_sqlite else _TAKE)).one()
-        return Write(session, revision, self._moment(now), events)
+        taken = await connection.execute(_TAKE_ON_SQLITE if self.is_sqlite else _TAKE)
+        revision, events, now, peaks = taken.one()
+        return Write(session, revision, self._moment(now), events, bytes(peaks))
 
     def _moment(self, said: datetime | None) -> datetime:
         """The time that the store said, as the clock behind it has it."""
@@ -120,22 +147,31 @@ class Store:
             return self.clock()
         return datetime.now(UTC) if said is None else said.astimezone(UTC)
 
-    async def _append(self, write: Write) -> None:
-        write.session.add_all(write.events)
-        connection = await write.session.connection()
-        await connection.execute(
-            text("UPDATE consent_revision SET events = :events, mark = :mark WHERE id = 1"),
-            {"events": write.events_before + len(write.events), "mark": write.mark},
-        )
+    async def adopt(self, origin: str, sealed_with: str) -> tuple[str, str]:
+        """Notes whose keys the store's evidence is kept with, if that was not noted yet; says whose it is now."""
+        with _unreachable_when_down():
+            async with AsyncSession(self.engine) as session:
+                connection = await session.connection()
+                await connection.execute(_ADOPT, {"origin": origin, "sealed_with": sealed_with})
+                found = (await connection.execute(_ADOPTED)).one()
+                await _commit(session)
+                return found.origin, found.sealed_with
 
 
 #: The time is told once the lock is held: nothing that was written before it is later.
 _TAKE: Final = text(
-    "UPDATE consent_revision SET revision = revision + 1 WHERE id = 1 RETURNING revision, events, clock_timestamp()"
+    "UPDATE consent_revision SET revision = revision + 1 WHERE id = 1"
+    " RETURNING revision, events, clock_timestamp(), peaks"
 )
 _TAKE_ON_SQLITE: Final = text(
-    "UPDATE consent_revision SET revision = revision + 1 WHERE id = 1 RETURNING revision, events, NULL"
+    "UPDATE consent_revision SET revision = revision + 1 WHERE id = 1 RETURNING revision, events, NULL, peaks"
 )
+
+
+_ADOPT: Final = text(
+    "UPDATE consent_revision SET origin = :origin, sealed_with = :sealed_with WHERE id = 1 AND origin = ''"
+)
+_ADOPTED: Final = text("SELECT origin, sealed_with FROM consent_revision WHERE id = 1")
 
 
 async def _commit(session: AsyncSession) -> None:

@@ -8,7 +8,6 @@ by itself jose accepts a token without `aud` or `exp`, and one in which a member
 
 import asyncio
 import json
-import os
 import re
 import secrets
 import time
@@ -20,9 +19,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from cryptography.hazmat.primitives.asymmetric import ec
-from jose import jwk, jwt
+from jose import jwk, jws, jwt
 
 from api.issuers import MAX_KID_LENGTH, KeySet, TrustedIssuer, VerificationKey
+from api.private_files import publish
 from api.strict_json import Malformed, base64url, strict_object
 from models.identifiers import is_brin
 
@@ -293,7 +293,7 @@ class EmbeddedIssuer:
         Processes that start at once agree on one key. Raises `OSError`, or `ValueError` when it holds no key.
         """
         if not path.exists():
-            _publish(path, json.dumps(_new_private_jwk()).encode())
+            publish(path, json.dumps(new_private_jwk()).encode())
         try:
             return cls(strict_object(path.read_bytes()))
         except (ValueError, TypeError, KeyError):
@@ -343,22 +343,13 @@ def _check_mintable(role: str, client_id: str | None, school: str | None, lifeti
         raise ValueError("a token lives for a second at least and for a day at most")
 
 
-def _new_private_jwk() -> dict[str, str]:
+def new_private_jwk() -> dict[str, str]:
+    """A new key for ES256."""
     key = jwk.construct(ec.generate_private_key(ec.SECP256R1()), "ES256").to_dict()
     return {**key, "kid": secrets.token_urlsafe(16)}
 
 
-def _publish(path: Path, content: bytes) -> None:
-    """Makes the file, whole or not at all, for its owner only; one that is there by then stays as it is."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-        # A link, not a rename: it fails when the name is taken.
-        os.link(draft, path)
-    except FileExistsError:
-        pass
-    finally:
-        draft.unlink()
+def signed(payload: bytes, private_jwk: Mapping[str, str], kind: str) -> str:
+    """A compact JWS (RFC 7515) over this, by a key of `new_private_jwk`; `kind` is its `typ`."""
+    headers = {"kid": private_jwk["kid"], "typ": kind}
+    return str(jws.sign(payload, dict(private_jwk), headers=headers, algorithm="ES256"))

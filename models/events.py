@@ -41,17 +41,25 @@ class EventKind(StrEnum):
     INCIDENT_OPENED = "incident.opened"
     INCIDENT_CHANGED = "incident.changed"
     SCHOOLS_IMPORTED = "schools.imported"
+    SCHOOLS_LISTED = "schools.listed"
+    TEXTS_SEALED = "texts.sealed"
+    ACTOR_ERASED = "actor.erased"
     SCHOOL_KEY_ADDED = "school.key_added"
     SCHOOL_KEY_REMOVED = "school.key_removed"
 
 
 class Event(SQLModel, table=True):
-    """One change. `number` is gapless; several events may share one `revision` when one write made them."""
+    """One change. `number` is gapless; several events may share one `revision` when one write made them.
+
+    `actor` and `reason` are commitments: `models/sealed.py`. What the system does by itself has its own name there.
+    """
 
     __tablename__ = "events"
     __table_args__ = (
         Index("ix_events_client_id_number", "client_id", "number"),
         Index("ix_events_grant_id_number", "grant_id", "number"),
+        Index("ix_events_brin_number", "brin", "number"),
+        Index("ix_events_kind_number", "kind", "number"),
     )
 
     number: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
@@ -66,8 +74,10 @@ class Event(SQLModel, table=True):
     brin: str | None = Field(default=None, max_length=4)
     client_id: str | None = Field(default=None, max_length=64)
     grant_id: str | None = Field(default=None, max_length=36)
-    #: The object as the change left it, in the words of the contract.
+    #: The object as the change left it, in the words of the contract. No person stands in it.
     state: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
+    #: The hash of its entry in the log: `models/log_entries.py`.
+    leaf: bytes = Field(default=b"", max_length=32)
 
 
 class Revision(SQLModel, table=True):
@@ -80,6 +90,21 @@ class Revision(SQLModel, table=True):
     events: int = 0
     #: The mark of the last revision.
     mark: str = Field(default="", max_length=32)
+    #: The complete subtrees of the log's tree, 32 bytes each: `models/merkle.py`.
+    peaks: bytes = b""
+    #: The log's name, and a digest of the key that seals: those of the first process that ever served this store.
+    origin: str = Field(default="", max_length=200)
+    sealed_with: str = Field(default="", max_length=64)
+
+
+class LogNode(SQLModel, table=True):
+    """The root of a complete subtree of the log's tree: of 256 leaves, of 256 such subtrees, and so on."""
+
+    __tablename__ = "log_nodes"
+
+    level: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
+    position: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
+    hash: bytes = Field(max_length=32)
 
 
 class RememberedAnswer(SQLModel, table=True):

@@ -2,7 +2,7 @@
 
 from sqlmodel import SQLModel
 
-from models import agreements, events, files, grants, ground_rules, incidents, onboarding, partners, schools
+from models import agreements, events, files, grants, ground_rules, incidents, onboarding, partners, schools, sealed
 
 TABLES = (
     schools.Board,
@@ -22,6 +22,8 @@ TABLES = (
     files.FileChunk,
     events.Event,
     events.Revision,
+    events.LogNode,
     events.RememberedAnswer,
+    sealed.SealedText,
 )
 METADATA = SQLModel.metadata

@@ -7,26 +7,30 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 from sqlalchemy.engine import make_url
+from sqlmodel import col, select
 
 from api.events import SYSTEM, record
 from api.store import Store
-from models.events import EventKind
+from models.events import Event, EventKind
+from models.merkle import peaks_of
+from tests.tampering import tampering
 from tests.world import World, world_on
 
 
 async def _put_back(store: Store, revision: int) -> None:
     """What restoring a backup of `revision` leaves: its rows, its events, its number."""
-    async with store.engine.begin() as connection:
+    async with tampering(store) as connection:
         await connection.execute(text("DELETE FROM events WHERE revision > :revision"), {"revision": revision})
         await connection.execute(
             text("UPDATE grants SET status = 'granted', revision = :revision"), {"revision": revision}
         )
+        leaves = await connection.execute(select(Event.leaf).order_by(col(Event.number)))
         await connection.execute(
             text(
                 "UPDATE consent_revision SET revision = :revision, events = (SELECT max(number) FROM events),"
-                " mark = (SELECT max(mark) FROM events WHERE revision = :revision)"
+                " mark = (SELECT max(mark) FROM events WHERE revision = :revision), peaks = :peaks"
             ),
-            {"revision": revision},
+            {"revision": revision, "peaks": peaks_of(leaf for (leaf,) in leaves).packed},
         )
 
 

@@ -9,8 +9,10 @@ from typing import Any
 
 import httpx2
 
+from api import evidence_keys
 from api.app import Service, create_app
 from api.events import SYSTEM, record
+from api.sealing import Sealing
 from api.settings import Mode, Settings
 from api.store import Store
 from api.tokens import EmbeddedIssuer
@@ -256,6 +258,7 @@ async def world_on(store_url: str, folder: Path, *, populated: bool = False, **m
     service = create_app(settings, clock)
     transport = httpx2.ASGITransport(app=service)
     async with service.running(), httpx2.AsyncClient(transport=transport, base_url="http://test") as client:
+        store.sealing = Sealing(evidence_keys.read(settings.evidence_keys_file))
         yield World(client, EmbeddedIssuer.at(settings.issuer_key), clock, store, service, folder)
     await store.aclose()
 

@@ -1,0 +1,80 @@
+"""Whose keys a store's evidence is kept with: those of the first process that served it, from then on for good."""
+
+from pathlib import Path
+
+from sqlmodel import col, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from api import evidence_keys
+from api.events import SYSTEM, record
+from api.evidence_keys import EvidenceKeys
+from api.store import Store
+from models.events import Event, EventKind, Revision
+from models.replay import listed
+from models.schools import Location, School
+from models.sealed import SealedText
+
+
+class EvidenceRefused(Exception):
+    """Why this process may not serve this store."""
+
+
+async def evidence_of(store: Store, path: Path) -> EvidenceKeys:
+    """The keys in the file, which are the store's; of a store that has none yet, they become its own.
+
+    Raises `EvidenceRefused` for a file that is missing or is another one's, `KeysInvalid`, and `StoreUnreachable`.
+    """
+    try:
+        keys = evidence_keys.read(path)
+    except FileNotFoundError:
+        async with store.reading() as session:
+            origin = (await session.get_one(Revision, 1)).origin
+        if origin:
+            raise EvidenceRefused(
+                f"The evidence of this store is kept with the keys of {origin}: put their file at {path}."
+            ) from None
+        keys = evidence_keys.make(path)
+    origin, sealed_with = await store.adopt(keys.origin, keys.sealed_with)
+    if (origin, sealed_with) != (keys.origin, keys.sealed_with):
+        raise EvidenceRefused(
+            f"The evidence of this store is kept with the keys of {origin}; {path} has those of {keys.origin}."
+        )
+    return keys
+
+
+async def seal_what_is_open(store: Store) -> None:
+    """Seals the texts that a migration moved, which had no key to seal them with."""
+    are_open = select(SealedText).where(col(SealedText.open))
+    async with store.reading() as session:
+        if store.sealing is None or (await session.exec(are_open.limit(1))).first() is None:
+            return
+    async with store.writing() as write:
+        found = (await write.session.exec(are_open)).all()
+        for row in found:
+            if row.lookup is not None:
+                row.lookup = store.sealing.lookup(row.text.decode())
+            write.session.add(store.sealing.closed(row))
+        if found:
+            record(write, EventKind.TEXTS_SEALED, SYSTEM, {"texts": len(found)})
+
+
+async def tell_schools(store: Store) -> None:
+    """Tells the log which schools there are, where they were imported before imports told it."""
+    async with store.reading() as session:
+        if await _is_told(session):
+            return
+    async with store.writing() as write:
+        if await _is_told(write.session):
+            return
+        schools = await write.session.exec(select(School.brin, School.board_number, School.gone_at))
+        locations = await write.session.exec(select(Location.code, Location.gone_at))
+        record(write, EventKind.SCHOOLS_LISTED, SYSTEM, {"listed": listed(schools, locations)})
+
+
+async def _is_told(session: AsyncSession) -> bool:
+    """Whether no school is missing from the log: there is none, or it was told all that there are."""
+    if (await session.exec(select(School.brin).limit(1))).first() is None:
+        return True
+    kinds = EventKind.SCHOOLS_LISTED, EventKind.SCHOOLS_IMPORTED
+    told = select(Event.state).where(col(Event.kind).in_(kinds)).order_by(col(Event.number))
+    return any("listed" in state for state in await session.exec(told))

@@ -1,0 +1,117 @@
+"""Who acted and why: sealed apart from what is for ever, opened for who may see it, erased when that is due.
+
+A session knows what seals by its `info`: `store.reading()` and `store.writing()` put it there.
+"""
+
+import hashlib
+import hmac
+import os
+from collections.abc import Iterable
+from typing import Final
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from sqlmodel import col, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from api.evidence_keys import EvidenceKeys
+from models.sealed import KEY_BYTES, SealedText, commitment, is_commitment
+
+SEALING: Final = "sealing"
+NONCE_BYTES: Final = 12
+
+
+class Sealing:
+    """Seals and opens with the key that is kept outside the store."""
+
+    def __init__(self, keys: EvidenceKeys) -> None:
+        self._key = keys.sealing
+        self._wrapping = AESGCM(hmac.digest(keys.sealing, b"wrapping", hashlib.sha256))
+
+    def lookup(self, name: str) -> str:
+        """By what the sealed name of a person is found, with this key only."""
+        return hmac.digest(self._key, b"lookup\0" + name.encode(), hashlib.sha256).hex()
+
+    def sealed(self, text: str, *, of_person: bool = False) -> SealedText:
+        """A text under a new key of its own."""
+        key = os.urandom(KEY_BYTES)
+        return self.closed(
+            SealedText(
+                commitment=commitment(key, text),
+                lookup=self.lookup(text) if of_person else None,
+                key=key,
+                text=text.encode(),
+                open=True,
+            )
+        )
+
+    def closed(self, row: SealedText) -> SealedText:
+        """The row, sealed: what a migration moved, or what is new."""
+        key, bound = row.key, row.commitment.encode()
+        row.text = _encrypted(_of_text(key), row.text, bound)
+        row.key = _encrypted(self._wrapping, key, bound)
+        row.open = False
+        return row
+
+    def opened(self, row: SealedText) -> str | None:
+        """The text; None when it cannot be opened."""
+        if row.open:
+            return row.text.decode()
+        bound = row.commitment.encode()
+        try:
+            key = _decrypted(self._wrapping, row.key, bound)
+            return _decrypted(_of_text(key), row.text, bound).decode()
+        except (InvalidTag, ValueError):
+            return None
+
+
+async def person(session: AsyncSession, name: str) -> str:
+    """How someone is known in the store: by the commitment to their name, the same one each time."""
+    sealing, known = _of(session)
+    if name not in known:
+        found = await session.exec(select(SealedText.commitment).where(SealedText.lookup == sealing.lookup(name)))
+        known[name] = found.first() or _added(session, sealing.sealed(name, of_person=True))
+    return known[name]
+
+
+def reason(session: AsyncSession, text: str) -> str:
+    """The commitment to a text that somebody wrote."""
+    sealing, _ = _of(session)
+    return _added(session, sealing.sealed(text))
+
+
+async def named(session: AsyncSession, values: Iterable[str | None]) -> dict[str, str]:
+    """The texts behind commitments; what was erased is not among them. What is no commitment is its own text."""
+    wanted = {value for value in values if value is not None}
+    found = {value: value for value in wanted if not is_commitment(value)}
+    if len(found) < len(wanted):
+        sealing, _ = _of(session)
+        for row in await session.exec(select(SealedText).where(col(SealedText.commitment).in_(wanted - found.keys()))):
+            text = sealing.opened(row)
+            if text is not None:
+                found[row.commitment] = text
+    return found
+
+
+def _of(session: AsyncSession) -> tuple[Sealing, dict[str, str]]:
+    sealing: Sealing = session.info[SEALING]
+    known: dict[str, str] = session.info.setdefault("persons", {})
+    return sealing, known
+
+
+def _added(session: AsyncSession, row: SealedText) -> str:
+    session.add(row)
+    return row.commitment
+
+
+def _of_text(key: bytes) -> AESGCM:
+    return AESGCM(hmac.digest(key, b"seal", hashlib.sha256))
+
+
+def _encrypted(cipher: AESGCM, data: bytes, bound: bytes) -> bytes:
+    nonce = os.urandom(NONCE_BYTES)
+    return nonce + cipher.encrypt(nonce, data, bound)
+
+
+def _decrypted(cipher: AESGCM, data: bytes, bound: bytes) -> bytes:
+    return cipher.decrypt(data[:NONCE_BYTES], data[NONCE_BYTES:], bound)

@@ -1,0 +1,178 @@
+"""What was true at an instant of the past, told by the log alone: its entries up to then, and nothing of the tables.
+
+    entries -> Told -> Snapshot -> decide()
+
+so that the same rules decide about the past as about the present.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+
+from models.events import EventKind
+from models.granted import Granted, GrantFacts
+from models.partners import Stage
+from models.snapshot import (
+    AgreementFacts,
+    Changes,
+    ConnectionFacts,
+    GroundRuleFacts,
+    LocationFacts,
+    SchoolFacts,
+    Snapshot,
+)
+
+#: Which entries tell of facts that decisions rest on.
+SCHOOLS: Final = frozenset({EventKind.SCHOOLS_IMPORTED, EventKind.SCHOOLS_LISTED})
+PARTNERS: Final = frozenset(
+    {
+        EventKind.PARTNER_REGISTERED,
+        EventKind.PARTNER_CHANGED,
+        EventKind.PARTNER_STOPPED,
+        EventKind.PARTNER_STOP_LIFTED,
+    }
+)
+CONNECTIONS: Final = frozenset(
+    {
+        EventKind.CONNECTION_REGISTERED,
+        EventKind.CONNECTION_CHANGED,
+        EventKind.CONNECTION_MOVED,
+        EventKind.CONNECTION_STOPPED,
+        EventKind.CONNECTION_STOP_LIFTED,
+    }
+)
+RULES: Final = frozenset({EventKind.GROUND_RULE_MET, EventKind.GROUND_RULE_NOT_KEPT, EventKind.GROUND_RULE_WITHDRAWN})
+AGREEMENTS: Final = frozenset({EventKind.AGREEMENT_SIGNED, EventKind.AGREEMENT_ENDED})
+GRANTS: Final = frozenset(kind for kind in EventKind if kind.startswith("grant."))
+
+State = Mapping[str, Any]
+
+
+@dataclass
+class Told:
+    """What the entries have told so far, the last word on each thing."""
+
+    revision: int = 0
+    schools: dict[str, SchoolFacts] = field(default_factory=dict)
+    locations: dict[str, LocationFacts] = field(default_factory=dict)
+    partners: dict[str, State] = field(default_factory=dict)
+    connections: dict[str, State] = field(default_factory=dict)
+    rules: dict[str, GroundRuleFacts] = field(default_factory=dict)
+    agreements: dict[str, AgreementFacts] = field(default_factory=dict)
+    grants: dict[str, GrantFacts] = field(default_factory=dict)
+
+    @classmethod
+    def by(cls, entries: Iterable[State]) -> "Told":
+        """By these entries, in order of their numbers."""
+        told = cls()
+        for entry in entries:
+            told.hear(entry)
+        return told
+
+    def hear(self, entry: State) -> None:
+        """Takes in the next entry. One of a kind that no decision rests on changes nothing but the revision."""
+        self.revision = entry["revision"]
+        kind, state = entry["kind"], entry["state"]
+        if kind in GRANTS:
+            self._grant(entry["revision"], state)
+        elif kind in CONNECTIONS:
+            self.connections[state["clientId"]] = state
+        elif kind in PARTNERS:
+            self.partners[state["kvkNumber"]] = state
+        elif kind in RULES:
+            self._rule(kind, state)
+        elif kind in AGREEMENTS:
+            self._agreement(kind, entry["revision"], state)
+        elif kind in SCHOOLS:
+            self._schools(state)
+
+    def snapshot(self) -> Snapshot:
+        """All of it as the facts for decisions."""
+        return Snapshot().after(
+            Changes(
+                revision=self.revision,
+                schools=tuple(self.schools.values()),
+                locations=tuple(self.locations.values()),
+                connections=tuple(self._connection(state) for state in self.connections.values()),
+                ground_rules=tuple(self.rules.values()),
+                agreements=tuple(self.agreements.values()),
+                grants=Granted.latest(self.grants.values()),
+            )
+        )
+
+    def _connection(self, state: State) -> ConnectionFacts:
+        partner = self.partners.get(state["kvkNumber"], {})
+        stopped = state["stoppedAt"] is not None or partner.get("stoppedAt") is not None
+        return ConnectionFacts(
+            state["clientId"],
+            frozenset(state["scopes"]["required"]) | frozenset(state["scopes"]["optional"]),
+            frozenset(state["purposes"]),
+            state["stage"] == Stage.LIVE and not stopped,
+        )
+
+    def _grant(self, revision: int, state: State) -> None:
+        known = self.grants.get(state["grantId"])
+        self.grants[state["grantId"]] = GrantFacts(
+            grant_id=state["grantId"],
+            client_id=state["clientId"],
+            brin=state["school"],
+            location=state["location"],
+            scopes=frozenset(state["scopes"]),
+            purposes=frozenset(state["purposes"]),
+            status=state["status"],
+            valid_from=_instant(state["validFrom"]),
+            valid_until=_instant_or_none(state["validUntil"]),
+            suspended_until=_instant_or_none(state["suspendedUntil"]),
+            reconfirm_by=_instant_or_none(state.get("reconfirmBy")),
+            granted_at_revision=known.granted_at_revision if known is not None else revision,
+        )
+
+    def _rule(self, kind: str, state: State) -> None:
+        self.rules[state["groundRuleId"]] = GroundRuleFacts(
+            ground_rule_id=state["groundRuleId"],
+            client_id=state["clientId"],
+            rule=state["rule"],
+            valid_from=_instant(state["validFrom"]),
+            valid_until=_instant_or_none(state["validUntil"]),
+            ended=kind != EventKind.GROUND_RULE_MET,
+        )
+
+    def _agreement(self, kind: str, revision: int, state: State) -> None:
+        known = self.agreements.get(state["agreementId"])
+        self.agreements[state["agreementId"]] = AgreementFacts(
+            agreement_id=state["agreementId"],
+            client_id=state["clientId"],
+            board_number=state["boardNumber"],
+            scopes=frozenset(state["scopes"]),
+            purposes=frozenset(state["purposes"]),
+            valid_from=_instant(state["validFrom"]),
+            valid_until=_instant_or_none(state["validUntil"]),
+            registered_at_revision=known.registered_at_revision if known is not None else revision,
+            ended=kind == EventKind.AGREEMENT_ENDED,
+        )
+
+    def _schools(self, state: State) -> None:
+        listed = state.get("listed", {})
+        for brin, board_number, gone in listed.get("schools", ()):
+            self.schools[brin] = SchoolFacts(brin, board_number, gone)
+        for code, gone in listed.get("locations", ()):
+            self.locations[code] = LocationFacts(code, gone)
+
+
+def listed(
+    schools: Iterable[tuple[str, str | None, datetime | None]], locations: Iterable[tuple[str, datetime | None]]
+) -> dict[str, Any]:
+    """How an entry tells which schools, of which boards, and which locations are listed, or are no longer."""
+    return {
+        "schools": sorted([brin, board_number, gone_at is not None] for brin, board_number, gone_at in schools),
+        "locations": sorted([code, gone_at is not None] for code, gone_at in locations),
+    }
+
+
+def _instant(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
+def _instant_or_none(text: str | None) -> datetime | None:
+    return None if text is None else _instant(text)
