@@ -13,9 +13,13 @@ MOST_DEPTH: Final = 64
 #: Attributes of one element, names and values counted apart.
 MOST_IN_A_TAG: Final = 128
 #: Of one tag, comment or the like, which is held whole until its end is there.
-MOST_BYTES_OF_A_PIECE: Final = 256 * 1024
+MOST_BYTES_OF_A_PIECE: Final = 16 * 1024
+#: Read at once, so that a piece that is too long is seen before it was read to its end.
+AT_ONCE: Final = 8 * 1024
 
 MOST_NAMES: Final = 5_000
+#: Every name in a namespace is handed over with the whole of it in front.
+MOST_IN_A_NAMESPACE: Final = 256
 
 XINCLUDE: Final = "http://www.w3.org/2001/XInclude"
 
@@ -42,17 +46,19 @@ class Reading:
         parser.XmlDeclHandler = _require_utf_8
         parser.StartDoctypeDeclHandler = _refuse("a document type")
         parser.ProcessingInstructionHandler = _refuse("a processing instruction")
-        parser.StartNamespaceDeclHandler = _require_no_inclusion
+        parser.StartNamespaceDeclHandler = _require_plain_namespace
         self._fed = 0
 
     def feed(self, chunk: bytes) -> None:
-        self._fed += len(chunk)
-        self._parse(chunk, last=False)
-        if self._fed - max(self.parser.CurrentByteIndex, 0) > len(chunk) + MOST_BYTES_OF_A_PIECE:
-            raise XmlRefused("a piece that is too long")
-        # The parser keeps every name that it saw.
-        if len(self.parser.intern) > MOST_NAMES:
-            raise XmlRefused("too many different names")
+        for start in range(0, len(chunk), AT_ONCE):
+            part = chunk[start : start + AT_ONCE]
+            self._fed += len(part)
+            self._parse(part, last=False)
+            if self._fed - max(self.parser.CurrentByteIndex, 0) > len(part) + MOST_BYTES_OF_A_PIECE:
+                raise XmlRefused("a piece that is too long")
+            # The parser keeps every name that it saw.
+            if len(self.parser.intern) > MOST_NAMES:
+                raise XmlRefused("too many different names")
 
     def close(self) -> None:
         self._parse(b"", last=True)
@@ -82,9 +88,11 @@ def _require_utf_8(_version: str, encoding: str | None, _standalone: int) -> Non
         raise XmlRefused("another encoding than UTF-8")
 
 
-def _require_no_inclusion(_prefix: str | None, namespace: str | None) -> None:
+def _require_plain_namespace(_prefix: str | None, namespace: str | None) -> None:
     if namespace == XINCLUDE:
         raise XmlRefused("an inclusion")
+    if namespace is not None and len(namespace) > MOST_IN_A_NAMESPACE:
+        raise XmlRefused("a namespace that is too long")
 
 
 def _refuse(what: str) -> Callable[..., Any]:

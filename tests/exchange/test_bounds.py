@@ -2,11 +2,13 @@
 
 import tracemalloc
 from collections.abc import Iterable, Iterator
+from typing import Final
 
 import pytest
 
 from exchange.answers import AnswerFilter
 from exchange.places import AnswerRefused, Release
+from exchange.requests import MOST_BYTES, RequestRefused, asked_in
 from exchange.uwlr import UWLR, Call, Expected
 from tests.exchange.invented import BRIN, SCHOOLJAAR, enveloped
 
@@ -81,6 +83,7 @@ def test_a_pupils_own_key_goes_only_without_an_eck_id() -> None:
         ("a dropped comment", answer(more=f"<!--{'a' * 600_000}-->")),
         ("a key", answer(pupils=f'<leerling key="{"a" * 600_000}"/>')),
         ("names", answer(more="".join(f"<a{number}/>" for number in range(6_000)))),
+        ("a namespace", answer(more=f'<a xmlns="urn:{"a" * 1_000}"/>')),
         ("attributes", answer(more="<a " + " ".join(f'a{number}=""' for number in range(100)) + "/>")),
         ("depth", answer(more="<a>" * 100 + "</a>" * 100)),
         (
@@ -105,6 +108,34 @@ def test_a_pupils_own_key_goes_only_without_an_eck_id() -> None:
 def test_more_than_any_answer_needs_is_refused(name: str, content: bytes) -> None:
     with pytest.raises(AnswerRefused):
         released(content)
+
+
+LONG: Final = "a" * 120_000
+NAMES: Final = "".join(f"<b{number}/>" for number in range(3_000))
+ATTRIBUTES: Final = " ".join(f'p:a{number}=""' for number in range(3_000))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        f'<a xmlns="{LONG}">{"<b/>" * 30_000}</a>',
+        f'<a xmlns="{LONG}">{NAMES}</a>',
+        f'<a xmlns:p="{LONG}" {ATTRIBUTES}/>',
+        f'<a xmlns:p="{LONG[:7_000]}" {ATTRIBUTES}/>',
+        f'<a xmlns="{LONG[:7_000]}">{"<b/>" * 30_000}</a>',
+    ],
+    ids=["one name", "names", "attributes", "attributes, less long", "one name, less long"],
+)
+def test_a_namespace_does_not_make_a_small_message_large(content: str) -> None:
+    """The parser writes it out before every name: a request of 256 KiB would become gigabytes, and take seconds."""
+    assert len(content) < MOST_BYTES
+    tracemalloc.start()
+    try:
+        with pytest.raises(RequestRefused, match="too long"):
+            asked_in(content.encode())
+        assert tracemalloc.get_traced_memory()[1] < 4_000_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_what_is_dropped_takes_no_memory() -> None:
