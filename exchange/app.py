@@ -10,6 +10,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Final
 
 import httpx2
@@ -145,9 +146,11 @@ class ReleaseLayer:
         async with contextlib.AsyncExitStack() as stack:
             await receive()
             # Nothing of the environment decides where requests go, and no redirect does.
-            asking = await stack.enter_async_context(httpx2.AsyncClient(trust_env=False))
+            asking = await stack.enter_async_context(httpx2.AsyncClient(trust_env=False, cookies=_no_cookies()))
             silence = httpx2.Timeout(self.settings.upstream_deadline, connect=CONNECT_SECONDS)
-            self.upstream = await stack.enter_async_context(httpx2.AsyncClient(timeout=silence, trust_env=False))
+            self.upstream = await stack.enter_async_context(
+                httpx2.AsyncClient(timeout=silence, trust_env=False, cookies=_no_cookies())
+            )
             self.manager = PrivacyManager(asking, self.settings.manager, self._token, self.settings.manager_deadline)
             self.partners = Partners(self.customers, self.manager, self.settings.trust_client_id)
             await send({"type": "lifespan.startup.complete"})
@@ -157,6 +160,11 @@ class ReleaseLayer:
     def _token(self) -> str:
         path = self.settings.token_file
         return path.read_text(encoding="ascii").strip() if path is not None else self.settings.token
+
+
+def _no_cookies() -> CookieJar:
+    """Keeps none: with a session that was begun for one partner, another one would be taken for it."""
+    return CookieJar(DefaultCookiePolicy(allowed_domains=()))
 
 
 async def _body(receive: Receive) -> bytes:

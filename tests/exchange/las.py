@@ -10,7 +10,7 @@ import socketserver
 import threading
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Final, Literal, Self, get_args
 
@@ -201,6 +201,10 @@ def slow(request: Request) -> Reply:
     content = answer_to(request).content
     step = len(content) // 10 + 1
     return Reply((content[start : start + step] for start in range(0, len(content), step)), pause=0.05)
+
+
+def with_cookie(request: Request) -> Reply:
+    return replace(clean(request), headers=(("Content-Type", "text/xml"), ("Set-Cookie", "sessie=1; Path=/")))
 
 
 def by_key(brincode: str | None = "16SW", dependancecode: str | None = None, key: str | None = None) -> Behaviour:

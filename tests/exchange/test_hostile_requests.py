@@ -187,6 +187,14 @@ def test_the_las_is_asked_what_was_asked_and_nothing_more(scene: Scene, call: Ca
         assert request.value("schooljaar") == SCHOOLJAAR
 
 
+def test_a_session_that_a_las_began_for_one_partner_is_not_anothers(scene: Scene) -> None:
+    """A LAS that checks the authorisation once a session would take the next partner for the first."""
+    scene.behaves(las.with_cookie)
+    for client_id in ("allesrijk", "leerlingrijk"):
+        assert soap(scene.exchange.url, verzoek("leerlingen", CUSTOMERS[client_id]))[0] == 200
+    assert ["cookie" in request.headers for request in scene.las.requests] == [False, False]
+
+
 @pytest.mark.parametrize("action", ["HaalStructuur", "HaalLeerkrachten", f"{UWLR}/leerkrachten_verzoek", "", "'"])
 def test_what_is_released_goes_by_the_message_and_not_by_the_action(scene: Scene, action: str) -> None:
     """A partner that was granted pupils only can't have teachers by calling them pupils, nor the other way round."""
