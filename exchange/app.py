@@ -9,9 +9,9 @@ import contextlib
 import logging
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from typing import Final
+from typing import Any, Final, TypeVar
 
 import httpx2
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -34,6 +34,8 @@ CONNECT_SECONDS: Final = 5.0
 _XML: Final = (b"content-type", b"text/xml; charset=utf-8")
 _AROUND: Final = [_XML, (b"cache-control", b"no-store")]
 
+
+Result = TypeVar("Result")
 
 #: The standard's own names. Any other is the LAS's to choose, and could be somebody's.
 _STANDARD: Final = frozenset(
@@ -60,7 +62,9 @@ class ReleaseLayer:
         begun = time.monotonic()
         try:
             asked = asked_in(await _body(receive))
-            place, released = await self._released(scope, asked)
+            place, released = await _while_there(receive, self._released(scope, asked))
+        except _Gone:
+            return log.info("given up: who asked went away")
         except RequestRefused as refused:
             log.info("refused: %s, %s", refused.fault, refused)
             return await _send_fault(send, refused.fault, str(refused))
@@ -178,6 +182,29 @@ async def _body(receive: Receive) -> bytes:
             raise RequestRefused(Fault.INVALID_MESSAGE, f"at most {MOST_BYTES} bytes")
         if not message.get("more_body", False):
             return bytes(body)
+
+
+class _Gone(Exception):
+    """Who asked went away."""
+
+
+async def _while_there(receive: Receive, work: Coroutine[Any, Any, Result]) -> Result:
+    """The result of `work`. Raises `_Gone`, with the work given up, when who asked goes away before it is there."""
+    working, gone = asyncio.create_task(work), asyncio.create_task(_gone(receive))
+    try:
+        await asyncio.wait({working, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            return working.result()
+        raise _Gone
+    finally:
+        working.cancel()
+        gone.cancel()
+        await asyncio.gather(working, gone, return_exceptions=True)
+
+
+async def _gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 async def _send_fault(send: Send, fault: Fault, reason: str | None = None) -> None:

@@ -1,5 +1,6 @@
 """A LAS that answers wrongly, late or not at all: whoever asked gets a fault, and nothing of what the LAS said."""
 
+import contextlib
 import socket
 import time
 from urllib.parse import urlsplit
@@ -12,6 +13,7 @@ from tests.exchange.conftest import CUSTOMERS, TELLING, Scene
 from tests.exchange.invented import CALLS, FORBIDDEN, GRANTABLE, CallName
 from tests.exchange.las import FAULTY, ODD, SECRET, SILENT, answer_to
 from tests.exchange.raw import soap, verzoek
+from tests.exchange.running import wait_until
 
 ALL = CUSTOMERS["allesrijk"]
 
@@ -93,3 +95,20 @@ def test_a_partner_that_goes_away_takes_nothing_along(scene: Scene, call: CallNa
             time.sleep(seconds)
     scene.behaves(las.clean)
     scene.partner.ask(call, ALL)
+
+
+def test_partners_that_went_away_hold_up_nobody(scene: Scene) -> None:
+    """More of them than answers are taken in at once, and a LAS that would be waited for a minute."""
+    scene.behaves(SILENT["hangs before the first byte"])
+    address = urlsplit(scene.exchange.url)
+    body = verzoek("leerlingen", ALL)
+    request = f"POST /uwlr HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+    with contextlib.ExitStack() as stack:
+        for _ in range(40):
+            connection = socket.create_connection((address.hostname, address.port or 0), timeout=3)
+            stack.enter_context(connection).sendall(request)
+        wait_until(lambda: len(scene.las.requests) == 32, 10)
+    scene.behaves(las.clean)
+    begun = time.monotonic()
+    scene.partner.ask("structuur", ALL)
+    assert time.monotonic() - begun < 10
