@@ -31,6 +31,8 @@ log = logging.getLogger("privacy_manager.exchange")
 #: So much of an answer is filtered before others get their turn: some 2 ms.
 PIECE: Final = 64 * 1024
 CONNECT_SECONDS: Final = 5.0
+#: So long who asked may leave a piece of its answer unread. Until the last one is, the answer takes room here.
+SENDING_SECONDS: Final = 60.0
 _XML: Final = (b"content-type", b"text/xml; charset=utf-8")
 _AROUND: Final = [_XML, (b"cache-control", b"no-store")]
 
@@ -73,7 +75,12 @@ class ReleaseLayer:
             log.error("failed: %s", type(error).__name__)
             return await _send_fault(send, Fault.INTERNAL)
         _log(asked, place, released, time.monotonic() - begun)
-        await _send(send, released)
+        try:
+            async with asyncio.timeout(self.settings.transfer_deadline):
+                await _send(send, released)
+        except TimeoutError:
+            # Without its end it is no answer: the server closes the connection.
+            log.info("given up: who asked does not read its answer")
 
     async def _released(self, scope: Scope, asked: Asked) -> tuple[str, Released]:
         """The place that was asked about, and what is released of it. Raises `RequestRefused`."""
@@ -219,7 +226,8 @@ async def _send(send: Send, released: Released) -> None:
     try:
         await send({"type": "http.response.start", "status": 200, "headers": _AROUND})
         for chunk in released:
-            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            async with asyncio.timeout(SENDING_SECONDS):
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
     finally:
         released.discard()

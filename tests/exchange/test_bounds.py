@@ -1,16 +1,22 @@
 """What an answer may hold at most, and the few rules that need no schema to be seen."""
 
+import asyncio
 import tracemalloc
 from collections.abc import Iterable, Iterator
 from typing import Final
 
 import pytest
+from starlette.types import Message, Scope
 
-from exchange.answers import AnswerFilter
+from exchange import app
+from exchange.answers import AnswerFilter, Released
 from exchange.places import AnswerRefused, Release
-from exchange.requests import MOST_BYTES, RequestRefused, asked_in
+from exchange.requests import MOST_BYTES, Asked, RequestRefused, asked_in
+from exchange.settings import ExchangeSettings
 from exchange.uwlr import UWLR, Call, Expected
+from tests.exchange.conftest import CUSTOMERS
 from tests.exchange.invented import BRIN, SCHOOLJAAR, enveloped
+from tests.exchange.raw import verzoek
 
 EXPECTED = Expected(SCHOOLJAAR, BRIN, None, None, "2.3")
 RELEASE: Release = {
@@ -159,3 +165,52 @@ def _most_memory(pieces: Iterable[bytes]) -> int:
         return tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
+
+
+class _Knowing(app.ReleaseLayer):
+    """A release layer to which everyone is known, and which has an answer at once."""
+
+    async def _released(self, scope: Scope, asked: Asked) -> tuple[str, Released]:
+        async with self.transfers:
+            filtering = AnswerFilter(Call.ALL, EXPECTED, RELEASE)
+            filtering.feed(answer())
+            self.answer = filtering.close()
+            return BRIN, self.answer
+
+
+def _settings(**seconds: float) -> ExchangeSettings:
+    return ExchangeSettings.model_validate({"upstream": "http://las", "manager": "http://manager", **seconds})
+
+
+async def _asked(layer: app.ReleaseLayer, *, reads: bool) -> list[Message]:
+    """What is sent to one who asks, and who reads it, or nothing of what is not its head."""
+    request = {"type": "http.request", "body": verzoek("leerlinggegevens", CUSTOMERS["allesrijk"])}
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        if "body" in request:
+            return {"type": request["type"], "body": request.pop("body")}
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+        if message.get("body") and not reads:
+            await asyncio.Event().wait()
+
+    await asyncio.wait_for(layer({"type": "http", "method": "POST", "headers": []}, receive, send), 5)
+    return sent
+
+
+async def test_an_answer_that_is_not_read_is_let_go_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until then it takes room on disk, however many there are of them: to read nothing costs who asks nothing."""
+    read = await _asked(_Knowing(_settings()), reads=True)
+    assert read[0]["status"] == 200
+    assert not read[-1].get("more_body", False)
+    monkeypatch.setattr(app, "SENDING_SECONDS", 0.05)
+    for settings in (_settings(), _settings(transfer_deadline=0.02)):
+        layer = _Knowing(settings)
+        sent = await _asked(layer, reads=False)
+        assert sent[-1]["more_body"], "it was not ended as if it were whole"
+        with pytest.raises(ValueError, match="closed"):
+            b"".join(layer.answer)
