@@ -86,7 +86,7 @@ class ReleaseLayer:
         """The place that was asked about, and what is released of it. Raises `RequestRefused`."""
         client_id = await self.partners.client_id(scope["headers"], asked.credential)
         place, release = await self._may_be_released(client_id, asked)
-        async with self.transfers:
+        async with self._turn():
             released = await self._filtered(asked, place, release)
         try:
             # What was revoked while the LAS answered is not released any more; what was granted meanwhile not yet.
@@ -100,6 +100,19 @@ class ReleaseLayer:
             released.discard()
             raise
         return place, released
+
+    @contextlib.asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """One of the transfers that there may be at once. Raises `RequestRefused` when none ends in time."""
+        try:
+            async with asyncio.timeout(self.settings.upstream_deadline):
+                await self.transfers.acquire()
+        except TimeoutError:
+            raise RequestRefused(Fault.UNAVAILABLE, "too many transfers at once") from None
+        try:
+            yield
+        finally:
+            self.transfers.release()
 
     async def _may_be_released(self, client_id: str, asked: Asked) -> tuple[str, Release]:
         """The place that is asked about, and what may be released of it now. Raises `RequestRefused`."""

@@ -171,7 +171,7 @@ class _Knowing(app.ReleaseLayer):
     """A release layer to which everyone is known, and which has an answer at once."""
 
     async def _released(self, scope: Scope, asked: Asked) -> tuple[str, Released]:
-        async with self.transfers:
+        async with self._turn():
             filtering = AnswerFilter(Call.ALL, EXPECTED, RELEASE)
             filtering.feed(answer())
             self.answer = filtering.close()
@@ -214,3 +214,11 @@ async def test_an_answer_that_is_not_read_is_let_go_of(monkeypatch: pytest.Monke
         assert sent[-1]["more_body"], "it was not ended as if it were whole"
         with pytest.raises(ValueError, match="closed"):
             b"".join(layer.answer)
+
+
+async def test_who_waits_for_others_gets_a_fault_in_time() -> None:
+    layer = _Knowing(_settings(most_transfers=1, upstream_deadline=0.05))
+    async with layer._turn():
+        sent = await _asked(layer, reads=True)
+        assert b"Server.TijdelijkNietBeschikbaar" in sent[-1]["body"]
+    assert (await _asked(layer, reads=True))[0]["status"] == 200
