@@ -40,7 +40,7 @@ from api import (
 from api.callers import Authentication
 from api.current import CurrentSnapshot
 from api.envelope import Envelope
-from api.evidence import EvidenceRefused, evidence_of, seal_what_is_open, tell_schools
+from api.evidence import EvidenceRefused, evidence_of, seal_what_is_open, tell_of_schools
 from api.evidence_keys import EvidenceKeys
 from api.expiry import keep_expiring
 from api.facts import source_for
@@ -225,7 +225,7 @@ async def _load(store: Store, current: CurrentSnapshot, keys_file: Path) -> Evid
             keys = await evidence_of(store, keys_file)
             store.sealing = Sealing(keys)
             await seal_what_is_open(store)
-            await tell_schools(store)
+            await tell_of_schools(store)
             await current.load()
             return keys
         except (OSError, DBAPIError, StoreUnreachable, asyncpg.PostgresError, asyncpg.InterfaceError) as error:

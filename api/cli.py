@@ -12,6 +12,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Final
 
+import httpx2
 import typer
 import uvicorn
 from alembic.util import CommandError
@@ -20,15 +21,16 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from sqlalchemy.exc import SQLAlchemyError
 
-from api import demo, openapi
+from api import demo, evidence_cli, openapi
 from api.app import NotReadyToServe, Service, create_app, documented_app, require_ready
+from api.evidence import EvidenceRefused
 from api.migrations import head, migrate
 from api.schools_import import ImportRefused, ImportReport, import_files
 from api.server import WholeAnswers
 from api.settings import Mode, Settings, explained
 from api.store import Store, StoreBehind, StoreUnreachable
 from api.tokens import EmbeddedIssuer
-from api.verification import faults
+from api.witness import LogRefused
 from exchange.settings import ExchangeSettings, require_usable
 
 cli = typer.Typer(
@@ -39,6 +41,7 @@ cli = typer.Typer(
 )
 schools = typer.Typer(no_args_is_help=True, help="The schools and their locations.")
 cli.add_typer(schools, name="schools")
+evidence_cli.register(cli)
 
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -53,6 +56,9 @@ class Role(StrEnum):
 #: What ends a command with a sentence; anything else is a defect, and shows where.
 REFUSALS: Final = (
     CommandError,
+    EvidenceRefused,
+    LogRefused,
+    httpx2.HTTPError,
     ImportRefused,
     NotReadyToServe,
     OSError,
@@ -215,17 +221,6 @@ def print_openapi(
         typer.echo(text, nl=False)
 
 
-@cli.command()
-def verify() -> None:
-    """Check that the store is whole: the events without a gap, and each grant as its last event left it."""
-    found = asyncio.run(_verify(Store(Settings().store_url)))
-    for line in found:
-        typer.echo(line)
-    if found:
-        raise typer.Exit(1)
-    typer.echo("The store is whole.")
-
-
 def application() -> Service:
     """The application for a server process of its own."""
     return create_app(Settings(), on_loaded=_spare_the_collector)
@@ -262,14 +257,6 @@ async def _import(
         return await import_files(
             store, files, kind=kind, allow_mass_removal=allow_mass_removal, on_progress=on_progress
         )
-    finally:
-        await store.aclose()
-
-
-async def _verify(store: Store) -> list[str]:
-    try:
-        async with store.reading() as session:
-            return await faults(session)
     finally:
         await store.aclose()
 

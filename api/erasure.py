@@ -9,7 +9,7 @@ from sqlmodel import select
 from api.callers import Operator
 from api.events import record
 from api.store import Store
-from api.wire import Wire, WireIn
+from api.wire import PRINTABLE, Wire, WireIn
 from api.writes import Writing
 from models.events import EventKind
 from models.refusals import NotFound
@@ -21,7 +21,7 @@ router = APIRouter(prefix="/v1/actors", tags=["evidence"])
 class ActorToErase(WireIn):
     """Whom: the `sub` of the tokens with which they acted."""
 
-    subject: Annotated[str, StringConstraints(min_length=1, max_length=255)]
+    subject: Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=PRINTABLE)]
 
 
 class ErasedActor(Wire):

@@ -8,7 +8,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from api import evidence_keys
 from api.events import SYSTEM, record
 from api.evidence_keys import EvidenceKeys
-from api.store import Store
+from api.store import Store, Write
 from models.events import Event, EventKind, Revision
 from models.replay import listed
 from models.schools import Location, School
@@ -58,21 +58,25 @@ async def seal_what_is_open(store: Store) -> None:
             record(write, EventKind.TEXTS_SEALED, SYSTEM, {"texts": len(found)})
 
 
-async def tell_schools(store: Store) -> None:
+async def tell_of_schools(store: Store) -> None:
     """Tells the log which schools there are, where they were imported before imports told it."""
     async with store.reading() as session:
-        if await _is_told(session):
+        if await _are_told(session):
             return
     async with store.writing() as write:
-        if await _is_told(write.session):
-            return
-        schools = await write.session.exec(select(School.brin, School.board_number, School.gone_at))
-        locations = await write.session.exec(select(Location.code, Location.gone_at))
-        record(write, EventKind.SCHOOLS_LISTED, SYSTEM, {"listed": listed(schools, locations)})
+        if not await _are_told(write.session):
+            await tell_schools(write)
 
 
-async def _is_told(session: AsyncSession) -> bool:
-    """Whether no school is missing from the log: there is none, or it was told all that there are."""
+async def tell_schools(write: Write) -> None:
+    """Tells the log all schools and locations that there are."""
+    schools = await write.session.exec(select(School.brin, School.board_number, School.gone_at))
+    locations = await write.session.exec(select(Location.code, Location.gone_at))
+    record(write, EventKind.SCHOOLS_LISTED, SYSTEM, {"listed": listed(schools, locations)})
+
+
+async def _are_told(session: AsyncSession) -> bool:
+    """Whether no school is missing from the log: there is none, or all that there are were told."""
     if (await session.exec(select(School.brin).limit(1))).first() is None:
         return True
     kinds = EventKind.SCHOOLS_LISTED, EventKind.SCHOOLS_IMPORTED

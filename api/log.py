@@ -27,7 +27,7 @@ from models.signed_notes import Checkpoint, signed
 
 router = APIRouter(prefix="/v1/log", tags=["evidence"])
 
-Number = Annotated[int, Path(ge=1, le=2**53)]
+Number = Annotated[str, Path(pattern=r"^[1-9][0-9]{0,14}$", max_length=15)]
 Size = Annotated[int | None, Query(ge=1, le=2**53, description="Of a tree of so many entries; without it, of all.")]
 
 
@@ -96,13 +96,14 @@ async def get_checkpoint(caller: Anyone, reading: Reading, request: Request) -> 
 async def list_entries(
     caller: Operator,
     reading: Reading,
+    after: Annotated[int, Query(ge=0, le=2**53, description="Only those behind this number.")] = 0,
     since: Annotated[Moment | None, Query(description="Only what changed from then on.")] = None,
     until: Annotated[Moment | None, Query(description="Only what changed before then.")] = None,
     limit: Limit = 100,
     cursor: Cursor = None,
 ) -> Page[Entry]:
     """The entries in order of their numbers, all or those between two instants."""
-    found = await _entries(reading.session, after_number(cursor), since, until, limit)
+    found = await _entries(reading.session, max(after, after_number(cursor)), since, until, limit)
     shown, following = part(found, limit, lambda event: event.number)
     return Page(items=[Entry.model_validate(entry_of(event)) for event in shown], next=following)
 
@@ -111,14 +112,14 @@ async def list_entries(
 async def prove_entry(caller: Anyone, number: Number, reading: Reading, size: Size = None) -> InclusionProof:
     """That an entry is in the log."""
     wanted = await _size(reading.session, size)
-    if number > wanted:
+    if int(number) > wanted:
         raise NotFound("There is no such entry, or not yet in a log of that size.")
-    return await inclusion(reading.session, number, wanted)
+    return await inclusion(reading.session, int(number), wanted)
 
 
 @router.get("/consistency", operation_id="proveConsistency")
 async def prove_consistency(
-    caller: Anyone, reading: Reading, first: Annotated[int, Query(ge=1, le=2**53)], second: Size = None
+    caller: Anyone, reading: Reading, first: Annotated[int, Query(ge=1, le=2**53)] = 1, second: Size = None
 ) -> ConsistencyProof:
     """That the log only grew between two sizes."""
     wanted = await _size(reading.session, second)

@@ -24,7 +24,7 @@ from models.onboarding import Case, CaseStep, RoadStep
 from models.partners import VISIBLE, Connection, Partner
 from models.refusals import ConnectionNotPlaced, InvalidInput, NotFound
 from models.schools import Location, School, SchoolKey
-from models.snapshot import Snapshot, facts_of_rows
+from models.snapshot import Changes, Snapshot, facts_of_rows
 
 Table = TypeVar("Table", bound=SQLModel)
 Session = AsyncSession
@@ -333,6 +333,20 @@ async def locations_of_client(session: Session, client_id: str, brin: str) -> Se
 async def schools_named(session: Session, brins: Collection[str]) -> dict[str, School]:
     found = await session.exec(select(School).where(col(School.brin).in_(brins)))
     return {school.brin: school for school in found}
+
+
+async def all_facts_but_grants(session: Session) -> Changes:
+    """What the tables state, of all that decisions rest on beside the grants."""
+    both = select(Connection, Partner).join(Partner)
+    return facts_of_rows(
+        await revision(session),
+        (await session.exec(select(School))).all(),
+        (await session.exec(select(Location))).all(),
+        (await session.exec(both)).all(),
+        (await session.exec(select(GroundRule))).all(),
+        (await session.exec(select(Agreement))).all(),
+        (),
+    )
 
 
 async def snapshot_of(session: Session, client_id: str, brins: Collection[str]) -> Snapshot:

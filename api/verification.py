@@ -1,14 +1,23 @@
-"""Whether a store is whole: its events without a gap, and each grant as its last event left it."""
+"""Whether a store is whole: its log as it was, each grant as its last event left it, and all facts as the log tells."""
 
-from typing import Any
+from collections.abc import AsyncIterator
+from operator import attrgetter
+from typing import Any, Final
 
 from sqlalchemy import func
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from api import rows
 from api.grants import GrantView
-from models.events import Event, Revision
+from models.audit import Audit, Counted, Kept
+from models.events import Event, LogNode, Revision
 from models.grants import Grant, Status
+from models.log_entries import entry_of
+from models.merkle import Node
+from models.replay import Told
+
+AT_ONCE: Final = 2_000
 
 
 async def faults(session: AsyncSession) -> list[str]:
@@ -53,3 +62,48 @@ def _differs(grant: Grant, state: dict[str, Any]) -> bool:
         **grant.model_dump(exclude={"brin", "status", "suspended_until", "request_version", "granted_at_revision"}),
     )
     return kept != told
+
+
+async def log_faults(session: AsyncSession, audit: Audit) -> list[str]:
+    """What is wrong with the log: its entries, leaves and tree, against what `audit` knows of before."""
+    async for event in _events(session):
+        audit.read(Kept(entry_of(event), event.leaf))
+    counted = await session.get_one(Revision, 1)
+    nodes = frozenset(
+        Node(node.level, node.position, node.hash) for node in (await session.exec(select(LogNode))).all()
+    )
+    return audit.ended(Counted(counted.events, counted.peaks, nodes))
+
+
+async def fact_faults(session: AsyncSession) -> list[str]:
+    """Which facts that decisions rest on are not as the log tells them: changed past it, or not told to it.
+
+    Grants are compared with their last events: `faults`.
+    """
+    told = Told()
+    async for event in _events(session):
+        told.hear(entry_of(event))
+    ours, theirs = told.facts, await rows.all_facts_but_grants(session)
+    return [
+        f"{kind} {key} is not as the log tells."
+        for kind, name, key_of in (
+            ("School", "schools", attrgetter("brin")),
+            ("Location", "locations", attrgetter("code")),
+            ("Connection", "connections", attrgetter("client_id")),
+            ("Ground rule", "ground_rules", attrgetter("ground_rule_id")),
+            ("Agreement", "agreements", attrgetter("agreement_id")),
+        )
+        for key in sorted({key_of(fact) for fact in set(getattr(ours, name)) ^ set(getattr(theirs, name))})
+    ]
+
+
+async def _events(session: AsyncSession) -> AsyncIterator[Event]:
+    """All events in order, some at a time."""
+    last = 0
+    while some := (
+        await session.exec(select(Event).where(Event.number > last).order_by(col(Event.number)).limit(AT_ONCE))
+    ).all():
+        for event in some:
+            yield event
+        last = some[-1].number
+        session.expunge_all()

@@ -1,6 +1,6 @@
 """What was true at an instant of the past, told by the log alone: its entries up to then, and nothing of the tables.
 
-    entries -> Told -> Snapshot -> decide()
+    entries -> Told -> facts -> decide()
 
 so that the same rules decide about the past as about the present.
 """
@@ -87,19 +87,22 @@ class Told:
         elif kind in SCHOOLS:
             self._schools(state)
 
-    def snapshot(self) -> Snapshot:
+    @property
+    def facts(self) -> Changes:
         """All of it as the facts for decisions."""
-        return Snapshot().after(
-            Changes(
-                revision=self.revision,
-                schools=tuple(self.schools.values()),
-                locations=tuple(self.locations.values()),
-                connections=tuple(self._connection(state) for state in self.connections.values()),
-                ground_rules=tuple(self.rules.values()),
-                agreements=tuple(self.agreements.values()),
-                grants=Granted.latest(self.grants.values()),
-            )
+        return Changes(
+            revision=self.revision,
+            schools=tuple(self.schools.values()),
+            locations=tuple(self.locations.values()),
+            connections=tuple(self._connection(state) for state in self.connections.values()),
+            ground_rules=tuple(self.rules.values()),
+            agreements=tuple(self.agreements.values()),
+            grants=Granted.latest(self.grants.values()),
         )
+
+    @property
+    def snapshot(self) -> Snapshot:
+        return Snapshot().after(self.facts)
 
     def _connection(self, state: State) -> ConnectionFacts:
         partner = self.partners.get(state["kvkNumber"], {})

@@ -87,7 +87,13 @@ class Scene:
     ids: dict[str, str] = field(default_factory=dict)
 
     def path(self, operation: Operation, **instead: str) -> str:
-        known = {"brin": self.brin, "client_id": self.client_id, "kvk_number": self.kvk_number, **self.ids}
+        known = {
+            "number": "1",
+            "brin": self.brin,
+            "client_id": self.client_id,
+            "kvk_number": self.kvk_number,
+            **self.ids,
+        }
         if operation.id == "resumeGrant":
             known["grant_id"] = known["suspended_id"]
         return operation.path.format(**{**known, **instead})
@@ -297,6 +303,7 @@ _STOP: Final = {"reason": "Oefening."}
 
 SCHOOL, PARTNER, OPERATOR, GATEWAY = ("school",), ("partner",), ("operator",), ("gateway",)
 EITHER: Final = ("partner", "operator")
+ANYONE: Final = ("operator", "school", "partner", "gateway")
 
 ENTRIES: Final[dict[str, Entry]] = {
     "isLive": Entry(()),
@@ -346,6 +353,12 @@ ENTRIES: Final[dict[str, Entry]] = {
     "attachToIncident": Entry(EITHER, success=201),
     "getAttachment": Entry(EITHER),
     "listDue": Entry(OPERATOR),
+    "getLogKeys": Entry(ANYONE),
+    "getCheckpoint": Entry(ANYONE),
+    "listLogEntries": Entry(OPERATOR),
+    "proveEntry": Entry(ANYONE),
+    "proveConsistency": Entry(ANYONE),
+    "eraseActor": Entry(OPERATOR, lambda _: {"subject": "partner-subject"}),
     "registerPartner": Entry(OPERATOR, _new_partner, 201),
     "listPartners": Entry(OPERATOR),
     "getPartner": Entry(OPERATOR),
@@ -382,6 +395,7 @@ MISSING: Final = {
     "file_id": NOWHERE,
     "reference": "00000-00000",
     "schoolkey": "bestaat-niet",
+    "number": "999999999",
 }
 
 

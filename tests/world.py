@@ -12,6 +12,8 @@ import httpx2
 from api import evidence_keys
 from api.app import Service, create_app
 from api.events import SYSTEM, record
+from api.evidence import tell_schools
+from api.operators import registered
 from api.sealing import Sealing
 from api.settings import Mode, Settings
 from api.store import Store
@@ -135,7 +137,8 @@ class World:
             connection = await write.session.get_one(Connection, client_id)
             connection.stage, connection.revision = stage, write.revision
             write.session.add(connection)
-            record(write, EventKind.CONNECTION_MOVED, SYSTEM, {"stage": stage}, client_id=client_id)
+            state = registered(connection).model_dump(mode="json", by_alias=True)
+            record(write, EventKind.CONNECTION_MOVED, SYSTEM, state, client_id=client_id)
 
     async def agree(self, client_id: str, scopes: Sequence[str], purposes: Sequence[str], **more: Any) -> Answer:
         body = {
@@ -276,4 +279,5 @@ async def populate(store: Store) -> None:
         for code in ("16SW00", "16SW01", "17TX00"):
             name = f"Locatie {code}"
             write.session.add(Location(code=code, brin=code[:4], name=name, kinds=["bo"], revision=write.revision))
-        record(write, EventKind.SCHOOLS_IMPORTED, SYSTEM, {"added": 3})
+        await write.session.flush()
+        await tell_schools(write)

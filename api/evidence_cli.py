@@ -1,0 +1,166 @@
+"""The commands about the evidence: its keys, a witness, an export, and whether all of it is as it was."""
+
+import asyncio
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from sqlmodel import col, select
+
+from api import evidence_keys
+from api.evidence_keys import EvidenceKeys
+from api.log import checkpoint
+from api.settings import Settings
+from api.store import Store
+from api.verification import fact_faults, faults, log_faults
+from api.witness import Witness, follow, verified
+from models.audit import Audit, Kept, audited
+from models.events import Event
+from models.log_entries import canonical, entry_of
+from models.signed_notes import NoteInvalid, VerifierKey
+
+keys = typer.Typer(no_args_is_help=True, help="The keys of the evidence.")
+
+Checkpoints = Annotated[
+    list[Path] | None, typer.Option("--checkpoint", help="An older checkpoint, a signed note.", metavar="FILE")
+]
+WitnessFolder = Annotated[Path | None, typer.Option("--witness", help="The folder of a witness.", metavar="FOLDER")]
+VerifierKeys = Annotated[
+    list[str] | None, typer.Option("--key", help="A verifier key; else those of this installation.", metavar="KEY")
+]
+Export = Annotated[Path | None, typer.Option("--export", help="An export, instead of the store.", metavar="FILE")]
+
+
+@keys.command("show")
+def show_keys() -> None:
+    """Print the public keys: of checkpoints a verifier key a line, then the JWK set of receipts."""
+    _print_public(evidence_keys.read(Settings().evidence_keys_file))
+
+
+@keys.command("rotate")
+def rotate_keys() -> None:
+    """Add a new key of each kind. Copy the file to every machine, restart, and retire the old one later."""
+    _print_public(evidence_keys.rotate(Settings().evidence_keys_file))
+
+
+@keys.command("retire")
+def retire_keys() -> None:
+    """End a rotation: of the older keys only the public halves are kept."""
+    _print_public(evidence_keys.retire(Settings().evidence_keys_file))
+
+
+def witness(
+    folder: Annotated[Path, typer.Argument(help="Where it keeps what it has seen.", metavar="FOLDER")],
+    url: Annotated[str, typer.Option(help="The privacy manager's address.")],
+    token_file: Annotated[Path, typer.Option(help="A file with an operator's access token, read each time.")],
+    interval: Annotated[float, typer.Option(help="Seconds between two looks; 0 for a single one.", min=0)] = 0,
+    key: VerifierKeys = None,
+) -> None:
+    """Keep the log's entries and checkpoints here, and refuse a log that forked or was rolled back."""
+    kept = Witness(folder, [VerifierKey.parse(each) for each in key or ()])
+    while True:
+        taken = follow(kept, url, token_file.read_text(encoding="ascii").strip())
+        typer.echo(f"{taken.origin}: {taken.size} entries")
+        if not interval:
+            return
+        time.sleep(interval)
+
+
+def export(file: Annotated[Path, typer.Argument(help="The file to write.", metavar="FILE")]) -> None:
+    """Write the log, its checkpoint and the public keys to a file of JSON lines, which can be verified anywhere."""
+    settings = Settings()
+    found = evidence_keys.read(settings.evidence_keys_file)
+    size = asyncio.run(_export(Store(settings.store_url), found, file))
+    typer.echo(f"{size} entries in {file}")
+
+
+def verify(
+    older: Checkpoints = None, witness: WitnessFolder = None, key: VerifierKeys = None, export: Export = None
+) -> None:
+    """Check that all is as it was: the log and its tree, the grants, and every fact that decisions rest on.
+
+    With an older checkpoint, or a witness, also that nothing before it was changed since, by anyone.
+    """
+    known = [VerifierKey.parse(each) for each in key or ()]
+    audit = Audit()
+    if witness is not None:
+        kept = Witness(witness)
+        audit = Audit(older=kept.checkpoints(), known=list(kept.entries()))
+    if export is not None:
+        found = _of_export(export, audit, older or [], known)
+        what = "The export"
+    else:
+        known = known or list(_own_keys())
+        audit.older = [*audit.older, *(verified(path.read_bytes(), known) for path in older or ())]
+        found = asyncio.run(_of_store(Store(Settings().store_url), audit))
+        what = "The store"
+    for line in found:
+        typer.echo(line)
+    if found:
+        raise typer.Exit(1)
+    typer.echo(f"{what} is whole.")
+
+
+def register(cli: typer.Typer) -> None:
+    """Adds the commands."""
+    cli.add_typer(keys, name="keys")
+    for command in (verify, witness, export):
+        cli.command()(command)
+
+
+def _print_public(found: EvidenceKeys) -> None:
+    for each in found.verifiers:
+        typer.echo(str(each))
+    typer.echo(json.dumps(found.jwks))
+
+
+def _own_keys() -> Iterator[VerifierKey]:
+    path = Settings().evidence_keys_file
+    if path.exists():
+        yield from evidence_keys.read(path).verifiers
+
+
+async def _of_store(store: Store, audit: Audit) -> list[str]:
+    try:
+        async with store.reading() as session:
+            return [*await log_faults(session, audit), *await faults(session), *await fact_faults(session)]
+    finally:
+        await store.aclose()
+
+
+def _of_export(path: Path, audit: Audit, older: list[Path], known: list[VerifierKey]) -> list[str]:
+    lines = _lines(path)
+    head = next(lines)
+    known = known or [VerifierKey.parse(each) for each in head["keys"]]
+    notes = [head["checkpoint"].encode(), *(each.read_bytes() for each in older)]
+    audit.older = [*audit.older, *(verified(note, known) for note in notes)]
+    return audited((Kept(each) for each in lines), audit)
+
+
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    with path.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, start=1):
+            try:
+                found = json.loads(line)
+            except ValueError:
+                raise NoteInvalid(f"{path}, line {number}: not JSON") from None
+            yield found
+
+
+async def _export(store: Store, found: EvidenceKeys, path: Path) -> int:
+    size = 0
+    try:
+        async with store.reading() as session:
+            head = {"checkpoint": await checkpoint(session, found), "keys": [str(key) for key in found.verifiers]}
+            with path.open("w", encoding="utf-8") as file:
+                file.write(json.dumps(head) + "\n")
+                query = select(Event).order_by(col(Event.number)).execution_options(yield_per=1000)
+                async for event in await session.stream_scalars(query):
+                    file.write(canonical(entry_of(event)).decode() + "\n")
+                    size += 1
+        return size
+    finally:
+        await store.aclose()
