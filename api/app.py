@@ -34,6 +34,8 @@ from api import (
     partners,
     problems,
     reachable,
+    receipts,
+    replay,
     school_keys,
     schools,
 )
@@ -73,6 +75,8 @@ DOORS: Final = (
     incidents,
     due,
     log,
+    receipts,
+    replay,
     erasure,
     metadata,
 )

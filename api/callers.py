@@ -6,6 +6,7 @@ caller: Operator        role `operator`
 caller: SchoolOrOperator    either of the two: in an emergency an operator may revoke for a school
 caller: PartnerOrOperator   an operator, or a partner, which sees what is its own connection's and no more
 caller: GatewayOrOperator   a gateway, which asks about any school
+caller: Concerned       a school, a partner or an operator; which things are whose, the route tells
 caller: Anyone          any of the roles
 caller: OwnConnection   the same, where the path names the connection: another one's is 404
 """
@@ -138,6 +139,10 @@ async def _anyone(request: Request) -> Caller:
     return _caller(request, "operator", "school", "partner", "gateway")
 
 
+async def _concerned(request: Request) -> Caller:
+    return _caller(request, "operator", "school", "partner")
+
+
 async def _own_connection(request: Request, client_id: Annotated[ClientId, Path()]) -> Caller:
     caller = await _partner_or_operator(request)
     if caller.only not in (None, client_id):
@@ -151,5 +156,6 @@ PartnerClient = Annotated[Caller, Depends(_partner_client)]
 Operator = Annotated[Caller, Depends(_operator)]
 PartnerOrOperator = Annotated[Caller, Depends(_partner_or_operator)]
 GatewayOrOperator = Annotated[Caller, Depends(_gateway_or_operator)]
+Concerned = Annotated[Caller, Depends(_concerned)]
 Anyone = Annotated[Caller, Depends(_anyone)]
 OwnConnection = Annotated[Caller, Depends(_own_connection)]

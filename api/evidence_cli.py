@@ -10,9 +10,10 @@ from typing import Annotated, Any
 import typer
 from sqlmodel import col, select
 
-from api import evidence_keys
+from api import evidence_keys, receipts
 from api.evidence_keys import EvidenceKeys
 from api.log import checkpoint
+from api.receipts import ReceiptRefused
 from api.settings import Settings
 from api.store import Store
 from api.verification import fact_faults, faults, log_faults
@@ -73,7 +74,7 @@ def export(file: Annotated[Path, typer.Argument(help="The file to write.", metav
     """Write the log, its checkpoint and the public keys to a file of JSON lines, which can be verified anywhere."""
     settings = Settings()
     found = evidence_keys.read(settings.evidence_keys_file)
-    size = asyncio.run(_export(Store(settings.store_url), found, file))
+    size = asyncio.run(write_export(Store(settings.store_url), found, file))
     typer.echo(f"{size} entries in {file}")
 
 
@@ -104,10 +105,26 @@ def verify(
     typer.echo(f"{what} is whole.")
 
 
+def verify_receipt(
+    file: Annotated[Path, typer.Argument(help="The receipt, a compact JWS.", metavar="FILE")],
+    jwks: Annotated[Path, typer.Option(help="The public keys of receipts, a JWK set.", metavar="FILE")],
+    key: VerifierKeys = None,
+) -> None:
+    """Verify a receipt offline: its signature, its checkpoint, and that its entry is in the log."""
+    known = [VerifierKey.parse(each) for each in key or ()] or list(_own_keys())
+    try:
+        payload = receipts.verified(file.read_text("ascii").strip(), json.loads(jwks.read_bytes()), known)
+    except ReceiptRefused as refused:
+        typer.echo(f"The receipt does not hold: {refused}.")
+        raise typer.Exit(1) from None
+    entry = payload["entry"]
+    typer.echo(f"The receipt holds: {entry['kind']} of grant {entry['grantId']} at {entry['at']}.")
+
+
 def register(cli: typer.Typer) -> None:
     """Adds the commands."""
     cli.add_typer(keys, name="keys")
-    for command in (verify, witness, export):
+    for command in (verify, verify_receipt, witness, export):
         cli.command()(command)
 
 
@@ -150,7 +167,7 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
             yield found
 
 
-async def _export(store: Store, found: EvidenceKeys, path: Path) -> int:
+async def write_export(store: Store, found: EvidenceKeys, path: Path) -> int:
     size = 0
     try:
         async with store.reading() as session:

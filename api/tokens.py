@@ -332,6 +332,15 @@ class EmbeddedIssuer:
         return str(jwt.encode(claims, self._key, "ES256", headers={"kid": self._kid, "typ": "at+jwt"}))
 
 
+def has_signed(text: str, public_jwk: Mapping[str, str]) -> bool:
+    """Whether this key has signed a compact JWS with ES256. The text was parsed strictly before."""
+    try:
+        jws.verify(text, dict(public_jwk), algorithms=["ES256"])
+    except Exception:
+        return False
+    return True
+
+
 def _check_mintable(role: str, client_id: str | None, school: str | None, lifetime: timedelta) -> None:
     if role not in ROLES:
         raise ValueError(f"the role is one of {', '.join(sorted(ROLES))}")

@@ -128,6 +128,8 @@ class Scene:
             headers["Authorization"] = f"Bearer {token}"
         sent = {name: value for name, value in headers.items() if value is not None}
         target = self.path(operation) if path is None else path
+        if entry.query is not None and "?" not in target:
+            target += "?" + entry.query(self)
         if operation.takes_file and "?" not in target:
             target += "?name=getekend.pdf"
         return await self.world.client.request(operation.method, target, content=content, headers=sent)
@@ -146,6 +148,8 @@ class Entry:
     body_is_optional: bool = False
     by_secret: bool = False
     before: Callable[[Scene], Coroutine[Any, Any, None]] | None = None
+    #: What the query must hold.
+    query: Callable[[Scene], str] | None = None
 
 
 _fresh = itertools.count(1)
@@ -358,6 +362,10 @@ ENTRIES: Final[dict[str, Entry]] = {
     "listLogEntries": Entry(OPERATOR),
     "proveEntry": Entry(ANYONE),
     "proveConsistency": Entry(ANYONE),
+    "getReceipt": Entry(("school", "partner", "operator")),
+    "readReceipt": Entry(("school", "partner", "operator")),
+    "replay": Entry(OPERATOR, query=lambda scene: f"clientId={scene.client_id}&place={scene.brin}&type=leerling"),
+    "replayOfSchool": Entry(SCHOOL, query=lambda scene: f"clientId={scene.client_id}&type=leerling"),
     "eraseActor": Entry(OPERATOR, lambda _: {"subject": "partner-subject"}),
     "registerPartner": Entry(OPERATOR, _new_partner, 201),
     "listPartners": Entry(OPERATOR),
@@ -396,6 +404,7 @@ MISSING: Final = {
     "reference": "00000-00000",
     "schoolkey": "bestaat-niet",
     "number": "999999999",
+    "receipt_number": "999999999",
 }
 
 
@@ -420,6 +429,8 @@ async def scene_in(world: World, brin: str = "16SW") -> Scene:
     }
     kept = await world.operate("POST", f"/v1/schools/{brin}/keys", {"schoolkey": f"sleutel-{next(_fresh)}"})
     scene.ids["schoolkey"] = kept.json()["schoolkey"]
+    history = await world.call("GET", f"/v1/schools/{brin}/grants/{given['grantId']}/history", scene.token("school"))
+    scene.ids["receipt_number"] = str(history.json()["items"][0]["number"])
     await _apply(scene)
     await _report(scene)
     return scene

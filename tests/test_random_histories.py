@@ -27,19 +27,24 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy.engine import make_url
-from sqlmodel import select
+from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from api import rows
 from api.current import CurrentSnapshot
 from api.expiry import expire
 from api.facts import source_for
+from api.replay import replayed
 from api.schools_import import import_files
 from models.agreements import Agreement
 from models.decision import Question, Reason, decide
-from models.grants import Grant
+from models.events import Event
+from models.granted import GrantFacts
+from models.grants import Grant, Status, status_at
 from models.ground_rules import GroundRule, GroundRuleName
+from models.log_entries import entry_of
 from models.partners import Connection, Partner, Stage
+from models.replay import Told
 from models.schools import Location, School
 from models.snapshot import Snapshot
 from tests.oracle import CATALOGUE, ORDER, Asked, Rows
@@ -126,6 +131,7 @@ class History:
         self.world, self.folder, self.tally, self.do = world, folder, tally, do
         self.followed = CurrentSnapshot(source_for(world.store), 5)
         self.grants: list[tuple[str, str]] = []
+        self.given: list[tuple[Asked, datetime, int, Said]] = []
         self.facts: list[tuple[str, str]] = []
         do(self.followed.load())
         do(world.register("rekenrijk", optional=OPTIONAL, purposes=PURPOSES))
@@ -260,7 +266,11 @@ class History:
         async with self.world.store.reading() as session:
             facts = await rows_of(session)
             partners = {client: await rows.snapshot_of(session, client, BRINS) for client in CLIENTS}
+            told = await told_by(session)
+            await self.look_back(session, chance, now)
         assert normal(followed) == normal(fresh)
+        assert normal(told)[:-1] == normal(fresh)[:-1]
+        assert stands(told, now) == stands(fresh, now)
         moments = list(moments_of(facts, now))
         known = {connection.client_id for connection in facts.connections}
         fitting = [asked for asked in FITTING if asked.client_id in known]
@@ -269,10 +279,20 @@ class History:
                 expected = answer_of_rows(facts, asked, moment)
                 right = (expected.reason, expected.scopes, expected.fields)
                 self.tally.reasons[expected.reason] += 1
+                if moment == now and is_about_a_release(asked):
+                    self.given.append((asked, now, followed.revision, right))
                 assert said(followed, asked, moment) == right, (asked, moment)
                 assert said(fresh, asked, moment) == right, (asked, moment)
                 if asked.client_id in partners:
                     assert said(partners[asked.client_id], asked, moment) == right, (asked, moment)
+
+    async def look_back(self, session: AsyncSession, chance: random.Random, now: datetime) -> None:
+        """What was decided before is what the log tells of then, whatever has happened since."""
+        for asked, moment, revision, right in chance.sample(self.given, min(6, len(self.given))):
+            then = await replayed(session, question_of(asked), moment, revision, now)
+            assert (then.reason, frozenset(then.scopes), frozenset(then.fields)) == right, (asked, moment, revision)
+            assert then.revision == revision
+            self.tally.steps["looked back"] += 1
 
     async def fresh(self) -> Snapshot:
         current = CurrentSnapshot(source_for(self.world.store), 5)
@@ -325,8 +345,18 @@ def moments_of(facts: Rows, now: datetime) -> Iterator[datetime]:
         yield from (instant - TICK, instant)
 
 
-def said(snapshot: Snapshot, asked: Asked, now: datetime) -> Said:
-    question = Question(
+async def told_by(session: AsyncSession) -> Snapshot:
+    """The facts as the log alone tells them."""
+    events = await session.exec(select(Event).order_by(col(Event.number)))
+    return Told.by(entry_of(event) for event in events).snapshot
+
+
+def is_about_a_release(asked: Asked) -> bool:
+    return (asked.subject, asked.action, asked.min_revision) == ("partner", "release", 0)
+
+
+def question_of(asked: Asked) -> Question:
+    return Question(
         subject_type=asked.subject,
         client_id=asked.client_id,
         action=asked.action,
@@ -337,7 +367,10 @@ def said(snapshot: Snapshot, asked: Asked, now: datetime) -> Said:
         purpose=asked.purpose,
         min_revision=asked.min_revision,
     )
-    decision = decide(snapshot, question, now)
+
+
+def said(snapshot: Snapshot, asked: Asked, now: datetime) -> Said:
+    decision = decide(snapshot, question_of(asked), now)
     assert decision.permit is (decision.reason is Reason.GRANTED)
     return decision.reason, frozenset(decision.scopes), frozenset(decision.fields)
 
@@ -353,6 +386,16 @@ def normal(snapshot: Snapshot) -> Any:
         {client: frozenset(facts) for client, facts in snapshot.agreements.items()},
         frozenset(snapshot.grants),
     )
+
+
+def stands(snapshot: Snapshot, now: datetime) -> dict[str, GrantFacts]:
+    """How each grant stands, whether or not what time brought was written down: the log tells it as it then was."""
+    found = {}
+    for grant in snapshot.grants:
+        status = status_at(grant, now)
+        until = grant.suspended_until if status is Status.SUSPENDED else None
+        found[grant.grant_id] = grant._replace(status=status, suspended_until=until)
+    return found
 
 
 # -- the runs ---------------------------------------------------------------------------------------------------------

@@ -1,0 +1,131 @@
+"""Erasing who acted: nothing of the name is in database, write-ahead log or export, and every proof still holds."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import text
+from sqlmodel import select
+
+from api import evidence_keys, sealing
+from api.evidence_cli import write_export
+from api.log import checkpoint
+from api.receipts import verified as verified_receipt
+from api.verification import log_faults
+from api.witness import verified
+from models.audit import Audit
+from models.events import Event
+from models.sealed import SealedText, commitment
+from tests.reporters import reported
+from tests.world import Answer, World
+
+SUBJECT = "zq-sjoukje-van-der-meer-4711"
+
+
+async def by_them(world: World, method: str, path: str, body: dict[str, Any], **headers: str) -> Answer:
+    token = world.issuer.mint("operator", subject=SUBJECT, lifetime=timedelta(hours=1), now=datetime.now(UTC))
+    answer = await world.call(method, path, token, body, **headers)
+    assert answer.status_code in (200, 201), answer.text
+    return answer
+
+
+async def acted(world: World) -> dict[str, Any]:
+    """Someone does all that leaves a name: revokes, checks a rule, takes an incident. How the incident is seen then."""
+    await world.register()
+    given = await world.granted()
+    reason = {"reason": f"Gevraagd door {SUBJECT}."}
+    key = {"Idempotency-Key": "een-sleutel-van-ons"}
+    await by_them(world, "POST", f"/v1/schools/16SW/grants/{given['grantId']}/_revoke", reason, **key)
+    incident_id = (await reported(world))["incidentId"]
+    await by_them(world, "POST", f"/v1/incidents/{incident_id}/_take", {"text": "Ik kijk ernaar."})
+    rule = {"rule": "kvk", "evidence": "Gezien.", "source": "KvK"}
+    checked = await by_them(world, "POST", "/v1/connections/rekenrijk/ground-rules", rule)
+    assert checked.json()["checkedBy"] == SUBJECT
+    seen: dict[str, Any] = (await world.operate("GET", f"/v1/incidents/{incident_id}")).json()
+    return seen
+
+
+async def erased(world: World) -> Answer:
+    return await world.operate("POST", "/v1/actors/_erase", {"subject": SUBJECT})
+
+
+async def files_of(world: World) -> Iterator[Path]:
+    """Every file in which the store may have left something: its tables, and what it logs ahead of writing them."""
+    if world.store.is_sqlite:
+        return iter(sorted(Path(str(world.store.url.database)).parent.glob("privacy-manager.db*")))
+    async with world.store.engine.connect() as connection:
+        connection = await connection.execution_options(isolation_level="AUTOCOMMIT")
+        await connection.execute(text("CHECKPOINT"))
+        shown = "SELECT current_setting('data_directory'), oid FROM pg_database WHERE datname = current_database()"
+        folder, oid = (await connection.execute(text(shown))).one()
+    found = [*(Path(folder) / "base" / str(oid)).iterdir(), *(Path(folder) / "pg_wal").iterdir()]
+    return (path for path in found if path.is_file())
+
+
+async def where_it_is(world: World, wanted: bytes) -> list[str]:
+    return [path.name for path in await files_of(world) if wanted in path.read_bytes()]
+
+
+async def test_after_an_erasure_the_name_is_nowhere_and_all_proofs_hold(world: World, tmp_path: Path) -> None:
+    keys = evidence_keys.read(world.folder / "evidence-keys.json")
+    assert (await acted(world))["assignee"] == SUBJECT
+    async with world.store.reading() as session:
+        older = verified((await checkpoint(session, keys)).encode(), keys.verifiers)
+        revoked = (await session.exec(select(Event).where(Event.kind == "grant.revoked"))).one()
+    receipt = (await world.operate("GET", f"/v1/receipts/{revoked.number}")).json()["receipt"]
+    assert (await erased(world)).json()["commitment"] == revoked.actor
+
+    export = tmp_path / "export.jsonl"
+    await write_export(world.store, keys, export)
+    assert SUBJECT.encode() not in export.read_bytes()
+    assert await where_it_is(world, SUBJECT.encode()) == []
+    assert await where_it_is(world, b"rekenrijk"), "the search finds what is there"
+    async with world.store.reading() as session:
+        assert await log_faults(session, Audit(older=[older])) == []
+    assert verified_receipt(receipt, keys.jwks, keys.verifiers)["entry"]["actor"] == revoked.actor
+
+
+async def test_whom_nobody_can_tell_any_more_is_told_as_nobody(world: World) -> None:
+    incident_id = (await acted(world))["incidentId"]
+    await erased(world)
+    seen = (await world.operate("GET", f"/v1/incidents/{incident_id}")).json()
+    assert seen["assignee"] is None
+    assert [line["by"] for line in seen["course"]] == ["partner-subject", None]
+    rules = (await world.operate("GET", "/v1/connections/rekenrijk/ground-rules")).json()["items"]
+    assert sorted({str(rule["checkedBy"]) for rule in rules}) == ["None", "operator-subject"]
+    assert (await erased(world)).status_code == 404
+
+
+async def test_a_commitment_can_be_checked_until_its_key_is_destroyed(world: World) -> None:
+    await acted(world)
+    assert world.store.sealing is not None
+    async with world.store.reading() as session:
+        lookup = world.store.sealing.lookup(SUBJECT)
+        row = (await session.exec(select(SealedText).where(SealedText.lookup == lookup))).one()
+    assert world.store.sealing.opened(row) == SUBJECT
+    wrapped = row.key
+    assert SUBJECT.encode() not in row.text
+    assert commitment(wrapped[:32], SUBJECT) != row.commitment, "the key in the store is not the key"
+    await erased(world)
+    async with world.store.reading() as session:
+        assert await sealing.named(session, [row.commitment]) == {}
+    if world.store.is_sqlite:
+        assert await where_it_is(world, wrapped) == []
+
+
+async def test_who_acts_again_after_an_erasure_is_someone_new(world: World) -> None:
+    await acted(world)
+    before = (await erased(world)).json()["commitment"]
+    await world.granted()
+    await by_them(world, "POST", "/v1/connections/rekenrijk/_stop", {"reason": "Oefening."})
+    async with world.store.reading() as session:
+        stopped = (await session.exec(select(Event).where(Event.kind == "connection.stopped"))).one()
+        assert await sealing.named(session, [stopped.actor]) == {stopped.actor: SUBJECT}
+    assert stopped.actor != before
+
+
+async def test_nobody_is_erased_by_a_name_that_never_acted(world: World) -> None:
+    await acted(world)
+    for name in (SUBJECT.upper(), SUBJECT + "x", "privacy-manager"):
+        assert (await world.operate("POST", "/v1/actors/_erase", {"subject": name})).status_code == 404
