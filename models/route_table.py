@@ -7,8 +7,8 @@ One route a line; `#` begins a comment.
     *         /las/v1/{brin}/{vestiging}/groepen              groep     {brin}{vestiging}
 
 A template is of RFC 6570: `{name}` stands for one whole segment of the path, `{?name,name}` at the end for parameters
-of the query. PLACE makes a BRIN4 or BRIN6 of what they stand for. Of SCOPES all must be granted; without any, one of
-the type is enough.
+of the query. PLACE makes a BRIN4 or BRIN6 of what they stand for; of several, each is a whole BRIN4 or a location's two
+digits. Of SCOPES all must be granted; without any, one of the type is enough.
 
 A URI is taken as it was sent, and read in one way only: what another reader could take for another address (an escaped
 or doubled slash, a `..`, a `;`, a parameter twice, one that the template does not name) is named by no route.
@@ -32,6 +32,8 @@ _IN_PLACE: Final = re.compile(r"\{(\w+)\}", re.ASCII)
 #: What a variable stands for; in the path none of `.` and `..`.
 _VALUE: Final = r"[A-Za-z0-9_~.-]{1,128}"
 _PATH_VALUE: Final = rf"(?!\.\.?(?:/|$)){_VALUE}"
+#: What a variable stands for that makes a place only together with what is beside it: a school, or a location's number.
+_PART: Final = re.compile(r"[0-9]{2}(?:[A-Z]{2})?", re.ASCII)
 _PLAIN_VALUE: Final = re.compile(_VALUE, re.ASCII)
 _QUERY_VALUE: Final = re.compile(r"(?:[\w.~:@,+/-]|%[0-9A-Fa-f]{2}){0,512}", re.ASCII)
 
@@ -70,10 +72,12 @@ class Route:
         if parameters is None:
             return None
         known = {**parameters, **found.groupdict()}
-        try:
-            place = _IN_PLACE.sub(lambda name: known[name[1]], self.place)
-        except KeyError:
+        parts = [known.get(name) for name in _IN_PLACE.findall(self.place)]
+        if None in parts:
             return None
+        if not _IN_PLACE.fullmatch(self.place) and not all(_PART.fullmatch(part or "") for part in parts):
+            return None
+        place = _IN_PLACE.sub(lambda name: known[name[1]], self.place)
         return About(self.resource_type, place, self.scopes)
 
     def _parameters(self, query: str | None) -> dict[str, str] | None:

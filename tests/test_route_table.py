@@ -67,6 +67,11 @@ def test_a_request_is_about_what_its_route_says(method: str, target: str, about:
         ("GET", "/las/v1/scholen/16SW/leerlingen?page=1?brin=27DA"),
         ("GET", "/las/v1/scholen/16SW/leerlingen?page=%2"),
         ("GET", "/las/v1/scholen/16SW/leerlingen?page=1#"),
+        # Together a BRIN6, but one that is cut where neither the school nor the location ends.
+        ("GET", "/las/v1/16SW0/1/groepen"),
+        ("GET", "/las/v1/1/6SW01/groepen"),
+        ("GET", "/las/v1/16S/W01/groepen"),
+        ("GET", "/las/v1/16sw/01/groepen"),
         ("POST", "/zoek"),
         ("POST", "/zoek?q=16SW"),
         ("POST", "/zoek?brin=%3116SW"),
