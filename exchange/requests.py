@@ -176,7 +176,7 @@ def _groups(request: "_Element") -> tuple[tuple[str, str | None], ...]:
         raise _malformed("groepen lists the groups that are asked about, once")
     found: list[tuple[str, str | None]] = []
     for group in listed[0].children:
-        name = group.name.removeprefix(f"{UWLR} ")
+        name = _local(group, UWLR)
         key = group.attributes.get("key")
         if name not in _GROUPS or group.children or (key is not None and not 0 < len(key) <= MOST_IN_A_KEY):
             raise _malformed("groepen lists groups by their keys")
@@ -188,7 +188,7 @@ def _texts(parent: "_Element", namespace: str, known: Mapping[str, Valid], besid
     """The texts of an element's children. Raises `RequestRefused` for one that is not known, not valid, or a second."""
     found: dict[str, str] = {}
     for child in parent.children:
-        name = child.name.removeprefix(f"{namespace} ")
+        name = _local(child, namespace)
         if name == beside:
             continue
         if name not in known or name in found or child.children:
@@ -197,6 +197,14 @@ def _texts(parent: "_Element", namespace: str, known: Mapping[str, Valid], besid
             raise _malformed(f"{name} is not valid")
         found[name] = child.text
     return found
+
+
+def _local(element: "_Element", namespace: str) -> str:
+    """Its name in this namespace. Raises `RequestRefused` where it is in another, or in none."""
+    found, _, local = element.name.rpartition(" ")
+    if found != namespace:
+        raise _malformed("an element that is not known, or there twice")
+    return local
 
 
 def _malformed(reason: str) -> RequestRefused:

@@ -109,6 +109,12 @@ WRONG: Final[dict[str, bytes]] = {
     "a school and a key": asked(f"{_YEAR}{_SCHOOL}<schoolkey>x</schoolkey>{_VERSION}"),
     "two versions": asked(_YEAR + _SCHOOL + _VERSION + "<xsdversie>2.3</xsdversie>"),
     "a school of another namespace": asked(f'{_YEAR}<brincode xmlns="urn:elders">{BRIN}</brincode>{_VERSION}'),
+    "a school of no namespace": asked(f'{_YEAR}<brincode xmlns="">{BRIN}</brincode>{_VERSION}'),
+    "a group of no namespace": asked(f'{_YEAR}{_SCHOOL}{_VERSION}<groepen><groep xmlns="" key="1"/></groepen>'),
+    "more groups of no namespace": asked(
+        f'{_YEAR}{_SCHOOL}{_VERSION}<groepen xmlns=""><groep key="2"/></groepen><groepen><groep key="1"/></groepen>'
+    ),
+    "a key of no namespace": RIGHT.replace(b"<klantcode>", b'<klantcode xmlns="">'),
     "a version of thirty-three characters": asked(f"{_YEAR}{_SCHOOL}<xsdversie>{'2' * 33}</xsdversie>"),
     "a school year of other digits": asked(f"<schooljaar>٢٠٢٦-٢٠٢٧</schooljaar>{_SCHOOL}{_VERSION}"),
     "a school with a line in it": asked(f"{_YEAR}<brincode>{BRIN}\n</brincode>{_VERSION}"),
