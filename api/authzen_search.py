@@ -244,7 +244,7 @@ class _Position(NamedTuple):
     #: Of the request, the limit and the last result together: a token is of no use but where it was given out.
     digest: str
     #: As the first request had it: the ones that follow may leave it out, as in the standard's own example (8.2.3).
-    limit: int | None
+    limit: Limit | None
     last: str
 
 

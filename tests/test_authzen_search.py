@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 
 from api.app import Service
-from api.authzen_search import MOST_RESULTS, USUAL_LIMIT
+from api.authzen_search import MOST_RESULTS, USUAL_LIMIT, _encoded, _position, search_of
 from api.current import Current
 from api.searches import AT_ONCE, ActionSearch, ResourceSearch, Searching, SubjectSearch
 from models.decision import Question, decide
@@ -237,6 +237,18 @@ async def test_what_was_not_given_out_as_a_token_is_refused(world: World) -> Non
         answer = await searching(world, "resource", {**body, "page": {"limit": 1, "token": token}})
         assert (token, answer.status_code) == (token, 400)
         assert len(answer.content) < 1000
+
+
+async def test_a_token_that_is_made_up_has_no_larger_pages(world: World) -> None:
+    """Who knows how tokens are made can make one; a limit that no request may have is none in a token either."""
+    await world.register()
+    await world.granted()
+    body = search("resource")
+    named = search_of(ResourceSearch.decoder, json.dumps(body).encode()).named
+    for limit, status in ((1, 200), (-1, 400), (2**53 + 1, 400)):
+        token = _encoded(_position(named, limit, "16SW"))
+        answer = await searching(world, "resource", {**body, "page": {"token": token}})
+        assert (limit, answer.status_code) == (limit, status)
 
 
 @pytest.mark.parametrize("page", [*({"limit": limit} for limit in (-1, 1.5, "1", 10**30, True)), []])
