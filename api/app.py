@@ -6,7 +6,6 @@ import logging
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
-from pathlib import Path
 from typing import Any, Final, cast
 
 import asyncpg
@@ -51,6 +50,7 @@ from api.gateways import Evaluation, Evaluations
 from api.issuers import TrustedIssuer
 from api.migrations import head, revision_of
 from api.reachable import WhileReachable
+from api.restore import StoreRestored, keep_checkpoints, require_not_behind
 from api.sealing import Sealing
 from api.searches import ActionSearch, ResourceSearch, SubjectSearch
 from api.settings import Settings
@@ -140,10 +140,12 @@ def create_app(settings: Settings, clock: Clock | None = None, on_loaded: Callab
             stack.push_async_callback(reachable.ended, given_up)
             stack.push_async_callback(verifier.aclose)
             stack.push_async_callback(current.aclose)
-            app.state.evidence = await _load(store, current, settings.evidence_keys_file)
+            app.state.evidence = keys = await _load(store, current, settings)
             on_loaded()
             expiring = asyncio.create_task(keep_expiring(store, settings.expiry_interval))
             stack.push_async_callback(_ended, expiring)
+            keeping = asyncio.create_task(keep_checkpoints(store, settings.known_checkpoint_file, keys))
+            stack.push_async_callback(_ended, keeping)
             yield
 
     app = documented_app(lifespan)
@@ -210,14 +212,15 @@ async def require_ready(settings: Settings) -> None:
     store = Store(settings.store_url)
     try:
         await _require_schema(store)
-        await evidence_of(store, settings.evidence_keys_file)
-    except EvidenceRefused as refused:
+        keys = await evidence_of(store, settings.evidence_keys_file)
+        await require_not_behind(store, settings.known_checkpoint_file, keys)
+    except (EvidenceRefused, StoreRestored) as refused:
         raise NotReadyToServe(str(refused)) from None
     finally:
         await store.aclose()
 
 
-async def _load(store: Store, current: CurrentSnapshot, keys_file: Path) -> EvidenceKeys:
+async def _load(store: Store, current: CurrentSnapshot, settings: Settings) -> EvidenceKeys:
     """Everything into memory, as soon as the store answers; returns the keys of its evidence.
 
     A worker that takes the place of another one while the store is away waits: if it gave up, its server would take the
@@ -226,7 +229,8 @@ async def _load(store: Store, current: CurrentSnapshot, keys_file: Path) -> Evid
     while True:
         try:
             await _require_schema(store)
-            keys = await evidence_of(store, keys_file)
+            keys = await evidence_of(store, settings.evidence_keys_file)
+            await require_not_behind(store, settings.known_checkpoint_file, keys)
             store.sealing = Sealing(keys)
             await seal_what_is_open(store)
             await tell_of_schools(store)

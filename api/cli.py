@@ -25,6 +25,7 @@ from api import demo, evidence_cli, openapi
 from api.app import NotReadyToServe, Service, create_app, documented_app, require_ready
 from api.evidence import EvidenceRefused
 from api.migrations import head, migrate
+from api.restore import ReplayRefused
 from api.schools_import import ImportRefused, ImportReport, import_files
 from api.server import WholeAnswers
 from api.settings import Mode, Settings, explained
@@ -58,6 +59,7 @@ REFUSALS: Final = (
     CommandError,
     EvidenceRefused,
     LogRefused,
+    ReplayRefused,
     httpx2.HTTPError,
     ImportRefused,
     NotReadyToServe,

@@ -3,17 +3,19 @@
 import asyncio
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 from sqlmodel import col, select
 
 from api import evidence_keys, receipts
+from api import restore as restoring
 from api.evidence_keys import EvidenceKeys
 from api.log import checkpoint
 from api.receipts import ReceiptRefused
+from api.restore import ReplayRefused
 from api.settings import Settings
 from api.store import Store
 from api.verification import fact_faults, faults, log_faults
@@ -21,7 +23,9 @@ from api.witness import Witness, follow, verified
 from models.audit import Audit, Kept, audited
 from models.events import Event
 from models.log_entries import canonical, entry_of
-from models.signed_notes import NoteInvalid, VerifierKey
+from models.signed_notes import Checkpoint, NoteInvalid, VerifierKey
+
+Result = TypeVar("Result")
 
 keys = typer.Typer(no_args_is_help=True, help="The keys of the evidence.")
 
@@ -121,10 +125,50 @@ def verify_receipt(
     typer.echo(f"The receipt holds: {entry['kind']} of grant {entry['grantId']} at {entry['at']}.")
 
 
+def restore(
+    source: Annotated[
+        Path | None, typer.Option("--from", help="A witness's folder, or an export.", metavar="FOLDER or FILE")
+    ] = None,
+    confirm: Annotated[bool, typer.Option("--confirm", help="Take the store as it is.")] = False,
+) -> None:
+    """After an older backup was put back: replay the changes that it lacks, or confirm that they are lost."""
+    if (source is None) is not confirm:
+        raise typer.BadParameter("name where to replay from (--from), or confirm (--confirm)")
+    settings = Settings()
+    found = evidence_keys.read(settings.evidence_keys_file)
+    store = Store(settings.store_url)
+    if source is None:
+        asyncio.run(_closing(store, restoring.confirm(store, settings.known_checkpoint_file, found)))
+        typer.echo("The store is taken as it is.")
+        return
+    until, entries = _source(source, found)
+    counted = asyncio.run(_closing(store, restoring.replay(store, entries, until)))
+    for kind, times in sorted(counted.items()):
+        typer.echo(f"{kind}: {times}")
+    typer.echo(f"The store has the {until.size} entries of the checkpoint.")
+
+
+async def _closing(store: Store, work: Coroutine[Any, Any, Result]) -> Result:
+    try:
+        return await work
+    finally:
+        await store.aclose()
+
+
+def _source(path: Path, found: EvidenceKeys) -> tuple[Checkpoint, Iterator[dict[str, Any]]]:
+    if path.is_dir():
+        kept = Witness(path)
+        if kept.last is None:
+            raise ReplayRefused("This witness has not seen anything.")
+        return kept.last, kept.entries()
+    lines = _lines(path)
+    return verified(next(lines)["checkpoint"].encode(), found.verifiers), lines
+
+
 def register(cli: typer.Typer) -> None:
     """Adds the commands."""
     cli.add_typer(keys, name="keys")
-    for command in (verify, verify_receipt, witness, export):
+    for command in (verify, verify_receipt, witness, export, restore):
         cli.command()(command)
 
 

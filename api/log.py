@@ -129,8 +129,8 @@ async def prove_consistency(
     return ConsistencyProof(
         first=first,
         second=wanted,
-        first_root=(await _root(reading.session, first)).hex(),
-        second_root=(await _root(reading.session, wanted)).hex(),
+        first_root=(await root_of(reading.session, first)).hex(),
+        second_root=(await root_of(reading.session, wanted)).hex(),
         proof=[each.hex() for each in plan.proof(await _read(reading.session, plan))],
     )
 
@@ -149,7 +149,7 @@ async def inclusion(session: AsyncSession, number: int, size: int) -> InclusionP
         number=number,
         size=size,
         leaf=(await session.get_one(Event, number)).leaf.hex(),
-        root=(await _root(session, size)).hex(),
+        root=(await root_of(session, size)).hex(),
         proof=[each.hex() for each in plan.proof(await _read(session, plan))],
     )
 
@@ -161,7 +161,8 @@ async def _size(session: AsyncSession, asked: int | None) -> int:
     return events if asked is None else asked
 
 
-async def _root(session: AsyncSession, size: int) -> bytes:
+async def root_of(session: AsyncSession, size: int) -> bytes:
+    """The root of the log when it had `size` entries, one at least."""
     plan = Plan(((0, size),))
     (root,) = plan.proof(await _read(session, plan))
     return root

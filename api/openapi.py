@@ -122,6 +122,9 @@ VERSIONED: Final = frozenset(
     }
 )
 
+#: What these are about is named in the body.
+NAMING: Final = frozenset({("/v1/incidents", "post"), ("/v1/actors/_erase", "post")})
+
 #: The operations that take a file as their body, with the types that they take.
 UPLOADS: Final = {"keepAgreementDocument": DOCUMENTS, "attachToIncident": ATTACHMENTS}
 #: The operations that answer with a file.
@@ -389,7 +392,7 @@ def _refusals(path: str, method: str, sent: set[str]) -> dict[str, str]:
         refusals["403"] = "The token's role may not do this."
     if path != OPEN_TO_ANYONE:
         refusals["401"] = "No valid access token."
-    if "{" in path or (path, method) == ("/v1/incidents", "post"):
+    if "{" in path or (path, method) in NAMING:
         refusals["404"] = "There is no such thing, or it is not the caller's."
     if method != "get":
         refusals["413"] = "The request is too large."

@@ -52,6 +52,11 @@ class Settings(BaseSettings):
         description="The keys of the evidence, outside the store; else `evidence-keys.json` in `VAR_DIR`.",
     )
 
+    known_checkpoint: Path | None = Field(
+        default=None,
+        description="Where the newest checkpoint is kept outside the store; else `known-checkpoint` in `VAR_DIR`.",
+    )
+
     route_table: Path | None = Field(
         default=None,
         description="The file that says what a request through a gateway is about; without one, forward-auth denies.",
@@ -75,6 +80,10 @@ class Settings(BaseSettings):
             return self.database_url
         path = str(self.var_dir.resolve() / "privacy-manager.db")
         return URL.create("sqlite+aiosqlite", database=path).render_as_string(hide_password=False)
+
+    @property
+    def known_checkpoint_file(self) -> Path:
+        return self.known_checkpoint or self.var_dir / "known-checkpoint"
 
     @property
     def evidence_keys_file(self) -> Path:

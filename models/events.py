@@ -43,6 +43,8 @@ class EventKind(StrEnum):
     SCHOOLS_IMPORTED = "schools.imported"
     SCHOOLS_LISTED = "schools.listed"
     TEXTS_SEALED = "texts.sealed"
+    STORE_REPLAYED = "store.replayed"
+    STORE_CONFIRMED = "store.confirmed"
     ACTOR_ERASED = "actor.erased"
     SCHOOL_KEY_ADDED = "school.key_added"
     SCHOOL_KEY_REMOVED = "school.key_removed"

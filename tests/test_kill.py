@@ -18,7 +18,7 @@ import httpx2
 from sqlmodel import col, select
 
 from api import verification
-from api.events import SYSTEM, record
+from api.evidence import tell_schools
 from api.store import Store
 from api.tokens import EmbeddedIssuer
 from api.writes import digest_of_key, unsealed
@@ -397,4 +397,5 @@ async def populate(store: Store) -> None:
             for code in (f"{brin}00", f"{brin}01"):
                 session.add(Location(code=code, brin=brin, name=code, kinds=["bo"], revision=revision))
         await add_connections(write, CLIENT_IDS, required=NAMES)
-        record(write, EventKind.SCHOOLS_IMPORTED, SYSTEM, {"added": len(BRINS)})
+        await write.session.flush()
+        await tell_schools(write)

@@ -165,5 +165,11 @@ def _made_real(case: schemathesis.Case[Any], scene: Scene, real: list[bool]) -> 
 
 
 def _known(scene: Scene, operation: Operation) -> dict[str, str]:
-    known = {"brin": scene.brin, "client_id": scene.client_id, "kvk_number": scene.kvk_number, **scene.ids}
+    known = {
+        "number": "1",
+        "brin": scene.brin,
+        "client_id": scene.client_id,
+        "kvk_number": scene.kvk_number,
+        **scene.ids,
+    }
     return {**known, "grant_id": known["suspended_id"]} if operation.id == "resumeGrant" else known

@@ -19,10 +19,9 @@ from typing import Any, Final, NamedTuple
 
 import httpx2
 
-from api.events import SYSTEM, record
+from api.evidence import tell_schools
 from api.store import Store
 from api.tokens import EmbeddedIssuer
-from models.events import EventKind
 from models.schools import School
 from tests.faults import cases
 from tests.faults.cases import Case
@@ -336,5 +335,5 @@ async def furnish(store_url: str, histories: int) -> None:
             write.session.add(School(brin=brin, name=f"School {brin}", revision=write.revision))
         await write.session.flush()
         await add_connections(write, CONNECTIONS, required=BASIS, optional=OPTIONAL)
-        record(write, EventKind.SCHOOLS_IMPORTED, SYSTEM, {"added": histories * SCHOOLS_A_HISTORY})
+        await tell_schools(write)
     await store.aclose()

@@ -1,0 +1,162 @@
+"""After a backup was put back: what it lacks is known by a checkpoint that is kept outside the store.
+
+A store that is behind such a checkpoint, or has another history, is not served: a grant that was revoked since would
+hold again. An operator replays the entries that are missing, from a witness or an export, or confirms their loss.
+"""
+
+import asyncio
+import contextlib
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import text
+
+from api import private_files
+from api.events import SYSTEM, record
+from api.evidence_keys import EvidenceKeys
+from api.log import checkpoint, root_of
+from api.restoring import Restoring
+from api.store import Store, StoreUnreachable
+from api.witness import verified
+from models.events import Event, EventKind, LogNode, Revision
+from models.log_entries import leaf_of
+from models.merkle import STORED_LEVEL, Peaks
+from models.signed_notes import Checkpoint, NoteInvalid
+
+#: Between two looks whether there is a newer checkpoint to keep.
+SECONDS: Final = 1.0
+
+
+class StoreRestored(Exception):
+    """Why a store may not be served until an operator has decided about it."""
+
+
+class ReplayRefused(Exception):
+    """Why these entries cannot be replayed. Nothing was changed."""
+
+
+async def require_not_behind(store: Store, path: Path, keys: EvidenceKeys) -> None:
+    """Raises `StoreRestored` when the store lacks what the checkpoint at `path` has, or has another history.
+
+    Raises `NoteInvalid` for a checkpoint that was not signed with these keys.
+    """
+    known = _known(path, keys)
+    if known is None:
+        return
+    async with store.reading() as session:
+        events = (await session.get_one(Revision, 1)).events
+        same = events >= known.size and (not known.size or await root_of(session, known.size) == known.root)
+    if events < known.size:
+        raise StoreRestored(
+            f"The store has {events} entries in its log, and had {known.size}: an older backup was put back, in which"
+            " what was revoked since would hold. Replay what is missing (`privacy-manager restore --from`), or confirm"
+            " that it is lost (`privacy-manager restore --confirm`)."
+        )
+    if not same:
+        raise StoreRestored(
+            f"The first {known.size} entries of the log are not those that it had. See `privacy-manager verify`."
+            " To take the store as it is all the same, confirm (`privacy-manager restore --confirm`)."
+        )
+
+
+async def keep_checkpoints(store: Store, path: Path, keys: EvidenceKeys) -> None:
+    """Keeps the newest checkpoint outside the store, for as long as the process runs."""
+    known = -1
+    while True:
+        with contextlib.suppress(StoreUnreachable):
+            known = await keep_checkpoint(store, path, keys, known)
+        await asyncio.sleep(SECONDS)
+
+
+async def keep_checkpoint(store: Store, path: Path, keys: EvidenceKeys, known: int = -1) -> int:
+    """Keeps the store's checkpoint, unless it is the one of size `known`; its size. An older one never replaces it."""
+    async with store.reading() as session:
+        if (await session.get_one(Revision, 1)).events == known:
+            return known
+        note = await checkpoint(session, keys)
+    size = Checkpoint.parse(note.partition("\n\n")[0] + "\n").size
+    kept = _known(path, keys)
+    if kept is None or kept.size < size:
+        await asyncio.to_thread(private_files.replace, path, note.encode())
+    return size
+
+
+async def replay(store: Store, entries: Iterable[Mapping[str, Any]], until: Checkpoint) -> Counter[str]:
+    """Brings the store to the checkpoint `until` by the entries that it lacks; how many of which kind there were.
+
+    Everything that decisions rest on is as the log tells. What the log never held (names, texts, files) is not there.
+    Raises `ReplayRefused`, and `StoreUnreachable`.
+    """
+    counted: Counter[str] = Counter()
+    async with store.writing() as write:
+        peaks = Peaks.of(write.events_before, write.peaks)
+        missing = [entry for entry in entries if peaks.size < entry["number"] <= until.size]
+        if not missing:
+            raise ReplayRefused("The store lacks none of these entries.")
+        restoring = Restoring(write.session)
+        for entry in missing:
+            event = _event(entry, peaks.size + 1)
+            peaks, nodes = peaks.appended(event.leaf)
+            await restoring.apply(entry)
+            write.session.add(event)
+            write.session.add_all(LogNode(**node._asdict()) for node in nodes if node.level % STORED_LEVEL == 0)
+            await write.session.flush()
+            counted[event.kind] += 1
+        if (peaks.size, peaks.root) != (until.size, until.root):
+            raise ReplayRefused("With these entries the log is not that of the checkpoint: they are others.")
+        write.events_before, write.peaks, write.revision = peaks.size, peaks.packed, missing[-1]["revision"] + 1
+        connection = await write.session.connection()
+        await connection.execute(_REVISION, {"revision": write.revision})
+        state = {"from": missing[0]["number"], "until": until.size}
+        record(write, EventKind.STORE_REPLAYED, SYSTEM, state)
+    return counted
+
+
+async def confirm(store: Store, path: Path, keys: EvidenceKeys) -> None:
+    """An operator takes the store as it is: what the kept checkpoint had besides is lost."""
+    known = _known(path, keys)
+    async with store.writing() as write:
+        state = {"known": known.size if known is not None else None, "found": write.events_before}
+        record(write, EventKind.STORE_CONFIRMED, SYSTEM, state)
+    await asyncio.to_thread(path.unlink, missing_ok=True)
+    await keep_checkpoint(store, path, keys)
+
+
+_REVISION: Final = text("UPDATE consent_revision SET revision = :revision WHERE id = 1")
+
+
+def _known(path: Path, keys: EvidenceKeys) -> Checkpoint | None:
+    try:
+        return verified(path.read_bytes(), keys.verifiers)
+    except FileNotFoundError:
+        return None
+    except NoteInvalid as invalid:
+        raise NoteInvalid(f"{path}: {invalid}") from None
+
+
+def _event(entry: Mapping[str, Any], number: int) -> Event:
+    """The event that the entry is of, leaf and all. Raises `ReplayRefused` when it is not the one that follows."""
+    try:
+        event = Event(
+            number=entry["number"],
+            revision=entry["revision"],
+            mark=entry["mark"],
+            at=datetime.fromisoformat(entry["at"]),
+            kind=entry["kind"],
+            actor=entry["actor"],
+            actor_role=entry["actorRole"],
+            reason=entry["reason"],
+            brin=entry["brin"],
+            client_id=entry["clientId"],
+            grant_id=entry["grantId"],
+            state=entry["state"],
+        )
+    except (KeyError, ValueError, TypeError):
+        raise ReplayRefused(f"Entry {number} is not one of a log.") from None
+    event.leaf = leaf_of(event)
+    if event.number != number:
+        raise ReplayRefused(f"Entry {number} is missing.")
+    return event
