@@ -1,0 +1,214 @@
+"""A backup that was put back: the store is refused until what it lacks was replayed, or confirmed to be lost."""
+
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from api import evidence_keys
+from api.app import NotReadyToServe, require_ready
+from api.evidence_cli import write_export
+from api.restore import ReplayRefused, confirm, keep_checkpoint, replay
+from api.settings import Mode, Settings
+from api.store import Store
+from api.verification import fact_faults, faults, log_faults
+from api.witness import Witness
+from models.audit import Audit
+from models.log_entries import canonical
+from models.merkle import Plan, leaf_hash
+from models.partners import Stage
+from tests.test_witness import entries_of, note_of
+from tests.world import World, world_on
+
+KEYS = "evidence-keys.json"
+
+
+async def witnessed(world: World) -> Witness:
+    """A witness with everything that the store's log has now."""
+    witness = Witness(world.folder / "witness", evidence_keys.read(world.folder / KEYS).verifiers)
+    entries = await entries_of(world)
+    seen = witness.last.size if witness.last is not None else 0
+    leaves = [leaf_hash(canonical(entry)) for entry in entries]
+    proof = Plan.of_consistency(seen, len(leaves)).proof({0: dict(enumerate(leaves))}) if seen else []
+    witness.take(await note_of(world), proof, entries[seen:])
+    keys = evidence_keys.read(world.folder / KEYS)
+    await keep_checkpoint(world.store, world.folder / "known-checkpoint", keys)
+    return witness
+
+
+def settings_of(store_url: str, folder: Path) -> Settings:
+    return Settings(mode=Mode.TEST, database_url=store_url, var_dir=folder)
+
+
+@pytest.fixture
+def backup(tmp_path: Path, sqlite_template: Path) -> Any:
+    """A store on an SQLite file, with how to make a copy of it and to put that back."""
+    path = tmp_path / "store.db"
+    shutil.copy(sqlite_template, path)
+
+    class Backup:
+        url = f"sqlite+aiosqlite:///{path}"
+        folder = tmp_path
+
+        async def make(self, world: World) -> None:
+            async with world.store.engine.connect() as connection:
+                await connection.exec_driver_sql("ROLLBACK")
+                await connection.exec_driver_sql(f"VACUUM INTO '{tmp_path / 'backup.db'}'")
+
+        def put_back(self) -> None:
+            for suffix in ("", "-wal", "-shm"):
+                Path(f"{path}{suffix}").unlink(missing_ok=True)
+            shutil.copy(tmp_path / "backup.db", path)
+
+    return Backup()
+
+
+@asynccontextmanager
+async def store_at(url: str) -> AsyncIterator[Store]:
+    store = Store(url)
+    try:
+        yield store
+    finally:
+        await store.aclose()
+
+
+async def lived_on(world: World) -> None:
+    """All that a later backup would have: a revocation, other connections with grants, a stop, a key, a withdrawal."""
+    listed = (await world.administer("GET", "/grants")).json()["items"]
+    await world.step(listed[0]["grantId"], "revoke", {"reason": "Niet meer nodig."})
+    await world.register("taalhuis", kvk_number="90000002")
+    await world.granted("taalhuis", location="16SW01")
+    await world.operate("POST", "/v1/partners/90000002/_stop", {"reason": "Lek."})
+    await world.operate("POST", "/v1/schools/16SW/keys", {"schoolkey": "las-1"})
+    await world.register("meetlat", kvk_number="90000003")
+    given = await world.granted("meetlat")
+    await world.amend(given, scopes=["school.basis", "leerling.pseudoniem"])
+    await world.bring("rekenrijk", Stage.WITHDRAWN)
+
+
+#: Withdrawn, stopped, narrowed; and one school that granted nothing.
+EXPECTED = ["partner_not_eligible", "partner_not_eligible", "granted", "no_grant"]
+ASKED = [("rekenrijk", "16SW"), ("taalhuis", "16SW01"), ("meetlat", "16SW"), ("meetlat", "17TX")]
+
+
+async def answers(world: World) -> list[Any]:
+    found = [(await world.ask(client, place)).json() for client, place in ASKED]
+    return [(each["decision"], each["context"]["reason"], each["context"]["fields"]) for each in found]
+
+
+async def test_an_old_backup_is_refused_until_the_replay_brought_every_change_back(backup: Any) -> None:
+    async with world_on(backup.url, backup.folder) as world:
+        await world.register()
+        await world.granted()
+        await backup.make(world)
+        await lived_on(world)
+        witness, before = await witnessed(world), await answers(world)
+        export = backup.folder / "export.jsonl"
+        await write_export(world.store, evidence_keys.read(world.folder / KEYS), export)
+    backup.put_back()
+    with pytest.raises(NotReadyToServe, match="an older backup was put back"):
+        await require_ready(settings_of(backup.url, backup.folder))
+    assert witness.last is not None
+    async with store_at(backup.url) as store:
+        counted = await replay(store, witness.entries(), witness.last)
+    assert counted["grant.revoked"] == 1
+    assert counted["grant.granted"] == 2
+    async with world_on(backup.url, backup.folder, populated=True) as world:
+        assert [reason for _, reason, _ in before] == EXPECTED
+        assert await answers(world) == before
+        async with world.store.reading() as session:
+            audit = Audit(older=witness.checkpoints(), known=list(witness.entries()))
+            assert [*await log_faults(session, audit), *await faults(session), *await fact_faults(session)] == []
+        await world.operate("POST", "/v1/partners/90000002/_lift", {"reason": "Hersteld."})
+        assert (await world.reason("taalhuis", "16SW01")) == "granted"
+
+
+async def test_a_confirmed_backup_is_served_and_the_loss_is_in_the_log(backup: Any) -> None:
+    async with world_on(backup.url, backup.folder) as world:
+        await world.register()
+        given = await world.granted()
+        await backup.make(world)
+        await world.step(given["grantId"], "revoke")
+        await witnessed(world)
+    backup.put_back()
+    keys = evidence_keys.read(backup.folder / KEYS)
+    with pytest.raises(NotReadyToServe):
+        await require_ready(settings_of(backup.url, backup.folder))
+    async with store_at(backup.url) as store:
+        await confirm(store, backup.folder / "known-checkpoint", keys)
+    await require_ready(settings_of(backup.url, backup.folder))
+    async with world_on(backup.url, backup.folder, populated=True) as world:
+        last = (await entries_of(world))[-1]
+    assert last["kind"] == "store.confirmed"
+    assert last["state"]["known"] > last["state"]["found"]
+
+
+async def test_another_history_of_the_same_length_is_refused(backup: Any) -> None:
+    async with world_on(backup.url, backup.folder) as world:
+        await world.register()
+        given = await world.granted()
+        await backup.make(world)
+        await world.step(given["grantId"], "revoke")
+        await witnessed(world)
+    backup.put_back()
+    (backup.folder / "known-checkpoint").rename(backup.folder / "aside")
+    async with world_on(backup.url, backup.folder, populated=True) as world:
+        for _ in range(3):
+            await world.operate("PATCH", "/v1/partners/90000001", {"name": "Anders"}, **{"If-Match": "*"})
+    (backup.folder / "aside").replace(backup.folder / "known-checkpoint")
+    with pytest.raises(NotReadyToServe, match="are not those that it had"):
+        await require_ready(settings_of(backup.url, backup.folder))
+
+
+async def test_entries_of_another_log_are_not_replayed(backup: Any) -> None:
+    async with world_on(backup.url, backup.folder) as world:
+        await world.register()
+        await backup.make(world)
+        await world.granted()
+        witness = await witnessed(world)
+    backup.put_back()
+    assert witness.last is not None
+    entries = list(witness.entries())
+    async with store_at(backup.url) as store:
+        for wrong in (
+            entries[:-1],
+            entries[:2],
+            [{**each, "mark": "0" * 32} for each in entries],
+            [*entries[:-1], {"number": len(entries)}],
+        ):
+            with pytest.raises(ReplayRefused):
+                await replay(store, wrong, witness.last)
+        await replay(store, entries, witness.last)
+        with pytest.raises(ReplayRefused, match="lacks none"):
+            await replay(store, entries, witness.last)
+
+
+async def test_a_process_keeps_the_newest_checkpoint_and_never_an_older_one(store_url: str, tmp_path: Path) -> None:
+    path = tmp_path / "known-checkpoint"
+    async with world_on(store_url, tmp_path) as world:
+        keys = evidence_keys.read(tmp_path / KEYS)
+        await world.register()
+        size = await keep_checkpoint(world.store, path, keys)
+        kept = path.read_bytes()
+        assert await keep_checkpoint(world.store, path, keys, size) == size
+        await world.granted()
+        assert await keep_checkpoint(world.store, path, keys, size) > size
+        newer = path.read_bytes()
+    assert newer != kept
+    # A process that still sees less, as of a standby, does not put that in its place.
+    async with store_at(store_url) as store:
+        await keep_checkpoint(store, path, keys)
+    assert path.read_bytes() == newer
+
+
+async def test_a_kept_checkpoint_that_nobody_signed_is_refused(store_url: str, tmp_path: Path) -> None:
+    async with world_on(store_url, tmp_path) as world:
+        await world.register()
+        await witnessed(world)
+    path = tmp_path / "known-checkpoint"
+    path.write_bytes(path.read_bytes().replace(b"\n1", b"\n2", 1) + b"x")
+    with pytest.raises(ValueError, match="known-checkpoint"):
+        await require_ready(settings_of(store_url, tmp_path))
