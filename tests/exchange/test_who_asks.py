@@ -1,5 +1,6 @@
 """Who a request is of, and what the privacy manager's answers are taken for; with the privacy manager itself."""
 
+import gzip
 import hashlib
 import json
 from collections.abc import Iterator
@@ -152,6 +153,12 @@ def odd_answers() -> Iterator[tuple[str, httpx2.Response]]:
     yield "nothing", httpx2.Response(200, content=b"")
     yield "an error", httpx2.Response(500, json={"evaluations": four})
     yield "a redirect", httpx2.Response(302, headers={"Location": "/elders"}, json={"evaluations": four})
+    packed = {"Content-Encoding": "gzip", "Content-Type": "application/json"}
+    yield (
+        "packed",
+        httpx2.Response(200, headers=packed, content=gzip.compress(json.dumps({"evaluations": four}).encode())),
+    )
+    yield "too large", httpx2.Response(200, content=json.dumps({"evaluations": four}).encode() + b" " * 300_000)
     yield "no evaluations", httpx2.Response(200, json={"decision": True})
     yield "too few", httpx2.Response(200, json={"evaluations": four[1:]})
     yield "too many", httpx2.Response(200, json={"evaluations": [*four, *four]})
