@@ -5,8 +5,14 @@ from collections.abc import Sequence
 from datetime import date, datetime
 from typing import Any
 
+from api.events import SYSTEM, record
+from api.ground_rules import GroundRuleView
+from api.operators import PartnerView, registered
 from api.store import Write
+from api.terms import AgreementView
+from api.wire import Wire
 from models.agreements import Agreement
+from models.events import EventKind
 from models.ground_rules import GroundRule, GroundRuleName
 from models.partners import Connection, Partner, Stage
 from tests.world import PURPOSE
@@ -17,13 +23,28 @@ async def add_connections(
 ) -> None:
     """A partner with these connections, live, each with an agreement and every ground rule."""
     dated: dict[str, Any] = {"revision": write.revision, "created_at": write.now}
-    write.session.add(Partner(kvk_number="90000001", name="Uitgeverij", changed_at=write.now, **dated))
+    partner = Partner(kvk_number="90000001", name="Uitgeverij", changed_at=write.now, **dated)
+    write.session.add(partner)
     await write.session.flush()
-    write.session.add_all(_connection(each, required, optional, write.now, dated) for each in client_ids)
+    _tell(write, EventKind.PARTNER_REGISTERED, PartnerView.model_validate(partner))
+    connections = [_connection(each, required, optional, write.now, dated) for each in client_ids]
+    write.session.add_all(connections)
     await write.session.flush()
-    for client_id in client_ids:
-        write.session.add(_agreement(client_id, [*required, *optional], write.now, dated))
-        write.session.add_all(_ground_rule(client_id, rule, write.now, dated) for rule in GroundRuleName)
+    for connection in connections:
+        client_id = connection.client_id
+        _tell(write, EventKind.CONNECTION_REGISTERED, registered(connection), client_id)
+        agreement = _agreement(client_id, [*required, *optional], write.now, dated)
+        write.session.add(agreement)
+        _tell(write, EventKind.AGREEMENT_SIGNED, AgreementView.model_validate(agreement), client_id)
+        for rule in (_ground_rule(client_id, name, write.now, dated) for name in GroundRuleName):
+            write.session.add(rule)
+            _tell(write, EventKind.GROUND_RULE_MET, GroundRuleView.model_validate(rule), client_id)
+
+
+def _tell(write: Write, kind: EventKind, shown: Wire, client_id: str | None = None) -> None:
+    """The log holds what the tables do, as if it had come by the service's own routes."""
+    state = shown.model_dump(mode="json", by_alias=True, exclude={"checked_by", "evidence"})
+    record(write, kind, SYSTEM, state, client_id=client_id)
 
 
 def _connection(

@@ -320,7 +320,7 @@ async def assert_nothing_is_lost_or_half_there(store: Store, changes: Sequence[C
     """Every change has its row, its event and its revision; and nothing but these changes is there."""
     async with store.reading() as session:
         assert await verification.faults(session) == []
-        events = {event.revision: event for event in await session.exec(select(Event).where(Event.number > 1))}
+        events = {event.revision: event for event in await session.exec(select(Event).where(Event.revision > 1))}
         grants = {grant.grant_id: grant for grant in await session.exec(select(Grant))}
         revision = (await session.get_one(Revision, 1)).revision
         answers = len((await session.exec(select(RememberedAnswer.key))).all())

@@ -18,12 +18,10 @@ from typing import Any, Final
 
 import httpx2
 
-from api.events import SYSTEM, record
 from api.migrations import migrate
 from api.store import Store
 from api.tokens import EmbeddedIssuer
-from models.events import EventKind
-from models.partners import Connection, Stage
+from models.partners import Connection
 from tests.furnished import add_connections
 from tests.world import PURPOSE, populate
 
@@ -192,7 +190,6 @@ async def _furnish(store_url: str, client_ids: Sequence[str], scopes: Sequence[s
             for client_id in client_ids:
                 # The date of birth is in the profile of 2.2 only.
                 (await write.session.get_one(Connection, client_id)).profile = "smalle-set@2.2"
-                record(write, EventKind.CONNECTION_MOVED, SYSTEM, {"stage": Stage.LIVE}, client_id=client_id)
     finally:
         await store.aclose()
 
