@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
 from api.store import Write
 from models.events import Event, EventKind
+from models.log_entries import leaf_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,3 +50,26 @@ def record(
             state=dict(state),
         )
     )
+
+
+def event_of(entry: Mapping[str, Any]) -> Event:
+    """The event that an entry of the log is of, leaf and all, to be put back as it was.
+
+    Raises `KeyError`, `ValueError` or `TypeError` for what is no entry.
+    """
+    event = Event(
+        number=entry["number"],
+        revision=entry["revision"],
+        mark=entry["mark"],
+        at=datetime.fromisoformat(entry["at"]),
+        kind=entry["kind"],
+        actor=entry["actor"],
+        actor_role=entry["actorRole"],
+        reason=entry["reason"],
+        brin=entry["brin"],
+        client_id=entry["clientId"],
+        grant_id=entry["grantId"],
+        state=entry["state"],
+    )
+    event.leaf = leaf_of(event)
+    return event

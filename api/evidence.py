@@ -1,5 +1,6 @@
 """Whose keys a store's evidence is kept with: those of the first process that served it, from then on for good."""
 
+import contextlib
 from pathlib import Path
 
 from sqlmodel import col, select
@@ -24,22 +25,26 @@ async def evidence_of(store: Store, path: Path) -> EvidenceKeys:
 
     Raises `EvidenceRefused` for a file that is missing or is another one's, `KeysInvalid`, and `StoreUnreachable`.
     """
-    try:
-        keys = evidence_keys.read(path)
-    except FileNotFoundError:
-        async with store.reading() as session:
-            origin = (await session.get_one(Revision, 1)).origin
-        if origin:
-            raise EvidenceRefused(
-                f"The evidence of this store is kept with the keys of {origin}: put their file at {path}."
-            ) from None
-        keys = evidence_keys.make(path)
+    keys = await _in_file(store, path)
     origin, sealed_with = await store.adopt(keys.origin, keys.sealed_with)
     if (origin, sealed_with) != (keys.origin, keys.sealed_with):
         raise EvidenceRefused(
             f"The evidence of this store is kept with the keys of {origin}; {path} has those of {keys.origin}."
         )
     return keys
+
+
+async def _in_file(store: Store, path: Path) -> EvidenceKeys:
+    with contextlib.suppress(FileNotFoundError):
+        return evidence_keys.read(path)
+    async with store.reading() as session:
+        origin = (await session.get_one(Revision, 1)).origin
+    if not origin:
+        return evidence_keys.make(path)
+    with contextlib.suppress(FileNotFoundError):
+        # Another process, which started at the same moment, has made it since.
+        return evidence_keys.read(path)
+    raise EvidenceRefused(f"The evidence of this store is kept with the keys of {origin}: put their file at {path}.")
 
 
 async def seal_what_is_open(store: Store) -> None:

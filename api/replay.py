@@ -19,7 +19,7 @@ from models.decision import Decision, Question, decide
 from models.events import Event
 from models.identifiers import Brin, ClientId, Place
 from models.log_entries import entry_of
-from models.refusals import InvalidInput, NotFound
+from models.refusals import InvalidInput
 from models.replay import AGREEMENTS, CONNECTIONS, GRANTS, PARTNERS, RULES, SCHOOLS, Told
 
 router = APIRouter(tags=["evidence"])
@@ -141,7 +141,7 @@ async def _last(session: AsyncSession, at: datetime, revision: int | None) -> in
     if revision is not None:
         found = (await session.exec(select(Event.number).where(Event.revision == revision).limit(1))).first()
         if found is None:
-            raise NotFound("There is no such revision.")
+            raise InvalidInput("There is no such revision.")
     return (await session.exec(select(func.coalesce(func.max(Event.number), 0)).where(by))).one()
 
 

@@ -8,21 +8,19 @@ import asyncio
 import contextlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import text
 
 from api import private_files
-from api.events import SYSTEM, record
+from api.events import SYSTEM, event_of, record
 from api.evidence_keys import EvidenceKeys
 from api.log import checkpoint, root_of
 from api.restoring import Restoring
 from api.store import Store, StoreUnreachable
 from api.witness import verified
 from models.events import Event, EventKind, LogNode, Revision
-from models.log_entries import leaf_of
 from models.merkle import STORED_LEVEL, Peaks
 from models.signed_notes import Checkpoint, NoteInvalid
 
@@ -98,7 +96,7 @@ async def replay(store: Store, entries: Iterable[Mapping[str, Any]], until: Chec
             raise ReplayRefused("The store lacks none of these entries.")
         restoring = Restoring(write.session)
         for entry in missing:
-            event = _event(entry, peaks.size + 1)
+            event = _following(entry, peaks.size + 1)
             peaks, nodes = peaks.appended(event.leaf)
             await restoring.apply(entry)
             write.session.add(event)
@@ -137,26 +135,12 @@ def _known(path: Path, keys: EvidenceKeys) -> Checkpoint | None:
         raise NoteInvalid(f"{path}: {invalid}") from None
 
 
-def _event(entry: Mapping[str, Any], number: int) -> Event:
-    """The event that the entry is of, leaf and all. Raises `ReplayRefused` when it is not the one that follows."""
+def _following(entry: Mapping[str, Any], number: int) -> Event:
+    """The event that the entry is of. Raises `ReplayRefused` when it is not the one that follows."""
     try:
-        event = Event(
-            number=entry["number"],
-            revision=entry["revision"],
-            mark=entry["mark"],
-            at=datetime.fromisoformat(entry["at"]),
-            kind=entry["kind"],
-            actor=entry["actor"],
-            actor_role=entry["actorRole"],
-            reason=entry["reason"],
-            brin=entry["brin"],
-            client_id=entry["clientId"],
-            grant_id=entry["grantId"],
-            state=entry["state"],
-        )
+        event = event_of(entry)
     except (KeyError, ValueError, TypeError):
         raise ReplayRefused(f"Entry {number} is not one of a log.") from None
-    event.leaf = leaf_of(event)
     if event.number != number:
         raise ReplayRefused(f"Entry {number} is missing.")
     return event

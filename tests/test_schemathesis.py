@@ -34,7 +34,7 @@ from tests.operations import CONTRACT, ENTRIES, OPERATIONS, Operation, Scene, ne
 from tests.world import world_on
 
 SEED: Final = 20260901
-EXAMPLES: Final = {"sqlite": 16, "postgresql": 5}
+EXAMPLES: Final = {"sqlite": 16, "postgresql": 8}
 POSITIVE_ONLY: Final = (GenerationMode.POSITIVE,)
 
 for _media_type in ("application/pdf", "image/png", "image/jpeg"):
