@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import text
+from sqlmodel.ext.asyncio.session import AsyncSession
 
 from api import private_files
 from api.events import SYSTEM, event_of, record
@@ -41,10 +42,10 @@ async def require_not_behind(store: Store, path: Path, keys: EvidenceKeys) -> No
 
     Raises `NoteInvalid` for a checkpoint that was not signed with these keys.
     """
-    known = _known(path, keys)
-    if known is None:
-        return
     async with store.reading() as session:
+        known = _known(await _place(session, path), keys)
+        if known is None:
+            return
         events = (await session.get_one(Revision, 1)).events
         same = events >= known.size and (not known.size or await root_of(session, known.size) == known.root)
     if events < known.size:
@@ -74,11 +75,11 @@ async def keep_checkpoint(store: Store, path: Path, keys: EvidenceKeys, known: i
     async with store.reading() as session:
         if (await session.get_one(Revision, 1)).events == known:
             return known
-        note = await checkpoint(session, keys)
+        note, place = await checkpoint(session, keys), await _place(session, path)
     size = Checkpoint.parse(note.partition("\n\n")[0] + "\n").size
-    kept = _known(path, keys)
-    if kept is None or kept.size < size:
-        await asyncio.to_thread(private_files.replace, path, note.encode())
+    kept = _known(place, keys)
+    if place is not None and (kept is None or kept.size < size):
+        await asyncio.to_thread(private_files.replace, place, note.encode())
     return size
 
 
@@ -115,18 +116,32 @@ async def replay(store: Store, entries: Iterable[Mapping[str, Any]], until: Chec
 
 async def confirm(store: Store, path: Path, keys: EvidenceKeys) -> None:
     """An operator takes the store as it is: what the kept checkpoint had besides is lost."""
-    known = _known(path, keys)
+    async with store.reading() as session:
+        place = await _place(session, path)
+    known = _known(place, keys)
     async with store.writing() as write:
         state = {"known": known.size if known is not None else None, "found": write.events_before}
         record(write, EventKind.STORE_CONFIRMED, SYSTEM, state)
-    await asyncio.to_thread(path.unlink, missing_ok=True)
+    if place is not None:
+        await asyncio.to_thread(place.unlink, missing_ok=True)
     await keep_checkpoint(store, path, keys)
 
 
 _REVISION: Final = text("UPDATE consent_revision SET revision = :revision WHERE id = 1")
 
 
-def _known(path: Path, keys: EvidenceKeys) -> Checkpoint | None:
+async def _place(session: AsyncSession, path: Path) -> Path | None:
+    """Where the checkpoint of this log is kept: by the mark of its first entry, which every backup of it has too.
+
+    Another store of the same installation has a file of its own. None for a log that has not begun.
+    """
+    first = await session.get(Event, 1)
+    return path.with_name(f"{path.name}-{first.mark[:16]}") if first is not None else None
+
+
+def _known(path: Path | None, keys: EvidenceKeys) -> Checkpoint | None:
+    if path is None:
+        return None
     try:
         return verified(path.read_bytes(), keys.verifiers)
     except FileNotFoundError:

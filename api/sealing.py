@@ -19,6 +19,7 @@ from models.sealed import KEY_BYTES, SealedText, commitment, is_commitment
 
 SEALING: Final = "sealing"
 NONCE_BYTES: Final = 12
+MOST_REMEMBERED: Final = 10_000
 
 
 class Sealing:
@@ -26,7 +27,15 @@ class Sealing:
 
     def __init__(self, keys: EvidenceKeys) -> None:
         self._key = keys.sealing
+        #: Who is known by which commitment, as far as it was seen in the store, until somebody is erased.
+        self.known: dict[str, str] = {}
+        self._erasures = -1
         self._wrapping = AESGCM(hmac.digest(keys.sealing, b"wrapping", hashlib.sha256))
+
+    def hold_until(self, erasures: int) -> None:
+        """What is remembered holds as long as the store counts so many erasures."""
+        if erasures != self._erasures or len(self.known) > MOST_REMEMBERED:
+            self.known, self._erasures = {}, erasures
 
     def lookup(self, name: str) -> str:
         """By what the sealed name of a person is found, with this key only."""
@@ -67,17 +76,26 @@ class Sealing:
 
 async def person(session: AsyncSession, name: str) -> str:
     """How someone is known in the store: by the commitment to their name, the same one each time."""
-    sealing, known = _of(session)
-    if name not in known:
-        found = await session.exec(select(SealedText.commitment).where(SealedText.lookup == sealing.lookup(name)))
-        known[name] = found.first() or _added(session, sealing.sealed(name, of_person=True))
-    return known[name]
+    sealing, new = _of(session)
+    found = sealing.known.get(name) or new.get(name)
+    if found is not None:
+        return found
+    stored = select(SealedText.commitment).where(SealedText.lookup == sealing.lookup(name))
+    found = (await session.exec(stored)).first()
+    if found is not None:
+        # Only what was committed is remembered: this transaction may come to nothing.
+        sealing.known[name] = found
+        return found
+    row = sealing.sealed(name, of_person=True)
+    session.add(row)
+    new[name] = row.commitment
+    return row.commitment
 
 
-def reason(session: AsyncSession, text: str) -> str:
-    """The commitment to a text that somebody wrote."""
+def reason(session: AsyncSession, text: str) -> SealedText:
+    """A text that somebody wrote, sealed."""
     sealing, _ = _of(session)
-    return _added(session, sealing.sealed(text))
+    return sealing.sealed(text)
 
 
 async def named(session: AsyncSession, values: Iterable[str | None]) -> dict[str, str]:
@@ -97,11 +115,6 @@ def _of(session: AsyncSession) -> tuple[Sealing, dict[str, str]]:
     sealing: Sealing = session.info[SEALING]
     known: dict[str, str] = session.info.setdefault("persons", {})
     return sealing, known
-
-
-def _added(session: AsyncSession, row: SealedText) -> str:
-    session.add(row)
-    return row.commitment
 
 
 def _of_text(key: bytes) -> AESGCM:

@@ -54,7 +54,7 @@ class Settings(BaseSettings):
 
     known_checkpoint: Path | None = Field(
         default=None,
-        description="Where the newest checkpoint is kept outside the store; else `known-checkpoint` in `VAR_DIR`.",
+        description="Begins the name of the file with the newest checkpoint; else `known-checkpoint` in `VAR_DIR`.",
     )
 
     route_table: Path | None = Field(

@@ -66,6 +66,7 @@ class Write:
         if connection.dialect.name == "sqlite":
             await connection.execute(text("PRAGMA secure_delete = ON"))
         await self.session.delete(row)
+        await connection.execute(text("UPDATE consent_revision SET erasures = erasures + 1 WHERE id = 1"))
 
 
 class Store:
@@ -138,7 +139,9 @@ class Store:
     async def _begin(self, session: AsyncSession) -> Write:
         connection = await session.connection()
         taken = await connection.execute(_TAKE_ON_SQLITE if self.is_sqlite else _TAKE)
-        revision, events, now, peaks = taken.one()
+        revision, events, now, peaks, erasures = taken.one()
+        if self.sealing is not None:
+            self.sealing.hold_until(erasures)
         return Write(session, revision, self._moment(now), events, bytes(peaks))
 
     def _moment(self, said: datetime | None) -> datetime:
@@ -161,10 +164,10 @@ class Store:
 #: The time is told once the lock is held: nothing that was written before it is later.
 _TAKE: Final = text(
     "UPDATE consent_revision SET revision = revision + 1 WHERE id = 1"
-    " RETURNING revision, events, clock_timestamp(), peaks"
+    " RETURNING revision, events, clock_timestamp(), peaks, erasures"
 )
 _TAKE_ON_SQLITE: Final = text(
-    "UPDATE consent_revision SET revision = revision + 1 WHERE id = 1 RETURNING revision, events, NULL, peaks"
+    "UPDATE consent_revision SET revision = revision + 1 WHERE id = 1 RETURNING revision, events, NULL, peaks, erasures"
 )
 
 

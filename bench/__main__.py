@@ -17,7 +17,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
-from bench import cerbos_row, exchange_rows, hook_rows, library_rows, revocation_rows, snapshot_rows
+from bench import cerbos_row, evidence_rows, exchange_rows, hook_rows, library_rows, revocation_rows, snapshot_rows
 from bench.load import require_wrk
 from bench.setting import Bench, Options, progress
 from bench.table import heading, notes, shown
@@ -38,6 +38,8 @@ ROWS: Final[Mapping[int, Callable[[Bench], None]]] = {
     12: revocation_rows.acknowledged,
     13: exchange_rows.filtering,
     14: exchange_rows.whole_gate,
+    15: evidence_rows.a_write,
+    16: evidence_rows.a_proof,
 }
 _GIGABYTE: Final = 1024**3
 

@@ -29,7 +29,10 @@ def driver_url(url: str) -> str:
     return url.replace("postgresql+asyncpg://", "postgresql://")
 
 
-_COUNT_ONE = "UPDATE consent_revision SET revision = 1, events = 1, mark = '" + MARK + "' WHERE id = 1"
+_COUNT_ONE = (
+    f"UPDATE consent_revision SET revision = 1, events = 1, mark = '{MARK}',"
+    " peaks = (SELECT leaf FROM events WHERE number = 1) WHERE id = 1"
+)
 
 
 async def _fill_postgresql(url: str, world: World) -> None:

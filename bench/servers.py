@@ -7,6 +7,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+import uuid
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -63,6 +64,8 @@ def hook(folder: Path, url: str, workers: int = 1) -> Iterator[Server]:
         "PRIVACY_MANAGER_VAR_DIR": str(folder),
         "PRIVACY_MANAGER_DATABASE_URL": url,
         "PRIVACY_MANAGER_STORE_DEADLINE": "5",
+        # The worlds of a run begin alike: to each other they would be older backups.
+        "PRIVACY_MANAGER_KNOWN_CHECKPOINT": str(folder / f"known-{uuid.uuid4().hex}"),
     }
     port = free_port()
     command = [sys.executable, "-c", "from api.cli import main; main()", "serve", "--port", str(port)]

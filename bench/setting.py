@@ -99,15 +99,18 @@ class Bench:
         if (kind, world) not in self._stores:
             grants = world.grants if world is not None else 0
             self.say(f"filling {kind} with {grants:,} grants")
-            name = f"bench_{grants}"
-            if kind == SQLITE:
-                url = f"sqlite+aiosqlite:///{self.folder}/{name}.db"
-            else:
-                asyncio.run(_create_database(driver_url(self._postgresql), name))
-                url = make_url(self._postgresql).set(database=name).render_as_string(hide_password=False)
-            fill(url, world)
-            self._stores[kind, world] = url
+            self._stores[kind, world] = self.new_store(kind, f"bench_{grants}", world)
         return self._stores[kind, world]
+
+    def new_store(self, kind: str, name: str, world: World | None = None) -> str:
+        """The address of a new store of this name, which holds `world`, or nothing."""
+        if kind == SQLITE:
+            url = f"sqlite+aiosqlite:///{self.folder}/{name}.db"
+        else:
+            asyncio.run(_create_database(driver_url(self._postgresql), name))
+            url = make_url(self._postgresql).set(database=name).render_as_string(hide_password=False)
+        fill(url, world)
+        return url
 
     def asked(self, world: World) -> list[Asked]:
         if world not in self._asked:

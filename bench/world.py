@@ -14,8 +14,9 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from models.events import EventKind
+from models.events import Event, EventKind
 from models.ground_rules import GroundRuleName
+from models.log_entries import leaf_of
 
 SCOPES = ["school.basis", "leerling.pseudoniem", "leerling.naam"]
 PURPOSES = ["onderwijs-en-begeleiding"]
@@ -106,9 +107,10 @@ class World:
             "kind": EventKind.SCHOOLS_IMPORTED.value,
             "actor": "bench",
             "actor_role": "system",
-            "state": '{"bench": true}',
+            "state": {"bench": True},
         }
-        yield _table("events", [event])
+        leaf = leaf_of(Event(**event))
+        yield _table("events", [{**event, "state": json.dumps(event["state"]), "leaf": leaf}])
 
     def _grants(self, now: datetime) -> Iterator[tuple[Any, ...]]:
         chance = random.Random("identities and moments")

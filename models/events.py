@@ -97,6 +97,8 @@ class Revision(SQLModel, table=True):
     #: The log's name, and a digest of the key that seals: those of the first process that ever served this store.
     origin: str = Field(default="", max_length=200)
     sealed_with: str = Field(default="", max_length=64)
+    #: How often somebody was erased: what a process remembers of who is known by which name holds until the next time.
+    erasures: int = 0
 
 
 class LogNode(SQLModel, table=True):

@@ -39,6 +39,12 @@ async def witnessed(world: World) -> Witness:
     return witness
 
 
+def kept_in(folder: Path) -> Path:
+    """The one checkpoint that is kept there."""
+    (found,) = folder.glob("known-checkpoint-*")
+    return found
+
+
 def settings_of(store_url: str, folder: Path) -> Settings:
     return Settings(mode=Mode.TEST, database_url=store_url, var_dir=folder)
 
@@ -154,11 +160,12 @@ async def test_another_history_of_the_same_length_is_refused(backup: Any) -> Non
         await world.step(given["grantId"], "revoke")
         await witnessed(world)
     backup.put_back()
-    (backup.folder / "known-checkpoint").rename(backup.folder / "aside")
+    kept = kept_in(backup.folder)
+    aside = kept.rename(backup.folder / "aside")
     async with world_on(backup.url, backup.folder, populated=True) as world:
         for _ in range(3):
             await world.operate("PATCH", "/v1/partners/90000001", {"name": "Anders"}, **{"If-Match": "*"})
-    (backup.folder / "aside").replace(backup.folder / "known-checkpoint")
+    aside.replace(kept)
     with pytest.raises(NotReadyToServe, match="are not those that it had"):
         await require_ready(settings_of(backup.url, backup.folder))
 
@@ -192,23 +199,42 @@ async def test_a_process_keeps_the_newest_checkpoint_and_never_an_older_one(stor
         keys = evidence_keys.read(tmp_path / KEYS)
         await world.register()
         size = await keep_checkpoint(world.store, path, keys)
-        kept = path.read_bytes()
+        kept = kept_in(tmp_path).read_bytes()
         assert await keep_checkpoint(world.store, path, keys, size) == size
         await world.granted()
         assert await keep_checkpoint(world.store, path, keys, size) > size
-        newer = path.read_bytes()
+        newer = kept_in(tmp_path).read_bytes()
     assert newer != kept
     # A process that still sees less, as of a standby, does not put that in its place.
     async with store_at(store_url) as store:
         await keep_checkpoint(store, path, keys)
-    assert path.read_bytes() == newer
+    assert kept_in(tmp_path).read_bytes() == newer
 
 
 async def test_a_kept_checkpoint_that_nobody_signed_is_refused(store_url: str, tmp_path: Path) -> None:
     async with world_on(store_url, tmp_path) as world:
         await world.register()
         await witnessed(world)
-    path = tmp_path / "known-checkpoint"
+    path = kept_in(tmp_path)
     path.write_bytes(path.read_bytes().replace(b"\n1", b"\n2", 1) + b"x")
     with pytest.raises(ValueError, match="known-checkpoint"):
         await require_ready(settings_of(store_url, tmp_path))
+
+
+async def test_another_store_of_the_same_installation_has_a_checkpoint_of_its_own(
+    backup: Any, sqlite_template: Path
+) -> None:
+    """As when a demo is started on another store: that one is no older backup of the first."""
+    async with world_on(backup.url, backup.folder) as world:
+        await world.register()
+        await world.granted()
+        await witnessed(world)
+    other = backup.folder / "other.db"
+    shutil.copy(sqlite_template, other)
+    url = f"sqlite+aiosqlite:///{other}"
+    await require_ready(settings_of(url, backup.folder))
+    async with world_on(url, backup.folder) as world:
+        await keep_checkpoint(world.store, backup.folder / "known-checkpoint", evidence_keys.read(world.folder / KEYS))
+    assert len(list(backup.folder.glob("known-checkpoint-*"))) == 2
+    await require_ready(settings_of(backup.url, backup.folder))
+    await require_ready(settings_of(url, backup.folder))

@@ -58,6 +58,7 @@ def upgrade() -> None:
         batch.add_column(sa.Column("peaks", sa.LargeBinary(), nullable=False, server_default=sa.text("''")))
         batch.add_column(sa.Column("origin", sa.String(200), nullable=False, server_default=""))
         batch.add_column(sa.Column("sealed_with", sa.String(64), nullable=False, server_default=""))
+        batch.add_column(sa.Column("erasures", sa.Integer(), nullable=False, server_default="0"))
     _seal_persons()
     _plant()
     with op.batch_alter_table("events") as batch:
@@ -66,6 +67,7 @@ def upgrade() -> None:
         batch.alter_column("peaks", existing_type=sa.LargeBinary(), server_default=None)
         batch.alter_column("origin", existing_type=sa.String(200), server_default=None)
         batch.alter_column("sealed_with", existing_type=sa.String(64), server_default=None)
+        batch.alter_column("erasures", existing_type=sa.Integer(), server_default=None)
     _forbid_changes()
 
 
@@ -75,7 +77,7 @@ def downgrade() -> None:
     op.execute("UPDATE events SET reason = NULL WHERE reason LIKE 'hmac-sha256:%'")
     _open_what_is_open()
     with op.batch_alter_table("consent_revision") as batch:
-        for name in ("sealed_with", "origin", "peaks"):
+        for name in ("erasures", "sealed_with", "origin", "peaks"):
             batch.drop_column(name)
     op.drop_index("ix_events_kind_number", table_name="events")
     op.drop_index("ix_events_brin_number", table_name="events")
