@@ -27,7 +27,7 @@ KEY_ID_BYTES: Final = 4
 SIGNATURE_BYTES: Final = 64
 
 _DASH: Final = "\N{EM DASH} "
-_NAME: Final = re.compile(r"[^\s+\x00-\x1f\x7f]+")
+_NAME: Final = re.compile(r"[^\s+\x00-\x1f\x7f\ud800-\udfff]+")
 _SIZE: Final = re.compile(r"0|[1-9][0-9]{0,18}", re.ASCII)
 #: No control character but the newline, and no half of a character.
 _TEXT: Final = re.compile(r"[^\x00-\x09\x0b-\x1f\x7f\ud800-\udfff]*")
@@ -136,11 +136,12 @@ def opened(note: bytes, verifiers: Iterable[VerifierKey]) -> tuple[str, list[str
     found: list[str] = []
     for name, signature in map(_signature, lines):
         key = known.get((name, signature[:KEY_ID_BYTES]))
-        if key is None or str(key) in found:
+        if key is None:
             continue
         if not key.has_signed(text.encode(), signature[KEY_ID_BYTES:]):
             raise NoteInvalid("a signature that does not hold")
-        found.append(str(key))
+        if str(key) not in found:
+            found.append(str(key))
     if not found:
         raise NoteInvalid("signed by nobody who is known")
     return text, found
