@@ -1,11 +1,11 @@
 """Appends the events of a write to the log, in the write's own transaction: sealed, and each a leaf of the tree."""
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import Connection, insert, update
+from sqlalchemy import insert, text
 
 from api import sealing
-from models.events import Event, LogNode, Revision
+from models.events import Event, LogNode
 from models.log_entries import leaf_of
 from models.merkle import STORED_LEVEL, Peaks
 from models.sealed import SealedText
@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from api.store import Write
 
 SYSTEM_ROLE: Final = "system"
+
+_INSERT_EVENTS: Final = insert(Event)
+_INSERT_TEXTS: Final = insert(SealedText)
+_COUNT: Final = text("UPDATE consent_revision SET events = :events, mark = :mark, peaks = :peaks WHERE id = 1")
 
 
 async def append(write: "Write") -> None:
@@ -26,25 +30,13 @@ async def append(write: "Write") -> None:
         peaks, nodes = peaks.appended(event.leaf)
         completed += [node._asdict() for node in nodes if node.level % STORED_LEVEL == 0]
     await write.session.flush()
-    rows = {
-        Event: [event.model_dump() for event in write.events],
-        SealedText: [text.model_dump() for text in texts],
-        LogNode: completed,
-    }
-    counted = update(Revision).values(events=peaks.size, mark=write.mark, peaks=peaks.packed)
     connection = await write.session.connection()
-    await connection.run_sync(_write, {table: made for table, made in rows.items() if made}, counted)
-
-
-def _write(connection: Connection, rows: dict[Any, list[dict[str, Any]]], counted: Any) -> None:
-    """Puts all of it into the store: in PostgreSQL by one statement, whose answer is waited for once."""
-    if connection.dialect.name == "sqlite":
-        for table, made in rows.items():
-            connection.execute(insert(table), made)
-    else:
-        for number, (table, made) in enumerate(rows.items()):
-            counted = counted.add_cte(insert(table).values(made).cte(f"made_{number}"))
-    connection.execute(counted)
+    await connection.execute(_INSERT_EVENTS, [event.model_dump() for event in write.events])
+    if texts:
+        await connection.execute(_INSERT_TEXTS, [each.model_dump() for each in texts])
+    if completed:
+        await connection.execute(insert(LogNode), completed)
+    await connection.execute(_COUNT, {"events": peaks.size, "mark": write.mark, "peaks": peaks.packed})
 
 
 async def _seal(write: "Write", event: Event, texts: list[SealedText]) -> None:
@@ -53,6 +45,5 @@ async def _seal(write: "Write", event: Event, texts: list[SealedText]) -> None:
         return
     event.actor = await sealing.person(write.session, event.actor)
     if event.reason is not None:
-        text = sealing.reason(write.session, event.reason)
-        texts.append(text)
-        event.reason = text.commitment
+        texts.append(sealing.reason(write.session, event.reason))
+        event.reason = texts[-1].commitment
