@@ -7,7 +7,6 @@ from pathlib import Path
 
 def publish(path: Path, content: bytes) -> None:
     """Makes the file; one that is there by then stays as it is."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     draft = _draft(path, content)
     try:
         # A link, not a rename: it fails when the name is taken.
@@ -24,6 +23,7 @@ def replace(path: Path, content: bytes) -> None:
 
 
 def _draft(path: Path, content: bytes) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "wb") as file:

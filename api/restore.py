@@ -5,7 +5,7 @@ hold again. An operator replays the entries that are missing, from a witness or 
 """
 
 import asyncio
-import contextlib
+import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -24,6 +24,8 @@ from api.witness import verified
 from models.events import Event, EventKind, LogNode, Revision
 from models.merkle import STORED_LEVEL, Peaks
 from models.signed_notes import Checkpoint, NoteInvalid
+
+log = logging.getLogger("privacy_manager.restore")
 
 #: Between two looks whether there is a newer checkpoint to keep.
 SECONDS: Final = 1.0
@@ -65,8 +67,12 @@ async def keep_checkpoints(store: Store, path: Path, keys: EvidenceKeys) -> None
     """Keeps the newest checkpoint outside the store, for as long as the process runs."""
     known = -1
     while True:
-        with contextlib.suppress(StoreUnreachable):
+        try:
             known = await keep_checkpoint(store, path, keys, known)
+        except StoreUnreachable:
+            pass  # Whoever asks for anything is told.
+        except (OSError, NoteInvalid) as error:
+            log.error("the newest checkpoint could not be kept: %s", error)
         await asyncio.sleep(SECONDS)
 
 
