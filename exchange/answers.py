@@ -18,8 +18,9 @@ from exchange.xml import MOST_DEPTH, MOST_IN_A_TAG, Reading, XmlRefused, escaped
 
 HELD_IN_MEMORY: Final = 256 * 1024
 CHUNK: Final = 64 * 1024
-#: Things that are written out together.
+#: Things that are written out together, as long as they are small.
 KEPT_AT_ONCE: Final = 64
+MOST_KEPT: Final = 64 * 1024
 #: Of names that the profile does not know, so many are told apart.
 MOST_NAMES: Final = 100
 OTHERS: Final = "andere"
@@ -57,6 +58,7 @@ class AnswerFilter:
         self._school = ""
         self._spools: dict[str, SpooledTemporaryFile[bytes]] = {}
         self._kept: list[str] = []
+        self._kept_characters = 0
         body = Path(named(f"{call.value}_antwoord"), Answer(self))
         envelope = Path(f"{SOAP} Body", body, ignored=f"{SOAP} Header")
         self._places: list[Place] = [Path(f"{SOAP} Envelope", envelope)]
@@ -122,7 +124,8 @@ class AnswerFilter:
             self._school = text
             return
         self._kept.append(text)
-        if len(self._kept) >= KEPT_AT_ONCE:
+        self._kept_characters += len(text)
+        if len(self._kept) >= KEPT_AT_ONCE or self._kept_characters > MOST_KEPT:
             self.put_aside(_SECTION_OF[entity.name])
 
     def put_aside(self, section: str) -> None:
@@ -134,6 +137,7 @@ class AnswerFilter:
             spool = self._spools[section] = SpooledTemporaryFile(max_size=HELD_IN_MEMORY)  # noqa: SIM115
         spool.write("".join(self._kept).encode())
         self._kept.clear()
+        self._kept_characters = 0
 
     def know(self, group: Entity, key: str) -> None:
         """This group is released: references to it may be."""
