@@ -41,7 +41,7 @@ from api import (
 from api.callers import Authentication
 from api.current import CurrentSnapshot
 from api.envelope import Envelope
-from api.evidence import EvidenceRefused, evidence_of, seal_what_is_open, tell_of_schools
+from api.evidence import StoreRefused, evidence_of, seal_what_is_open, tell_of_schools
 from api.evidence_keys import EvidenceKeys
 from api.expiry import keep_expiring
 from api.facts import source_for
@@ -50,7 +50,7 @@ from api.gateways import Evaluation, Evaluations
 from api.issuers import TrustedIssuer
 from api.migrations import head, revision_of
 from api.reachable import WhileReachable
-from api.restore import StoreRestored, keep_checkpoints, require_not_behind
+from api.restore import keep_checkpoints, require_not_behind
 from api.sealing import Sealing
 from api.searches import ActionSearch, ResourceSearch, SubjectSearch
 from api.settings import Settings
@@ -214,7 +214,7 @@ async def require_ready(settings: Settings) -> None:
         await _require_schema(store)
         keys = await evidence_of(store, settings.evidence_keys_file)
         await require_not_behind(store, settings.known_checkpoint_file, keys)
-    except (EvidenceRefused, StoreRestored) as refused:
+    except StoreRefused as refused:
         raise NotReadyToServe(str(refused)) from None
     finally:
         await store.aclose()

@@ -1,49 +1,95 @@
-"""Appends the events of a write to the log, in the write's own transaction: sealed, and each a leaf of the tree."""
+"""One transaction that may change things: what it records is appended to the log in it, sealed, each event a leaf."""
 
-from typing import TYPE_CHECKING, Final
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final
 
 from sqlalchemy import insert, text
+from sqlmodel import SQLModel
+from sqlmodel.ext.asyncio.session import AsyncSession
 
 from api import sealing
 from models.events import Event, LogNode
 from models.log_entries import leaf_of
-from models.merkle import STORED_LEVEL, Peaks
+from models.merkle import Node, Peaks
 from models.sealed import SealedText
 
-if TYPE_CHECKING:
-    from api.store import Write
-
+#: In whose name nobody acts: its name and its words are nobody's, and stay as they are.
 SYSTEM_ROLE: Final = "system"
 
 _INSERT_EVENTS: Final = insert(Event)
 _INSERT_TEXTS: Final = insert(SealedText)
+_INSERT_NODES: Final = insert(LogNode)
 _COUNT: Final = text("UPDATE consent_revision SET events = :events, mark = :mark, peaks = :peaks WHERE id = 1")
+_TAKE_OTHER: Final = text("UPDATE consent_revision SET revision = :revision WHERE id = 1")
+_COUNT_ERASURE: Final = text("UPDATE consent_revision SET erasures = erasures + 1 WHERE id = 1")
 
 
-async def append(write: "Write") -> None:
-    """The write's events, behind all that are there. Who holds the revision's row is alone here."""
-    peaks, completed = Peaks.of(write.events_before, write.peaks), []
-    texts: list[SealedText] = []
-    for event in write.events:
-        await _seal(write, event, texts)
-        event.leaf = leaf_of(event)
-        peaks, nodes = peaks.appended(event.leaf)
-        completed += [node._asdict() for node in nodes if node.level % STORED_LEVEL == 0]
-    await write.session.flush()
-    connection = await write.session.connection()
-    await connection.execute(_INSERT_EVENTS, [event.model_dump() for event in write.events])
-    if texts:
-        await connection.execute(_INSERT_TEXTS, [each.model_dump() for each in texts])
-    if completed:
-        await connection.execute(insert(LogNode), completed)
-    await connection.execute(_COUNT, {"events": peaks.size, "mark": write.mark, "peaks": peaks.packed})
+@dataclass
+class Write:
+    """One transaction that may change things. Everything that it records shares its `revision` and its `now`.
 
+    It holds the lock on the row that counts the revisions: nobody else appends meanwhile. `peaks` are those of the log
+    before it, which has `events_before` entries.
+    """
 
-async def _seal(write: "Write", event: Event, texts: list[SealedText]) -> None:
-    """Only the system's own name and words stay as they are."""
-    if event.actor_role == SYSTEM_ROLE:
-        return
-    event.actor = await sealing.person(write.session, event.actor)
-    if event.reason is not None:
-        texts.append(sealing.reason(write.session, event.reason))
-        event.reason = texts[-1].commitment
+    session: AsyncSession
+    revision: int
+    now: datetime
+    events_before: int
+    peaks: bytes
+    mark: str = field(default_factory=lambda: secrets.token_hex(16))
+    events: list[Event] = field(default_factory=list)
+    #: Something was destroyed: nothing of it may stay behind in the file.
+    forgets: bool = False
+
+    async def append(self) -> None:
+        """Puts what was recorded behind all that is in the log."""
+        texts = [text for event in self.events for text in await self._sealed(event)]
+        await self.session.flush()
+        if texts:
+            connection = await self.session.connection()
+            await connection.execute(_INSERT_TEXTS, [each.model_dump() for each in texts])
+        await self._add(self.events)
+
+    async def put_back(self, events: Sequence[Event]) -> None:
+        """Puts events behind all that is in the log, as they once were; what is recorded then comes after them."""
+        await self._add(events)
+        self.revision = events[-1].revision + 1
+        connection = await self.session.connection()
+        await connection.execute(_TAKE_OTHER, {"revision": self.revision})
+
+    async def forget(self, row: SQLModel) -> None:
+        """Deletes the row. On SQLite its bytes are written over; PostgreSQL does so when it vacuums."""
+        self.forgets = True
+        connection = await self.session.connection()
+        if connection.dialect.name == "sqlite":
+            await connection.execute(text("PRAGMA secure_delete = ON"))
+        await self.session.delete(row)
+        await connection.execute(_COUNT_ERASURE)
+
+    async def _sealed(self, event: Event) -> list[SealedText]:
+        """Who acted and why become commitments; what is to be kept of the reason."""
+        if event.actor_role == SYSTEM_ROLE:
+            return []
+        event.actor = await sealing.person(self.session, event.actor)
+        if event.reason is None:
+            return []
+        said = sealing.reason(self.session, event.reason)
+        event.reason = said.commitment
+        return [said]
+
+    async def _add(self, events: Sequence[Event]) -> None:
+        peaks, nodes = Peaks.of(self.events_before, self.peaks), list[Node]()
+        for event in events:
+            event.leaf = leaf_of(event)
+            peaks, completed = peaks.appended(event.leaf)
+            nodes += completed
+        connection = await self.session.connection()
+        await connection.execute(_INSERT_EVENTS, [event.model_dump() for event in events])
+        if nodes:
+            await connection.execute(_INSERT_NODES, [node._asdict() for node in nodes])
+        await connection.execute(_COUNT, {"events": peaks.size, "mark": self.mark, "peaks": peaks.packed})
+        self.events_before, self.peaks = peaks.size, peaks.packed

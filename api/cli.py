@@ -23,7 +23,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from api import demo, evidence_cli, openapi
 from api.app import NotReadyToServe, Service, create_app, documented_app, require_ready
-from api.evidence import EvidenceRefused
+from api.evidence import StoreRefused
 from api.migrations import head, migrate
 from api.restore import ReplayRefused
 from api.schools_import import ImportRefused, ImportReport, import_files
@@ -57,7 +57,7 @@ class Role(StrEnum):
 #: What ends a command with a sentence; anything else is a defect, and shows where.
 REFUSALS: Final = (
     CommandError,
-    EvidenceRefused,
+    StoreRefused,
     LogRefused,
     ReplayRefused,
     httpx2.HTTPError,

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from api.store import Write
+from api.appending import SYSTEM_ROLE, Write
 from models.events import Event, EventKind
-from models.log_entries import leaf_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +18,7 @@ class Actor:
 
 
 #: What time alone brings about.
-SYSTEM: Final = Actor("privacy-manager", "system")
+SYSTEM: Final = Actor("privacy-manager", SYSTEM_ROLE)
 
 
 def record(
@@ -53,11 +52,8 @@ def record(
 
 
 def event_of(entry: Mapping[str, Any]) -> Event:
-    """The event that an entry of the log is of, leaf and all, to be put back as it was.
-
-    Raises `KeyError`, `ValueError` or `TypeError` for what is no entry.
-    """
-    event = Event(
+    """The event that an entry of the log is of. Raises `KeyError`, `ValueError` or `TypeError` for what is none."""
+    return Event(
         number=entry["number"],
         revision=entry["revision"],
         mark=entry["mark"],
@@ -71,5 +67,3 @@ def event_of(entry: Mapping[str, Any]) -> Event:
         grant_id=entry["grantId"],
         state=entry["state"],
     )
-    event.leaf = leaf_of(event)
-    return event

@@ -16,19 +16,19 @@ from models.schools import Location, School
 from models.sealed import SealedText
 
 
-class EvidenceRefused(Exception):
+class StoreRefused(Exception):
     """Why this process may not serve this store."""
 
 
 async def evidence_of(store: Store, path: Path) -> EvidenceKeys:
     """The keys in the file, which are the store's; of a store that has none yet, they become its own.
 
-    Raises `EvidenceRefused` for a file that is missing or is another one's, `KeysInvalid`, and `StoreUnreachable`.
+    Raises `StoreRefused` for a file that is missing or is another one's, `KeysInvalid`, and `StoreUnreachable`.
     """
     keys = await _in_file(store, path)
     origin, sealed_with = await store.adopt(keys.origin, keys.sealed_with)
     if (origin, sealed_with) != (keys.origin, keys.sealed_with):
-        raise EvidenceRefused(
+        raise StoreRefused(
             f"The evidence of this store is kept with the keys of {origin}; {path} has those of {keys.origin}."
         )
     return keys
@@ -44,7 +44,7 @@ async def _in_file(store: Store, path: Path) -> EvidenceKeys:
     with contextlib.suppress(FileNotFoundError):
         # Another process, which started at the same moment, has made it since.
         return evidence_keys.read(path)
-    raise EvidenceRefused(f"The evidence of this store is kept with the keys of {origin}: put their file at {path}.")
+    raise StoreRefused(f"The evidence of this store is kept with the keys of {origin}: put their file at {path}.")
 
 
 async def seal_what_is_open(store: Store) -> None:
@@ -84,6 +84,7 @@ async def _are_told(session: AsyncSession) -> bool:
     """Whether no school is missing from the log: there is none, or all that there are were told."""
     if (await session.exec(select(School.brin).limit(1))).first() is None:
         return True
-    kinds = EventKind.SCHOOLS_LISTED, EventKind.SCHOOLS_IMPORTED
-    told = select(Event.state).where(col(Event.kind).in_(kinds)).order_by(col(Event.number))
-    return any("listed" in state for state in await session.exec(told))
+    if (await session.exec(select(Event.number).where(Event.kind == EventKind.SCHOOLS_LISTED).limit(1))).first():
+        return True
+    first = select(Event.state).where(Event.kind == EventKind.SCHOOLS_IMPORTED).order_by(col(Event.number)).limit(1)
+    return "listed" in ((await session.exec(first)).first() or {})

@@ -5,25 +5,28 @@ import json
 import time
 from collections.abc import Coroutine, Iterator
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, BinaryIO, TypeVar
 
+import httpx2
 import typer
+from pydantic import BaseModel, ValidationError
 from sqlmodel import col, select
 
 from api import evidence_keys, receipts
 from api import restore as restoring
 from api.evidence_keys import EvidenceKeys
-from api.log import checkpoint
+from api.proofs import checkpoint
 from api.receipts import ReceiptRefused
 from api.restore import ReplayRefused
 from api.settings import Settings
 from api.store import Store
-from api.verification import fact_faults, faults, log_faults
-from api.witness import Witness, follow, verified
+from api.strict_json import Malformed, strict_object
+from api.verification import faults, log_faults
+from api.witness import Witness, follow
 from models.audit import Audit, Kept, audited
 from models.events import Event
 from models.log_entries import canonical, entry_of
-from models.signed_notes import Checkpoint, NoteInvalid, VerifierKey
+from models.signed_notes import Checkpoint, NoteInvalid, VerifierKey, checkpoint_in
 
 Result = TypeVar("Result")
 
@@ -67,8 +70,14 @@ def witness(
     """Keep the log's entries and checkpoints here, and refuse a log that forked or was rolled back."""
     kept = Witness(folder, [VerifierKey.parse(each) for each in key or ()])
     while True:
-        taken = follow(kept, url, token_file.read_text(encoding="ascii").strip())
-        typer.echo(f"{taken.origin}: {taken.size} entries")
+        try:
+            taken = follow(kept, url, token_file.read_text(encoding="ascii").strip())
+            typer.echo(f"{taken.origin}: {taken.size} entries")
+        except (httpx2.HTTPError, OSError) as error:
+            # Who keeps looking looks again; a log that is refused ends it.
+            if not interval:
+                raise
+            typer.echo(f"not this time: {error}", err=True)
         if not interval:
             return
         time.sleep(interval)
@@ -78,7 +87,8 @@ def export(file: Annotated[Path, typer.Argument(help="The file to write.", metav
     """Write the log, its checkpoint and the public keys to a file of JSON lines, which can be verified anywhere."""
     settings = Settings()
     found = evidence_keys.read(settings.evidence_keys_file)
-    size = asyncio.run(write_export(Store(settings.store_url), found, file))
+    store = Store(settings.store_url)
+    size = asyncio.run(_closing(store, write_export(store, found, file)))
     typer.echo(f"{size} entries in {file}")
 
 
@@ -99,8 +109,9 @@ def verify(
         what = "The export"
     else:
         known = known or list(_own_keys())
-        audit.older = [*audit.older, *(verified(path.read_bytes(), known) for path in older or ())]
-        found = asyncio.run(_of_store(Store(Settings().store_url), audit))
+        audit.older = [*audit.older, *(checkpoint_in(path.read_bytes(), known) for path in older or ())]
+        store = Store(Settings().store_url)
+        found = asyncio.run(_closing(store, _of_store(store, audit)))
         what = "The store"
     for line in found:
         typer.echo(line)
@@ -161,8 +172,8 @@ def _source(path: Path, found: EvidenceKeys) -> tuple[Checkpoint, Iterator[dict[
         if kept.last is None:
             raise ReplayRefused("This witness has not seen anything.")
         return kept.last, kept.entries()
-    lines = _lines(path)
-    return verified(next(lines)["checkpoint"].encode(), found.verifiers), lines
+    head, entries = _opened(path)
+    return checkpoint_in(head.checkpoint.encode(), found.verifiers), entries
 
 
 def register(cli: typer.Typer) -> None:
@@ -185,43 +196,56 @@ def _own_keys() -> Iterator[VerifierKey]:
 
 
 async def _of_store(store: Store, audit: Audit) -> list[str]:
-    try:
-        async with store.reading() as session:
-            return [*await log_faults(session, audit), *await faults(session), *await fact_faults(session)]
-    finally:
-        await store.aclose()
+    async with store.reading() as session:
+        return [*await log_faults(session, audit), *await faults(session)]
 
 
 def _of_export(path: Path, audit: Audit, older: list[Path], known: list[VerifierKey]) -> list[str]:
-    lines = _lines(path)
-    head = next(lines)
-    known = known or [VerifierKey.parse(each) for each in head["keys"]]
-    notes = [head["checkpoint"].encode(), *(each.read_bytes() for each in older)]
-    audit.older = [*audit.older, *(verified(note, known) for note in notes)]
-    return audited((Kept(each) for each in lines), audit)
+    head, entries = _opened(path)
+    known = known or [VerifierKey.parse(each) for each in head.keys]
+    notes = [head.checkpoint.encode(), *(each.read_bytes() for each in older)]
+    audit.older = [*audit.older, *(checkpoint_in(note, known) for note in notes)]
+    return audited((Kept(each) for each in entries), audit)
 
 
-def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, start=1):
+class _Head(BaseModel):
+    """The first line of an export."""
+
+    checkpoint: str
+    keys: list[str]
+
+
+def _opened(path: Path) -> tuple[_Head, Iterator[dict[str, Any]]]:
+    """An export's first line, and its entries. Raises `NoteInvalid` for what is none."""
+    lines = path.open("rb")
+    try:
+        return _Head.model_validate_json(lines.readline()), _entries(path, lines)
+    except ValidationError:
+        lines.close()
+        raise NoteInvalid(f"{path} does not begin as an export") from None
+
+
+def _entries(path: Path, lines: BinaryIO) -> Iterator[dict[str, Any]]:
+    with lines:
+        for number, line in enumerate(lines, start=2):
             try:
-                found = json.loads(line)
-            except ValueError:
-                raise NoteInvalid(f"{path}, line {number}: not JSON") from None
+                found = strict_object(line)
+            except Malformed as malformed:
+                raise NoteInvalid(f"{path}, line {number}: {malformed}") from None
+            if not isinstance(found.get("number"), int):
+                raise NoteInvalid(f"{path}, line {number}: not an entry")
             yield found
 
 
 async def write_export(store: Store, found: EvidenceKeys, path: Path) -> int:
+    """Writes the log to a file; how many entries it has."""
     size = 0
-    try:
-        async with store.reading() as session:
-            head = {"checkpoint": await checkpoint(session, found), "keys": [str(key) for key in found.verifiers]}
-            with path.open("w", encoding="utf-8") as file:
-                file.write(json.dumps(head) + "\n")
-                query = select(Event).order_by(col(Event.number)).execution_options(yield_per=1000)
-                async for event in await session.stream_scalars(query):
-                    file.write(canonical(entry_of(event)).decode() + "\n")
-                    size += 1
-        return size
-    finally:
-        await store.aclose()
+    async with store.reading() as session:
+        head = {"checkpoint": await checkpoint(session, found), "keys": [str(key) for key in found.verifiers]}
+        with path.open("w", encoding="utf-8") as file:
+            file.write(json.dumps(head) + "\n")
+            query = select(Event).order_by(col(Event.number)).execution_options(yield_per=1000)
+            async for event in await session.stream_scalars(query):
+                file.write(canonical(entry_of(event)).decode() + "\n")
+                size += 1
+    return size

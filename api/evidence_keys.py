@@ -93,8 +93,13 @@ def make(path: Path) -> EvidenceKeys:
 
 
 def rotate(path: Path) -> EvidenceKeys:
-    """Adds a new key of each kind: checkpoints are signed by both from now on, receipts by the new one."""
+    """Adds a new key of each kind: checkpoints are signed by both from now on, receipts by the new one.
+
+    Raises `KeysInvalid` while a rotation is under way.
+    """
     found = _read(path)
+    if len(found.notes) > 1:
+        raise KeysInvalid("There are two keys already: retire the old one first.")
     found.notes.append(_secret())
     found.receipts.append(new_private_jwk())
     return _replaced(path, found)

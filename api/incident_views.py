@@ -95,11 +95,12 @@ async def whole(session: rows.Session, incident: Incident, caller: Caller, now: 
     (summary,) = await summaries(session, [incident], caller, now)
     told = caller.only is None
     entries = await rows.incident_entries(session, incident)
-    names = await sealing.named(session, [each.actor for each in entries if told or each.actor_role == caller.role])
+    shown = [entry.number for entry in entries if told or entry.actor_role == caller.role]
+    names = await sealing.named(session, [entry.actor for entry in entries if entry.number in shown])
     return IncidentView(
         **summary.model_dump(),
         description=incident.description,
-        course=[_line(entry, names) for entry in entries],
+        course=[_line(entry, names if entry.number in shown else {}) for entry in entries],
         attachments=[FileView.model_validate(file) for file in await rows.attachments(session, incident)],
     )
 

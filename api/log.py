@@ -3,7 +3,6 @@
 The tree is that of RFC 9162 over the entries in order of their numbers; a checkpoint is a C2SP signed note.
 """
 
-from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any
@@ -17,17 +16,16 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from api.callers import Anyone, Operator
 from api.evidence_keys import EvidenceKeys
 from api.paging import Cursor, Limit, after_number, part
+from api.proofs import checkpoint, consistency, inclusion, size_of
 from api.reads import Reading
-from api.wire import Moment, Page, Wire
-from models.events import Event, LogNode, Revision
+from api.wire import EntryNumber, Moment, Page, Wire
+from models.events import Event
 from models.log_entries import entry_of
-from models.merkle import BLOCK, Peaks, Plan, Read
 from models.refusals import InvalidInput, NotFound
-from models.signed_notes import Checkpoint, signed
 
 router = APIRouter(prefix="/v1/log", tags=["evidence"])
 
-Number = Annotated[str, Path(pattern=r"^[1-9][0-9]{0,14}$", max_length=15)]
+Number = Annotated[EntryNumber, Path()]
 Size = Annotated[int | None, Query(ge=1, le=2**53, description="Of a tree of so many entries; without it, of all.")]
 
 
@@ -114,7 +112,15 @@ async def prove_entry(caller: Anyone, number: Number, reading: Reading, size: Si
     wanted = await _size(reading.session, size)
     if int(number) > wanted:
         raise NotFound("There is no such entry, or not yet in a log of that size.")
-    return await inclusion(reading.session, int(number), wanted)
+    event = await reading.session.get_one(Event, int(number))
+    proof = await inclusion(reading.session, event.number, wanted)
+    return InclusionProof(
+        number=event.number,
+        size=wanted,
+        leaf=event.leaf.hex(),
+        root=proof.roots[0].hex(),
+        proof=[each.hex() for each in proof.hashes],
+    )
 
 
 @router.get("/consistency", operation_id="proveConsistency")
@@ -125,63 +131,21 @@ async def prove_consistency(
     wanted = await _size(reading.session, second)
     if first > wanted:
         raise InvalidInput("first must not be larger than second.")
-    plan = Plan.of_consistency(first, wanted)
+    proof = await consistency(reading.session, first, wanted)
     return ConsistencyProof(
         first=first,
         second=wanted,
-        first_root=(await root_of(reading.session, first)).hex(),
-        second_root=(await root_of(reading.session, wanted)).hex(),
-        proof=[each.hex() for each in plan.proof(await _read(reading.session, plan))],
-    )
-
-
-async def checkpoint(session: AsyncSession, keys: EvidenceKeys) -> str:
-    """The log as the session sees it, as a signed note."""
-    counted = await session.get_one(Revision, 1)
-    root = Peaks.of(counted.events, counted.peaks).root
-    return signed(Checkpoint(keys.origin, counted.events, root).text, keys.notes)
-
-
-async def inclusion(session: AsyncSession, number: int, size: int) -> InclusionProof:
-    """The proof that entry `number` is in the log of `size` entries, which there are."""
-    plan = Plan.of_inclusion(number - 1, size)
-    return InclusionProof(
-        number=number,
-        size=size,
-        leaf=(await session.get_one(Event, number)).leaf.hex(),
-        root=(await root_of(session, size)).hex(),
-        proof=[each.hex() for each in plan.proof(await _read(session, plan))],
+        first_root=proof.roots[0].hex(),
+        second_root=proof.roots[1].hex(),
+        proof=[each.hex() for each in proof.hashes],
     )
 
 
 async def _size(session: AsyncSession, asked: int | None) -> int:
-    events = (await session.get_one(Revision, 1)).events
+    events = await size_of(session)
     if asked is not None and asked > events:
         raise InvalidInput(f"The log has {events} entries.")
     return events if asked is None else asked
-
-
-async def root_of(session: AsyncSession, size: int) -> bytes:
-    """The root of the log when it had `size` entries, one at least."""
-    plan = Plan(((0, size),))
-    (root,) = plan.proof(await _read(session, plan))
-    return root
-
-
-async def _read(session: AsyncSession, plan: Plan) -> Read:
-    """The stored nodes that a plan needs."""
-    found: defaultdict[int, dict[int, bytes]] = defaultdict(dict)
-    for level, block in plan.blocks:
-        first = block * BLOCK
-        if level == 0:
-            leaves = select(Event.number, Event.leaf).where(col(Event.number).between(first + 1, first + BLOCK))
-            found[0].update({number - 1: leaf for number, leaf in await session.exec(leaves)})
-        else:
-            nodes = select(LogNode.position, LogNode.hash).where(
-                LogNode.level == level, col(LogNode.position).between(first, first + BLOCK - 1)
-            )
-            found[level].update(dict((await session.exec(nodes)).all()))
-    return found
 
 
 async def _entries(

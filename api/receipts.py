@@ -16,13 +16,13 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from api import rows
 from api.callers import Caller, Concerned
 from api.evidence_keys import EvidenceKeys
-from api.log import checkpoint, inclusion
+from api.proofs import checkpoint, inclusion, size_of
 from api.reads import Reading
 from api.strict_json import Malformed, base64url, strict_object
 from api.tokens import has_signed, signed
-from api.wire import Wire
+from api.wire import EntryNumber, Wire
 from models.agreements import Agreement
-from models.events import Event, Revision
+from models.events import Event
 from models.log_entries import canonical, entry_of
 from models.merkle import leaf_hash, verify_inclusion
 from models.receipts import HAPPENINGS, INSTRUCTION, Matter, record
@@ -34,7 +34,7 @@ router = APIRouter(prefix="/v1/receipts", tags=["evidence"])
 KIND: Final = "privacy-manager-receipt+jws"
 MOST_CHARACTERS: Final = 256 * 1024
 
-Number = Annotated[str, Path(pattern=r"^[1-9][0-9]{0,14}$", max_length=15)]
+Number = Annotated[EntryNumber, Path()]
 
 
 class ReceiptRefused(Exception):
@@ -143,11 +143,11 @@ async def _event(session: AsyncSession, caller: Caller, number: int) -> Event:
 
 async def _payload(session: AsyncSession, event: Event, keys: EvidenceKeys) -> dict[str, Any]:
     entry = entry_of(event)
-    size = (await session.get_one(Revision, 1)).events
+    proof = await inclusion(session, event.number, await size_of(session))
     return {
         "record": record(entry, await _matter(session, event)),
         "entry": entry,
-        "proof": (await inclusion(session, event.number, size)).proof,
+        "proof": [each.hex() for each in proof.hashes],
         "checkpoint": await checkpoint(session, keys),
     }
 

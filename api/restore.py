@@ -11,19 +11,18 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import text
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from api import private_files
 from api.events import SYSTEM, event_of, record
+from api.evidence import StoreRefused
 from api.evidence_keys import EvidenceKeys
-from api.log import checkpoint, root_of
+from api.proofs import checkpoint, root_of, size_of
 from api.restoring import Restoring
 from api.store import Store, StoreUnreachable
-from api.witness import verified
-from models.events import Event, EventKind, LogNode, Revision
-from models.merkle import STORED_LEVEL, Peaks
-from models.signed_notes import Checkpoint, NoteInvalid
+from models.events import Event, EventKind
+from models.merkle import Peaks
+from models.signed_notes import Checkpoint, NoteInvalid, checkpoint_in
 
 log = logging.getLogger("privacy_manager.restore")
 
@@ -31,16 +30,12 @@ log = logging.getLogger("privacy_manager.restore")
 SECONDS: Final = 1.0
 
 
-class StoreRestored(Exception):
-    """Why a store may not be served until an operator has decided about it."""
-
-
 class ReplayRefused(Exception):
     """Why these entries cannot be replayed. Nothing was changed."""
 
 
 async def require_not_behind(store: Store, path: Path, keys: EvidenceKeys) -> None:
-    """Raises `StoreRestored` when the store lacks what the checkpoint at `path` has, or has another history.
+    """Raises `StoreRefused` when the store lacks what the checkpoint at `path` has, or has another history.
 
     Raises `NoteInvalid` for a checkpoint that was not signed with these keys.
     """
@@ -48,16 +43,16 @@ async def require_not_behind(store: Store, path: Path, keys: EvidenceKeys) -> No
         known = _known(await _place(session, path), keys)
         if known is None:
             return
-        events = (await session.get_one(Revision, 1)).events
+        events = await size_of(session)
         same = events >= known.size and (not known.size or await root_of(session, known.size) == known.root)
     if events < known.size:
-        raise StoreRestored(
+        raise StoreRefused(
             f"The store has {events} entries in its log, and had {known.size}: an older backup was put back, in which"
             " what was revoked since would hold. Replay what is missing (`privacy-manager restore --from`), or confirm"
             " that it is lost (`privacy-manager restore --confirm`)."
         )
     if not same:
-        raise StoreRestored(
+        raise StoreRefused(
             f"The first {known.size} entries of the log are not those that it had. See `privacy-manager verify`."
             " To take the store as it is all the same, confirm (`privacy-manager restore --confirm`)."
         )
@@ -79,10 +74,10 @@ async def keep_checkpoints(store: Store, path: Path, keys: EvidenceKeys) -> None
 async def keep_checkpoint(store: Store, path: Path, keys: EvidenceKeys, known: int = -1) -> int:
     """Keeps the store's checkpoint, unless it is the one of size `known`; its size. An older one never replaces it."""
     async with store.reading() as session:
-        if (await session.get_one(Revision, 1)).events == known:
+        size = await size_of(session)
+        if size == known:
             return known
         note, place = await checkpoint(session, keys), await _place(session, path)
-    size = Checkpoint.parse(note.partition("\n\n")[0] + "\n").size
     kept = _known(place, keys)
     if place is not None and (kept is None or kept.size < size):
         await asyncio.to_thread(private_files.replace, place, note.encode())
@@ -95,29 +90,21 @@ async def replay(store: Store, entries: Iterable[Mapping[str, Any]], until: Chec
     Everything that decisions rest on is as the log tells. What the log never held (names, texts, files) is not there.
     Raises `ReplayRefused`, and `StoreUnreachable`.
     """
-    counted: Counter[str] = Counter()
     async with store.writing() as write:
-        peaks = Peaks.of(write.events_before, write.peaks)
-        missing = [entry for entry in entries if peaks.size < entry["number"] <= until.size]
+        missing = [entry for entry in entries if write.events_before < entry["number"] <= until.size]
         if not missing:
             raise ReplayRefused("The store lacks none of these entries.")
+        events = [_following(entry, write.events_before + at) for at, entry in enumerate(missing, start=1)]
         restoring = Restoring(write.session)
         for entry in missing:
-            event = _following(entry, peaks.size + 1)
-            peaks, nodes = peaks.appended(event.leaf)
             await restoring.apply(entry)
-            write.session.add(event)
-            write.session.add_all(LogNode(**node._asdict()) for node in nodes if node.level % STORED_LEVEL == 0)
             await write.session.flush()
-            counted[event.kind] += 1
-        if (peaks.size, peaks.root) != (until.size, until.root):
+        await write.put_back(events)
+        if (write.events_before, Peaks.of(write.events_before, write.peaks).root) != (until.size, until.root):
             raise ReplayRefused("With these entries the log is not that of the checkpoint: they are others.")
-        write.events_before, write.peaks, write.revision = peaks.size, peaks.packed, missing[-1]["revision"] + 1
-        connection = await write.session.connection()
-        await connection.execute(_REVISION, {"revision": write.revision})
-        state = {"from": missing[0]["number"], "until": until.size}
+        state = {"from": events[0].number, "until": until.size}
         record(write, EventKind.STORE_REPLAYED, SYSTEM, state)
-    return counted
+    return Counter(event.kind for event in events)
 
 
 async def confirm(store: Store, path: Path, keys: EvidenceKeys) -> None:
@@ -133,9 +120,6 @@ async def confirm(store: Store, path: Path, keys: EvidenceKeys) -> None:
     await keep_checkpoint(store, path, keys)
 
 
-_REVISION: Final = text("UPDATE consent_revision SET revision = :revision WHERE id = 1")
-
-
 async def _place(session: AsyncSession, path: Path) -> Path | None:
     """Where the checkpoint of this log is kept: by the mark of its first entry, which every backup of it has too.
 
@@ -149,7 +133,7 @@ def _known(path: Path | None, keys: EvidenceKeys) -> Checkpoint | None:
     if path is None:
         return None
     try:
-        return verified(path.read_bytes(), keys.verifiers)
+        return checkpoint_in(path.read_bytes(), keys.verifiers)
     except FileNotFoundError:
         return None
     except NoteInvalid as invalid:

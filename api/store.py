@@ -5,11 +5,9 @@ another, what they then read is current, and the order of revisions is the order
 """
 
 import os
-import secrets
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -21,12 +19,10 @@ from sqlalchemy.engine import URL, Connection, make_url
 from sqlalchemy.exc import DataError, DBAPIError, DisconnectionError, IntegrityError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
-from sqlmodel import SQLModel
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from api.appending import append
+from api.appending import Write
 from api.sealing import SEALING, Sealing
-from models.events import Event
 
 #: Tests put a clock behind the store; without one, the store's own counts.
 Clock = Callable[[], datetime]
@@ -43,30 +39,6 @@ class StoreUnreachable(Exception):
 
 class StoreBehind(Exception):
     """The store's history is not the one that this process has seen: a restored backup, or a lagging copy."""
-
-
-@dataclass
-class Write:
-    """One transaction that may change things. Everything that it records shares its `revision` and its `now`."""
-
-    session: AsyncSession
-    revision: int
-    now: datetime
-    events_before: int
-    peaks: bytes
-    mark: str = field(default_factory=lambda: secrets.token_hex(16))
-    events: list[Event] = field(default_factory=list)
-    #: Something was destroyed: nothing of it may stay behind in the file.
-    forgets: bool = False
-
-    async def forget(self, row: SQLModel) -> None:
-        """Deletes the row. On SQLite its bytes are written over; PostgreSQL does so when it vacuums."""
-        self.forgets = True
-        connection = await self.session.connection()
-        if connection.dialect.name == "sqlite":
-            await connection.execute(text("PRAGMA secure_delete = ON"))
-        await self.session.delete(row)
-        await connection.execute(text("UPDATE consent_revision SET erasures = erasures + 1 WHERE id = 1"))
 
 
 class Store:
@@ -118,7 +90,7 @@ class Store:
                 write = await self._begin(session)
                 yield write
                 if write.events:
-                    await append(write)
+                    await write.append()
                     await _commit(session)
             if write.forgets and self.is_sqlite:
                 await self._empty_wal()
@@ -155,9 +127,11 @@ class Store:
         with _unreachable_when_down():
             async with AsyncSession(self.engine) as session:
                 connection = await session.connection()
-                await connection.execute(_ADOPT, {"origin": origin, "sealed_with": sealed_with})
                 found = (await connection.execute(_ADOPTED)).one()
-                await _commit(session)
+                if not found.origin:
+                    await connection.execute(_ADOPT, {"origin": origin, "sealed_with": sealed_with})
+                    found = (await connection.execute(_ADOPTED)).one()
+                    await _commit(session)
                 return found.origin, found.sealed_with
 
 

@@ -16,8 +16,11 @@ from models.grants import Grant, Status
 from models.log_entries import entry_of
 from models.merkle import Node
 from models.replay import Told
+from models.snapshot import Changes
 
 AT_ONCE: Final = 2_000
+#: What comes of an entry that was tampered with.
+NO_SENSE: Final = (KeyError, TypeError, ValueError, AttributeError)
 
 
 async def faults(session: AsyncSession) -> list[str]:
@@ -65,25 +68,28 @@ def _differs(grant: Grant, state: dict[str, Any]) -> bool:
 
 
 async def log_faults(session: AsyncSession, audit: Audit) -> list[str]:
-    """What is wrong with the log: its entries, leaves and tree, against what `audit` knows of before."""
+    """What is wrong with the log, against what `audit` knows of before; and which facts are not as it tells them.
+
+    A fact that decisions rest on was then changed past the log, or was never told to it. Grants are compared with their
+    last events: `faults`.
+    """
+    told, senseless = Told(), []
     async for event in _events(session):
-        audit.read(Kept(entry_of(event), event.leaf))
+        entry = entry_of(event)
+        audit.read(Kept(entry, event.leaf))
+        try:
+            told.hear(entry)
+        except NO_SENSE:
+            senseless.append(f"Entry {event.number} says what no change of its kind could.")
     counted = await session.get_one(Revision, 1)
     nodes = frozenset(
         Node(node.level, node.position, node.hash) for node in (await session.exec(select(LogNode))).all()
     )
-    return audit.ended(Counted(counted.events, counted.peaks, nodes))
+    found = audit.ended(Counted(counted.events, counted.peaks, nodes))
+    return [*found, *senseless, *_differences(told.facts, await rows.all_facts_but_grants(session))]
 
 
-async def fact_faults(session: AsyncSession) -> list[str]:
-    """Which facts that decisions rest on are not as the log tells them: changed past it, or not told to it.
-
-    Grants are compared with their last events: `faults`.
-    """
-    told = Told()
-    async for event in _events(session):
-        told.hear(entry_of(event))
-    ours, theirs = told.facts, await rows.all_facts_but_grants(session)
+def _differences(told: Changes, found: Changes) -> list[str]:
     return [
         f"{kind} {key} is not as the log tells."
         for kind, name, key_of in (
@@ -93,7 +99,7 @@ async def fact_faults(session: AsyncSession) -> list[str]:
             ("Ground rule", "ground_rules", attrgetter("ground_rule_id")),
             ("Agreement", "agreements", attrgetter("agreement_id")),
         )
-        for key in sorted({key_of(fact) for fact in set(getattr(ours, name)) ^ set(getattr(theirs, name))})
+        for key in sorted({key_of(fact) for fact in set(getattr(told, name)) ^ set(getattr(found, name))})
     ]
 
 

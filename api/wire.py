@@ -41,6 +41,10 @@ ScopeNames = Annotated[list[ScopeName], Field(max_length=64)]
 PurposeCodes = Annotated[list[PurposeCode], Field(max_length=64)]
 RecordId = Annotated[str, StringConstraints(pattern=UUID_PATTERN, max_length=36), Field(description="A UUID.")]
 GrantId = RecordId
+#: As text: a path with a newline behind a number is another one.
+EntryNumber = Annotated[
+    str, StringConstraints(pattern=r"^[1-9][0-9]{0,14}$", max_length=15), Field(description="A number in the log.")
+]
 
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 

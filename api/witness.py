@@ -9,20 +9,19 @@ A log that forked, or is smaller than it was, is refused; the checkpoint that sh
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import httpx2
+from pydantic import BaseModel, ValidationError
 
 from models.log_entries import canonical
 from models.merkle import Peaks, leaf_hash, verify_consistency
-from models.signed_notes import Checkpoint, NoteInvalid, VerifierKey, opened
+from models.signed_notes import Checkpoint, VerifierKey, checkpoint_in, opened
 
 AT_ONCE: Final = 500
 SECONDS: Final = 30.0
-
-Progress = Callable[[int, int], None]
 
 
 class LogRefused(Exception):
@@ -64,11 +63,11 @@ class Witness:
     def checkpoints(self) -> list[Checkpoint]:
         """The checkpoints that were accepted, the oldest first. Raises `NoteInvalid`."""
         paths = sorted((self.folder / "checkpoints").iterdir(), key=lambda path: int(path.name))
-        return [verified(path.read_bytes(), self.keys) for path in paths]
+        return [checkpoint_in(path.read_bytes(), self.keys) for path in paths]
 
     def take(self, note: bytes, consistency: Sequence[bytes], entries: Iterable[dict[str, Any]]) -> Checkpoint:
         """Accepts a later checkpoint, with the proof that it follows and the entries since. Raises `LogRefused`."""
-        found = verified(note, self.keys)
+        found = checkpoint_in(note, self.keys)
         try:
             self._require_follows(found, consistency)
             peaks, lines = self._grown(found, entries)
@@ -124,52 +123,64 @@ class Witness:
             raise LogRefused(f"{self._entries} is not what was accepted: it was changed here")
 
 
-def verified(note: bytes, keys: Iterable[VerifierKey]) -> Checkpoint:
-    """The checkpoint in a note that one of these keys has signed. Raises `NoteInvalid`."""
-    text, signers = opened(note, keys)
-    found = Checkpoint.parse(text)
-    if any(VerifierKey.parse(signer).name != found.origin for signer in signers):
-        raise NoteInvalid("signed by the key of another log")
-    return found
+class _Keys(BaseModel):
+    notes: list[str]
 
 
-def follow(witness: Witness, url: str, token: str, on_progress: Progress = lambda done, total: None) -> Checkpoint:
+class _Proof(BaseModel):
+    proof: list[str]
+
+
+class _Page(BaseModel):
+    items: list[dict[str, Any]]
+
+
+def follow(witness: Witness, url: str, token: str) -> Checkpoint:
     """Takes in what the log at this address has become. Raises `LogRefused`, `NoteInvalid` and `httpx2.HTTPError`."""
     with httpx2.Client(base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=SECONDS) as client:
-        published = _asked(client, "/v1/log/keys").json()
-        keys = [VerifierKey.parse(each) for each in published["notes"]]
-        if not witness.keys:
-            witness.accept(keys)
-        note = _asked(client, "/v1/log/checkpoint").content
-        found = verified(note, witness.keys)
-        last = witness.last.size if witness.last is not None else 0
-        proof = _consistency(client, last, found.size)
-        taken = witness.take(note, proof, _entries(client, last, found.size, on_progress))
-        # A new key is known by signing beside one that was.
-        _, signers = opened(note, keys)
-        witness.accept(key for key in keys if str(key) in signers)
-        return taken
+        try:
+            return _followed(witness, client)
+        except ValidationError:
+            raise LogRefused("what was answered is not what a log answers") from None
+
+
+def _followed(witness: Witness, client: httpx2.Client) -> Checkpoint:
+    published = _Keys.model_validate_json(_asked(client, "/v1/log/keys"))
+    keys = [VerifierKey.parse(each) for each in published.notes]
+    if not witness.keys:
+        witness.accept(keys)
+    note = _asked(client, "/v1/log/checkpoint")
+    found = checkpoint_in(note, witness.keys)
+    last = witness.last.size if witness.last is not None else 0
+    taken = witness.take(note, _consistency(client, last, found.size), _entries(client, last, found.size))
+    # A new key is known by signing beside one that was.
+    _, signers = opened(note, keys)
+    witness.accept(key for key in keys if str(key) in signers)
+    return taken
 
 
 def _consistency(client: httpx2.Client, first: int, second: int) -> list[bytes]:
     if not 0 < first <= second:
         return []
-    answer = _asked(client, f"/v1/log/consistency?first={first}&second={second}").json()
-    return [bytes.fromhex(each) for each in answer["proof"]]
+    answer = _Proof.model_validate_json(_asked(client, f"/v1/log/consistency?first={first}&second={second}"))
+    try:
+        return [bytes.fromhex(each) for each in answer.proof]
+    except ValueError:
+        raise LogRefused("what was answered is not a proof") from None
 
 
-def _entries(client: httpx2.Client, after: int, size: int, on_progress: Progress) -> Iterator[dict[str, Any]]:
+def _entries(client: httpx2.Client, after: int, size: int) -> Iterator[dict[str, Any]]:
     while after < size:
-        page = _asked(client, f"/v1/log/entries?after={after}&limit={min(AT_ONCE, size - after)}").json()["items"]
+        path = f"/v1/log/entries?after={after}&limit={min(AT_ONCE, size - after)}"
+        page = _Page.model_validate_json(_asked(client, path)).items
         if not page:
             return
         yield from page
         after += len(page)
-        on_progress(after, size)
 
 
-def _asked(client: httpx2.Client, path: str) -> httpx2.Response:
-    return client.get(path).raise_for_status()
+def _asked(client: httpx2.Client, path: str) -> bytes:
+    return client.get(path).raise_for_status().content
 
 
 def _replace(path: Path, content: bytes) -> None:

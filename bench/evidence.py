@@ -19,17 +19,16 @@ import asyncpg
 from sqlalchemy import text
 from sqlalchemy.engine import make_url
 
-import api.store
 from api import evidence_keys
-from api.appending import append
+from api.appending import Write
 from api.events import Actor, record
-from api.log import inclusion
+from api.proofs import inclusion
 from api.sealing import Sealing
-from api.store import Store, Write
+from api.store import Store
 from bench.filling import driver_url
 from models.columns import SQLITE_INSTANT
 from models.events import EventKind
-from models.merkle import STORED_LEVEL, Peaks
+from models.merkle import Peaks
 from models.schools import Board
 
 PROOFS = 300
@@ -45,10 +44,11 @@ def write(url: str, times: int) -> dict[str, float]:
         with tempfile.TemporaryDirectory() as folder:
             store.sealing = Sealing(evidence_keys.make(Path(folder) / "keys.json"))
         await _one(store, 0)
+        append = Write.append
         taken: dict[str, list[float]] = {"with": [], "without": []}
         for number in range(1, times + 1):
             for name, appends in (("with", append), ("without", _nothing)):
-                api.store.append = appends
+                Write.append = appends  # type: ignore[method-assign]
                 begun = time.perf_counter()
                 await _one(store, number)
                 taken[name].append(time.perf_counter() - begun)
@@ -107,7 +107,7 @@ class _Log:
         for number in range(1, self.size + 1):
             leaf = os.urandom(32)
             self.peaks, completed = self.peaks.appended(leaf)
-            self.nodes += [tuple(node) for node in completed if node.level % STORED_LEVEL == 0]
+            self.nodes += [tuple(node) for node in completed]
             yield number, number, "0" * 32, at, "schools.imported", "bench", "system", "{}", leaf
 
 

@@ -12,7 +12,7 @@ from difflib import SequenceMatcher
 from typing import Any, Final, NamedTuple
 
 from models.log_entries import canonical
-from models.merkle import STORED_LEVEL, Node, Peaks, leaf_hash
+from models.merkle import Node, Peaks, leaf_hash
 from models.signed_notes import Checkpoint
 
 #: So many entries of one kind of change are named, one by one.
@@ -61,10 +61,11 @@ class Audit:
         if kept.leaf is not None and kept.leaf != leaf:
             self._say(f"Entry {number} was changed: its leaf was made of another one.")
         self.peaks, completed = self.peaks.appended(leaf)
-        self.nodes.update(node for node in completed if node.level % STORED_LEVEL == 0)
+        self.nodes.update(completed)
         if any(checkpoint.size == self.peaks.size for checkpoint in self.older):
             self._roots[self.peaks.size] = self.peaks.root
-        self.bodies.append(_body(entry))
+        if self.known:
+            self.bodies.append(_body(entry))
 
     def ended(self, counted: Counted | None = None) -> list[str]:
         """What was found, once all was read; `counted` is what the store says besides."""

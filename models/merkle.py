@@ -66,11 +66,12 @@ class Peaks:
         return _folded(self.hashes) if self.hashes else EMPTY_ROOT
 
     def appended(self, leaf: bytes) -> "tuple[Peaks, list[Node]]":
-        """The peaks with one leaf more, and the subtrees above it that it completed."""
+        """The peaks with one leaf more, and of the subtrees that it completed those that are stored."""
         hashes, hash_, completed = list(self.hashes), leaf, []
         for level in range(1, _trailing_ones(self.size) + 1):
             hash_ = node_hash(hashes.pop(), hash_)
-            completed.append(Node(level, self.size >> level, hash_))
+            if level % STORED_LEVEL == 0:
+                completed.append(Node(level, self.size >> level, hash_))
         return Peaks(self.size + 1, (*hashes, hash_)), completed
 
 

@@ -6,7 +6,7 @@ so that the same rules decide about the past as about the present.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -56,8 +56,9 @@ class Told:
     revision: int = 0
     schools: dict[str, SchoolFacts] = field(default_factory=dict)
     locations: dict[str, LocationFacts] = field(default_factory=dict)
-    partners: dict[str, State] = field(default_factory=dict)
-    connections: dict[str, State] = field(default_factory=dict)
+    stopped_partners: set[str] = field(default_factory=set)
+    #: Each with its partner's KvK number; a stop of the partner's counts beside what is told of the connection.
+    connections: dict[str, tuple[str, ConnectionFacts]] = field(default_factory=dict)
     rules: dict[str, GroundRuleFacts] = field(default_factory=dict)
     agreements: dict[str, AgreementFacts] = field(default_factory=dict)
     grants: dict[str, GrantFacts] = field(default_factory=dict)
@@ -71,15 +72,18 @@ class Told:
         return told
 
     def hear(self, entry: State) -> None:
-        """Takes in the next entry. One of a kind that no decision rests on changes nothing but the revision."""
+        """Takes in the next entry. One of a kind that no decision rests on changes nothing but the revision.
+
+        Raises `KeyError`, `TypeError`, `ValueError` or `AttributeError` for one that says what no change could.
+        """
         self.revision = entry["revision"]
         kind, state = entry["kind"], entry["state"]
         if kind in GRANTS:
             self._grant(entry["revision"], state)
         elif kind in CONNECTIONS:
-            self.connections[state["clientId"]] = state
+            self._connection(state)
         elif kind in PARTNERS:
-            self.partners[state["kvkNumber"]] = state
+            self._partner(state)
         elif kind in RULES:
             self._rule(kind, state)
         elif kind in AGREEMENTS:
@@ -94,7 +98,10 @@ class Told:
             revision=self.revision,
             schools=tuple(self.schools.values()),
             locations=tuple(self.locations.values()),
-            connections=tuple(self._connection(state) for state in self.connections.values()),
+            connections=tuple(
+                replace(facts, live=facts.live and kvk_number not in self.stopped_partners)
+                for kvk_number, facts in self.connections.values()
+            ),
             ground_rules=tuple(self.rules.values()),
             agreements=tuple(self.agreements.values()),
             grants=Granted.latest(self.grants.values()),
@@ -104,15 +111,21 @@ class Told:
     def snapshot(self) -> Snapshot:
         return Snapshot().after(self.facts)
 
-    def _connection(self, state: State) -> ConnectionFacts:
-        partner = self.partners.get(state["kvkNumber"], {})
-        stopped = state["stoppedAt"] is not None or partner.get("stoppedAt") is not None
-        return ConnectionFacts(
+    def _partner(self, state: State) -> None:
+        if state["stoppedAt"] is not None:
+            self.stopped_partners.add(state["kvkNumber"])
+        else:
+            self.stopped_partners.discard(state["kvkNumber"])
+
+    def _connection(self, state: State) -> None:
+        scopes = state["scopes"]
+        facts = ConnectionFacts(
             state["clientId"],
-            frozenset(state["scopes"]["required"]) | frozenset(state["scopes"]["optional"]),
+            frozenset(scopes["required"]) | frozenset(scopes["optional"]),
             frozenset(state["purposes"]),
-            state["stage"] == Stage.LIVE and not stopped,
+            state["stage"] == Stage.LIVE and state["stoppedAt"] is None,
         )
+        self.connections[facts.client_id] = state["kvkNumber"], facts
 
     def _grant(self, revision: int, state: State) -> None:
         known = self.grants.get(state["grantId"])

@@ -147,6 +147,15 @@ def opened(note: bytes, verifiers: Iterable[VerifierKey]) -> tuple[str, list[str
     return text, found
 
 
+def checkpoint_in(note: bytes, verifiers: Iterable[VerifierKey]) -> Checkpoint:
+    """The checkpoint in a note that one of these keys has signed, under the log's own name. Raises `NoteInvalid`."""
+    text, signers = opened(note, verifiers)
+    found = Checkpoint.parse(text)
+    if any(VerifierKey.parse(signer).name != found.origin for signer in signers):
+        raise NoteInvalid("signed by the key of another log")
+    return found
+
+
 def _parts(note: bytes) -> tuple[str, list[str]]:
     """The text, and the lines of signatures behind the last empty one."""
     try:

@@ -10,16 +10,15 @@ import pytest
 from sqlalchemy import delete, insert, update
 from sqlmodel import col, select
 
-from api import evidence_keys
 from api.events import SYSTEM, record
-from api.log import checkpoint
-from api.verification import fact_faults, faults, log_faults
-from api.witness import verified
+from api.proofs import checkpoint
+from api.verification import faults, log_faults
 from models.audit import Audit
 from models.events import Event, EventKind, LogNode, Revision
 from models.log_entries import entry_of, leaf_of
-from models.merkle import STORED_LEVEL, Peaks
-from models.signed_notes import Checkpoint
+from models.merkle import Peaks
+from models.signed_notes import Checkpoint, checkpoint_in
+from tests.evidence import keys_of
 from tests.tampering import tampering
 from tests.world import World
 
@@ -46,7 +45,7 @@ class Log:
         peaks, nodes = Peaks(), []
         for row in rows:
             peaks, completed = peaks.appended(row["leaf"])
-            nodes += [node._asdict() for node in completed if node.level % STORED_LEVEL == 0]
+            nodes += [node._asdict() for node in completed]
         async with tampering(self.world.store) as connection:
             await connection.execute(delete(Event))
             await connection.execute(insert(Event), rows)
@@ -67,11 +66,11 @@ async def log_in(world: World) -> Log:
         for number in range(250):
             record(write, EventKind.SCHOOLS_IMPORTED, SYSTEM, {"number": number})
     async with world.store.reading() as session:
-        keys = evidence_keys.read(world.folder / "evidence-keys.json")
+        keys = keys_of(world)
         note = await checkpoint(session, keys)
         events = (await session.exec(select(Event).order_by(col(Event.number)))).all()
     rows = [event.model_dump() for event in events]
-    return Log(world, rows, [entry_of(event) for event in events], verified(note.encode(), keys.verifiers))
+    return Log(world, rows, [entry_of(event) for event in events], checkpoint_in(note.encode(), keys.verifiers))
 
 
 # -- what somebody with the whole database could do -------------------------------------------------------------------
@@ -170,12 +169,24 @@ async def test_every_manipulation_is_found_and_named(world: World) -> None:
     assert await log.found() == []
 
 
+@pytest.mark.parametrize("state", [[], "weg", {}, {"grantId": 7}, {"scopes": None}, {"listed": {"schools": [7]}}])
+@pytest.mark.parametrize("kind", ["grant.granted", "connection.moved", "partner.changed", "schools.imported"])
+async def test_an_entry_that_makes_no_sense_is_named_and_ends_nothing(world: World, kind: str, state: Any) -> None:
+    await world.register()
+    await world.granted()
+    async with tampering(world.store) as connection:
+        await connection.execute(update(Event).where(col(Event.number) == 2).values(kind=kind, state=state))
+    async with world.store.reading() as session:
+        found = [*await log_faults(session, Audit()), *await faults(session)]
+    assert "Entry 2 was changed: its leaf was made of another one." in found
+
+
 async def test_a_log_that_only_grew_is_whole(world: World) -> None:
     log = await log_in(world)
     await world.granted()
     assert await log.found() == []
     async with world.store.reading() as session:
-        assert await faults(session) == await fact_faults(session) == []
+        assert await faults(session) == await log_faults(session, Audit()) == []
 
 
 @pytest.mark.parametrize(
@@ -196,5 +207,5 @@ async def test_a_fact_that_was_changed_past_the_log_is_named(world: World, state
     async with world.store.engine.begin() as connection:
         await connection.exec_driver_sql(statement)
     async with world.store.reading() as session:
-        found = [*await faults(session), *await fact_faults(session)]
+        found = [*await faults(session), *await log_faults(session, Audit())]
     assert any(named in sentence for sentence in found), found

@@ -8,15 +8,16 @@ from typing import Any
 from sqlalchemy import text
 from sqlmodel import select
 
-from api import evidence_keys, sealing
+from api import sealing
 from api.evidence_cli import write_export
-from api.log import checkpoint
+from api.proofs import checkpoint
 from api.receipts import verified as verified_receipt
 from api.verification import log_faults
-from api.witness import verified
 from models.audit import Audit
 from models.events import Event
 from models.sealed import SealedText, commitment
+from models.signed_notes import checkpoint_in
+from tests.evidence import keys_of
 from tests.reporters import reported
 from tests.world import Answer, World
 
@@ -68,10 +69,10 @@ async def where_it_is(world: World, wanted: bytes) -> list[str]:
 
 
 async def test_after_an_erasure_the_name_is_nowhere_and_all_proofs_hold(world: World, tmp_path: Path) -> None:
-    keys = evidence_keys.read(world.folder / "evidence-keys.json")
+    keys = keys_of(world)
     assert (await acted(world))["assignee"] == SUBJECT
     async with world.store.reading() as session:
-        older = verified((await checkpoint(session, keys)).encode(), keys.verifiers)
+        older = checkpoint_in((await checkpoint(session, keys)).encode(), keys.verifiers)
         revoked = (await session.exec(select(Event).where(Event.kind == "grant.revoked"))).one()
     receipt = (await world.operate("GET", f"/v1/receipts/{revoked.number}")).json()["receipt"]
     assert (await erased(world)).json()["commitment"] == revoked.actor

@@ -9,12 +9,12 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlmodel import col, select
 
-from api import evidence_keys
 from api.events import SYSTEM, record
 from models.events import Event, EventKind
 from models.log_entries import canonical, entry_of, leaf_of
 from models.merkle import leaf_hash, peaks_of, verify_consistency, verify_inclusion
 from models.signed_notes import Checkpoint, opened
+from tests.evidence import keys_of
 from tests.tampering import tampering
 from tests.world import World
 
@@ -28,7 +28,7 @@ async def fetched(world: World, path: str, role: str = "operator") -> Any:
 async def checkpoint_of(world: World) -> Checkpoint:
     answer = await world.call("GET", "/v1/log/checkpoint", world.token("gateway"))
     assert answer.headers["Content-Type"].startswith("text/plain")
-    note, _ = opened(answer.content, evidence_keys.read(world.folder / "evidence-keys.json").verifiers)
+    note, _ = opened(answer.content, keys_of(world).verifiers)
     return Checkpoint.parse(note)
 
 

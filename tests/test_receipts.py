@@ -12,6 +12,7 @@ from joserfc.jwk import KeySet
 from api import evidence_keys
 from api.receipts import ReceiptRefused, verified
 from models.log_entries import canonical
+from tests.evidence import keys_of
 from tests.world import NAMES, PURPOSE, Answer, World
 
 
@@ -39,7 +40,7 @@ def by_joserfc(receipt: str, jwks: Any) -> dict[str, Any]:
 
 
 async def test_grant_amendment_and_revocation_each_have_a_receipt(world: World) -> None:
-    keys = evidence_keys.read(world.folder / "evidence-keys.json")
+    keys = keys_of(world)
     receipts = await receipts_of(world, await lived(world))
     assert [each["event"] for each in receipts] == ["grant.granted", "grant.amended", "grant.revoked"]
     for each in receipts:
@@ -58,7 +59,7 @@ async def test_grant_amendment_and_revocation_each_have_a_receipt(world: World) 
 
 
 async def test_a_receipt_is_refused_after_any_change_of_a_byte(world: World) -> None:
-    keys = evidence_keys.read(world.folder / "evidence-keys.json")
+    keys = keys_of(world)
     receipt = (await receipts_of(world, await lived(world)))[0]["receipt"]
     held = []
     for at in range(len(receipt)):
@@ -80,7 +81,7 @@ async def test_a_receipt_is_refused_after_any_change_of_a_byte(world: World) -> 
 async def test_a_receipt_of_another_log_or_with_a_part_exchanged_is_refused(
     world: World, tmp_path_factory: Any
 ) -> None:
-    keys = evidence_keys.read(world.folder / "evidence-keys.json")
+    keys = keys_of(world)
     others = evidence_keys.make(tmp_path_factory.mktemp("others") / "keys.json")
     receipt = (await receipts_of(world, await lived(world)))[0]["receipt"]
     for jwks, verifiers in (
@@ -103,7 +104,7 @@ def sealed_again(receipt: str, kid: str) -> str:
 
 @pytest.mark.parametrize("text", ["", ".", "..", "...", "a.b.c", "é.é.é", "e30.e30.e30", "e30." * 100_000])
 async def test_what_is_no_receipt_is_refused(world: World, text: str) -> None:
-    keys = evidence_keys.read(world.folder / "evidence-keys.json")
+    keys = keys_of(world)
     with pytest.raises(ReceiptRefused):
         verified(text, keys.jwks, keys.verifiers)
 
@@ -156,7 +157,7 @@ async def test_the_page_says_it_in_dutch_and_english_and_runs_nothing(world: Wor
 
 
 async def test_the_entry_in_a_receipt_is_the_one_in_the_log(world: World) -> None:
-    keys = evidence_keys.read(world.folder / "evidence-keys.json")
+    keys = keys_of(world)
     for each in await receipts_of(world, await lived(world)):
         entry = verified(each["receipt"], keys.jwks, keys.verifiers)["entry"]
         page = await world.operate("GET", f"/v1/log/entries?after={each['number'] - 1}&limit=1")

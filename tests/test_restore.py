@@ -8,34 +8,24 @@ from typing import Any
 
 import pytest
 
-from api import evidence_keys
 from api.app import NotReadyToServe, require_ready
 from api.evidence_cli import write_export
 from api.restore import ReplayRefused, confirm, keep_checkpoint, replay
 from api.settings import Mode, Settings
 from api.store import Store
-from api.verification import fact_faults, faults, log_faults
+from api.verification import faults, log_faults
 from api.witness import Witness
 from models.audit import Audit
-from models.log_entries import canonical
-from models.merkle import Plan, leaf_hash
 from models.partners import Stage
-from tests.test_witness import entries_of, note_of
+from tests.evidence import entries_of, keys_in, keys_of, take, witness_of
 from tests.world import World, world_on
-
-KEYS = "evidence-keys.json"
 
 
 async def witnessed(world: World) -> Witness:
-    """A witness with everything that the store's log has now."""
-    witness = Witness(world.folder / "witness", evidence_keys.read(world.folder / KEYS).verifiers)
-    entries = await entries_of(world)
-    seen = witness.last.size if witness.last is not None else 0
-    leaves = [leaf_hash(canonical(entry)) for entry in entries]
-    proof = Plan.of_consistency(seen, len(leaves)).proof({0: dict(enumerate(leaves))}) if seen else []
-    witness.take(await note_of(world), proof, entries[seen:])
-    keys = evidence_keys.read(world.folder / KEYS)
-    await keep_checkpoint(world.store, world.folder / "known-checkpoint", keys)
+    """A witness with everything that the store's log has now, of which the checkpoint is kept outside the store too."""
+    witness = witness_of(world, world.folder / "witness")
+    await take(world, witness)
+    await keep_checkpoint(world.store, world.folder / "known-checkpoint", keys_of(world))
     return witness
 
 
@@ -95,6 +85,17 @@ async def lived_on(world: World) -> None:
     await world.bring("rekenrijk", Stage.WITHDRAWN)
 
 
+async def restored_without_a_revocation(backup: Any) -> None:
+    """A grant, a backup, a revocation; and then the backup is put back."""
+    async with world_on(backup.url, backup.folder) as world:
+        await world.register()
+        given = await world.granted()
+        await backup.make(world)
+        await world.step(given["grantId"], "revoke")
+        await witnessed(world)
+    backup.put_back()
+
+
 #: Withdrawn, stopped, narrowed; and one school that granted nothing.
 EXPECTED = ["partner_not_eligible", "partner_not_eligible", "granted", "no_grant"]
 ASKED = [("rekenrijk", "16SW"), ("taalhuis", "16SW01"), ("meetlat", "16SW"), ("meetlat", "17TX")]
@@ -113,7 +114,7 @@ async def test_an_old_backup_is_refused_until_the_replay_brought_every_change_ba
         await lived_on(world)
         witness, before = await witnessed(world), await answers(world)
         export = backup.folder / "export.jsonl"
-        await write_export(world.store, evidence_keys.read(world.folder / KEYS), export)
+        await write_export(world.store, keys_of(world), export)
     backup.put_back()
     with pytest.raises(NotReadyToServe, match="an older backup was put back"):
         await require_ready(settings_of(backup.url, backup.folder))
@@ -127,20 +128,14 @@ async def test_an_old_backup_is_refused_until_the_replay_brought_every_change_ba
         assert await answers(world) == before
         async with world.store.reading() as session:
             audit = Audit(older=witness.checkpoints(), known=list(witness.entries()))
-            assert [*await log_faults(session, audit), *await faults(session), *await fact_faults(session)] == []
+            assert [*await log_faults(session, audit), *await faults(session)] == []
         await world.operate("POST", "/v1/partners/90000002/_lift", {"reason": "Hersteld."})
         assert (await world.reason("taalhuis", "16SW01")) == "granted"
 
 
 async def test_a_confirmed_backup_is_served_and_the_loss_is_in_the_log(backup: Any) -> None:
-    async with world_on(backup.url, backup.folder) as world:
-        await world.register()
-        given = await world.granted()
-        await backup.make(world)
-        await world.step(given["grantId"], "revoke")
-        await witnessed(world)
-    backup.put_back()
-    keys = evidence_keys.read(backup.folder / KEYS)
+    await restored_without_a_revocation(backup)
+    keys = keys_in(backup.folder)
     with pytest.raises(NotReadyToServe):
         await require_ready(settings_of(backup.url, backup.folder))
     async with store_at(backup.url) as store:
@@ -153,13 +148,7 @@ async def test_a_confirmed_backup_is_served_and_the_loss_is_in_the_log(backup: A
 
 
 async def test_another_history_of_the_same_length_is_refused(backup: Any) -> None:
-    async with world_on(backup.url, backup.folder) as world:
-        await world.register()
-        given = await world.granted()
-        await backup.make(world)
-        await world.step(given["grantId"], "revoke")
-        await witnessed(world)
-    backup.put_back()
+    await restored_without_a_revocation(backup)
     kept = kept_in(backup.folder)
     aside = kept.rename(backup.folder / "aside")
     async with world_on(backup.url, backup.folder, populated=True) as world:
@@ -196,7 +185,7 @@ async def test_entries_of_another_log_are_not_replayed(backup: Any) -> None:
 async def test_a_process_keeps_the_newest_checkpoint_and_never_an_older_one(store_url: str, tmp_path: Path) -> None:
     path = tmp_path / "known-checkpoint"
     async with world_on(store_url, tmp_path) as world:
-        keys = evidence_keys.read(tmp_path / KEYS)
+        keys = keys_in(tmp_path)
         await world.register()
         size = await keep_checkpoint(world.store, path, keys)
         kept = kept_in(tmp_path).read_bytes()
@@ -234,7 +223,7 @@ async def test_another_store_of_the_same_installation_has_a_checkpoint_of_its_ow
     url = f"sqlite+aiosqlite:///{other}"
     await require_ready(settings_of(url, backup.folder))
     async with world_on(url, backup.folder) as world:
-        await keep_checkpoint(world.store, backup.folder / "known-checkpoint", evidence_keys.read(world.folder / KEYS))
+        await keep_checkpoint(world.store, backup.folder / "known-checkpoint", keys_of(world))
     assert len(list(backup.folder.glob("known-checkpoint-*"))) == 2
     await require_ready(settings_of(backup.url, backup.folder))
     await require_ready(settings_of(url, backup.folder))

@@ -6,52 +6,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlmodel import col, select
 
 from api import evidence_keys
-from api.log import checkpoint
 from api.verification import log_faults
 from api.witness import LogRefused, Witness
 from models.audit import Audit
-from models.events import Event
-from models.log_entries import canonical, entry_of
-from models.merkle import Plan, leaf_hash, peaks_of
+from models.log_entries import canonical
+from models.merkle import leaf_hash, peaks_of
 from models.signed_notes import Checkpoint, NoteInvalid, signed
+from tests.evidence import consistency, entries_of, keys_of, note_of, take, witness_of
 from tests.world import World
-
-
-async def entries_of(world: World) -> list[dict[str, Any]]:
-    async with world.store.reading() as session:
-        return [entry_of(event) for event in await session.exec(select(Event).order_by(col(Event.number)))]
-
-
-async def note_of(world: World) -> bytes:
-    async with world.store.reading() as session:
-        return (await checkpoint(session, evidence_keys.read(world.folder / "evidence-keys.json"))).encode()
 
 
 def forged(world: World, entries: Sequence[dict[str, Any]]) -> bytes:
     """A checkpoint of these entries, signed with the log's own key: as whoever runs the service could make one."""
-    keys = evidence_keys.read(world.folder / "evidence-keys.json")
+    keys = keys_of(world)
     root = peaks_of(leaf_hash(canonical(entry)) for entry in entries).root
     return signed(Checkpoint(keys.origin, len(entries), root).text, keys.notes).encode()
-
-
-def consistency(entries: Sequence[dict[str, Any]], first: int) -> list[bytes]:
-    leaves = [leaf_hash(canonical(entry)) for entry in entries]
-    if not 0 < first <= len(entries):
-        return []
-    return Plan.of_consistency(first, len(leaves)).proof({0: dict(enumerate(leaves))})
-
-
-def witness_of(world: World, folder: Path) -> Witness:
-    return Witness(folder, evidence_keys.read(world.folder / "evidence-keys.json").verifiers)
-
-
-async def take(world: World, witness: Witness) -> None:
-    entries = await entries_of(world)
-    seen = witness.last.size if witness.last is not None else 0
-    witness.take(await note_of(world), consistency(entries, seen), entries[seen:])
 
 
 @pytest.fixture
@@ -125,7 +96,7 @@ async def test_only_the_pinned_key_speaks_for_the_log(world: World, folder: Path
     others = evidence_keys.make(tmp_path / "others.json")
     entries = await entries_of(world)
     root = peaks_of(leaf_hash(canonical(entry)) for entry in entries).root
-    for origin in (others.origin, evidence_keys.read(world.folder / "evidence-keys.json").origin):
+    for origin in (others.origin, keys_of(world).origin):
         with pytest.raises(NoteInvalid):
             witness.take(signed(Checkpoint(origin, len(entries), root).text, others.notes).encode(), [], entries)
 

@@ -1,0 +1,59 @@
+"""The evidence of a world of these tests: its keys, its entries, and a witness that has seen them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from sqlmodel import col, select
+
+from api import evidence_keys
+from api.evidence_keys import EvidenceKeys
+from api.proofs import checkpoint
+from api.witness import Witness
+from models.events import Event
+from models.log_entries import canonical, entry_of
+from models.merkle import Plan, leaf_hash
+from tests.world import World
+
+KEYS_FILE: Final = "evidence-keys.json"
+
+
+def keys_in(folder: Path) -> EvidenceKeys:
+    """The keys of the installation that lives there."""
+    return evidence_keys.read(folder / KEYS_FILE)
+
+
+def keys_of(world: World) -> EvidenceKeys:
+    return keys_in(world.folder)
+
+
+async def entries_of(world: World) -> list[dict[str, Any]]:
+    """Every entry of the log, as the store has it."""
+    async with world.store.reading() as session:
+        return [entry_of(event) for event in await session.exec(select(Event).order_by(col(Event.number)))]
+
+
+async def note_of(world: World) -> bytes:
+    """The log's checkpoint now."""
+    async with world.store.reading() as session:
+        return (await checkpoint(session, keys_of(world))).encode()
+
+
+def consistency(entries: Sequence[dict[str, Any]], first: int) -> list[bytes]:
+    """The proof that these entries begin with the `first` of them; none where there is nothing to prove."""
+    leaves = [leaf_hash(canonical(entry)) for entry in entries]
+    if not 0 < first <= len(entries):
+        return []
+    return Plan.of_consistency(first, len(leaves)).proof({0: dict(enumerate(leaves))})
+
+
+def witness_of(world: World, folder: Path) -> Witness:
+    """A witness in this folder that knows whose log it follows."""
+    return Witness(folder, keys_of(world).verifiers)
+
+
+async def take(world: World, witness: Witness) -> None:
+    """The witness takes in what the log has become."""
+    entries = await entries_of(world)
+    seen = witness.last.size if witness.last is not None else 0
+    witness.take(await note_of(world), consistency(entries, seen), entries[seen:])
