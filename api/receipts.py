@@ -25,7 +25,7 @@ from models.agreements import Agreement
 from models.events import Event
 from models.log_entries import canonical, entry_of
 from models.merkle import leaf_hash, verify_inclusion
-from models.receipts import HAPPENINGS, INSTRUCTION, Matter, record
+from models.receipts import HAPPENINGS, IN_DUTCH, Matter, record
 from models.refusals import NotFound
 from models.signed_notes import Checkpoint, NoteInvalid, VerifierKey, opened
 
@@ -95,6 +95,7 @@ def page(payload: Mapping[str, Any]) -> str:
     entry, record_ = payload["entry"], payload["record"]
     state, controller = entry["state"], record_["dpv:hasDataController"]
     dutch, english = HAPPENINGS[entry["kind"]]
+    basis = record_["dpv:hasLegalBasis"]["dct:description"]
     lines = [
         ("School", "School", f"{controller['dct:title']} ({state['school']})"),
         ("Vestiging", "Location", state["location"] or "alle / all"),
@@ -120,10 +121,7 @@ def page(payload: Mapping[str, Any]) -> str:
         "th{text-align:left;vertical-align:top;padding:.4rem 1.5rem .4rem 0;font-weight:600}td{word-break:break-word}"
         "small{font-weight:400;color:#555}</style></head><body>"
         f'<h1>{escape(dutch)}<br><small lang="en">{escape(english)}</small></h1><table>{rows_}</table>'
-        "<p>Dit is een instructie van de school als verwerkingsverantwoordelijke aan haar verwerker"
-        " (AVG art. 28 lid 3 onder a), en geen toestemming van betrokkenen."
-        " De school vermeldt zelf haar grondslag van art. 6 lid 1.</p>"
-        f'<p lang="en">{escape(INSTRUCTION)}</p></body></html>'
+        f'<p>{escape(IN_DUTCH[basis])}</p><p lang="en">{escape(basis)}</p></body></html>'
     )
 
 

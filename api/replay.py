@@ -8,13 +8,14 @@ from datetime import datetime
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query
+from pydantic import ConfigDict, Field, StringConstraints
 from sqlalchemy import or_
-from sqlmodel import col, func, select
+from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from api.callers import Operator, SchoolAdmin
 from api.reads import Reading
-from api.wire import Moment, ScopeName, Wire
+from api.wire import Moment, ScopeName, Wire, WireIn
 from models.decision import Decision, Question, decide
 from models.events import Event
 from models.identifiers import Brin, ClientId, Place
@@ -24,13 +25,45 @@ from models.replay import AGREEMENTS, CONNECTIONS, GRANTS, PARTNERS, RULES, SCHO
 
 router = APIRouter(tags=["evidence"])
 
-Names = Annotated[list[ScopeName] | None, Query(max_length=64)]
-ResourceType = Annotated[str, Query(alias="type", max_length=40, pattern=r"^[a-z]+$")]
-Location = Annotated[str | None, Query(pattern=r"^[0-9]{2}$", description="Of one location: its two digits.")]
-At = Annotated[Moment | None, Query(description="The instant; without it, that of the revision, or now.")]
-AtRevision = Annotated[
-    int | None, Query(ge=1, le=2**53, description="As a decision carries it; without it, the last one at the instant.")
-]
+Word = Annotated[str, StringConstraints(max_length=40, pattern=r"^[a-z]+$")]
+Names = Annotated[list[ScopeName], Field(max_length=64)]
+
+
+class AskedThen(WireIn):
+    """What may have been received, and when. Without `at` it is now; with `revision`, as a decision carries it, exactly
+    the decision of then."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    client_id: ClientId
+    type: Word
+    scope: Names = Field(default_factory=list)
+    field: Names = Field(default_factory=list)
+    purpose: ScopeName | None = None
+    at: Moment | None = None
+    revision: Annotated[int, Field(ge=1, le=2**53)] | None = None
+
+    def question(self, place: str) -> Question:
+        return Question(
+            subject_type="partner",
+            client_id=self.client_id,
+            action="release",
+            resource_type=self.type,
+            place=place,
+            scopes=tuple(self.scope),
+            fields=tuple(self.field),
+            purpose=self.purpose,
+        )
+
+
+class AskedOfAnyPlace(AskedThen):
+    place: Place
+
+
+class AskedOfOwnPlace(AskedThen):
+    """Without a location it is about the school as a whole."""
+
+    location: Annotated[str, StringConstraints(pattern=r"^[0-9]{2}$", max_length=2)] | None = None
 
 
 class Because(Wire):
@@ -61,42 +94,19 @@ _TOLD: Final = (GRANTS, CONNECTIONS, PARTNERS, RULES, AGREEMENTS)
 
 
 @router.get("/v1/replay", operation_id="replay")
-async def replay(
-    caller: Operator,
-    reading: Reading,
-    client_id: Annotated[ClientId, Query(alias="clientId")],
-    place: Annotated[Place, Query()],
-    resource_type: ResourceType,
-    scope: Names = None,
-    field: Names = None,
-    purpose: Annotated[ScopeName | None, Query()] = None,
-    at: At = None,
-    revision: AtRevision = None,
-) -> Replayed:
+async def replay(caller: Operator, asked: Annotated[AskedOfAnyPlace, Query()], reading: Reading) -> Replayed:
     """May this connection have received this, then, and why? The same as the decision that was given then."""
-    question = _question(client_id, place, resource_type, scope, field, purpose)
-    return await replayed(reading.session, question, at or reading.now, revision, reading.now)
+    question = asked.question(asked.place)
+    return await replayed(reading.session, question, asked.at or reading.now, asked.revision, reading.now)
 
 
 @router.get("/v1/schools/{brin}/replay", operation_id="replayOfSchool")
 async def replay_of_school(
-    caller: SchoolAdmin,
-    brin: Brin,
-    reading: Reading,
-    client_id: Annotated[ClientId, Query(alias="clientId")],
-    resource_type: ResourceType,
-    location: Annotated[
-        str | None, Query(pattern=r"^[0-9]{2}$", description="Of one location: its two digits.")
-    ] = None,
-    scope: Names = None,
-    field: Names = None,
-    purpose: Annotated[ScopeName | None, Query()] = None,
-    at: At = None,
-    revision: AtRevision = None,
+    caller: SchoolAdmin, brin: Brin, asked: Annotated[AskedOfOwnPlace, Query()], reading: Reading
 ) -> Replayed:
     """The same for a school, about its own data."""
-    question = _question(client_id, brin + (location or ""), resource_type, scope, field, purpose)
-    return await replayed(reading.session, question, at or reading.now, revision, reading.now)
+    question = asked.question(brin + (asked.location or ""))
+    return await replayed(reading.session, question, asked.at or reading.now, asked.revision, reading.now)
 
 
 async def replayed(
@@ -115,34 +125,14 @@ async def replayed(
     return _shown(decide(told.snapshot, question, at), at, _because(events, question))
 
 
-def _question(
-    client_id: str,
-    place: str,
-    kind: str,
-    scopes: Sequence[str] | None,
-    fields: Sequence[str] | None,
-    purpose: str | None,
-) -> Question:
-    return Question(
-        subject_type="partner",
-        client_id=client_id,
-        action="release",
-        resource_type=kind,
-        place=place,
-        scopes=tuple(scopes or ()),
-        fields=tuple(fields or ()),
-        purpose=purpose,
-    )
-
-
 async def _last(session: AsyncSession, at: datetime, revision: int | None) -> int:
     """The number of the last entry that counted then; 0 before the first."""
-    by = Event.at <= at if revision is None else Event.revision <= revision
-    if revision is not None:
-        found = (await session.exec(select(Event.number).where(Event.revision == revision).limit(1))).first()
-        if found is None:
-            raise InvalidInput("There is no such revision.")
-    return (await session.exec(select(func.coalesce(func.max(Event.number), 0)).where(by))).one()
+    by = Event.at <= at if revision is None else Event.revision == revision
+    # From the newest on: instants follow the numbers, and need no index of their own.
+    found = (await session.exec(select(Event.number).where(by).order_by(col(Event.number).desc()).limit(1))).first()
+    if found is None and revision is not None:
+        raise InvalidInput("There is no such revision.")
+    return found or 0
 
 
 async def _revision(session: AsyncSession, number: int) -> int:

@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 from models import purposes, scopes
 from models.agreements import Agreement
 from models.events import EventKind
-from models.partners import Connection
+from models.partners import Connection, RecipientRole
 from models.schools import School
 
 CONTEXT: Final = {
@@ -25,6 +25,21 @@ INSTRUCTION: Final = (
     "Documented instruction of the controller to the processor under their agreement (AVG art. 28(3)(a)). "
     "It is not the data subjects' consent; the controller states its own legal basis of art. 6(1)."
 )
+#: Of a recipient that is a controller itself.
+PROVISION: Final = (
+    "Decision of the controller to provide the data to another controller. It is not the data subjects' consent; each "
+    "of the two states its own legal basis of art. 6(1)."
+)
+IN_DUTCH: Final = {
+    INSTRUCTION: (
+        "Dit is een instructie van de school als verwerkingsverantwoordelijke aan haar verwerker (AVG art. 28 lid 3 "
+        "onder a), en geen toestemming van betrokkenen. De school vermeldt zelf haar grondslag van art. 6 lid 1."
+    ),
+    PROVISION: (
+        "Dit is een besluit van de school om gegevens te verstrekken aan een andere verwerkingsverantwoordelijke, en "
+        "geen toestemming van betrokkenen. Ieder van beide vermeldt zelf de eigen grondslag van art. 6 lid 1."
+    ),
+}
 #: Which happenings have a receipt, as a reader is told of them in Dutch and English.
 HAPPENINGS: Final[Mapping[str, tuple[str, str]]] = {
     EventKind.GRANT_GRANTED: ("Toestemming verleend", "Permission granted"),
@@ -62,7 +77,7 @@ def record(entry: Mapping[str, Any], matter: Matter) -> dict[str, Any]:
         "dpv:hasApplicableLaw": "eu-gdpr:GDPR",
         "dpv:hasDataController": _controller(state, matter.school),
         "dpv:hasDataSubject": _subjects(state),
-        "dpv:hasLegalBasis": _basis(matter.agreement),
+        "dpv:hasLegalBasis": _basis(matter),
         "dpv:hasProcess": _process(state, matter),
         "dpv:hasDuration": {"dct:valid": {"from": state["validFrom"], "until": state["validUntil"]}},
     }
@@ -83,8 +98,11 @@ def _subjects(state: Mapping[str, Any]) -> list[str]:
     return sorted(_SUBJECTS[kind] for kind in types if kind in _SUBJECTS)
 
 
-def _basis(agreement: Agreement | None) -> dict[str, Any]:
+def _basis(matter: Matter) -> dict[str, Any]:
+    agreement = matter.agreement
     told = {"@type": "dpv:ControllerProcessorAgreement", "dct:description": INSTRUCTION}
+    if matter.connection.recipient_role == RecipientRole.CONTROLLER:
+        told = {"@type": "dpv:LegalBasis", "dct:description": PROVISION}
     if agreement is None:
         return told
     return {
@@ -97,13 +115,13 @@ def _basis(agreement: Agreement | None) -> dict[str, Any]:
 
 
 def _process(state: Mapping[str, Any], matter: Matter) -> dict[str, Any]:
-    agreement = matter.agreement
+    agreement, is_processor = matter.agreement, matter.connection.recipient_role == RecipientRole.PROCESSOR
     return {
         "@type": "dpv:Process",
         "dpv:hasPurpose": [_purpose(code) for code in state["purposes"]],
         "dpv:hasPersonalData": [_data(name) for name in state["scopes"]],
-        "dpv:hasDataProcessor": {
-            "@type": "dpv:DataProcessor" if matter.connection.recipient_role == "processor" else "dpv:DataController",
+        "dpv:hasDataProcessor" if is_processor else "dpv:hasRecipientDataController": {
+            "@type": "dpv:DataProcessor" if is_processor else "dpv:DataController",
             "dct:title": state["partner"]["name"],
             "pm:kvkNumber": state["partner"]["kvkNumber"],
             "pm:clientId": state["clientId"],

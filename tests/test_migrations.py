@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from datetime import date, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,14 @@ from sqlalchemy.pool import NullPool
 from alembic import command
 from api.app import NotReadyToServe, create_app
 from api.migrations import configuration, head, migrate, revision_of
+from api.sealing import named
 from api.settings import Mode, Settings
 from api.store import Store
+from api.verification import log_faults
+from models.audit import Audit
+from models.events import Event
 from models.ground_rules import GroundRuleName
+from models.log_entries import leaf_of
 from models.partners import Stage
 from models.tables import METADATA, TABLES
 from tests.world import OFFERED, PURPOSE, START, World, world_on
@@ -164,6 +170,36 @@ async def test_a_connection_that_was_permitted_before_there_was_a_road_stays_so(
         assert (await world.operate("GET", "/v1/connections/rekenrijk")).json()["stage"] == "live"
         shown = (await world.administer("GET", f"/grants/{given['grantId']}")).json()
         assert shown == {**given, "agreementId": None}
+
+
+def _named(connection: Connection) -> list[tuple[str, str | None]]:
+    return [tuple(row) for row in connection.execute(text("SELECT actor, reason FROM events ORDER BY number"))]
+
+
+_ACTED = (
+    "INSERT INTO events (number, revision, mark, at, kind, actor, actor_role, reason, state) VALUES"
+    " (1, 1, 'm', '2026-09-01T08:00:00.000000Z', 'incident.opened', 'sjoukje', 'operator', 'lek', '{}')"
+)
+
+
+async def test_who_acted_before_there_was_a_log_is_sealed_and_still_told(store_url: str, tmp_path: Path) -> None:
+    await asyncio.to_thread(migrate, store_url, "0003")
+    for statement in (_ACTED, "UPDATE consent_revision SET revision = 1, events = 1, mark = 'm'"):
+        await asyncio.to_thread(on, store_url, partial(Connection.execute, statement=text(statement)))
+    await asyncio.to_thread(migrate, store_url)
+    (sealed,) = await asyncio.to_thread(on, store_url, _named)
+    assert all(str(value).startswith("hmac-sha256:") for value in sealed)
+    await asyncio.to_thread(migrate, store_url, "0003")
+    assert await asyncio.to_thread(on, store_url, _named) == [("sjoukje", "lek")], "nothing was sealed yet"
+    await asyncio.to_thread(migrate, store_url)
+    async with world_on(store_url, tmp_path, populated=True) as world, world.store.reading() as session:
+        first, last = await session.get_one(Event, 1), await session.get_one(Event, 2)
+        assert await named(session, [first.actor, first.reason]) == {first.actor: "sjoukje", first.reason: "lek"}
+        assert (last.kind, last.state) == ("texts.sealed", {"texts": 2})
+        assert first.leaf == leaf_of(first)
+        assert await log_faults(session, Audit()) == []
+    await asyncio.to_thread(migrate, store_url, "0003")
+    assert (await asyncio.to_thread(on, store_url, _named))[0][1] is None, "what is sealed stays so"
 
 
 DENIED_NOW: dict[str, Callable[[World], Any]] = {

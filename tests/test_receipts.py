@@ -10,8 +10,12 @@ from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 
 from api import evidence_keys
+from api.events import SYSTEM, record
+from api.operators import registered
 from api.receipts import ReceiptRefused, verified
+from models.events import EventKind
 from models.log_entries import canonical
+from models.partners import Connection, RecipientRole
 from tests.evidence import keys_of
 from tests.world import NAMES, PURPOSE, Answer, World
 
@@ -134,6 +138,24 @@ async def test_a_receipt_is_for_its_school_its_partner_and_operators(world: Worl
     for role, whose in (("school", {"school": "17TX"}), ("partner", {"client_id": "een-ander"})):
         assert (await seen(world, number, role, **whose)).status_code == 404
     assert (await seen(world, 1, "operator")).status_code == 404
+
+
+async def test_a_recipient_that_is_a_controller_is_given_no_instruction(world: World) -> None:
+    await world.register()
+    async with world.store.writing() as write:
+        connection = await write.session.get_one(Connection, "rekenrijk")
+        connection.recipient_role = RecipientRole.CONTROLLER
+        record(
+            write, EventKind.CONNECTION_CHANGED, SYSTEM, registered(connection).model_dump(mode="json", by_alias=True)
+        )
+    keys, given = keys_of(world), await world.granted()
+    receipt = (await receipts_of(world, given["grantId"]))[0]
+    said = verified(receipt["receipt"], keys.jwks, keys.verifiers)["record"]
+    assert said["dpv:hasLegalBasis"]["@type"] == "dpv:LegalBasis"
+    assert "dpv:hasDataProcessor" not in said["dpv:hasProcess"]
+    page = await world.call("GET", f"/v1/receipts/{receipt['number']}/page", world.token("operator"))
+    assert "andere verwerkingsverantwoordelijke" in page.text
+    assert "verwerker (AVG" not in page.text
 
 
 async def test_the_page_says_it_in_dutch_and_english_and_runs_nothing(world: World) -> None:

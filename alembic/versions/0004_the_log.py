@@ -74,8 +74,8 @@ def upgrade() -> None:
 def downgrade() -> None:
     """What is sealed cannot be opened here: where a name stood, its commitment stays."""
     _allow_changes()
-    op.execute("UPDATE events SET reason = NULL WHERE reason LIKE 'hmac-sha256:%'")
     _open_what_is_open()
+    op.execute("UPDATE events SET reason = NULL WHERE reason LIKE 'hmac-sha256:%'")
     with op.batch_alter_table("consent_revision") as batch:
         for name in ("erasures", "sealed_with", "origin", "peaks"):
             batch.drop_column(name)
@@ -126,7 +126,7 @@ def _open_what_is_open() -> None:
     bind = op.get_bind()
     query = sa.text("SELECT commitment, text FROM sealed_texts WHERE open").columns(text=sa.LargeBinary)
     for commitment, text in bind.execute(query).fetchall():
-        for table, column in (("events", "actor"), *PERSONS):
+        for table, column in (("events", "actor"), ("events", "reason"), *PERSONS):
             bind.execute(
                 sa.text(f"UPDATE {table} SET {column} = :name WHERE {column} = :known"),
                 {"name": bytes(text).decode(errors="replace"), "known": commitment},
