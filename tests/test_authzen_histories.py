@@ -9,17 +9,8 @@ import pytest
 
 from models.ground_rules import GroundRuleName
 from models.partners import Stage
-from tests.test_random_histories import (
-    CLIENTS,
-    CODES,
-    OPTIONAL,
-    PLACES,
-    PURPOSES,
-    History,
-    Tally,
-    history_on,
-    step_of,
-)
+from tests.histories import History, Tally, history_on, step_of
+from tests.questions import CLIENTS, CODES, OPTIONAL, PLACES, PURPOSES
 from tests.world import BASIS, PURPOSE, Answer, question
 
 STEPS: Final = 60
