@@ -18,6 +18,7 @@ from api import (
     agreements,
     applicants,
     cases,
+    decisions,
     due,
     emergency,
     erasure,
@@ -51,6 +52,7 @@ from api.issuers import TrustedIssuer
 from api.migrations import head, revision_of
 from api.reachable import WhileReachable
 from api.restore import keep_checkpoints, require_not_behind
+from api.retention import keep_log
 from api.sealing import Sealing
 from api.searches import ActionSearch, ResourceSearch, SubjectSearch
 from api.settings import Settings
@@ -77,6 +79,7 @@ DOORS: Final = (
     log,
     receipts,
     replay,
+    decisions,
     erasure,
     metadata,
 )
@@ -130,7 +133,7 @@ def create_app(settings: Settings, clock: Clock | None = None, on_loaded: Callab
     store = Store(settings.store_url, clock)
     verifier = TokenVerifier(_issuers(settings))
     routes = _route_table(settings)
-    current = CurrentSnapshot(source_for(store), settings.store_deadline, store.distrust)
+    current = CurrentSnapshot(source_for(store), settings.store_deadline, store.distrust, logged=settings.decision_log)
     given_up: set[asyncio.Task[None]] = set()
 
     @contextlib.asynccontextmanager
@@ -146,6 +149,10 @@ def create_app(settings: Settings, clock: Clock | None = None, on_loaded: Callab
             stack.push_async_callback(_ended, expiring)
             keeping = asyncio.create_task(keep_checkpoints(store, settings.known_checkpoint_file, keys))
             stack.push_async_callback(_ended, keeping)
+            looking_after = asyncio.create_task(
+                keep_log(store, settings.decision_log_days, digests=settings.decision_log)
+            )
+            stack.push_async_callback(_ended, looking_after)
             yield
 
     app = documented_app(lifespan)

@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import problems
 from api.problems import INVALID_INPUT, TOO_LARGE, Refused
+from models.decision_log import Asker, asker
 
 API_VERSION: Final = "0.1.0"
 MOST_BODY_BYTES: Final = 1024 * 1024
@@ -88,6 +89,12 @@ def _new_id() -> bytes:
 
 def request_id_in(around: RawHeaders) -> str:
     return around[0][1].decode()
+
+
+def asker_of(issuer: str, subject: str, around: RawHeaders) -> Asker:
+    """Who asks, and in which request, whose answer gets these headers."""
+    trace_id = around[2][1][3:35].decode() if len(around) > 2 else None
+    return asker(issuer, subject, request_id_in(around), trace_id)
 
 
 def sending(around: RawHeaders, send: Send) -> Send:

@@ -1,7 +1,7 @@
 """Where the facts for decisions come from: the revision, the clock and the changed rows, read past the ORM.
 
-One connection per process, on which nothing else is done. Every method may raise anything; whoever calls it takes
-any exception for an unreachable store.
+The lines of what was decided ride along with the read of the revision. One connection per process, on which nothing
+else is done. Every method may raise anything; whoever calls it takes any exception for an unreachable store.
 """
 
 import asyncio
@@ -16,8 +16,10 @@ from urllib.parse import quote
 import asyncpg
 import msgspec
 
+from api.decision_lines import DURABLE, STORE_ON_POSTGRESQL, SqliteLines, as_json
 from api.store import CONNECT_SECONDS, STATEMENT_SECONDS, Clock, Store, file_identity
 from models.columns import instant_of
+from models.decision_log import Line
 from models.granted import Draft, Granted, Row, number_of, put
 from models.snapshot import (
     AgreementFacts,
@@ -32,6 +34,7 @@ EVERYTHING: Final = -1
 
 REVISION: Final = "SELECT revision, mark FROM consent_revision WHERE id = 1"
 REVISION_AND_TIME: Final = "SELECT revision, mark, clock_timestamp() FROM consent_revision WHERE id = 1"
+STORE_AND_READ: Final = f"WITH stored AS ({STORE_ON_POSTGRESQL}) {REVISION_AND_TIME}"
 
 #: The rows that changed after revision $1, by the names that `Changes` gives them.
 CHANGED: Final[Mapping[str, str]] = {
@@ -79,11 +82,20 @@ class Reading(NamedTuple):
 
 
 class FactSource(Protocol):
+    #: Whether lines are stored by the statement that reads, or by `store` beside it.
+    lines_ride_along: bool
+
     async def connect(self) -> None:
         """Makes the connection, where there is none that works. That may take longer than a decision can wait."""
 
-    async def read(self, within: float) -> Reading:
-        """The revision and the time, by a read that starts now. Raises `TimeoutError` after `within` seconds."""
+    async def read(self, within: float, lines: Sequence[Line] = ()) -> Reading:
+        """The revision and the time, by a read that starts now; the lines are on the disk when it returns.
+
+        Raises `TimeoutError` after about `within` seconds.
+        """
+
+    async def store(self, lines: Sequence[Line], within: float) -> None:
+        """Stores the lines; they are on the disk when it returns. Raises after about `within` seconds."""
 
     async def changes(self, since: int) -> Changes:
         """Every fact that changed after `since`, all seen at one instant; `EVERYTHING` for all there is."""
@@ -103,19 +115,28 @@ def source_for(store: Store) -> FactSource:
 class PostgresqlFacts:
     """The facts on PostgreSQL's primary, over one connection of the driver itself."""
 
+    lines_ride_along = True
+
     def __init__(self, arguments: Mapping[str, Any], clock: Clock | None) -> None:
         self._arguments = {name: value for name, value in arguments.items() if not name.startswith("prepared_")}
         self._clock = clock
         self._connection: Any = None
         self._reading: Any = None
+        self._storing: Any = None
 
     async def connect(self) -> None:
         if self._connection is None or self._connection.is_closed():
             await self._connect()
 
-    async def read(self, within: float) -> Reading:
-        row = await self._reading.fetchrow(timeout=within)
+    async def read(self, within: float, lines: Sequence[Line] = ()) -> Reading:
+        if lines:
+            [row] = await self._storing.fetch(as_json(lines), timeout=within)
+        else:
+            row = await self._reading.fetchrow(timeout=within)
         return Reading(row[0], row[2] if self._clock is None else self._clock(), row[1])
+
+    async def store(self, lines: Sequence[Line], within: float) -> None:
+        await self.read(within, lines)
 
     async def changes(self, since: int) -> Changes:
         await self.connect()
@@ -157,6 +178,8 @@ class PostgresqlFacts:
         )
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
+                await connection.execute(DURABLE)
+                self._storing = await connection.prepare(STORE_AND_READ)
                 self._reading = await connection.prepare(REVISION_AND_TIME)
                 # A statement that is only prepared leaves its implicit transaction open, in which none can begin.
                 await self._reading.fetchrow()
@@ -173,10 +196,14 @@ def _go_on(step: asyncio.Timeout) -> None:
 class SqliteFacts:
     """The facts in an SQLite file. `PRAGMA data_version` tells in microseconds whether anyone else wrote to it."""
 
+    # A read never waits; a line waits for the lock that every write takes.
+    lines_ride_along = False
+
     def __init__(self, path: str, clock: Clock | None) -> None:
         self._path = path
         self._clock = clock or (lambda: datetime.now(UTC))
         self._connection: sqlite3.Connection | None = None
+        self._lines = SqliteLines(path)
         self._data_version = -1
         self._revision, self._mark = -1, ""
         #: Which file is open: another one at the same path is another store.
@@ -185,7 +212,9 @@ class SqliteFacts:
     async def connect(self) -> None:
         """Nothing: opening a file takes no time, and each read looks whether it is still the same."""
 
-    async def read(self, within: float) -> Reading:
+    async def read(self, within: float, lines: Sequence[Line] = ()) -> Reading:
+        if lines:
+            await self.store(lines, within)
         # It never waits: there is nothing that could last longer than `within`.
         connection = self._connected()
         # Before the revision is read: what is committed in between shows as a new version next time.
@@ -194,6 +223,9 @@ class SqliteFacts:
             self._revision, self._mark = connection.execute(REVISION).fetchone()
             self._data_version = data_version
         return Reading(self._revision, self._clock(), self._mark)
+
+    async def store(self, lines: Sequence[Line], within: float) -> None:
+        await self._lines.store(lines, within)
 
     async def changes(self, since: int) -> Changes:
         connection = self._connected()
@@ -207,6 +239,7 @@ class SqliteFacts:
             raise
 
     async def drop(self) -> None:
+        await self._lines.drop()
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()

@@ -6,6 +6,7 @@ not said, or said in two ways, is denied; a gateway lets only a 200 through.
 
 import logging
 from abc import ABC, abstractmethod
+from datetime import datetime
 from typing import Any, Final
 
 import msgspec
@@ -14,8 +15,8 @@ from starlette.types import Receive, Scope, Send
 
 from api import problems
 from api.callers import authenticated
-from api.current import CurrentSnapshot
-from api.envelope import headers_around, is_too_long, request_id_in, sending
+from api.current import CurrentSnapshot, Logged
+from api.envelope import asker_of, headers_around, is_too_long, request_id_in, sending
 from api.problems import (
     FORBIDDEN,
     INTERNAL,
@@ -27,9 +28,11 @@ from api.problems import (
     Refused,
 )
 from api.store import StoreBehind, StoreUnreachable
-from api.tokens import TokenVerifier
+from api.tokens import Claims, TokenVerifier
 from models.decision import Decision, Question, Reason, behind, decide, unreachable
+from models.decision_log import Asker, Door, line_of
 from models.route_table import RouteTable
+from models.snapshot import Snapshot
 
 log = logging.getLogger("privacy_manager.forward_auth")
 
@@ -52,8 +55,8 @@ class GatewayDoor(ABC):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         around = headers_around(scope)
         try:
-            await self._require_gateway(scope)
-            answer = await self.answer(scope)
+            claims = await self._require_gateway(scope)
+            answer = await self.answer(scope, asker_of(claims.issuer, claims.subject, around))
         except Refused as refused:
             answer = problems.answer(refused.problem, refused.detail, refused.sent_with, decision=False)
         except Exception:
@@ -62,7 +65,7 @@ class GatewayDoor(ABC):
         await answer(scope, receive, sending(around, send))
 
     @abstractmethod
-    async def answer(self, scope: Scope) -> Response:
+    async def answer(self, scope: Scope, asker: Asker) -> Response:
         """The answer to a gateway. Raises `Refused`."""
 
     async def client_id(self, scope: Scope) -> str:
@@ -77,12 +80,13 @@ class GatewayDoor(ABC):
             raise Refused(NOT_RELEASED, "The partner is named in two ways.")
         return named[0]
 
-    async def _require_gateway(self, scope: Scope) -> None:
+    async def _require_gateway(self, scope: Scope) -> Claims:
         if is_too_long(scope):
             raise Refused(NOT_RELEASED, "The address is too long.")
         claims = await authenticated(scope, self.verifier, _GATEWAY)
         if "gateway" not in claims.roles:
             raise Refused(FORBIDDEN, "The token in X-Gateway-Authorization needs the role gateway.")
+        return claims
 
 
 class Authorize(GatewayDoor):
@@ -93,15 +97,19 @@ class Authorize(GatewayDoor):
         self.current = current
         self.routes = routes
 
-    async def answer(self, scope: Scope) -> Response:
+    async def answer(self, scope: Scope, asker: Asker) -> Response:
         client_id = await self.client_id(scope)
         about = self.routes.about(*_held(scope))
         if about is None:
             raise Refused(NOT_RELEASED, "No route names this request.")
+        question = Question("partner", client_id, "release", about.resource_type, about.place, about.scopes)
+
+        def decided(snapshot: Snapshot, now: datetime) -> Logged[Decision]:
+            decision = decide(snapshot, question, now)
+            return Logged(decision, [line_of(asker, Door.FORWARD_AUTH, now, question, decision)])
+
         try:
-            snapshot, now = await self.current.get()
-            question = Question("partner", client_id, "release", about.resource_type, about.place, about.scopes)
-            return _answer_of(decide(snapshot, question, now))
+            return _answer_of(await self.current.decided(decided))
         except StoreUnreachable:
             return _answer_of(unreachable(self.current.revision))
         except StoreBehind:
@@ -111,7 +119,7 @@ class Authorize(GatewayDoor):
 class PartnerOfToken(GatewayDoor):
     """`GET /gateway/v1/partner`: which connection a partner's token is of, for a layer that asks by client id."""
 
-    async def answer(self, scope: Scope) -> Response:
+    async def answer(self, scope: Scope, asker: Asker) -> Response:
         if scope["method"] != "GET":
             raise Refused(METHOD_NOT_ALLOWED, "This is asked with GET.", {"Allow": "GET"})
         if _headers(scope, _CLIENT_ID):

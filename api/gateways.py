@@ -1,7 +1,7 @@
 """The gateways' side, OpenID AuthZEN 1.0: may this be released, now?
 
 This is the hot path. It is read from the top of `Evaluation` downwards and stays outside FastAPI's dependencies and
-validation: who asks, what is asked, the snapshot as of this request, the decision, the answer.
+validation: who asks, what is asked, the snapshot as of this request, the decision, its line in the log, the answer.
 """
 
 import logging
@@ -14,12 +14,13 @@ from starlette.types import Receive, Scope, Send
 from api import problems
 from api.authzen import Semantic, encoded, question_of, questions_of, response_of
 from api.callers import authenticated
-from api.current import CurrentSnapshot
-from api.envelope import TOO_LONG, headers_around, is_too_long, request_id_in, sending
+from api.current import CurrentSnapshot, Logged
+from api.envelope import TOO_LONG, asker_of, headers_around, is_too_long, request_id_in, sending
 from api.problems import FORBIDDEN, INTERNAL, INVALID_INPUT, METHOD_NOT_ALLOWED, TOO_LARGE, Refused
 from api.store import StoreBehind, StoreUnreachable
-from api.tokens import TokenVerifier
-from models.decision import Question, Reason, behind, decide, unreachable
+from api.tokens import Claims, TokenVerifier
+from models.decision import Decision, Question, Reason, behind, decide, unreachable
+from models.decision_log import Asker, Door, Line, line_of, line_of_malformed
 from models.snapshot import Snapshot
 
 log = logging.getLogger("privacy_manager.gateways")
@@ -43,8 +44,9 @@ class Hook(ABC):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         around = headers_around(scope)
         try:
-            await self._require_gateway(scope)
-            status, answer = await self.answer(await _body(receive, self.most_bytes))
+            claims = await self._require_gateway(scope)
+            asker = asker_of(claims.issuer, claims.subject, around)
+            status, answer = await self.answer(await _body(receive, self.most_bytes), asker)
         except Refused as refused:
             headers = {"Allow": "POST"} if refused.problem is METHOD_NOT_ALLOWED else None
             refusal = problems.answer(refused.problem, refused.detail, headers)
@@ -60,10 +62,10 @@ class Hook(ABC):
         await send({"type": "http.response.body", "body": answer})
 
     @abstractmethod
-    async def answer(self, body: bytes) -> tuple[int, bytes]:
+    async def answer(self, body: bytes, asker: Asker) -> tuple[int, bytes]:
         """The status and the body of the answer. Raises `Refused`."""
 
-    async def _require_gateway(self, scope: Scope) -> None:
+    async def _require_gateway(self, scope: Scope) -> Claims:
         if is_too_long(scope):
             raise Refused(INVALID_INPUT, TOO_LONG)
         if scope["method"] != "POST":
@@ -71,18 +73,24 @@ class Hook(ABC):
         claims = await authenticated(scope, self.verifier)
         if "gateway" not in claims.roles:
             raise Refused(FORBIDDEN, "This needs a token with the role gateway.")
+        return claims
 
 
 class Evaluation(Hook):
     """`POST /access/v1/evaluation`: one question, one decision."""
 
     most_bytes = 64 * 1024
+    door = Door.EVALUATION
 
-    async def answer(self, body: bytes) -> tuple[int, bytes]:
+    async def answer(self, body: bytes, asker: Asker) -> tuple[int, bytes]:
         question = question_of(body)
-        try:
-            snapshot, now = await self.current.get()
+
+        def decided(snapshot: Snapshot, now: datetime) -> Logged[Decision]:
             decision = decide(snapshot, question, now)
+            return Logged(decision, [line_of(asker, self.door, now, question, decision)])
+
+        try:
+            decision = await self.current.decided(decided)
         except StoreUnreachable:
             decision = unreachable(self.current.revision)
         except StoreBehind:
@@ -94,33 +102,43 @@ class Evaluations(Evaluation):
     """`POST /access/v1/evaluations`: many questions, decided on one snapshot, at one instant."""
 
     most_bytes = 1024 * 1024
+    door = Door.EVALUATIONS
 
-    async def answer(self, body: bytes) -> tuple[int, bytes]:
+    async def answer(self, body: bytes, asker: Asker) -> tuple[int, bytes]:
         asked = questions_of(body)
         if isinstance(asked, Question):
-            return await super().answer(body)
+            return await super().answer(body, asker)
+
+        def decided(snapshot: Snapshot, now: datetime) -> Logged[list[Any]]:
+            return _decided(*asked, asker, snapshot, now)
+
         try:
-            snapshot, now = await self.current.get()
+            evaluations = await self.current.decided(decided)
         except StoreUnreachable:
             return 503, encoded(response_of(unreachable(self.current.revision)))
         except StoreBehind:
             return 503, encoded(response_of(behind(self.current.revision)))
-        return 200, encoded({"evaluations": _decided(*asked, snapshot, now)})
+        return 200, encoded({"evaluations": evaluations})
 
 
-def _decided(semantic: Semantic, questions: list[Question | Refused], snapshot: Snapshot, now: datetime) -> list[Any]:
+def _decided(
+    semantic: Semantic, questions: list[Question | Refused], asker: Asker, snapshot: Snapshot, now: datetime
+) -> Logged[list[Any]]:
     answers: list[Any] = []
+    lines: list[Line] = []
     for question in questions:
         if isinstance(question, Refused):
             permit = False
             answers.append(_malformed(question))
+            lines.append(line_of_malformed(asker, now, snapshot.revision))
         else:
             decision = decide(snapshot, question, now)
             permit = decision.permit
             answers.append(response_of(decision))
+            lines.append(line_of(asker, Door.EVALUATIONS, now, question, decision))
         if semantic is (Semantic.PERMIT_ON_FIRST_PERMIT if permit else Semantic.DENY_ON_FIRST_DENY):
             break
-    return answers
+    return Logged(answers, lines)
 
 
 def _malformed(refused: Refused) -> dict[str, Any]:

@@ -25,9 +25,11 @@ from api.authzen_search import (
     SubjectSearchRequest,
     search_of,
 )
+from api.current import Logged
 from api.gateways import Hook
 from api.store import StoreBehind, StoreUnreachable
-from models.decision import Question, behind, decide, unreachable
+from models.decision import Question, Reason, behind, decide, unreachable
+from models.decision_log import Asker, line_of_search
 from models.snapshot import Snapshot
 
 #: So many candidates are decided on before other requests have their turn: about a millisecond.
@@ -43,10 +45,16 @@ class Searching(Hook):
     decoder: ClassVar["msgspec.json.Decoder[Any]"]
     answered: ClassVar[type[EntitiesFound] | type[ActionsFound]] = EntitiesFound
 
-    async def answer(self, body: bytes) -> tuple[int, bytes]:
+    async def answer(self, body: bytes, asker: Asker) -> tuple[int, bytes]:
         search = search_of(self.decoder, body)
+
+        def begun(snapshot: Snapshot, now: datetime) -> Logged[tuple[Snapshot, datetime]]:
+            reason = _said_of(search, snapshot)
+            line = line_of_search(asker, now, snapshot.revision, search.question, reason)
+            return Logged((snapshot, now), [line])
+
         try:
-            snapshot, now = await self.current.get()
+            snapshot, now = await self.current.decided(begun)
         except StoreUnreachable:
             return 503, encoded(response_of(unreachable(self.current.revision)))
         except StoreBehind:
@@ -88,6 +96,13 @@ class ActionSearch(Searching):
 
     def candidates(self, snapshot: Snapshot, question: Question, after: str) -> Iterable[str]:
         return [action for action in ACTIONS if action > after]
+
+
+def _said_of(search: Search, snapshot: Snapshot) -> str:
+    """What the line of a search says: what was searched, not what was found."""
+    if search.question.min_revision > snapshot.revision:
+        return Reason.REVISION_BEHIND
+    return f"searched_{search.request.searched}s"
 
 
 async def _page(search: Search, candidates: Iterable[str], snapshot: Snapshot, now: datetime) -> tuple[Page, list[Any]]:

@@ -47,6 +47,14 @@ class Settings(BaseSettings):
         description="Seconds between two looks for grants that have ended by time.",
     )
 
+    decision_log: bool = Field(
+        default=True, description="Whether each decision is stored as a line before it is answered."
+    )
+
+    decision_log_days: int = Field(
+        default=400, ge=2, le=36_500, description="Days that a line of the decision log is kept; then it is deleted."
+    )
+
     evidence_keys: Path | None = Field(
         default=None,
         description="The keys of the evidence, outside the store; else `evidence-keys.json` in `VAR_DIR`.",

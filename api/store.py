@@ -14,7 +14,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 import asyncpg
-from sqlalchemy import event, text
+from sqlalchemy import Executable, event, text
 from sqlalchemy.engine import URL, Connection, make_url
 from sqlalchemy.exc import DataError, DBAPIError, DisconnectionError, IntegrityError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -94,6 +94,18 @@ class Store:
                     await _commit(session)
             if write.forgets and self.is_sqlite:
                 await self._empty_wal()
+
+    async def deleting(self, statement: Callable[[datetime], Executable]) -> int:
+        """Deletes what this statement says as of now, and says how many rows. It is no change, and takes no revision.
+
+        Raises `StoreUnreachable`.
+        """
+        with _unreachable_when_down():
+            async with AsyncSession(self.engine) as session:
+                connection = await session.connection()
+                deleted = await connection.execute(statement(await self.now(session)))
+                await _commit(session)
+                return deleted.rowcount
 
     async def _empty_wal(self) -> None:
         """What was written before a row was destroyed goes from the write-ahead log too."""

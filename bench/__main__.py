@@ -4,6 +4,8 @@
     python -m bench --rows 1,2      only these rows
     python -m bench --quick         a small world and short turns, to see that all of it works
 
+The hook of all rows but the one about the decision log keeps none, so that their figures go on from earlier ones.
+
 Needs `wrk` (Debian: `apt-get install wrk`). What a row needs besides is fetched into the run's temporary folder, and
 where it cannot be had, the row says so. All of it runs on one machine, on Linux: what makes the load is there too.
 """
@@ -40,6 +42,7 @@ ROWS: Final[Mapping[int, Callable[[Bench], None]]] = {
     14: exchange_rows.whole_gate,
     15: evidence_rows.a_write,
     16: evidence_rows.a_proof,
+    17: hook_rows.with_the_log,
 }
 _GIGABYTE: Final = 1024**3
 

@@ -54,6 +54,19 @@ def against_the_ordinary_way(bench: Bench) -> None:
             bench.compare(3, what, own, reference, Aim(">=", 20) if connections == AIMED else None)
 
 
+def with_the_log(bench: Bench) -> None:
+    """Each decision stored as a line before it is answered, against no line."""
+    aims = {16: Aim(">=", 0.65), 64: Aim(">=", 0.9)}
+    for kind in (POSTGRESQL, SQLITE):
+        world = bench.options.world
+        with bench.hook(kind, world, logged=True) as logged, bench.hook(kind, world) as silent:
+            for connections in CONNECTIONS[1:]:
+                own, reference = bench.turns([logged, silent], connections)
+                what = f"decisions logged on {kind} : not, {connections} conn."
+                bench.compare(17, what, own, reference, aims[connections])
+                bench.compare_p99(17, "  p99 of the same", own, reference, None)
+
+
 def with_workers(bench: Bench) -> None:
     """2 and 4 processes against one."""
     world = bench.options.world

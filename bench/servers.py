@@ -57,8 +57,8 @@ def postgresql(folder: Path) -> Iterator[str]:
 
 
 @contextmanager
-def hook(folder: Path, url: str, workers: int = 1) -> Iterator[Server]:
-    """The service as its own command serves it."""
+def hook(folder: Path, url: str, workers: int = 1, *, logged: bool = False) -> Iterator[Server]:
+    """The service as its own command serves it, with the decision log or without."""
     settings = {
         "PRIVACY_MANAGER_MODE": "test",
         "PRIVACY_MANAGER_VAR_DIR": str(folder),
@@ -66,6 +66,7 @@ def hook(folder: Path, url: str, workers: int = 1) -> Iterator[Server]:
         "PRIVACY_MANAGER_STORE_DEADLINE": "5",
         # The worlds of a run begin alike: to each other they would be older backups.
         "PRIVACY_MANAGER_KNOWN_CHECKPOINT": str(folder / f"known-{uuid.uuid4().hex}"),
+        "PRIVACY_MANAGER_DECISION_LOG": str(logged),
     }
     port = free_port()
     command = [sys.executable, "-c", "from api.cli import main; main()", "serve", "--port", str(port)]

@@ -134,12 +134,12 @@ class Bench:
         return write_bodies(path, ({**shared, "evaluations": batch} for batch in batches))
 
     @contextmanager
-    def hook(self, kind: str, world: World, workers: int = 1) -> Iterator[Target]:
+    def hook(self, kind: str, world: World, workers: int = 1, *, logged: bool = False) -> Iterator[Target]:
         """The service on such a store, seen to answer right."""
         url = self.store(kind, world)
         self.say(f"starting the hook on {kind}, {world.grants:,} grants, workers: {workers}")
-        with servers.hook(self.folder, url, workers) as server:
-            target = self.target("hook", server.origin, world)
+        with servers.hook(self.folder, url, workers, logged=logged) as server:
+            target = self.target("hook with its log" if logged else "hook", server.origin, world)
             self.require_right(target, world)
             yield target
 

@@ -48,6 +48,7 @@ class EventKind(StrEnum):
     ACTOR_ERASED = "actor.erased"
     SCHOOL_KEY_ADDED = "school.key_added"
     SCHOOL_KEY_REMOVED = "school.key_removed"
+    DECISIONS_DIGESTED = "decisions.digested"
 
 
 class Event(SQLModel, table=True):

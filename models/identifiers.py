@@ -51,6 +51,7 @@ ClientId = Annotated[
 ]
 
 _SCHOOLKEY = re.compile(r"[A-Za-z0-9{][!-.0-~]{0,63}", re.ASCII)
+_CLIENT_ID = re.compile(r"(?![0-9]+$)[a-z0-9]([a-z0-9.-]{0,62}[a-z0-9])?", re.ASCII)
 _BRIN = re.compile(r"[0-9]{2}[A-Z]{2}", re.ASCII)
 _PLACE = re.compile(r"[0-9]{2}[A-Z]{2}([0-9]{2})?", re.ASCII)
 
@@ -63,6 +64,11 @@ def is_brin(value: str) -> bool:
 def is_place(value: str) -> bool:
     """Whether `value` is a BRIN4 or a BRIN6."""
     return _PLACE.fullmatch(value) is not None
+
+
+def is_client_id(value: str) -> bool:
+    """Whether `value` looks like a client id, and not like the number of a person, which has digits alone."""
+    return _CLIENT_ID.fullmatch(value) is not None
 
 
 def is_schoolkey(value: str) -> bool:

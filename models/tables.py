@@ -2,7 +2,19 @@
 
 from sqlmodel import SQLModel
 
-from models import agreements, events, files, grants, ground_rules, incidents, onboarding, partners, schools, sealed
+from models import (
+    agreements,
+    decision_log,
+    events,
+    files,
+    grants,
+    ground_rules,
+    incidents,
+    onboarding,
+    partners,
+    schools,
+    sealed,
+)
 
 TABLES = (
     schools.Board,
@@ -25,5 +37,6 @@ TABLES = (
     events.LogNode,
     events.RememberedAnswer,
     sealed.SealedText,
+    decision_log.LoggedDecision,
 )
 METADATA = SQLModel.metadata

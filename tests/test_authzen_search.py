@@ -14,9 +14,10 @@ from sqlalchemy import text
 
 from api.app import Service
 from api.authzen_search import MOST_RESULTS, USUAL_LIMIT, _encoded, _position, search_of
-from api.current import Current
+from api.current import Current, Logged
 from api.searches import AT_ONCE, ActionSearch, ResourceSearch, Searching, SubjectSearch
 from models.decision import Question, decide
+from models.decision_log import Asker
 from models.granted import Granted, GrantFacts
 from models.grants import Status
 from models.ground_rules import GroundRuleName
@@ -26,6 +27,7 @@ from tests.facts import GRANT, NOW, YESTERDAY
 from tests.world import NAMES, OFFERED, OTHER_PURPOSE, PURPOSE, Answer, World, question
 
 SEARCHES: Final = ("subject", "resource", "action")
+ASKER: Final = Asker("issuer", "gateway-subject", "request", None)
 
 
 def search(searched: str, *args: Any, page: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
@@ -431,8 +433,8 @@ class Still:
         self.current = Current(snapshot, now)
         self.revision = snapshot.revision
 
-    async def get(self) -> Current:
-        return self.current
+    async def decided(self, decide: Callable[[Snapshot, datetime], Logged[Any]]) -> Any:
+        return decide(*self.current).answer
 
 
 def asked_of(searched: str, asked: Question, page: dict[str, Any]) -> bytes:
@@ -447,7 +449,7 @@ async def all_pages(door: Searching, body: Callable[[dict[str, Any]], bytes], li
     results: list[dict[str, Any]] = []
     page: dict[str, Any] = {"limit": limit}
     while True:
-        status, answer = await door.answer(body(page))
+        status, answer = await door.answer(body(page), ASKER)
         assert status == 200
         said = json.loads(answer)
         assert len(said["results"]) <= limit
@@ -513,7 +515,7 @@ async def test_a_whole_country_is_found_in_pages_that_each_cost_no_more_than_the
     assert len(results) == 6000
     assert [each["id"] for each in results] == sorted({each["id"] for each in results})
     assert time.perf_counter() - before < 10
-    _, whole = await door.answer(asked_of("resource", asked, {"limit": 10**6}))
+    _, whole = await door.answer(asked_of("resource", asked, {"limit": 10**6}), ASKER)
     assert len(json.loads(whole)["results"]) == MOST_RESULTS
 
 
@@ -530,6 +532,6 @@ async def test_a_long_search_lets_others_have_their_turn(monkeypatch: pytest.Mon
     still: Any = Still(snapshot)
     verifier: Any = None
     asked = Question("partner", "rekenrijk", "release", "leerling", "")
-    status, answer = await ResourceSearch(verifier, still).answer(asked_of("resource", asked, {}))
+    status, answer = await ResourceSearch(verifier, still).answer(asked_of("resource", asked, {}), ASKER)
     assert (status, json.loads(answer)["results"]) == (200, [])
     assert turns == 3000 // AT_ONCE

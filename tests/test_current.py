@@ -2,62 +2,17 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import pytest
 
 from api.current import CurrentSnapshot
-from api.facts import EVERYTHING, Reading
+from api.facts import EVERYTHING
 from api.store import StoreBehind, StoreUnreachable
-from models.snapshot import Changes, SchoolFacts
+from models.snapshot import Changes
+from tests.hand_source import HandSource
 from tests.waiting import MARGIN, asking, settle, unreachable
 from tests.world import START
-
-
-class HandSource:
-    """A source of facts that answers when the test says so. A read sees what is true when it starts."""
-
-    def __init__(self) -> None:
-        self.revision = 1
-        self.started = 0
-        self.loads: list[int] = []
-        self.connects = 0
-        self.drops = 0
-        self.connected = False
-        self.may_connect, self.may_read, self.may_load = asyncio.Event(), asyncio.Event(), asyncio.Event()
-        for gate in (self.may_connect, self.may_read, self.may_load):
-            gate.set()
-        self.fault: Exception | None = None
-        self.load_fault: Exception | None = None
-        self.loaded_at: datetime | None = None
-
-    async def connect(self) -> None:
-        if not self.connected:
-            self.connects += 1
-            await self.may_connect.wait()
-            self.connected = True
-
-    async def read(self, within: float) -> Reading:
-        self.started += 1
-        seen = self.revision
-        async with asyncio.timeout(within):
-            await self.may_read.wait()
-        if self.fault is not None:
-            raise self.fault
-        return Reading(seen, START)
-
-    async def changes(self, since: int) -> Changes:
-        self.loads.append(since)
-        seen = self.revision
-        await self.may_load.wait()
-        if self.load_fault is not None:
-            raise self.load_fault
-        seen_at = self.loaded_at or START
-        return Changes(seen, seen_at=seen_at, schools=(SchoolFacts(f"{seen:02d}AB", None, False),))
-
-    async def drop(self) -> None:
-        self.drops += 1
-        self.connected = False
 
 
 @pytest.fixture

@@ -3,8 +3,9 @@
 import asyncio
 import re
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ import pytest
 from sqlalchemy.engine import make_url
 
 from api.app import create_app
-from api.current import Current, CurrentSnapshot
+from api.current import Answer as Told
+from api.current import Current, CurrentSnapshot, Logged
 from api.events import SYSTEM, record
 from api.facts import CHANGED, WHAT_CHANGED, FactSource, source_for
 from api.gateways import Evaluation
@@ -192,11 +194,11 @@ class PollingCache(CurrentSnapshot):
         self._seen: Current | None = None
         self._polling: asyncio.Task[None] | None = None
 
-    async def get(self) -> Current:
+    async def decided(self, decide: Callable[[Snapshot, datetime], Logged[Told]]) -> Told:
         if self._seen is None:
-            self._seen = await super().get()
+            self._seen = await self.get()
             self._polling = asyncio.create_task(self._poll())
-        return self._seen
+        return decide(*self._seen).answer
 
     async def aclose(self) -> None:
         if self._polling is not None:
@@ -207,7 +209,7 @@ class PollingCache(CurrentSnapshot):
     async def _poll(self) -> None:
         while True:
             await asyncio.sleep(self._every)
-            self._seen = await super().get()
+            self._seen = await self.get()
 
 
 async def grant_everywhere(world: World, places: int) -> dict[str, str]:

@@ -4,15 +4,18 @@ It exists to show that the probe finds leaks where there are any. Nothing of the
 """
 
 import asyncio
+from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 import asyncpg
 
 import api.app
-from api.current import Current, CurrentSnapshot
+from api.current import Answer, CurrentSnapshot, Logged
 from api.facts import PostgresqlFacts
 from api.settings import Settings
 from api.store import StoreUnreachable
+from models.snapshot import Snapshot
 
 
 class Listening(CurrentSnapshot):
@@ -20,12 +23,12 @@ class Listening(CurrentSnapshot):
 
     _refreshing: asyncio.Task[None] | None = None
 
-    async def get(self) -> Current:
+    async def decided(self, decide: Callable[[Snapshot, datetime], Logged[Answer]]) -> Answer:
         if self._refreshing is None:
-            await super().get()
+            await self.get()
             self._refreshing = asyncio.create_task(self._listen())
         assert self._snapshot is not None
-        return Current(self._snapshot, self._seen_at)
+        return decide(self._snapshot, self._seen_at).answer
 
     async def _listen(self) -> None:
         assert isinstance(self._source, PostgresqlFacts)
@@ -37,14 +40,14 @@ class Listening(CurrentSnapshot):
             await told.wait()
             try:
                 told.clear()
-                self._seen_at = (await super().get()).now
+                self._seen_at = (await self.get()).now
             except StoreUnreachable:
                 # Even the best of listeners, which tries until it has what it was told of, is too late.
                 told.set()
 
     async def load(self) -> None:
         await super().load()
-        self._seen_at = (await super().get()).now
+        self._seen_at = (await self.get()).now
 
 
 def application() -> Any:

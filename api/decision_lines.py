@@ -1,0 +1,86 @@
+"""How the lines of the decision log are stored: one statement for all that wait, on the disk when it returns."""
+
+import asyncio
+import itertools
+import secrets
+import sqlite3
+from collections.abc import Sequence
+from datetime import UTC
+from typing import Final
+from urllib.parse import quote
+
+import msgspec
+
+from api.store import file_identity
+from models.columns import SQLITE_INSTANT
+from models.decision_log import Line
+
+_FIELDS: Final = ("id", *Line._fields)
+_COLUMNS: Final = ", ".join(_FIELDS)
+_KINDS: Final = {"id": "bigint", "at": "timestamptz", "revision": "integer", "permit": "boolean"}
+_ON_POSTGRESQL: Final = ", ".join(
+    f"(line ->> {number})::{_KINDS.get(name, 'text')}" for number, name in enumerate(_FIELDS)
+)
+_ON_SQLITE: Final = ", ".join(f"json_extract(value, '$[{number}]')" for number in range(len(_FIELDS)))
+_INSERT: Final = f"INSERT INTO decision_log ({_COLUMNS}) SELECT"
+
+#: The lines as one text: the driver takes many times as long to encode an array for each column.
+STORE_ON_POSTGRESQL: Final = f"{_INSERT} {_ON_POSTGRESQL} FROM jsonb_array_elements($1::jsonb) AS line"
+#: One step for all lines: each step lets go of Python's lock, and must get it back.
+STORE_ON_SQLITE: Final = f"{_INSERT} {_ON_SQLITE} FROM json_each(?)"
+#: A commit that doesn't wait for the disk would lose lines whose answers have left.
+DURABLE: Final = (
+    "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
+)
+
+
+#: From a number by chance, so that no two processes give the same; below 2^53, as a JSON number must be.
+_NUMBERS: Final = itertools.count(1 + secrets.randbits(52))
+
+
+def as_json(lines: Sequence[Line]) -> str:
+    """An array of the lines, each an array of its number and its values."""
+    return msgspec.json.encode([(next(_NUMBERS), *line) for line in lines]).decode()
+
+
+class SqliteLines:
+    """Lines in an SQLite file, over a connection of its own, in a thread: the disk holds up nobody else."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._connection: sqlite3.Connection | None = None
+        #: The connection may not be closed under the thread that still writes to it.
+        self._alone = asyncio.Lock()
+        #: Which file is open: another one at the same path is another store.
+        self._file = (0, 0)
+
+    async def store(self, lines: Sequence[Line], within: float) -> None:
+        """Stores the lines. Raises after about `within` seconds, when others hold the lock for as long."""
+        fixed = [line._replace(at=line.at.astimezone(UTC).strftime(SQLITE_INSTANT)) for line in lines]  # type: ignore[arg-type]
+        arguments = (as_json(fixed),)
+        async with self._alone:
+            connection = self._connected(within)
+            storing = asyncio.ensure_future(asyncio.to_thread(connection.execute, STORE_ON_SQLITE, arguments))
+            try:
+                await asyncio.shield(storing)
+            except asyncio.CancelledError:
+                await asyncio.gather(storing, return_exceptions=True)
+                raise
+
+    async def drop(self) -> None:
+        """Lets go of the connection; the next call makes another."""
+        async with self._alone:
+            connection, self._connection = self._connection, None
+            if connection is not None:
+                connection.close()
+
+    def _connected(self, within: float) -> sqlite3.Connection:
+        found = file_identity(self._path)
+        if self._connection is not None and self._file == found:
+            return self._connection
+        # Never created here. Others may hold the lock for as long as a decision can wait.
+        address = f"file:{quote(self._path)}?mode=rw"
+        connection = sqlite3.connect(address, uri=True, isolation_level=None, check_same_thread=False, timeout=within)
+        connection.execute("PRAGMA synchronous=FULL")
+        self._connection, self._file = connection, found
+        return connection

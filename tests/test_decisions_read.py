@@ -1,0 +1,94 @@
+"""The decision log as operators and schools read it, and the use of grants that it tells."""
+
+from typing import Any
+
+from tests.world import BASIS, PURPOSE, START, World, question
+
+
+async def whole(world: World, path: str, **query: Any) -> list[dict[str, Any]]:
+    """All items of a list, read two at a time."""
+    items: list[dict[str, Any]] = []
+    cursor = ""
+    while True:
+        given = "&".join(f"{name}={value}" for name, value in {"limit": 2, **query}.items())
+        answer = await world.operate("GET", f"{path}?{given}{cursor}")
+        assert answer.status_code == 200, answer.text
+        items += answer.json()["items"]
+        if answer.json()["next"] is None:
+            return items
+        cursor = f"&cursor={answer.json()['next']}"
+
+
+async def test_an_operator_reads_every_line_in_order_and_in_parts(world: World) -> None:
+    await world.register()
+    places = ["16SW", "17TX", "16SW01", "16SW00", "17TX00"]
+    for place in places:
+        await world.ask(place=place)
+    assert [each["place"] for each in await whole(world, "/v1/decisions")] == places
+    assert [each["place"] for each in await whole(world, "/v1/decisions", school="17TX")] == ["17TX", "17TX00"]
+    assert await whole(world, "/v1/decisions", clientId="taalhuis") == []
+    assert await whole(world, "/v1/decisions", until="2026-09-01T08:00:00Z") == []
+    assert len(await whole(world, "/v1/decisions", since="2026-09-01T08:00:00Z")) == 5
+
+
+async def test_a_school_reads_the_lines_about_itself_alone(world: World) -> None:
+    await world.register()
+    for place in ("16SW", "17TX", "16SW01"):
+        await world.ask(place=place)
+    shown = (await world.administer("GET", "/decisions")).json()["items"]
+    assert [each["place"] for each in shown] == ["16SW", "16SW01"]
+    assert (
+        await world.call("GET", "/v1/schools/17TX/decisions", world.token("school", school="16SW"))
+    ).status_code == 404
+
+
+async def test_a_cursor_that_was_not_given_out_is_refused(world: World) -> None:
+    for cursor in ("eA", "MjAyNi0wOS0wMSA1", "MjAyNi0wOS0wMVQwODowMDowMCswMDowMCAw"):
+        assert (await world.operate("GET", f"/v1/decisions?cursor={cursor}")).status_code == 400
+
+
+async def test_the_use_of_a_grant_tells_how_often_it_permitted_what_was_refused_and_what_was_beyond_it(
+    world: World,
+) -> None:
+    await world.register()
+    used = await world.granted(scopes=BASIS)
+    unused = await world.granted(location="16SW01")
+    for scopes in (["leerling.pseudoniem"], ["leerling.pseudoniem"], ["leerling.naam"]):
+        await world.ask(scopes=scopes)
+    await world.ask(purpose="wettelijke-plicht")
+    await world.ask(client_id="nobody")
+    await world.step(used["grantId"], "revoke")
+    await world.ask()
+    use = (await world.administer("GET", "/use")).json()
+    grants = {each["grantId"]: each for each in use["grants"]}
+    assert PURPOSE in used["purposes"]
+    assert grants[used["grantId"]] == {
+        "grantId": used["grantId"],
+        "clientId": "rekenrijk",
+        "location": None,
+        "status": "revoked",
+        "permitted": 2,
+        "lastPermittedAt": START.isoformat().replace("+00:00", "Z"),
+        "neverUsed": False,
+        "refused": {"purpose_not_granted": 1, "revoked": 1, "scope_not_granted": 1},
+        "beyond": ["leerling.naam"],
+    }
+    assert (grants[unused["grantId"]]["permitted"], grants[unused["grantId"]]["neverUsed"]) == (0, True)
+    assert use["withoutGrant"] == {"unknown_partner": 1}
+
+
+async def test_the_lines_can_be_had_as_opentelemetry_has_them(world: World) -> None:
+    await world.register()
+    traced = f"00-{'a' * 32}-{'b' * 16}-01"
+    await world.call("POST", "/access/v1/evaluation", world.token("gateway"), question(), traceparent=traced)
+    await world.ask()
+    answer = await world.operate("GET", "/v1/decisions/otlp?activity=https://register.example/7")
+    [resource] = answer.json()["resourceSpans"]
+    first, second = resource["scopeSpans"][0]["spans"]
+    assert (first["traceId"], first["name"]) == ("a" * 32, "decision.evaluation")
+    assert first["startTimeUnixNano"] == first["endTimeUnixNano"] == str(int(START.timestamp()) * 10**9)
+    assert len({first["spanId"], second["spanId"], second["traceId"][:16]}) == 3
+    told = {each["key"]: each["value"]["stringValue"] for each in first["attributes"]}
+    assert told["dpl.core.processing_activity_id"] == "https://register.example/7"
+    assert (told["dpl.core.data_subject_id"], told["privacy_manager.reason"]) == ("", "no_grant")
+    assert answer.json()["next"] is None

@@ -1,0 +1,211 @@
+"""Lines of decisions ride along with the shared read, or go beside it; no answer leaves before they are stored."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from datetime import datetime
+from typing import Final
+
+import pytest
+
+from api.current import MOST_LINES, WORTH_DIVIDING, CurrentSnapshot, Logged
+from api.store import StoreBehind, StoreUnreachable
+from models.decision import Decision, Question, Reason
+from models.decision_log import Asker, Door, Line, line_of
+from models.snapshot import Snapshot
+from tests.hand_source import HandSource
+from tests.waiting import MARGIN, asking, settle
+from tests.world import START
+
+ASKER: Final = Asker("issuer", "gateway", "request", None)
+
+
+def a_line(place: str = "16SW") -> Line:
+    asked = Question("partner", "rekenrijk", "release", "leerling", place)
+    return line_of(ASKER, Door.EVALUATION, START, asked, Decision(Reason.NO_GRANT, 1))
+
+
+@pytest.fixture(params=[True, False], ids=["riding along", "beside"])
+def source(request: pytest.FixtureRequest) -> HandSource:
+    return HandSource(lines_ride_along=request.param)
+
+
+@pytest.fixture
+async def current(source: HandSource) -> AsyncIterator[CurrentSnapshot]:
+    made = CurrentSnapshot(source, 0.3)
+    yield made
+    await made.aclose()
+
+
+def deciding(current: CurrentSnapshot, *lines: Line) -> "asyncio.Task[int]":
+    """Decides on what is read, and is told of which revision it was once its lines are stored."""
+
+    def decide(snapshot: Snapshot, _: datetime) -> Logged[int]:
+        return Logged(snapshot.revision, lines or [a_line()])
+
+    return asyncio.create_task(current.decided(decide))
+
+
+async def test_nobody_is_answered_before_the_lines_are_stored(source: HandSource, current: CurrentSnapshot) -> None:
+    source.may_store.clear()
+    asked = deciding(current)
+    await settle()
+    assert not asked.done()
+    source.may_store.set()
+    assert await asked == 1
+    assert source.stored == [[a_line()]]
+
+
+async def test_lines_that_wait_at_the_same_moment_share_one_statement(
+    source: HandSource, current: CurrentSnapshot
+) -> None:
+    await asyncio.gather(*(deciding(current) for _ in range(WORTH_DIVIDING - 1)))
+    assert [len(stored) for stored in source.stored] == [WORTH_DIVIDING - 1]
+    assert source.started == (2 if source.lines_ride_along else 1)
+
+
+async def test_lines_that_would_ride_alone_are_divided_so_that_some_are_answered_while_others_are_stored() -> None:
+    source = HandSource()
+    current = CurrentSnapshot(source, 0.3)
+    await asyncio.gather(*(deciding(current) for _ in range(64)))
+    stored = [len(each) for each in source.stored]
+    assert (sum(stored), stored[0], max(stored)) == (64, 32, 32)
+    await current.aclose()
+
+
+async def test_one_statement_stores_for_some_and_reads_for_others() -> None:
+    source = HandSource()
+    current = CurrentSnapshot(source, 0.3)
+    source.may_read.clear()
+    early = deciding(current)
+    await settle()
+    late = deciding(current)
+    await settle()
+    source.may_read.set()
+    await asyncio.gather(early, late)
+    assert (source.started, [len(stored) for stored in source.stored]) == (3, [1, 1])
+    await current.aclose()
+
+
+async def test_a_store_that_is_slow_in_storing_reads_on_for_others_when_lines_go_beside() -> None:
+    """A write that holds the lock of a file must not be taken for a file that is away."""
+    source = HandSource(lines_ride_along=False)
+    current = CurrentSnapshot(source, 0.3)
+    source.may_store.clear()
+    asked = deciding(current)
+    await settle()
+    assert (await asking(current)).snapshot.revision == 1
+    assert not asked.done()
+    source.may_store.set()
+    await asked
+    await current.aclose()
+
+
+async def test_a_decision_is_on_a_read_that_began_after_it_was_asked_for(
+    source: HandSource, current: CurrentSnapshot
+) -> None:
+    source.may_store.clear()
+    early = deciding(current)
+    await settle()
+    source.revision = 2  # a revocation is acknowledged here, while the line of the first is being stored
+    late = deciding(current)
+    await settle()
+    source.may_store.set()
+    assert (await early, await late) == (1, 2)
+
+
+async def test_a_line_that_is_not_stored_in_time_is_an_answer_that_is_not_given(
+    source: HandSource, current: CurrentSnapshot
+) -> None:
+    source.may_store.clear()
+    begun = asyncio.get_running_loop().time()
+    asked = [deciding(current), deciding(current)]
+    for task in asked:
+        with pytest.raises(StoreUnreachable):
+            await task
+    assert asyncio.get_running_loop().time() - begun < 0.3 + MARGIN
+    assert current.unlogged == 2
+    source.may_store.set()
+    assert await deciding(current) == 1
+
+
+async def test_who_was_denied_meanwhile_gets_no_line_that_may_say_otherwise() -> None:
+    source = HandSource(lines_ride_along=False)
+    current = CurrentSnapshot(source, 0.3)
+    source.may_store.clear()
+    first = deciding(current, a_line("16SW"))
+    await settle()
+    second = deciding(current, a_line("17TX"))
+    await settle()
+    second.cancel()
+    source.may_store.set()
+    await first
+    await deciding(current, a_line("18UY"))
+    assert [line.place for stored in source.stored for line in stored] == ["16SW", "18UY"]
+    await current.aclose()
+
+
+@pytest.mark.parametrize("fault", [OSError("the disk is full"), TimeoutError()])
+async def test_a_statement_that_fails_denies_who_shared_it_and_the_next_finds_the_store_again(
+    source: HandSource, current: CurrentSnapshot, fault: Exception
+) -> None:
+    source.store_fault = fault
+    outcomes = await asyncio.gather(*(deciding(current) for _ in range(3)), return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [StoreUnreachable] * 3
+    assert current.unlogged == 3
+    source.store_fault = None
+    assert await deciding(current) == 1
+
+
+async def test_a_history_that_turns_out_to_be_another_one_denies_what_was_decided_on_it() -> None:
+    source = HandSource()
+    current = CurrentSnapshot(source, 0.3)
+    source.revision = 5
+    await current.get()
+    source.may_read.clear()
+    asked = deciding(current)
+    await settle()
+    source.revision = 4
+    source.may_read.set()
+    with pytest.raises(StoreBehind):
+        await asked
+    await current.aclose()
+
+
+async def test_large_batches_hold_up_others_for_one_statement_at_most(
+    source: HandSource, current: CurrentSnapshot
+) -> None:
+    many = [a_line()] * (MOST_LINES * 3 // 4)
+    await asyncio.gather(deciding(current), *(deciding(current, *many) for _ in range(3)))
+    assert [len(stored) for stored in source.stored] == [1 + len(many), len(many), len(many)]
+
+
+async def test_what_cannot_be_decided_fails_for_itself_alone(source: HandSource, current: CurrentSnapshot) -> None:
+    def fail(*_: object) -> Logged[int]:
+        raise ArithmeticError
+
+    failing = asyncio.create_task(current.decided(fail))
+    fine = deciding(current)
+    with pytest.raises(ArithmeticError):
+        await failing
+    assert await fine == 1
+
+
+async def test_where_decisions_are_not_logged_nothing_is_stored_and_nothing_waits(source: HandSource) -> None:
+    current = CurrentSnapshot(source, 0.3, logged=False)
+    source.may_store.clear()
+    assert await deciding(current) == 1
+    assert (source.started, source.stored) == (1, [])
+    await current.aclose()
+
+
+@pytest.mark.parametrize("gate", ["may_read", "may_store"])
+async def test_who_still_waits_when_the_process_stops_is_denied(
+    source: HandSource, current: CurrentSnapshot, gate: str
+) -> None:
+    blocked: Callable[[], None] = getattr(source, gate).clear
+    blocked()
+    asked = deciding(current)
+    await settle()
+    await current.aclose()
+    with pytest.raises(StoreUnreachable):
+        await asked
