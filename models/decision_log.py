@@ -74,6 +74,20 @@ class LoggedDecision(SQLModel, table=True):
     request_id: str = Field(max_length=128)
     trace_id: str | None = Field(default=None, max_length=32)
 
+    @property
+    def question(self) -> Question:
+        """What was asked, as far as it was kept; it can be asked again of the facts of then."""
+        return Question(
+            subject_type="partner",
+            client_id=self.client_id,
+            action="release",
+            resource_type=self.resource_type,
+            place=self.place,
+            scopes=tuple(self.scopes.split()),
+            fields=tuple(self.fields_.split()),
+            purpose=self.purpose,
+        )
+
 
 class Asker(NamedTuple):
     """Who asks, and in which request."""

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
+from sqlmodel import select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from api import rows
@@ -18,6 +19,7 @@ from api.expiry import expire
 from api.facts import source_for
 from api.replay import replayed
 from api.schools_import import import_files
+from models.decision_log import LoggedDecision
 from models.ground_rules import GroundRuleName
 from models.partners import Stage
 from models.snapshot import Snapshot
@@ -44,7 +46,7 @@ from tests.questions import (
     stands,
     told_by,
 )
-from tests.world import BASIS, PURPOSE, Answer, World, world_on
+from tests.world import BASIS, PURPOSE, Answer, World, question, world_on
 
 
 @dataclass
@@ -189,7 +191,19 @@ class History:
 
     def everything_agrees(self, seed: int) -> None:
         """Every way of answering gives the same answer, now and at the instants at which something begins or ends."""
-        self.do(self.compare(random.Random(seed)))
+        chance = random.Random(seed)
+        self.do(self.ask_at_the_door(chance))
+        self.do(self.compare(chance))
+
+    async def ask_at_the_door(self, chance: random.Random) -> None:
+        """Some questions as gateways ask them: each becomes a line of the decision log."""
+        token = self.world.token("gateway")
+        for asked in chance.sample(FITTING, 3):
+            purpose = {"purpose": asked.purpose} if asked.purpose else {}
+            scopes = asked.scopes or None
+            body = question(asked.client_id, asked.place, resource_type=asked.type, scopes=scopes, **purpose)
+            answer = await self.world.call("POST", "/access/v1/evaluation", token, body)
+            assert answer.status_code == 200, answer.text
 
     async def compare(self, chance: random.Random) -> None:
         followed, now = await self.followed.get()
@@ -224,6 +238,11 @@ class History:
             assert (then.reason, frozenset(then.scopes), frozenset(then.fields)) == right, (asked, moment, revision)
             assert then.revision == revision
             self.tally.steps["looked back"] += 1
+        logged = (await session.exec(select(LoggedDecision))).all()
+        for line in chance.sample(logged, min(6, len(logged))):
+            then = await replayed(session, line.question, line.at, line.revision, now)
+            assert (then.decision, then.reason, then.grant_id) == (line.permit, line.reason, line.grant_id), line
+            self.tally.steps["replayed a line"] += 1
 
     async def fresh(self) -> Snapshot:
         current = CurrentSnapshot(source_for(self.world.store), 5)

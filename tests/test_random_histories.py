@@ -85,6 +85,7 @@ def test_no_history_on_sqlite_makes_the_snapshot_and_the_rows_differ(sqlite_stor
     tally = run(sqlite_stores, tmp_path, 16)
 
     assert set(tally.reasons) == {*ORDER, "granted"}, "histories that never get there show nothing"
+    assert tally.steps["replayed a line"] > 100
 
 
 def test_no_history_on_postgresql_makes_the_snapshot_and_the_rows_differ(
@@ -92,3 +93,4 @@ def test_no_history_on_postgresql_makes_the_snapshot_and_the_rows_differ(
 ) -> None:
     tally = run(postgresql_stores, tmp_path, 5)
     assert tally.reasons["granted"] > 0
+    assert tally.steps["replayed a line"] > 0
