@@ -3,9 +3,11 @@
 A request that arrives while a read is under way waits for the next one, because that read may have begun before a
 revocation that the request must already see. Requests that wait at the same moment share the next read.
 
-What is decided on a read becomes lines of the decision log, which ride along with the read after it: that one statement
-stores them and reads for those who have arrived meanwhile, and once it is on the disk they are answered. Where a read
-never waits and storing does, as in a file, lines are stored beside the reads.
+Decisions become lines of the decision log, which are on the disk before anyone is answered. They ride along with the
+read: what is asked is decided on the facts in memory, and one statement reads the revision and the time and stores the
+lines if, and only if, those facts are the store's still and no instant has come at which time changes an answer.
+Otherwise nothing was stored and nothing is answered: what has changed is read, it is decided anew, and those lines are
+stored by a statement of their own. Where a read never waits and storing does, as in a file, that is how it always is.
 """
 
 import asyncio
@@ -16,7 +18,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
-from api.facts import EVERYTHING, FactSource, Reading
+from api.facts import EVERYTHING, Drafted, FactSource, Reading
 from api.store import STATEMENT_SECONDS, StoreBehind, StoreUnreachable
 from models.decision_log import Line
 from models.snapshot import Snapshot
@@ -29,8 +31,6 @@ Answer = TypeVar("Answer")
 MOST_TURNS: Final = 8
 #: Lines that are stored by one statement, unless one request has more: it must not hold up others for long.
 MOST_LINES: Final = 2_000
-#: So many at least are stored in two halves, where that keeps the process at work.
-WORTH_DIVIDING: Final = 8
 
 
 class Current(NamedTuple):
@@ -41,10 +41,15 @@ class Current(NamedTuple):
 
 
 class Logged(NamedTuple, Generic[Answer]):
-    """What was decided, and the lines that must be stored before anybody is told."""
+    """What was decided, and the lines that must be stored before anybody is told.
+
+    `until` is the first instant at which it may be otherwise though no fact changes; None where it holds for its
+    instant alone.
+    """
 
     answer: Answer
     lines: Sequence[Line]
+    until: datetime | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -57,6 +62,10 @@ class _Waiter:
     @property
     def lines(self) -> Sequence[Line]:
         return self.logged.lines if self.logged is not None else ()
+
+    @property
+    def until(self) -> datetime | None:
+        return self.logged.until if self.logged is not None else None
 
 
 class CurrentSnapshot:
@@ -81,7 +90,9 @@ class CurrentSnapshot:
         #: Why, set for good once the store's history is not the one that the snapshot was made of.
         self._behind: str | None = None
         self._waiting: list[_Waiter] = []
-        #: Those whose lines the next statement stores.
+        #: The store's time as it was last read.
+        self._seen_at: datetime | None = None
+        #: Those whose lines have yet to be stored, as they are.
         self._decided: list[_Waiter] = []
         #: Requests that were denied for want of the store, and so have no line, in the life of this process.
         self.unlogged = 0
@@ -146,23 +157,19 @@ class CurrentSnapshot:
     async def _serve(self) -> None:
         """Reads and stores for whoever waits, until nobody does."""
         try:
-            while self._waiting or self._riding:
-                if not self._riding:
-                    await self._gather()
+            while self._waiting:
+                await self._gather()
                 waiting, self._waiting = self._waiting, []
-                await self._answer(waiting, self._next_riding(alone=not waiting))
-                if self._decided and not self._riding and self._storer is None:
+                await self._answer(waiting)
+                if self._decided and self._source.lines_ride_along:
+                    await self._store()
+                elif self._decided and self._storer is None:
                     self._storer = asyncio.create_task(self._store())
         finally:
             self._reader = None
 
-    @property
-    def _riding(self) -> bool:
-        """Whether somebody's lines wait for the next read."""
-        return bool(self._decided) and self._source.lines_ride_along
-
     async def _store(self) -> None:
-        """Stores beside the reads, until everything is stored."""
+        """Stores the lines of what is decided, until all are, and answers."""
         try:
             while self._decided:
                 decided = self._next_decided(len(self._decided))
@@ -173,30 +180,22 @@ class CurrentSnapshot:
                     self._fail(decided, StoreUnreachable("this process stops"))
                     raise
                 except Exception as error:
+                    log.warning("the store did not store: %r", error)
                     self._fail(decided, StoreUnreachable(repr(error)))
+                    if self._source.lines_ride_along:
+                        await self._drop()
                 _tell(decided)
         finally:
             self._storer = None
 
     async def _gather(self) -> None:
         """Lets those share the read who arrive as it would begin: until a turn of the loop brings nobody more."""
-        gathered = -1
+        gathered = 0
         for _ in range(MOST_TURNS):
             if gathered == len(self._waiting):
                 return
             gathered = len(self._waiting)
             await asyncio.sleep(0)
-
-    def _next_riding(self, *, alone: bool) -> list[_Waiter]:
-        """Those whose lines ride along with the next read, which they make `alone` when it is for nobody else.
-
-        Then half of them: while the others' lines are stored they are answered and ask again, and from then on there
-        is always something to do while the disk is waited for.
-        """
-        if not self._riding:
-            return []
-        many = len(self._decided)
-        return self._next_decided(many // 2 if alone and many >= WORTH_DIVIDING else many)
 
     def _next_decided(self, many: int) -> list[_Waiter]:
         """So many of those whose lines are to be stored, or as many as have not too many lines together."""
@@ -210,48 +209,60 @@ class CurrentSnapshot:
         # Who was denied in the meantime gets no line that may say otherwise.
         return [each for each in taken if not each.answered.done()]
 
-    async def _answer(self, waiting: list[_Waiter], decided: list[_Waiter]) -> None:
-        """One statement for all of them: the decided are answered, the waiting are decided on what it read."""
+    async def _answer(self, waiting: list[_Waiter]) -> None:
+        """One read for all of them, with the lines of what is decided on it."""
+        drafted = self._drafted(waiting)
         try:
-            reading = await self._read(_lines_of(decided))
-            _tell(decided)
+            reading = await self._read(_draft_of(drafted, self._snapshot, self._seen_at))
+            if reading.stored:
+                _tell(drafted)
             current = await self._as_of(reading)
         except StoreBehind as behind:
-            self._fail(waiting + decided, behind)
+            self._fail(waiting, behind)
         except asyncio.CancelledError:
-            self._fail(waiting + decided, StoreUnreachable("this process stops"))
+            self._fail(waiting, StoreUnreachable("this process stops"))
             raise
         except Exception as error:
             log.warning("the store did not answer: %r", error)
-            self._fail(waiting + decided, StoreUnreachable(repr(error)))
+            self._fail(waiting, StoreUnreachable(repr(error)))
             await self._drop()
         else:
             for waiter in waiting:
                 self._decide(waiter, current)
 
-    def _decide(self, waiter: _Waiter, current: Current) -> None:
-        if waiter.answered.done():
-            return
-        try:
-            waiter.logged = waiter.decide(*current)
-        except Exception as error:
-            waiter.answered.set_exception(error)
-            return
-        if self._logged and waiter.lines:
-            self._decided.append(waiter)
-        else:
-            _tell([waiter])
+    def _drafted(self, waiting: list[_Waiter]) -> list[_Waiter]:
+        """Those who are decided on what is in memory, as far as that may turn out to be so still."""
+        if self._snapshot is None or self._seen_at is None or not (self._logged and self._source.lines_ride_along):
+            return []
+        drafted: list[_Waiter] = []
+        lines = 0
+        for waiter in waiting:
+            if _decided_on(waiter, self._snapshot, self._seen_at) and waiter.until is not None:
+                lines += len(waiter.lines)
+                if drafted and lines > MOST_LINES:
+                    break
+                drafted.append(waiter)
+        return drafted
 
-    async def _read(self, lines: Sequence[Line]) -> Reading:
+    def _decide(self, waiter: _Waiter, current: Current) -> None:
+        """Decides on what was read just now, unless it is answered by then."""
+        if _decided_on(waiter, *current):
+            if self._logged and waiter.lines:
+                self._decided.append(waiter)
+            else:
+                _tell([waiter])
+
+    async def _read(self, draft: Drafted | None) -> Reading:
         # Neither connecting nor catching up is cut short by the deadline: those who wait are denied in time, and the
         # next find it done. Cut short, what takes longer than the deadline would begin again for ever.
         self._require_same_history(True, self.revision)
         await self._source.connect()
-        reading = await self._source.read(self._deadline, lines)
+        reading = await self._source.read(self._deadline, draft)
         seen = self._snapshot
         if seen is not None:
             same = reading.mark == seen.mark if reading.revision == seen.revision else reading.revision > seen.revision
             self._require_same_history(same, reading.revision)
+        self._seen_at = reading.now
         return reading
 
     async def _as_of(self, reading: Reading) -> Current:
@@ -302,6 +313,25 @@ class CurrentSnapshot:
         self.unlogged += len(failed)
         if failed and self._logged:
             log.warning("denied without a line: %d requests, %d in all: %s", len(failed), self.unlogged, error)
+
+
+def _decided_on(waiter: _Waiter, snapshot: Snapshot, now: datetime) -> bool:
+    """Decides for one who waits still. What cannot be decided fails for itself alone."""
+    if waiter.answered.done():
+        return False
+    try:
+        waiter.logged = waiter.decide(snapshot, now)
+    except Exception as error:
+        waiter.answered.set_exception(error)
+        return False
+    return True
+
+
+def _draft_of(drafted: Sequence[_Waiter], snapshot: Snapshot | None, seen_at: datetime | None) -> Drafted | None:
+    if not drafted or snapshot is None or seen_at is None:
+        return None
+    until = min(waiter.until for waiter in drafted if waiter.until is not None)
+    return Drafted(_lines_of(drafted), snapshot.revision, snapshot.mark, seen_at, until)
 
 
 def _lines_of(decided: Sequence[_Waiter]) -> list[Line]:

@@ -16,7 +16,7 @@ from urllib.parse import quote
 import asyncpg
 import msgspec
 
-from api.decision_lines import DURABLE, STORE_ON_POSTGRESQL, SqliteLines, as_json
+from api.decision_lines import DURABLE, READ_AND_STORE, STORE_ON_POSTGRESQL, SqliteLines, as_json
 from api.store import CONNECT_SECONDS, STATEMENT_SECONDS, Clock, Store, file_identity
 from models.columns import instant_of
 from models.decision_log import Line
@@ -34,8 +34,6 @@ EVERYTHING: Final = -1
 
 REVISION: Final = "SELECT revision, mark FROM consent_revision WHERE id = 1"
 REVISION_AND_TIME: Final = "SELECT revision, mark, clock_timestamp() FROM consent_revision WHERE id = 1"
-STORE_AND_READ: Final = f"WITH stored AS ({STORE_ON_POSTGRESQL}) {REVISION_AND_TIME}"
-
 #: The rows that changed after revision $1, by the names that `Changes` gives them.
 CHANGED: Final[Mapping[str, str]] = {
     "schools": "SELECT brin, board_number, gone_at IS NOT NULL FROM schools WHERE revision > $1",
@@ -74,24 +72,35 @@ STEP_SECONDS: Final = 1.0
 
 
 class Reading(NamedTuple):
-    """What one read of the store says: its revision, its time, and the revision's mark."""
+    """What one read of the store says: its revision, its time, and the revision's mark; whether it stored the lines."""
 
     revision: int
     now: datetime
     mark: str = ""
+    stored: bool = False
+
+
+class Drafted(NamedTuple):
+    """Lines of what was decided on this revision, and what it holds from (inclusive) and until (exclusive)."""
+
+    lines: Sequence[Line]
+    revision: int
+    mark: str
+    since: datetime
+    until: datetime
 
 
 class FactSource(Protocol):
-    #: Whether lines are stored by the statement that reads, or by `store` beside it.
+    #: Whether a draft may come with a read. Otherwise lines are stored beside the reads.
     lines_ride_along: bool
 
     async def connect(self) -> None:
         """Makes the connection, where there is none that works. That may take longer than a decision can wait."""
 
-    async def read(self, within: float, lines: Sequence[Line] = ()) -> Reading:
-        """The revision and the time, by a read that starts now; the lines are on the disk when it returns.
+    async def read(self, within: float, draft: Drafted | None = None) -> Reading:
+        """The revision and the time, by a read that starts now. Raises `TimeoutError` after about `within` seconds.
 
-        Raises `TimeoutError` after about `within` seconds.
+        A draft that holds as of this read is stored, with its time; its lines are on the disk when this returns.
         """
 
     async def store(self, lines: Sequence[Line], within: float) -> None:
@@ -122,21 +131,26 @@ class PostgresqlFacts:
         self._clock = clock
         self._connection: Any = None
         self._reading: Any = None
+        self._drafting: Any = None
         self._storing: Any = None
 
     async def connect(self) -> None:
         if self._connection is None or self._connection.is_closed():
             await self._connect()
 
-    async def read(self, within: float, lines: Sequence[Line] = ()) -> Reading:
-        if lines:
-            [row] = await self._storing.fetch(as_json(lines), timeout=within)
-        else:
-            row = await self._reading.fetchrow(timeout=within)
-        return Reading(row[0], row[2] if self._clock is None else self._clock(), row[1])
+    async def read(self, within: float, draft: Drafted | None = None) -> Reading:
+        if draft is not None:
+            lines, *holds = draft
+            clock = None if self._clock is None else self._clock()
+            # All rows: with one alone asked for, the statement would not be over when it answers.
+            [(revision, mark, now, stored)] = await self._drafting.fetch(as_json(lines), *holds, clock, timeout=within)
+            return Reading(revision, now, mark, stored)
+        revision, mark, now = await self._reading.fetchrow(timeout=within)
+        return Reading(revision, now if self._clock is None else self._clock(), mark)
 
     async def store(self, lines: Sequence[Line], within: float) -> None:
-        await self.read(within, lines)
+        await self.connect()
+        await self._storing.fetch(as_json(lines), timeout=within)
 
     async def changes(self, since: int) -> Changes:
         await self.connect()
@@ -179,7 +193,8 @@ class PostgresqlFacts:
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 await connection.execute(DURABLE)
-                self._storing = await connection.prepare(STORE_AND_READ)
+                self._drafting = await connection.prepare(READ_AND_STORE)
+                self._storing = await connection.prepare(STORE_ON_POSTGRESQL)
                 self._reading = await connection.prepare(REVISION_AND_TIME)
                 # A statement that is only prepared leaves its implicit transaction open, in which none can begin.
                 await self._reading.fetchrow()
@@ -212,9 +227,7 @@ class SqliteFacts:
     async def connect(self) -> None:
         """Nothing: opening a file takes no time, and each read looks whether it is still the same."""
 
-    async def read(self, within: float, lines: Sequence[Line] = ()) -> Reading:
-        if lines:
-            await self.store(lines, within)
+    async def read(self, within: float, draft: Drafted | None = None) -> Reading:
         # It never waits: there is nothing that could last longer than `within`.
         connection = self._connected()
         # Before the revision is read: what is committed in between shows as a new version next time.

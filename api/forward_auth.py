@@ -29,7 +29,7 @@ from api.problems import (
 )
 from api.store import StoreBehind, StoreUnreachable
 from api.tokens import Claims, TokenVerifier
-from models.decision import Decision, Question, Reason, behind, decide, unreachable
+from models.decision import Decision, Question, Reason, behind, decide, steady_until, unreachable
 from models.decision_log import Asker, Door, line_of
 from models.route_table import RouteTable
 from models.snapshot import Snapshot
@@ -106,7 +106,8 @@ class Authorize(GatewayDoor):
 
         def decided(snapshot: Snapshot, now: datetime) -> Logged[Decision]:
             decision = decide(snapshot, question, now)
-            return Logged(decision, [line_of(asker, Door.FORWARD_AUTH, now, question, decision)])
+            line = line_of(asker, Door.FORWARD_AUTH, now, question, decision)
+            return Logged(decision, [line], steady_until(snapshot, question, now))
 
         try:
             return _answer_of(await self.current.decided(decided))

@@ -19,7 +19,7 @@ from api.envelope import TOO_LONG, asker_of, headers_around, is_too_long, reques
 from api.problems import FORBIDDEN, INTERNAL, INVALID_INPUT, METHOD_NOT_ALLOWED, TOO_LARGE, Refused
 from api.store import StoreBehind, StoreUnreachable
 from api.tokens import Claims, TokenVerifier
-from models.decision import Decision, Question, Reason, behind, decide, unreachable
+from models.decision import FOREVER, Decision, Question, Reason, behind, decide, steady_until, unreachable
 from models.decision_log import Asker, Door, Line, line_of, line_of_malformed
 from models.snapshot import Snapshot
 
@@ -87,7 +87,8 @@ class Evaluation(Hook):
 
         def decided(snapshot: Snapshot, now: datetime) -> Logged[Decision]:
             decision = decide(snapshot, question, now)
-            return Logged(decision, [line_of(asker, self.door, now, question, decision)])
+            line = line_of(asker, self.door, now, question, decision)
+            return Logged(decision, [line], steady_until(snapshot, question, now))
 
         try:
             decision = await self.current.decided(decided)
@@ -126,6 +127,7 @@ def _decided(
 ) -> Logged[list[Any]]:
     answers: list[Any] = []
     lines: list[Line] = []
+    until = FOREVER
     for question in questions:
         if isinstance(question, Refused):
             permit = False
@@ -136,9 +138,10 @@ def _decided(
             permit = decision.permit
             answers.append(response_of(decision))
             lines.append(line_of(asker, Door.EVALUATIONS, now, question, decision))
+            until = min(until, steady_until(snapshot, question, now))
         if semantic is (Semantic.PERMIT_ON_FIRST_PERMIT if permit else Semantic.DENY_ON_FIRST_DENY):
             break
-    return Logged(answers, lines)
+    return Logged(answers, lines, until)
 
 
 def _malformed(refused: Refused) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """The decision: may this be released to this partner, now? The only place where a permit can come from."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from functools import lru_cache
 from typing import Final, NamedTuple
@@ -94,6 +94,27 @@ def decide(snapshot: Snapshot, question: Question, now: datetime) -> Decision:
     return Decision(
         Reason.GRANTED, snapshot.revision, release.scopes, release.fields, grant.grant_id, grant.valid_until
     )
+
+
+#: Later than anything that ends.
+FOREVER: Final = datetime.max.replace(tzinfo=UTC)
+
+
+def steady_until(snapshot: Snapshot, question: Question, now: datetime) -> datetime:
+    """The first instant after `now` at which `decide` may answer otherwise, though no fact of `snapshot` changes.
+
+    That is when anything begins or ends that it may look at: a ground rule or an agreement of the connection, or one
+    of its grants for the school or a location of it.
+    """
+    school = snapshot.schools.get(question.place[:4])
+    if school is None or question.client_id not in snapshot.connections:
+        return FOREVER
+    until = terms_at(snapshot, question.client_id, school.board_number, now).until
+    for grant in snapshot.grants.of(question.client_id, question.place[:4]):
+        for instant in (grant.valid_from, grant.valid_until, grant.suspended_until, grant.reconfirm_by):
+            if instant is not None and now < instant < until:
+                until = instant
+    return until
 
 
 def unreachable(revision: int) -> Decision:

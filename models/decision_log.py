@@ -99,7 +99,7 @@ class Asker(NamedTuple):
 
 
 class Line(NamedTuple):
-    """A line as it is stored, but for its number."""
+    """A line as it is stored, but for its number, and but for its time where it rides along with a read."""
 
     at: datetime
     revision: int

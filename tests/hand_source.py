@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from datetime import datetime
 
-from api.facts import Reading
+from api.facts import Drafted, Reading
 from models.decision_log import Line
 from models.snapshot import Changes, SchoolFacts
 from tests.world import START
@@ -16,6 +16,9 @@ class HandSource:
     def __init__(self, *, lines_ride_along: bool = True) -> None:
         self.lines_ride_along = lines_ride_along
         self.stored: list[list[Line]] = []
+        #: Of each draft that came with a read, whether it held.
+        self.drafts: list[bool] = []
+        self.now = START
         self.revision = 1
         self.started = 0
         self.loads: list[int] = []
@@ -37,17 +40,21 @@ class HandSource:
             await self.may_connect.wait()
             self.connected = True
 
-    async def read(self, within: float, lines: Sequence[Line] = ()) -> Reading:
+    async def read(self, within: float, draft: Drafted | None = None) -> Reading:
         self.started += 1
-        seen = self.revision
-        if lines:
-            assert self.lines_ride_along
-            await self.store(lines, within)
+        seen, now = self.revision, self.now
         async with asyncio.timeout(within):
             await self.may_read.wait()
         if self.fault is not None:
             raise self.fault
-        return Reading(seen, START)
+        if draft is None:
+            return Reading(seen, now)
+        assert self.lines_ride_along
+        holds = draft.revision == seen and draft.since <= now < draft.until
+        self.drafts.append(holds)
+        if holds:
+            await self.store([line._replace(at=now) for line in draft.lines], within)
+        return Reading(seen, now, stored=holds)
 
     async def store(self, lines: Sequence[Line], within: float) -> None:
         async with asyncio.timeout(within):

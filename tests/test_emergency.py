@@ -173,10 +173,9 @@ class _Counting:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._source, name)
 
-    async def read(self, within: float, lines: Any = ()) -> Any:
-        # The line of a decision rides along with a read, which here has nobody else to be for.
-        self.reads += not lines
-        return await self._source.read(within, lines)
+    async def read(self, within: float, draft: Any = None) -> Any:
+        self.reads += 1
+        return await self._source.read(within, draft)
 
     async def changes(self, since: int) -> Any:
         self.catching_up += 1

@@ -28,7 +28,7 @@ class Listening(CurrentSnapshot):
             await self.get()
             self._refreshing = asyncio.create_task(self._listen())
         assert self._snapshot is not None
-        return decide(self._snapshot, self._seen_at).answer
+        return decide(self._snapshot, self._told_at).answer
 
     async def _listen(self) -> None:
         assert isinstance(self._source, PostgresqlFacts)
@@ -40,14 +40,14 @@ class Listening(CurrentSnapshot):
             await told.wait()
             try:
                 told.clear()
-                self._seen_at = (await self.get()).now
+                self._told_at = (await self.get()).now
             except StoreUnreachable:
                 # Even the best of listeners, which tries until it has what it was told of, is too late.
                 told.set()
 
     async def load(self) -> None:
         await super().load()
-        self._seen_at = (await self.get()).now
+        self._told_at = (await self.get()).now
 
 
 def application() -> Any:
