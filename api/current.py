@@ -31,6 +31,8 @@ Answer = TypeVar("Answer")
 MOST_TURNS: Final = 8
 #: Lines that are stored by one statement, unless one request has more: it must not hold up others for long.
 MOST_LINES: Final = 2_000
+#: More requests than these that come together share two statements rather than one.
+MOST_TOGETHER: Final = 16
 
 
 class Current(NamedTuple):
@@ -86,10 +88,13 @@ class CurrentSnapshot:
         self._deadline = deadline
         self._on_lost = on_lost
         self._logged = logged
+        self._rides = logged and source.lines_ride_along
         self._snapshot: Snapshot | None = None
         #: Why, set for good once the store's history is not the one that the snapshot was made of.
         self._behind: str | None = None
         self._waiting: list[_Waiter] = []
+        #: Whether those who wait were left over when the others' lines went first.
+        self._left = False
         #: The store's time as it was last read.
         self._seen_at: datetime | None = None
         #: Those whose lines have yet to be stored, as they are.
@@ -158,9 +163,7 @@ class CurrentSnapshot:
         """Reads and stores for whoever waits, until nobody does."""
         try:
             while self._waiting:
-                await self._gather()
-                waiting, self._waiting = self._waiting, []
-                await self._answer(waiting)
+                await self._answer(await self._next())
                 if self._decided and self._source.lines_ride_along:
                     await self._store()
                 elif self._decided and self._storer is None:
@@ -187,6 +190,24 @@ class CurrentSnapshot:
                 _tell(decided)
         finally:
             self._storer = None
+
+    async def _next(self) -> list[_Waiter]:
+        """Those who are read for next: all, or half of many whose lines ride along.
+
+        While the lines of the others are on their way to the disk, that half is answered and asks again: from then
+        on there is something to do whenever the disk is waited for.
+        """
+        if not self._left:
+            await self._gather()
+        waiting, self._waiting = self._waiting, []
+        many = len(waiting)
+        self._left = self._rides and not self._left and many > MOST_TOGETHER
+        if self._left:
+            half = max(MOST_TOGETHER, many // 2)
+            self._waiting = waiting[half:]
+            asyncio.get_running_loop().call_later(self._deadline, self._give_up, self._waiting)
+            return waiting[:half]
+        return waiting
 
     async def _gather(self) -> None:
         """Lets those share the read who arrive as it would begin: until a turn of the loop brings nobody more."""
@@ -232,7 +253,7 @@ class CurrentSnapshot:
 
     def _drafted(self, waiting: list[_Waiter]) -> list[_Waiter]:
         """Those who are decided on what is in memory, as far as that may turn out to be so still."""
-        if self._snapshot is None or self._seen_at is None or not (self._logged and self._source.lines_ride_along):
+        if self._snapshot is None or self._seen_at is None or not self._rides:
             return []
         drafted: list[_Waiter] = []
         lines = 0

@@ -58,6 +58,8 @@ class HandSource:
 
     async def store(self, lines: Sequence[Line], within: float) -> None:
         async with asyncio.timeout(within):
+            # Others have their turn meanwhile.
+            await asyncio.sleep(0.001)
             await self.may_store.wait()
         if self.store_fault is not None:
             raise self.store_fault

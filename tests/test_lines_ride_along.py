@@ -7,7 +7,7 @@ from typing import Final
 
 import pytest
 
-from api.current import MOST_LINES, CurrentSnapshot, Logged
+from api.current import MOST_LINES, MOST_TOGETHER, CurrentSnapshot, Logged
 from api.store import StoreBehind, StoreUnreachable
 from models.decision import Decision, Question, Reason
 from models.decision_log import Asker, Door, Line, line_of
@@ -80,9 +80,35 @@ async def test_nobody_is_answered_before_the_lines_are_stored(source: HandSource
 async def test_lines_that_wait_at_the_same_moment_share_one_statement(
     source: HandSource, current: CurrentSnapshot
 ) -> None:
-    await asyncio.gather(*(deciding(current) for _ in range(50)))
-    assert [len(stored) for stored in source.stored] == [50]
+    await asyncio.gather(*(deciding(current) for _ in range(MOST_TOGETHER)))
+    assert [len(stored) for stored in source.stored] == [MOST_TOGETHER]
     assert source.started == 2, "one of them was before"
+
+
+async def test_of_many_half_are_answered_and_may_ask_again_while_the_others_lines_are_stored(
+    riding: HandSource, current_of_riding: CurrentSnapshot
+) -> None:
+    answered: list[int] = []
+
+    async def ask() -> None:
+        await deciding(current_of_riding)
+        answered.append(len(riding.stored))
+
+    await asyncio.gather(*(ask() for _ in range(64)))
+    assert [len(stored) for stored in riding.stored] == [32, 32]
+    assert answered == [1] * 32 + [2] * 32, "the first half is answered before the lines of the others are stored"
+
+
+async def test_who_was_left_over_is_denied_by_its_own_deadline(
+    riding: HandSource, current_of_riding: CurrentSnapshot
+) -> None:
+    riding.may_store.clear()
+    begun = asyncio.get_running_loop().time()
+    outcomes = await asyncio.gather(*(deciding(current_of_riding) for _ in range(64)), return_exceptions=True)
+    assert {type(outcome) for outcome in outcomes} == {StoreUnreachable}
+    assert asyncio.get_running_loop().time() - begun < 0.3 + MARGIN
+    riding.may_store.set()
+    assert await deciding(current_of_riding) == (1, START)
 
 
 async def test_a_decision_is_on_a_read_that_began_after_it_was_asked_for(
