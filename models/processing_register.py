@@ -1,0 +1,287 @@
+"""A school's register of processing (AVG art. 30(1)) at an instant, from its grants and agreements, told by the log.
+
+events -> Known -> Register
+
+What the log does not know, and the school must state itself, is left to it in so many words.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
+
+from models import purposes, scopes
+from models.agreements import Agreement, agreement_in_force, agreement_then, extent
+from models.events import Event
+from models.grants import NOT_YET, OPEN, Status, status_at
+from models.last_words import GrantThen, Known, State
+from models.partners import RecipientRole, Stage
+from models.periods import holds
+from models.register_texts import BY_THE_SCHOOL, DATA_SUBJECTS, INSTRUCTION, SECURITY, Bilingual
+from models.working_days import AMSTERDAM
+
+
+@dataclass(frozen=True, slots=True)
+class Controller:
+    """The school and its board, as they are called at present; the names of its locations by their codes."""
+
+    brin: str
+    school_name: str
+    board_number: str | None
+    board_name: str | None
+    locations: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Recipient:
+    """Who receives the data, as it was called then. `name` is the partner's."""
+
+    name: str
+    kvk_number: str
+    client_id: str
+    connection: str
+    recipient_role: RecipientRole
+    stage: Stage | None
+    stopped_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class PurposeOfProcessing:
+    code: str
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
+class CategoryOfData:
+    """A scope with its fields by their UWLR names; `conditions` says of a field when it is released, if not always."""
+
+    scope: str
+    description: str
+    fields: tuple[str, ...]
+    conditions: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class SubProcessorThen:
+    name: str
+    country: str
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A version of an agreement, with that of its privacybijsluiter."""
+
+    agreement_id: str
+    agreement_version: str
+    privacybijsluiter_version: str
+
+
+@dataclass(frozen=True, slots=True)
+class AgreementThen:
+    """The agreement that the school agreed to. `replaced_by` is the one that counted in its place, if another did.
+
+    `retention_days` is None where the log does not tell.
+    """
+
+    agreement_id: str
+    agreement_version: str
+    privacybijsluiter_version: str
+    signed_on: date
+    valid_from: datetime
+    valid_until: datetime | None
+    in_force: bool
+    replaced_by: Version | None
+    categories: tuple[str, ...]
+    sub_processors: tuple[SubProcessorThen, ...]
+    storage_countries: tuple[str, ...]
+    outside_eea: tuple[str, ...]
+    retention_days: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Processing:
+    """One grant, as art. 30(1) AVG asks for it. The last three are of one that has ended.
+
+    `delete_by` is a day in Amsterdam. `continued_by` names the grants by which the same connection still receives data
+    of the same place, or of a part of it: what those do not cover must be deleted by then all the same.
+    """
+
+    grant_id: str
+    status: Status
+    location: str | None
+    location_name: str | None
+    recipient: Recipient
+    purposes: tuple[PurposeOfProcessing, ...]
+    instruction: Bilingual
+    lawful_basis: Bilingual
+    data_subjects: tuple[Bilingual, ...]
+    data: tuple[CategoryOfData, ...]
+    agreement: AgreementThen | None
+    security: Bilingual
+    granted_at: datetime
+    valid_from: datetime
+    valid_until: datetime | None
+    suspended_until: datetime | None
+    reconfirm_by: datetime | None
+    ended_at: datetime | None
+    delete_by: date | None
+    continued_by: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Register:
+    """What the school had processed at `at`, and apart what had ended by then.
+
+    It is made of the log up to `last_event`, which is 0 before the first one. `contact` is of the controller and of
+    its data protection officer.
+    """
+
+    controller: Controller
+    at: datetime
+    drawn_up_at: datetime
+    last_event: int
+    contact: Bilingual
+    processings: tuple[Processing, ...]
+    ended: tuple[Processing, ...]
+
+
+def register_of(
+    controller: Controller, events: Iterable[Event], at: datetime, drawn_up_at: datetime, last_event: int
+) -> Register:
+    """The register at `at`, told by the events up to then that concern the school, in order of their numbers."""
+    known = Known.by(events)
+    given = (grant for grant in known.grants.values() if grant.status not in NOT_YET)
+    listed = sorted((_processing(controller, known, grant, at) for grant in given), key=_names)
+    going_on = tuple(each for each in listed if each.ended_at is None)
+    ended = [replace(each, continued_by=_continued_by(each, going_on)) for each in listed if each.ended_at is not None]
+    return Register(
+        controller=controller,
+        at=at,
+        drawn_up_at=drawn_up_at,
+        last_event=last_event,
+        contact=BY_THE_SCHOOL,
+        processings=going_on,
+        ended=tuple(sorted(ended, key=lambda each: each.ended_at or at)),
+    )
+
+
+def _names(processing: Processing) -> tuple[str, ...]:
+    """What the register is ordered by."""
+    recipient = processing.recipient
+    names = recipient.name.casefold(), recipient.connection.casefold(), recipient.client_id
+    return *names, processing.location or "", processing.granted_at.isoformat(), processing.grant_id
+
+
+def _continued_by(ended: Processing, going_on: Iterable[Processing]) -> tuple[str, ...]:
+    return tuple(
+        other.grant_id
+        for other in going_on
+        if other.recipient.client_id == ended.recipient.client_id
+        and (None in (other.location, ended.location) or other.location == ended.location)
+    )
+
+
+def _processing(controller: Controller, known: Known, grant: GrantThen, at: datetime) -> Processing:
+    state, status = grant.state, status_at(grant, at)
+    recipient, chosen = _recipient(known, state), frozenset(state["scopes"])
+    agreement = _agreement_then(controller, known, grant, at)
+    ended_at = _ended_at(grant, status)
+    return Processing(
+        grant_id=state["grantId"],
+        status=status,
+        location=state["location"],
+        location_name=controller.locations.get(state["location"] or ""),
+        recipient=recipient,
+        purposes=tuple(_purpose(code) for code in state["purposes"]),
+        instruction=INSTRUCTION[recipient.recipient_role],
+        lawful_basis=BY_THE_SCHOOL,
+        data_subjects=tuple(who for kind, who in DATA_SUBJECTS.items() if scopes.scopes_of_type(chosen, kind)),
+        data=_data(chosen),
+        agreement=agreement,
+        security=SECURITY,
+        granted_at=datetime.fromisoformat(state["createdAt"]),
+        valid_from=datetime.fromisoformat(state["validFrom"]),
+        valid_until=grant.valid_until,
+        suspended_until=grant.suspended_until if status is Status.SUSPENDED else None,
+        reconfirm_by=grant.reconfirm_by if ended_at is None else None,
+        ended_at=ended_at,
+        delete_by=_delete_by(agreement, ended_at),
+    )
+
+
+def _ended_at(grant: GrantThen, status: Status) -> datetime | None:
+    """When it ended: what ended by time did so then, whenever that was written down."""
+    if status in OPEN:
+        return None
+    return grant.valid_until if status is Status.EXPIRED else grant.changed_at
+
+
+def _delete_by(agreement: AgreementThen | None, ended_at: datetime | None) -> date | None:
+    if ended_at is None or agreement is None or agreement.retention_days is None:
+        return None
+    return ended_at.astimezone(AMSTERDAM).date() + timedelta(days=agreement.retention_days)
+
+
+def _recipient(known: Known, state: State) -> Recipient:
+    # What was granted before the log told of its connection is known by what the grant itself says.
+    connection = known.connections.get(state["clientId"], {})
+    kvk_number = connection.get("kvkNumber", state["partner"]["kvkNumber"])
+    partner = known.partners.get(kvk_number, {})
+    stops = [instant for each in (connection, partner) if (instant := each.get("stoppedAt")) is not None]
+    return Recipient(
+        name=partner.get("name", state["partner"]["name"]),
+        kvk_number=kvk_number,
+        client_id=state["clientId"],
+        connection=connection.get("name", state["clientId"]),
+        recipient_role=RecipientRole(connection.get("recipientRole", RecipientRole.PROCESSOR)),
+        stage=Stage(connection["stage"]) if "stage" in connection else None,
+        stopped_at=min((datetime.fromisoformat(each) for each in stops), default=None),
+    )
+
+
+def _purpose(code: str) -> PurposeOfProcessing:
+    known = purposes.PURPOSES.get(code)
+    return PurposeOfProcessing(code, known.title if known is not None else code)
+
+
+def _data(chosen: frozenset[str]) -> tuple[CategoryOfData, ...]:
+    """The scopes in the catalogue's order; one that a later catalogue no longer has, at the end by its name alone."""
+    known = [scope for name, scope in scopes.CATALOGUE.scopes.items() if name in chosen]
+    unknown = sorted(chosen - {scope.name for scope in known})
+    return (
+        *(CategoryOfData(scope.name, scope.description, scope.fields, scope.conditions) for scope in known),
+        *(CategoryOfData(name, name, (), {}) for name in unknown),
+    )
+
+
+def _agreement_then(controller: Controller, known: Known, grant: GrantThen, at: datetime) -> AgreementThen | None:
+    """The agreement that the school agreed to; where the grant does not tell, the one that counted when it began."""
+    state, board = grant.state, controller.board_number
+    own = [each for each in known.agreements.values() if each.client_id == state["clientId"]]
+    agreed_to = known.agreements.get(state.get("agreementId") or "") or agreement_then(
+        own, board, datetime.fromisoformat(state["createdAt"]), grant.granted_revision
+    )
+    if agreed_to is None:
+        return None
+    current = agreement_in_force(own, board, at)
+    replaced = current is not None and current.agreement_id != agreed_to.agreement_id
+    return AgreementThen(
+        **_version(agreed_to),
+        signed_on=agreed_to.signed_on,
+        valid_from=agreed_to.valid_from,
+        valid_until=agreed_to.valid_until,
+        in_force=holds(agreed_to, at),
+        replaced_by=Version(**_version(current)) if current is not None and replaced else None,
+        categories=tuple(agreed_to.categories),
+        sub_processors=tuple(SubProcessorThen(each["name"], each["country"]) for each in agreed_to.sub_processors),
+        storage_countries=tuple(agreed_to.storage_countries),
+        outside_eea=tuple(sorted(extent(agreed_to).outside_eea)),
+        retention_days=known.retention[agreed_to.agreement_id],
+    )
+
+
+def _version(agreement: Agreement) -> dict[str, str]:
+    return {
+        "agreement_id": agreement.agreement_id,
+        "agreement_version": agreement.agreement_version,
+        "privacybijsluiter_version": agreement.privacybijsluiter_version,
+    }
