@@ -33,6 +33,7 @@ from api import (
     operators,
     partners,
     problems,
+    processing_register,
     reachable,
     receipts,
     replay,
@@ -67,6 +68,7 @@ DOORS: Final = (
     schools,
     offers,
     school_keys,
+    processing_register,
     partners,
     applicants,
     cases,
@@ -157,7 +159,7 @@ def create_app(settings: Settings, clock: Clock | None = None, on_loaded: Callab
 
     app = documented_app(lifespan)
     app.state.store, app.state.current = store, current
-    app.state.storing = asyncio.Semaphore(1)
+    app.state.storing, app.state.drawing = asyncio.Semaphore(1), asyncio.Semaphore(1)
     app.state.turnstile = applicants.Turnstile(settings.applications_per_hour)
     app.state.applications_per_day = settings.applications_per_day
     app.state.public_url = settings.public_url

@@ -114,15 +114,25 @@ class UploadRequest:
 
 def download(request: Request, file: StoredFile) -> Response:
     """The file as a download, never to be shown in place. Each part is read when it is sent."""
-    ending = file.name.rpartition(".")[2]
-    headers = {
-        "Content-Disposition": f"attachment; filename=\"file.{ending}\"; filename*=UTF-8''{quote(file.name)}",
-        "Content-Length": str(file.size),
-        "Content-Security-Policy": "sandbox; default-src 'none'",
-        "Repr-Digest": f"sha-256=:{base64.b64encode(bytes.fromhex(file.sha256)).decode()}:",
-    }
     parts = _parts(cast(Store, request.app.state.store), file)
+    headers = _of_attachment(file.name, file.size, bytes.fromhex(file.sha256))
     return StreamingResponse(parts, headers=headers, media_type=file.media_type)
+
+
+def attachment(content: bytes, name: str, media_type: str) -> Response:
+    """What was made for this request, as a download in the same way."""
+    headers = _of_attachment(name, len(content), hashlib.sha256(content).digest())
+    return Response(content, headers=headers, media_type=media_type)
+
+
+def _of_attachment(name: str, size: int, digest: bytes) -> dict[str, str]:
+    ending = name.rpartition(".")[2]
+    return {
+        "Content-Disposition": f"attachment; filename=\"file.{ending}\"; filename*=UTF-8''{quote(name)}",
+        "Content-Length": str(size),
+        "Content-Security-Policy": "sandbox; default-src 'none'",
+        "Repr-Digest": f"sha-256=:{base64.b64encode(digest).decode()}:",
+    }
 
 
 async def _parts(store: Store, file: StoredFile) -> AsyncIterator[bytes]:

@@ -132,6 +132,8 @@ DOWNLOADS: Final = {
     "getAgreementDocument": DOCUMENTS,
     "getOwnAgreementDocument": DOCUMENTS,
     "getAttachment": ATTACHMENTS,
+    "downloadRegister": DOCUMENTS,
+    "downloadRegisterTable": frozenset({"text/csv"}),
 }
 DOWNLOAD: Final[Document] = {
     "Content-Disposition": {

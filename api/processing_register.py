@@ -1,0 +1,215 @@
+"""The school's register of processing (AVG art. 30), now or at any past date: as JSON, as a table, as a document.
+
+It is told by the log up to that instant. Only the names of the school, its board and its locations are of the present.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import date, datetime
+from typing import Annotated, Final, cast
+
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from pydantic import Field
+from sqlalchemy import and_, or_
+from sqlmodel import col, func, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from api import register_documents, rows
+from api.callers import SchoolOrOperator
+from api.files import attachment
+from api.store import Store
+from api.terms import SubProcessor
+from api.wire import Moment, Wire
+from models.events import Event
+from models.grants import Status
+from models.identifiers import Brin
+from models.partners import RecipientRole, Stage
+from models.processing_register import Controller, Register, register_of
+from models.refusals import InvalidInput
+from models.replay import AGREEMENTS, CONNECTIONS, GRANTS, PARTNERS
+from models.schools import Board
+from models.working_days import AMSTERDAM
+
+router = APIRouter(prefix="/v1/schools/{brin}", tags=["schools"])
+
+At = Annotated[Moment | None, Query(description="The instant; without it, now.")]
+
+
+class BilingualText(Wire):
+    nl: str
+    en: str
+
+
+class ControllerView(Wire):
+    """The school and its board, as they are called at present."""
+
+    brin: str
+    school_name: str
+    board_number: str | None
+    board_name: str | None
+
+
+class RecipientView(Wire):
+    """Who receives the data, as it was called then. `name` is the partner's; `stoppedAt` is of an emergency stop."""
+
+    name: str
+    kvk_number: str
+    client_id: str
+    connection: str
+    recipient_role: RecipientRole
+    stage: Stage | None
+    stopped_at: Moment | None
+
+
+class PurposeView(Wire):
+    code: str
+    title: str
+
+
+class CategoryOfDataView(Wire):
+    """A scope with its fields by their UWLR names; `conditions` says when a field is released, if not always."""
+
+    scope: str
+    description: str
+    fields: list[str]
+    conditions: dict[str, str]
+
+
+class AgreementVersion(Wire):
+    agreement_id: str
+    agreement_version: str
+    privacybijsluiter_version: str
+
+
+class AgreementThenView(AgreementVersion):
+    """The agreement that the school agreed to, as it stood then."""
+
+    signed_on: date
+    valid_from: Moment
+    valid_until: Moment | None
+    in_force: bool
+    replaced_by: Annotated[AgreementVersion | None, Field(description="The one that counted in its place.")]
+    categories: list[str]
+    sub_processors: list[SubProcessor]
+    storage_countries: list[str]
+    outside_eea: Annotated[
+        list[str],
+        Field(alias="outsideEea", description="Countries outside the EEA of storage, and sub-processors there."),
+    ]
+    retention_days: Annotated[int | None, Field(description="After the end; null where the log does not tell.")]
+
+
+class ProcessingView(Wire):
+    """One grant, as art. 30(1) AVG asks for it. The last three members are of one that has ended."""
+
+    grant_id: str
+    status: Status
+    location: str | None
+    location_name: str | None
+    recipient: RecipientView
+    purposes: list[PurposeView]
+    instruction: Annotated[BilingualText, Field(description="On what the recipient receives the data.")]
+    lawful_basis: Annotated[BilingualText, Field(description="Of art. 6(1): the school states its own.")]
+    data_subjects: list[BilingualText]
+    data: list[CategoryOfDataView]
+    agreement: AgreementThenView | None
+    security: BilingualText
+    granted_at: Moment
+    valid_from: Moment
+    valid_until: Moment | None
+    suspended_until: Moment | None
+    reconfirm_by: Moment | None
+    ended_at: Moment | None
+    delete_by: Annotated[date | None, Field(description="By when data must be deleted, in Amsterdam.")]
+    continued_by: Annotated[
+        list[str], Field(description="Grants by which the connection still receives data of this place or part of it.")
+    ]
+
+
+class RegisterView(Wire):
+    """The register at `at`, made of the log up to `lastEvent`, which is 0 before the first one."""
+
+    controller: ControllerView
+    at: Moment
+    drawn_up_at: Moment
+    last_event: int
+    contact: Annotated[BilingualText, Field(description="Of the controller and its data protection officer.")]
+    processings: list[ProcessingView]
+    ended: list[ProcessingView]
+
+
+async def _drawn_up(
+    caller: SchoolOrOperator, brin: Annotated[Brin, Path()], request: Request, at: At = None
+) -> Register:
+    store = cast(Store, request.app.state.store)
+    # A transaction of its own, which is over before a document is made of what it read.
+    async with store.reading() as session:
+        return await register_at(session, brin, at, await store.now(session))
+
+
+DrawnUp = Annotated[Register, Depends(_drawn_up)]
+
+TABLE: Final = "text/csv"
+DOCUMENT: Final = "application/pdf"
+
+
+@router.get("/register", operation_id="getRegister")
+async def get_register(caller: SchoolOrOperator, brin: Brin, register: DrawnUp) -> RegisterView:
+    """The register of processing of this school, now or at a past instant."""
+    return RegisterView.model_validate(register)
+
+
+@router.get("/register.csv", operation_id="downloadRegisterTable", response_class=Response)
+async def download_table(caller: SchoolOrOperator, brin: Brin, register: DrawnUp) -> Response:
+    """The same as a table for spreadsheets, one row a processing."""
+    return attachment(register_documents.csv_of(register), _name(register, "csv"), TABLE)
+
+
+@router.get("/register.pdf", operation_id="downloadRegister", response_class=Response)
+async def download_document(caller: SchoolOrOperator, brin: Brin, register: DrawnUp, request: Request) -> Response:
+    """The same as a document to hand over."""
+    # In a thread, and one after another: a large one takes seconds of the processor, which decisions need meanwhile.
+    drawing = cast(asyncio.Semaphore, request.app.state.drawing)
+    async with drawing:
+        content = await asyncio.to_thread(register_documents.pdf_of, register)
+    return attachment(content, _name(register, "pdf"), DOCUMENT)
+
+
+async def register_at(session: AsyncSession, brin: str, at: datetime | None, now: datetime) -> Register:
+    """The register of a school at an instant. Raises `InvalidInput` for one that has not come."""
+    if at is not None and at > now:
+        raise InvalidInput("at must not be in the future.")
+    instant = at or now
+    controller = await _controller(session, brin)
+    last = (await session.exec(select(func.coalesce(func.max(Event.number), 0)).where(Event.at <= instant))).one()
+    return register_of(controller, await _events(session, brin, last), instant, now, last)
+
+
+async def _controller(session: AsyncSession, brin: str) -> Controller:
+    school = await rows.school(session, brin)
+    board = await session.get(Board, school.board_number) if school.board_number is not None else None
+    return Controller(
+        brin=brin,
+        school_name=school.name,
+        board_number=school.board_number,
+        board_name=board.name if board is not None else None,
+        locations={location.code: location.name for location in await rows.locations(session, brin)},
+    )
+
+
+async def _events(session: AsyncSession, brin: str, last: int) -> Sequence[Event]:
+    """All up to `last` that tell of the school's grants, of what they were given to, and of its agreements."""
+    of_school = select(Event).where(Event.brin == brin, Event.number <= last, col(Event.kind).in_(GRANTS))
+    grants = (await session.exec(of_school)).all()
+    client_ids = {event.client_id for event in grants}
+    about = or_(
+        and_(col(Event.client_id).in_(client_ids), col(Event.kind).in_([*CONNECTIONS, *AGREEMENTS])),
+        col(Event.kind).in_(PARTNERS),
+    )
+    others = (await session.exec(select(Event).where(Event.number <= last, about))).all() if client_ids else ()
+    return sorted([*grants, *others], key=lambda event: event.number)
+
+
+def _name(register: Register, ending: str) -> str:
+    day = register.at.astimezone(AMSTERDAM).date()
+    return f"verwerkingsregister-{register.controller.brin}-{day.isoformat()}.{ending}"
