@@ -301,7 +301,11 @@ def _require_fonts() -> frozenset[str]:
 def _printed(text: str) -> str:
     """The text as the fonts have it: of a character that they lack, or that nobody would see, its number."""
     known = _require_fonts()
-    if known.issuperset(text):
-        return text
-    composed = unicodedata.normalize("NFC", _BREAKS.sub(" ", text))
-    return "".join(char if char in known else f"[U+{ord(char):04X}]" for char in composed)
+    composed = unicodedata.normalize("NFC", text)
+    if known.issuperset(composed):
+        return composed
+    return "".join(char if char in known else _instead(char) for char in _BREAKS.sub(" ", composed))
+
+
+def _instead(char: str) -> str:
+    return " " if unicodedata.category(char) == "Zs" else f"[U+{ord(char):04X}]"
