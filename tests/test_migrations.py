@@ -18,8 +18,9 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 from alembic import command
-from api.app import NotReadyToServe, create_app
+from api.app import NotReadyToServe, create_app, require_ready
 from api.migrations import configuration, head, migrate, revision_of
+from api.restore import confirm, keep_checkpoint
 from api.sealing import named
 from api.settings import Mode, Settings
 from api.store import Store
@@ -30,6 +31,7 @@ from models.ground_rules import GroundRuleName
 from models.log_entries import leaf_of
 from models.partners import Stage
 from models.tables import METADATA, TABLES
+from tests.evidence import keys_in, keys_of
 from tests.world import OFFERED, PURPOSE, START, World, world_on
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -163,13 +165,30 @@ async def test_a_connection_that_was_permitted_before_there_was_a_road_stays_so(
     async with world_on(store_url, tmp_path) as world:
         await world.register()
         given = await world.granted()
+        await _keep(world)
     await asyncio.to_thread(migrate, store_url, "0001")
     await asyncio.to_thread(migrate, store_url)
+    await _confirm(store_url, tmp_path)
     async with world_on(store_url, tmp_path, populated=True) as world:
         assert await world.reason() == "granted"
         assert (await world.operate("GET", "/v1/connections/rekenrijk")).json()["stage"] == "live"
         shown = (await world.administer("GET", f"/grants/{given['grantId']}")).json()
         assert shown == {**given, "agreementId": None}
+
+
+async def _keep(world: World) -> None:
+    """Keeps the checkpoint outside the store now, not when its time comes."""
+    await keep_checkpoint(world.store, world.folder / "known-checkpoint", keys_of(world))
+
+
+async def _confirm(store_url: str, folder: Path) -> None:
+    """As an operator does after a way back to before the log: what is there since is another history."""
+    settings = Settings(mode=Mode.TEST, database_url=store_url, var_dir=folder)
+    with pytest.raises(NotReadyToServe, match="entries"):
+        await require_ready(settings)
+    store = Store(store_url)
+    await confirm(store, folder / "known-checkpoint", keys_in(folder))
+    await store.aclose()
 
 
 def _named(connection: Connection) -> list[tuple[str, str | None]]:
@@ -221,11 +240,13 @@ async def test_what_is_denied_is_still_denied_by_a_version_that_knows_no_road(
         await world.granted()
         await DENIED_NOW[case](world)
         assert await world.reason() != "granted"
+        await _keep(world)
     await asyncio.to_thread(migrate, store_url, "0001")
     kept, statuses = await asyncio.to_thread(on, store_url, _of_before)
     # Without all four rules, or with another status, the older version denies.
     assert kept == 0 or statuses == ["needs_reconfirmation"]
     await asyncio.to_thread(migrate, store_url)
+    await _confirm(store_url, tmp_path)
     async with world_on(store_url, tmp_path, populated=True) as world:
         assert await world.reason() != "granted"
         for rule in GroundRuleName:
