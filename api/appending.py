@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import insert, text
+from sqlalchemy import text
 from sqlmodel import SQLModel
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from api import sealing
-from models.events import Event, LogNode
+from api.appended_rows import Appended, store
+from models.events import Event
 from models.log_entries import leaf_of
 from models.merkle import Node, Peaks
 from models.sealed import SealedText
@@ -19,10 +20,8 @@ from models.sealed import SealedText
 #: In whose name nobody acts: its name and its words are nobody's, and stay as they are.
 SYSTEM_ROLE: Final = "system"
 
-_INSERT_EVENTS: Final = insert(Event)
-_INSERT_TEXTS: Final = insert(SealedText)
-_INSERT_NODES: Final = insert(LogNode)
-_COUNT: Final = text("UPDATE consent_revision SET events = :events, mark = :mark, peaks = :peaks WHERE id = 1")
+#: So many events go to the store in one statement: more than that, and it would be larger than a store takes.
+_AT_ONCE: Final = 1_000
 _TAKE_OTHER: Final = text("UPDATE consent_revision SET revision = :revision WHERE id = 1")
 _COUNT_ERASURE: Final = text("UPDATE consent_revision SET erasures = erasures + 1 WHERE id = 1")
 
@@ -49,14 +48,11 @@ class Write:
         """Puts what was recorded behind all that is in the log."""
         texts = [text for event in self.events for text in await self._sealed(event)]
         await self.session.flush()
-        if texts:
-            connection = await self.session.connection()
-            await connection.execute(_INSERT_TEXTS, [each.model_dump() for each in texts])
-        await self._add(self.events)
+        await self._add(self.events, texts)
 
     async def put_back(self, events: Sequence[Event]) -> None:
         """Puts events behind all that is in the log, as they once were; what is recorded then comes after them."""
-        await self._add(events)
+        await self._add(events, ())
         self.revision = events[-1].revision + 1
         connection = await self.session.connection()
         await connection.execute(_TAKE_OTHER, {"revision": self.revision})
@@ -81,15 +77,17 @@ class Write:
         event.reason = said.commitment
         return [said]
 
-    async def _add(self, events: Sequence[Event]) -> None:
+    async def _add(self, events: Sequence[Event], texts: Sequence[SealedText]) -> None:
+        await self._add_some(events[:_AT_ONCE], texts)
+        for first in range(_AT_ONCE, len(events), _AT_ONCE):
+            await self._add_some(events[first : first + _AT_ONCE], ())
+
+    async def _add_some(self, events: Sequence[Event], texts: Sequence[SealedText]) -> None:
         peaks, nodes = Peaks.of(self.events_before, self.peaks), list[Node]()
         for event in events:
             event.leaf = leaf_of(event)
             peaks, completed = peaks.appended(event.leaf)
             nodes += completed
         connection = await self.session.connection()
-        await connection.execute(_INSERT_EVENTS, [event.model_dump() for event in events])
-        if nodes:
-            await connection.execute(_INSERT_NODES, [node._asdict() for node in nodes])
-        await connection.execute(_COUNT, {"events": peaks.size, "mark": self.mark, "peaks": peaks.packed})
+        await store(connection, Appended(events, texts, nodes, self.mark, peaks))
         self.events_before, self.peaks = peaks.size, peaks.packed

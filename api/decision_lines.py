@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from api.json_rows import values
 from api.store import file_identity
 from models.columns import SQLITE_INSTANT
 from models.decision_log import Line
@@ -23,14 +24,11 @@ _INSERT: Final = f"INSERT INTO decision_log ({_COLUMNS}) SELECT"
 
 
 def _stored(at: str | None = None) -> str:
-    """Stores the lines of $1 on PostgreSQL, each with its own time, or with this one.
-
-    They come as one text: the driver takes many times as long to encode an array for each column.
-    """
-    values = {name: f"(line ->> {number})::{_KINDS.get(name, 'text')}" for number, name in enumerate(_FIELDS)}
+    """Stores the lines of $1 on PostgreSQL, each with its own time, or with this one."""
+    stored = dict(zip(_FIELDS, values(_KINDS.get(name, "text") for name in _FIELDS), strict=True))
     if at is not None:
-        values["at"] = at
-    return f"{_INSERT} {', '.join(values.values())} FROM jsonb_array_elements($1::jsonb) AS line"
+        stored["at"] = at
+    return f"{_INSERT} {', '.join(stored.values())} FROM jsonb_array_elements($1::jsonb) AS line"
 
 
 STORE_ON_POSTGRESQL: Final = _stored()

@@ -1,4 +1,4 @@
-"""What is measured of the evidence, in a process of its own: `python -m bench.evidence write|proof URL NUMBER`."""
+"""What an inclusion proof takes, measured in a process of its own: `python -m bench.evidence URL SIZE`."""
 
 import asyncio
 import json
@@ -7,72 +7,25 @@ import random
 import sqlite3
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import asyncpg
 from sqlalchemy import text
 from sqlalchemy.engine import make_url
 
-from api import evidence_keys
-from api.appending import Write
-from api.events import Actor, record
 from api.proofs import inclusion
-from api.sealing import Sealing
 from api.store import Store
 from bench.filling import driver_url
 from models.columns import SQLITE_INSTANT
-from models.events import EventKind
 from models.merkle import Peaks
-from models.schools import Board
 
 PROOFS = 300
 _AT_ONCE = 20_000
 _EVENTS = ("number", "revision", "mark", "at", "kind", "actor", "actor_role", "state", "leaf")
-
-
-def write(url: str, times: int) -> dict[str, float]:
-    """Seconds that one write takes, with its event and without; they take turns."""
-
-    async def run() -> dict[str, float]:
-        store = Store(url)
-        with tempfile.TemporaryDirectory() as folder:
-            store.sealing = Sealing(evidence_keys.make(Path(folder) / "keys.json"))
-        await _one(store, 0)
-        append = Write.append
-        taken: dict[str, list[float]] = {"with": [], "without": []}
-        for number in range(1, times + 1):
-            for name, appends in (("with", append), ("without", _nothing)):
-                Write.append = appends  # type: ignore[method-assign]
-                begun = time.perf_counter()
-                await _one(store, number)
-                taken[name].append(time.perf_counter() - begun)
-        await store.aclose()
-        medians = {name: statistics.median(each) for name, each in taken.items()}
-        return {**medians, "ratio": medians["with"] / medians["without"]}
-
-    return asyncio.run(run())
-
-
-async def _one(store: Store, number: int) -> None:
-    """A small write: one row is read and changed, as a revocation does; with who did it, and why."""
-    async with store.writing() as writing:
-        board = await writing.session.get(Board, "10001") or Board(number="10001")
-        board.name = f"Bestuur {number}"
-        writing.session.add(board)
-        state = {"grantId": "0" * 36, "status": "revoked", "scopes": ["school.basis"], "number": number}
-        record(
-            writing, EventKind.GRANT_REVOKED, Actor("bench", "school"), state, brin="16SW", reason="Niet meer nodig."
-        )
-
-
-async def _nothing(writing: Write) -> None:
-    await writing.session.flush()
 
 
 def proof(url: str, size: int) -> dict[str, float]:
@@ -142,4 +95,4 @@ async def _fill_postgresql(url: str, size: int) -> None:
 
 
 if __name__ == "__main__":
-    print(json.dumps({"write": write, "proof": proof}[sys.argv[1]](sys.argv[2], int(sys.argv[3]))))
+    print(json.dumps(proof(sys.argv[1], int(sys.argv[2]))))

@@ -3,20 +3,19 @@
 import hashlib
 import json
 import statistics
-import subprocess
 import sys
 from contextlib import ExitStack
 from typing import Any
 
 from bench import servers
 from bench.load import Target
+from bench.probes import measured
 from bench.setting import SQLITE, Aim, Bench
 from bench.uwlr import YEAR, answer
 from exchange.uwlr import AUTORISATIE, SOAP, UWLR
 
 LARGE_MEGABYTES, QUICK_MEGABYTES = 100, 10
 PUPILS_BYTES = 250_000
-_SECONDS = 600
 _KEY = "een-sleutel-voor-de-meting"
 
 
@@ -25,12 +24,12 @@ def filtering(bench: Bench) -> None:
     is_quick = bench.options.world.grants < 100_000
     megabytes = QUICK_MEGABYTES if is_quick else LARGE_MEGABYTES
     path = bench.folder / "answer.xml"
-    _probe("write", str(path), str(megabytes))
+    measured("uwlr", "write", str(path), str(megabytes))
     own, reference = [], []
     for _ in range(bench.options.turns):
         bench.say(f"filtering {megabytes} MB")
-        own.append(json.loads(_probe("filter", str(path))))
-        reference.append(json.loads(_probe("whole", str(path))))
+        own.append(measured("uwlr", "filter", str(path)))
+        reference.append(measured("uwlr", "whole", str(path)))
     path.unlink()
     seconds = [[each["seconds"] for each in turns] for turns in (own, reference)]
     ratio = statistics.median(mine / other for mine, other in zip(*seconds, strict=True))
@@ -82,11 +81,3 @@ def _request(brin: str) -> str:
         f'</soap:Header><soap:Body><leerlinggegevens_verzoek xmlns="{UWLR}">{asked}</leerlinggegevens_verzoek>'
         "</soap:Body></soap:Envelope>"
     )
-
-
-def _probe(*arguments: str) -> str:
-    command = [sys.executable, "-m", "bench.uwlr", *arguments]
-    done = subprocess.run(command, cwd=servers.ROOT, capture_output=True, text=True, timeout=_SECONDS, check=False)
-    if done.returncode:
-        raise RuntimeError(" ".join(done.stderr.split())[-300:])
-    return done.stdout

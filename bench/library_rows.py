@@ -9,8 +9,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from bench.probes import measured
 from bench.setting import POSTGRESQL, Bench
-from bench.snapshot_rows import in_process
 from bench.world import PURPOSES, World
 
 PACKAGES = ("casbin", "cedarpy")
@@ -25,7 +25,9 @@ Found = dict[str, Any]
 def against_libraries(bench: Bench) -> None:
     """The decision in process against casbin and cedarpy."""
     world = bench.options.world
-    own = in_process("decide", bench.store(POSTGRESQL, world), str(bench.bodies(world)), str(bench.options.seconds))
+    own = measured(
+        "in_process", "decide", bench.store(POSTGRESQL, world), str(bench.bodies(world)), str(bench.options.seconds)
+    )
     bench.add(5, f"decide() in process, {world.grants:,} grants", f"{own['per_second']:,.0f} /s")
     bench.say("installing casbin and cedarpy")
     python = _environment(bench)

@@ -1,30 +1,17 @@
 """The snapshot: how it is loaded, what it takes, how it changes, and the hook with ten times as many grants."""
 
-import json
 import statistics
-import subprocess
-import sys
 from contextlib import ExitStack
-from typing import Any
 
 from bench import servers
 from bench.load import put_load
+from bench.probes import measured
 from bench.servers import Server
 from bench.setting import POSTGRESQL, SQLITE, Aim, Bench
 
 MOST_BYTES_A_GRANT = 120
 AIMED = 16
 SIZES = (40_000, 400_000, 4_000_000)
-_SECONDS = 900
-
-
-def in_process(what: str, *arguments: str) -> Any:
-    """What a fresh process measured. Raises `RuntimeError` with its last words."""
-    command = [sys.executable, "-m", "bench.in_process", what, *arguments]
-    done = subprocess.run(command, cwd=servers.ROOT, capture_output=True, text=True, timeout=_SECONDS, check=False)
-    if done.returncode:
-        raise RuntimeError(" ".join(done.stderr.split())[-300:])
-    return json.loads(done.stdout)
 
 
 def with_many_more_grants(bench: Bench) -> None:
@@ -74,8 +61,8 @@ def loading(bench: Bench) -> None:
         bench.say(f"loading the snapshot from {kind}")
         loads, streams = [], []
         for _ in range(bench.options.turns):
-            loads.append(in_process("load", url))
-            streams.append(in_process("stream", url))
+            loads.append(measured("in_process", "load", url))
+            streams.append(measured("in_process", "stream", url))
         ratio = statistics.median(mine / other for mine, other in zip(loads, streams, strict=True))
         shown = (f"{statistics.median(loads):.2f} s", f"{statistics.median(streams):.2f} s")
         bench.add(9, f"{kind}: loading snapshot : streaming its rows", *shown, ratio, Aim("<=", 3))
@@ -85,7 +72,7 @@ def one_change(bench: Bench) -> None:
     """One changed grant, applied to snapshots of different sizes."""
     sizes = SIZES if bench.options.why_not_large is None else SIZES[:2]
     bench.say(f"applying changes to {', '.join(f'{size:,}' for size in sizes)} grants")
-    smallest, *others = in_process("change", *map(str, sizes))
+    smallest, *others = measured("in_process", "change", *map(str, sizes))
     for size, taken in zip(sizes[1:], others, strict=True):
         what = f"one change among {size:,} grants : among {sizes[0]:,}"
         bench.add(10, what, f"{taken:.1f} us", f"{smallest:.1f} us", taken / smallest, Aim("<=", 1.5))

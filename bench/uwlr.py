@@ -109,13 +109,19 @@ def _bytes_of(name: str) -> int:
     return next(1024 * int(line.split()[1]) for line in lines if line.startswith(name))
 
 
+def write(path: str, megabytes: str) -> int:
+    """Writes an answer of so many megabytes; how many bytes it has."""
+    with open(path, "wb") as file:
+        file.writelines(answer("16SW", int(megabytes) * _MEGABYTE))
+        return file.tell()
+
+
 def main() -> None:
     what, path, *more = sys.argv[1:]
     if what == "write":
-        with open(path, "wb") as file:
-            file.writelines(answer("16SW", int(more[0]) * _MEGABYTE))
-        return
-    print(json.dumps(_measured({"filter": filtered, "whole": whole}[what], path)))
+        print(json.dumps(write(path, *more)))
+    else:
+        print(json.dumps(_measured({"filter": filtered, "whole": whole}[what], path)))
 
 
 if __name__ == "__main__":

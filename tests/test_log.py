@@ -10,6 +10,8 @@ from sqlalchemy.exc import DBAPIError
 from sqlmodel import col, select
 
 from api.events import SYSTEM, record
+from api.verification import log_faults
+from models.audit import Audit
 from models.events import Event, EventKind
 from models.log_entries import canonical, entry_of, leaf_of
 from models.merkle import leaf_hash, peaks_of, verify_consistency, verify_inclusion
@@ -89,6 +91,29 @@ async def test_a_log_of_some_hundreds_keeps_the_subtrees_that_its_proofs_need(wo
         shown = await fetched(world, f"consistency?first={first}")
         proof = [bytes.fromhex(each) for each in shown["proof"]]
         assert verify_consistency(first, checkpoint.size, proof, bytes.fromhex(shown["firstRoot"]), checkpoint.root)
+
+
+ODD_STATES: list[dict[str, Any]] = [
+    {},
+    {"é\u2028": "\u0000\u001f\u007f\\\"'$1 %s :name", "": None},
+    {"numbers": [0, -1, 2**53, 1.5, 1e22, 1e-7], "nested": {"b": [True, False, {}], "a": [[]]}},
+    {"long": "x" * 300_000},
+]
+
+
+async def test_one_write_may_append_thousands_of_events_which_come_back_as_they_were(world: World) -> None:
+    before = (await checkpoint_of(world)).size
+    states = [{"number": number, "odd": ODD_STATES[number % 3]} for number in range(2_100)]
+    async with world.store.writing() as write:
+        for state in [*states, *ODD_STATES]:
+            record(write, EventKind.SCHOOLS_IMPORTED, SYSTEM, state)
+    async with world.store.reading() as session:
+        found = (await session.exec(select(Event).where(Event.number > before).order_by(col(Event.number)))).all()
+        assert [event.state for event in found] == [*states, *ODD_STATES]
+        assert {(event.revision, event.mark, event.at, event.actor) for event in found} == {
+            (write.revision, write.mark, write.now, "privacy-manager")
+        }
+        assert await log_faults(session, Audit()) == []
 
 
 @pytest.mark.parametrize(
