@@ -57,7 +57,7 @@ def test_no_answer_of_the_contract_is_a_422() -> None:
 def test_the_api_design_rules_find_no_error_in_the_contract(tmp_path: Path) -> None:
     folder = os.environ.get("ADR_RULESET_DIR")
     if folder is None:
-        pytest.skip("ADR_RULESET_DIR does not name the folder of nl-gov-adr-ruleset.yaml")
+        pytest.skip("ADR_RULESET_DIR is not set: the folder with nl-gov-adr-ruleset.yaml")
     spectral = os.environ.get("SPECTRAL_BIN") or shutil.which("spectral")
     if spectral is None or shutil.which(spectral) is None:
         pytest.fail("Spectral is missing: `npm install -g @stoplight/spectral-cli`, or name it in SPECTRAL_BIN")

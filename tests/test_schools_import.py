@@ -262,7 +262,7 @@ async def test_progress_ends_at_its_total(files: Files, monkeypatch: pytest.Monk
 def duo_files() -> list[Path]:
     """DUO's three files of 22 November 2024, which are not ours to publish."""
     if "DUO_DATA_DIR" not in os.environ:
-        pytest.skip("DUO_DATA_DIR names no folder with DUO's three files")
+        pytest.skip("DUO_DATA_DIR is not set: the folder with DUO's three files of 22 November 2024")
     return sorted(Path(os.environ["DUO_DATA_DIR"]).glob("duo-vestigingen-??-20241122.csv"))
 
 

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
@@ -42,9 +43,12 @@ class Scene:
     las: Las
     manager: Manager
     exchange: Process
-    partner: Partner
     folder: Path
-    standard: Path
+
+    @cached_property
+    def partner(self) -> Partner:
+        """A partner that knows the standard's service description: for a test that needs the standard."""
+        return Partner(oracle.standard_folder(), self.exchange.url)
 
     def behaves(self, behaviour: Behaviour) -> None:
         """From now on the LAS does this, and nothing was asked of it yet."""
@@ -57,9 +61,6 @@ class Scene:
 
 @pytest.fixture(scope="session")
 def standing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
-    standard = oracle.standard_folder()
-    if standard is None:
-        pytest.skip(f"{oracle.STANDARD} doesn't name a folder with the standard's service description")
     folder = tmp_path_factory.mktemp("exchange")
     connections = [client_id for client_id in CUSTOMERS if client_id != "onbekend"]
     with Las(las.clean) as service, manager_in(folder, connections, PROFILE) as manager:
@@ -72,7 +73,7 @@ def standing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
             token=manager.token("gateway"),
             customers=CUSTOMERS.values(),
         ) as exchange:
-            yield Scene(service, manager, exchange, Partner(standard, exchange.url), folder, standard)
+            yield Scene(service, manager, exchange, folder)
         found = TELLING.search(exchange.written())
         assert found is None, f"the log tells {found}"
 

@@ -369,9 +369,8 @@ def _hanging(request: Request) -> Reply:
 _FLOOD: Final = " ".join(f'a{nth}="{SECRET}"' for nth in range(20_000))
 _DEEP: Final = "<diep>" * 20_000 + SECRET + "</diep>" * 20_000
 
-#: Answers of which nothing may be released: whoever asked gets a fault.
-FAULTY: Final[dict[str, Behaviour]] = {
-    "a fault": _soap_fault("500 Internal Server Error"),
+#: Answers that HTTP brings as it should, and whose content is such that nothing of it may be released.
+FAULTY_CONTENT: Final[dict[str, Behaviour]] = {
     "a fault that says it is well": _soap_fault("200 OK"),
     "another school": _asked_otherwise(brincode="17TX"),
     "another school year": _asked_otherwise(schooljaar="2025-2026"),
@@ -417,6 +416,11 @@ FAULTY: Final[dict[str, Behaviour]] = {
         lambda body: re.sub(r"(<[^>]*_antwoord[^>]*>)", rf'\1<geengegevens xmlns="{UWLR}"/>', body, count=1)
     ),
     "no school": _rewritten(lambda body: re.sub(r"<((?:\w+:)?school)[ >].*?</\1>", "", body, flags=re.DOTALL)),
+}
+
+#: Answers of which nothing may be released for how HTTP brings them: their status, length, coding or place.
+FAULTY_HTTP: Final[dict[str, Behaviour]] = {
+    "a fault": _soap_fault("500 Internal Server Error"),
     "an answer that is called a fault": _status("500 Internal Server Error", right=True),
     "not found": _status("404 Not Found"),
     "no content": lambda request: Reply(b"", "204 No Content"),
@@ -432,13 +436,14 @@ FAULTY: Final[dict[str, Behaviour]] = {
     "what is no gzip": lambda request: Reply(answer_to(request).content, headers=(("Content-Encoding", "gzip"),)),
 }
 
-#: Answers that may be refused; where they are not, what is released of them is within the grant.
-ODD: Final[dict[str, Behaviour]] = {
+#: All answers of which nothing may be released: whoever asked gets a fault.
+FAULTY: Final = {**FAULTY_CONTENT, **FAULTY_HTTP}
+
+#: Answers whose content may be refused; where it is not, what is released of it is within the grant.
+ODD_CONTENT: Final[dict[str, Behaviour]] = {
     "UTF-16": _encoded("UTF-16", "utf-16"),
     "Latin-1": _encoded("ISO-8859-1", "latin-1"),
     "a byte order mark": lambda request: Reply(b"\xef\xbb\xbf" + answer_to(request).content),
-    "gzip": lambda request: _zipped(answer_to(request).content),
-    "deflate": lambda request: _zipped(answer_to(request).content, "deflate"),
     "a processing instruction": _rewritten(lambda body: body.replace("auteur>", f"auteur><?{SECRET} {SECRET}?>", 1)),
     "an instruction before everything": lambda request: Reply(
         answer_to(request).content.replace(
@@ -472,6 +477,14 @@ ODD: Final[dict[str, Behaviour]] = {
     "text between elements": _rewritten(lambda body: re.sub(r"(</(?:\w+:)?school>)", rf"\1 {SECRET} ", body, count=1)),
     "no type of content": lambda request: Reply(answer_to(request).content, headers=()),
 }
+
+#: The same of answers that HTTP brings in another coding.
+ODD_HTTP: Final[dict[str, Behaviour]] = {
+    "gzip": lambda request: _zipped(answer_to(request).content),
+    "deflate": lambda request: _zipped(answer_to(request).content, "deflate"),
+}
+
+ODD: Final = {**ODD_CONTENT, **ODD_HTTP}
 
 #: Answers that never come, or not in time.
 SILENT: Final[dict[str, Behaviour]] = {

@@ -13,6 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+import pytest
 from lxml import etree
 
 from tests.exchange.invented import SOAP, UWLR, CallName, Invented, inner_name
@@ -20,8 +21,12 @@ from tests.exchange.invented import SOAP, UWLR, CallName, Invented, inner_name
 CATALOGUE: Final = json.loads((Path(__file__).parents[2] / "models/catalogue/scopes.json").read_text("utf-8"))
 NEVER_RELEASED: Final = frozenset((entry["type"], entry["field"]) for entry in CATALOGUE["neverReleased"])
 
-#: What the folder with the standard must be named in; without it nothing here can be checked.
+#: What names the folder with the standard.
 STANDARD: Final = "UWLR_STANDARD_DIR"
+#: Marks a test that holds something against the standard's own files, or asks with its service description.
+needs_standard: Final = pytest.mark.skipif(
+    not os.environ.get(STANDARD), reason=f"{STANDARD} is not set: the folder with the standard's Schemas and wsdl"
+)
 STAND_IN: Final = "-"
 
 Release = Mapping[str, frozenset[str]]
@@ -48,10 +53,11 @@ class Node(NamedTuple):
     children: "tuple[Node, ...]" = ()
 
 
-def standard_folder() -> Path | None:
-    """The folder with the standard's schemas and service description, where there is one."""
+def standard_folder() -> Path:
+    """The folder with the standard's schemas and service description, for a test that `needs_standard`."""
     named = os.environ.get(STANDARD)
-    return Path(named) if named else None
+    assert named, f"{STANDARD} names no folder with the standard: the test is not marked as one that needs it"
+    return Path(named)
 
 
 def findings(source: Invented, release: Release, released: bytes, xsdversie: str = "2.2") -> list[str]:
@@ -400,9 +406,7 @@ class _Standard:
 
 @lru_cache(maxsize=1)
 def _standard() -> _Standard:
-    folder = standard_folder()
-    assert folder is not None, f"{STANDARD} names no folder with the standard"
-    return _Standard(folder)
+    return _Standard(standard_folder())
 
 
 @lru_cache(maxsize=1)

@@ -1,7 +1,6 @@
 """Every grant that a school may give, for every call, of clean and of unclean answers: what comes out is right."""
 
 import json
-import os
 from collections.abc import Iterator
 from functools import lru_cache
 from itertools import count
@@ -13,10 +12,6 @@ from exchange.uwlr import Call, Expected
 from tests.exchange import oracle
 from tests.exchange.invented import CALLS, CallName, Invented, invented
 from tests.exchange.subsets import EVERYTHING, TYPE_OF_CALL, release_of, subsets
-
-pytestmark = pytest.mark.skipif(
-    oracle.STANDARD not in os.environ, reason=f"{oracle.STANDARD} doesn't name a folder with the standard's schemas"
-)
 
 CHUNKS = (64_000, 1_000, 17, 1)
 
@@ -58,6 +53,7 @@ def releases(call: CallName) -> Iterator[oracle.Release]:
 
 @pytest.mark.parametrize("clean", [True, False], ids=["clean", "unclean"])
 @pytest.mark.parametrize("call", CALLS)
+@oracle.needs_standard
 def test_every_grant_releases_all_of_it_and_nothing_else(call: CallName, clean: bool) -> None:
     for number, release in zip(count(), releases(call), strict=False):
         source = answer(call, number % 5, clean)
@@ -71,6 +67,7 @@ def test_every_grant_releases_all_of_it_and_nothing_else(call: CallName, clean: 
 
 @pytest.mark.parametrize("clean", [True, False], ids=["clean", "unclean"])
 @pytest.mark.parametrize("call", CALLS)
+@oracle.needs_standard
 def test_every_field_is_released_for_itself(call: CallName, clean: bool) -> None:
     """Grants go by scopes of several fields; the release layer looks at each field, whichever scope brings it."""
     source, everything = answer(call, 3, clean), release_of(EVERYTHING)

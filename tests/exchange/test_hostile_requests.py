@@ -7,6 +7,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 import pytest
+import requests
 from lxml import etree
 
 from tests.exchange import las, oracle
@@ -163,6 +164,7 @@ ODD: Final[dict[str, bytes]] = {
 
 
 @pytest.mark.parametrize("name", ODD)
+@oracle.needs_standard
 def test_an_odd_request_is_passed_on_as_it_was_understood_or_not_at_all(scene: Scene, name: str) -> None:
     status, content = soap(scene.exchange.url, ODD[name])
     if status != 200:
@@ -267,7 +269,13 @@ def test_what_is_no_http_releases_nothing(scene: Scene, name: str) -> None:
     assert b"200 OK" not in received
     assert TELLING.search(received.decode(errors="replace")) is None
     scene.behaves(las.clean)
-    scene.partner.ask("structuur", ALL)
+    assert soap(scene.exchange.url, verzoek("structuur", ALL))[0] == 200
+
+
+def test_what_is_not_posted_is_not_answered(scene: Scene) -> None:
+    for method in ("GET", "PUT", "DELETE", "HEAD"):
+        assert requests.request(method, f"{scene.exchange.url}/uwlr", timeout=10).status_code >= 400
+    assert scene.las.requests == []
 
 
 def test_a_wrong_key_tells_nothing_about_the_school_or_the_grant(scene: Scene) -> None:

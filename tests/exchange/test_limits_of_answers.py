@@ -1,6 +1,5 @@
 """What one thing in an answer can do to the rest of it: to what refers to it, and to the time and memory it takes."""
 
-import os
 import time
 import tracemalloc
 from contextlib import suppress
@@ -135,9 +134,7 @@ def test_a_value_that_is_called_like_an_attribute_is_not_taken_for_it() -> None:
         assert b"<leerkracht" not in content.replace(b"<leerkrachten", b"")
 
 
-@pytest.mark.skipif(
-    oracle.STANDARD not in os.environ, reason=f"{oracle.STANDARD} doesn't name a folder with the schemas"
-)
+@oracle.needs_standard
 @pytest.mark.parametrize(
     ("type_name", "valid"),
     [

@@ -34,7 +34,9 @@ async def test_the_same_search_finds_what_is_wrong_with_one_answer_of_many(tmp_p
             # A write whose outcome nobody knows, as on a machine that is busy with other things, could explain a lot.
             if recording.tally["writes unknown"] == 0:
                 return assert_forgeries_are_found(recording.operations)
-    pytest.skip("this machine is too busy for a history in which every write is acknowledged")
+    pytest.skip(
+        "this machine is too busy for a history in which every write is acknowledged: run it with nothing beside it"
+    )
 
 
 async def test_the_same_check_finds_what_is_wrong_with_a_cache_that_only_listens(tmp_path: Path) -> None:
