@@ -1,21 +1,24 @@
-"""Erasing who acted: the name is destroyed with its key, and everything that was proven about the log still holds."""
+"""Erasing who acted, or what somebody wrote as the reason: destroyed with its key, and all that was proven holds."""
 
 from typing import Annotated
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Path, Request
 from pydantic import StringConstraints
 from sqlmodel import select
 
 from api.callers import Operator
 from api.events import record
+from api.forgetting import forget_reason
 from api.store import Store
-from api.wire import PRINTABLE, Wire, WireIn
+from api.wire import PRINTABLE, EntryNumber, Wire, WireIn
 from api.writes import Writing
-from models.events import EventKind
+from models.events import Event, EventKind
 from models.refusals import NotFound
 from models.sealed import SealedText
 
-router = APIRouter(prefix="/v1/actors", tags=["evidence"])
+router = APIRouter(prefix="/v1", tags=["evidence"])
+
+Number = Annotated[EntryNumber, Path()]
 
 
 class ActorToErase(WireIn):
@@ -31,7 +34,15 @@ class ErasedActor(Wire):
     revision: int
 
 
-@router.post("/_erase", operation_id="eraseActor")
+class ErasedReason(Wire):
+    """What stays of the reason of the entry `number`, now that nobody can tell what it said."""
+
+    number: int
+    commitment: str
+    revision: int
+
+
+@router.post("/actors/_erase", operation_id="eraseActor")
 async def erase_actor(caller: Operator, wish: ActorToErase, writing: Writing, request: Request) -> ErasedActor:
     """Destroys a person's name and the key of the commitments to it. What they did stays, as someone's."""
     store: Store = request.app.state.store
@@ -42,3 +53,18 @@ async def erase_actor(caller: Operator, wish: ActorToErase, writing: Writing, re
     await writing.write.forget(found)
     record(writing.write, EventKind.ACTOR_ERASED, caller.actor, {"commitment": found.commitment})
     return writing.answer(ErasedActor(commitment=found.commitment, revision=writing.write.revision))
+
+
+@router.post("/log/entries/{number}/reason/_erase", operation_id="eraseReason")
+async def erase_reason(caller: Operator, number: Number, writing: Writing) -> ErasedReason:
+    """Destroys the text that somebody gave as the reason of a change, and the key of the commitment to it.
+
+    That it was erased is an entry itself. What the system gives as a reason is nobody's, and stays: a 404.
+    """
+    write, wanted = writing.write, int(number)
+    event = await writing.session.get(Event, wanted) if wanted <= write.events_before else None
+    if event is None or event.reason is None or not await forget_reason(write, event):
+        raise NotFound("There is no such entry, nobody gave a reason with it, or the reason was erased.")
+    # About no school and no grant: the feeds of both tell of changes of what may be released.
+    record(write, EventKind.REASON_ERASED, caller.actor, {"number": event.number, "commitment": event.reason})
+    return writing.answer(ErasedReason(number=event.number, commitment=event.reason, revision=write.revision))

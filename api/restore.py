@@ -95,7 +95,7 @@ async def replay(store: Store, entries: Iterable[Mapping[str, Any]], until: Chec
         if not missing:
             raise ReplayRefused("The store lacks none of these entries.")
         events = [_following(entry, write.events_before + at) for at, entry in enumerate(missing, start=1)]
-        restoring = Restoring(write.session)
+        restoring = Restoring(write)
         for entry in missing:
             await restoring.apply(entry)
             await write.session.flush()

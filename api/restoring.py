@@ -1,6 +1,7 @@
 """Puts into the tables what an entry of the log says, so that they are again as that change left them.
 
 Names of persons, evidence and texts were never in the log: they are not there afterwards, and a note stands instead.
+What was erased is erased again.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -8,10 +9,11 @@ from datetime import date, datetime
 from typing import Any, Final, TypeVar
 
 from sqlmodel import SQLModel
-from sqlmodel.ext.asyncio.session import AsyncSession
 
+from api.appending import Write
+from api.forgetting import forget_reason, forget_text
 from models.agreements import Agreement
-from models.events import EventKind
+from models.events import Event, EventKind
 from models.grants import Grant
 from models.ground_rules import GroundRule
 from models.partners import Connection, Partner
@@ -28,8 +30,9 @@ Row = TypeVar("Row", bound=SQLModel)
 class Restoring:
     """Applies entries one by one, in order of their numbers."""
 
-    def __init__(self, session: AsyncSession) -> None:
-        self._session = session
+    def __init__(self, write: Write) -> None:
+        self._write = write
+        self._session = write.session
         self._steps: list[tuple[frozenset[EventKind], Callable[[Entry], Awaitable[None]]]] = [
             (GRANTS, self._grant),
             (CONNECTIONS, self._connection),
@@ -39,6 +42,8 @@ class Restoring:
             (SCHOOLS, self._schools),
             (frozenset({EventKind.SCHOOL_KEY_ADDED}), self._key_added),
             (frozenset({EventKind.SCHOOL_KEY_REMOVED}), self._key_removed),
+            (frozenset({EventKind.ACTOR_ERASED}), self._actor_erased),
+            (frozenset({EventKind.REASON_ERASED}), self._reason_erased),
         ]
 
     async def apply(self, entry: Entry) -> None:
@@ -152,6 +157,15 @@ class Restoring:
         key = await self._session.get(SchoolKey, entry["state"]["schoolkey"])
         if key is not None:
             await self._session.delete(key)
+
+    async def _actor_erased(self, entry: Entry) -> None:
+        """What was erased since the backup was made is in it, and is erased again."""
+        await forget_text(self._write, entry["state"]["commitment"])
+
+    async def _reason_erased(self, entry: Entry) -> None:
+        event = await self._session.get(Event, entry["state"]["number"])
+        if event is not None:
+            await forget_reason(self._write, event)
 
 
 def _of(state: Mapping[str, Any], *names: str) -> dict[str, Any]:

@@ -107,6 +107,8 @@ class Memory:
             body = known.body if known is not None else ""
         if known is None:
             return
+        if not known.fingerprint:
+            raise IdempotencyKeyReused("What the request with this Idempotency-Key said was erased; it was done then.")
         if known.fingerprint != self._fingerprint:
             raise IdempotencyKeyReused("This Idempotency-Key was used for another request.")
         raise Replayed(known.status, known.etag, body)

@@ -46,6 +46,7 @@ class EventKind(StrEnum):
     STORE_REPLAYED = "store.replayed"
     STORE_CONFIRMED = "store.confirmed"
     ACTOR_ERASED = "actor.erased"
+    REASON_ERASED = "reason.erased"
     SCHOOL_KEY_ADDED = "school.key_added"
     SCHOOL_KEY_REMOVED = "school.key_removed"
     DECISIONS_DIGESTED = "decisions.digested"
@@ -98,7 +99,7 @@ class Revision(SQLModel, table=True):
     #: The log's name, and a digest of the key that seals: those of the first process that ever served this store.
     origin: str = Field(default="", max_length=200)
     sealed_with: str = Field(default="", max_length=64)
-    #: How often somebody was erased: what a process remembers of who is known by which name holds until the next time.
+    #: How often something was erased: what a process remembers of who is known by which name holds until the next time.
     erasures: int = 0
 
 
@@ -120,6 +121,7 @@ class RememberedAnswer(SQLModel, table=True):
     #: A digest of who called: issuer, subject and tenant.
     caller: str = Field(primary_key=True, max_length=64)
     key: str = Field(primary_key=True, max_length=255)
+    #: A digest of the request; empty once what it said was erased, and then no request is the same.
     fingerprint: str = Field(max_length=64)
     status: int
     etag: str | None = Field(default=None, max_length=80)

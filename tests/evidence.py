@@ -1,9 +1,10 @@
 """The evidence of a world of these tests: its keys, its entries, and a witness that has seen them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from sqlalchemy import text
 from sqlmodel import col, select
 
 from api import evidence_keys
@@ -57,3 +58,21 @@ async def take(world: World, witness: Witness) -> None:
     entries = await entries_of(world)
     seen = witness.last.size if witness.last is not None else 0
     witness.take(await note_of(world), consistency(entries, seen), entries[seen:])
+
+
+async def files_of(world: World) -> Iterator[Path]:
+    """Every file in which the store may have left something: its tables, and what it logs ahead of writing them."""
+    if world.store.is_sqlite:
+        return iter(sorted(Path(str(world.store.url.database)).parent.glob("privacy-manager.db*")))
+    async with world.store.engine.connect() as connection:
+        connection = await connection.execution_options(isolation_level="AUTOCOMMIT")
+        await connection.execute(text("CHECKPOINT"))
+        shown = "SELECT current_setting('data_directory'), oid FROM pg_database WHERE datname = current_database()"
+        folder, oid = (await connection.execute(text(shown))).one()
+    found = [*(Path(folder) / "base" / str(oid)).iterdir(), *(Path(folder) / "pg_wal").iterdir()]
+    return (path for path in found if path.is_file())
+
+
+async def where_it_is(world: World, wanted: bytes) -> list[str]:
+    """In which of those files these bytes stand."""
+    return [path.name for path in await files_of(world) if wanted in path.read_bytes()]

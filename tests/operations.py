@@ -87,6 +87,10 @@ class Scene:
     ids: dict[str, str] = field(default_factory=dict)
 
     def path(self, operation: Operation, **instead: str) -> str:
+        return operation.path.format(**{**self.known(operation), **instead})
+
+    def known(self, operation: Operation) -> dict[str, str]:
+        """What the names in the path of the operation stand for here."""
         known = {
             "number": "1",
             "brin": self.brin,
@@ -96,7 +100,9 @@ class Scene:
         }
         if operation.id == "resumeGrant":
             known["grant_id"] = known["suspended_id"]
-        return operation.path.format(**{**known, **instead})
+        if operation.id == "eraseReason":
+            known["number"] = known["reason_number"]
+        return known
 
     def token(self, role: str | None) -> str | None:
         if role is None:
@@ -150,6 +156,8 @@ class Entry:
     before: Callable[[Scene], Coroutine[Any, Any, None]] | None = None
     #: What the query must hold.
     query: Callable[[Scene], str] | None = None
+    #: What it is about is gone after it has succeeded.
+    once: bool = False
 
 
 _fresh = itertools.count(1)
@@ -374,6 +382,7 @@ ENTRIES: Final[dict[str, Entry]] = {
     "listDecisionsOfSchool": Entry(SCHOOL),
     "getUse": Entry(SCHOOL),
     "eraseActor": Entry(OPERATOR, lambda _: {"subject": "partner-subject"}),
+    "eraseReason": Entry(OPERATOR, once=True),
     "registerPartner": Entry(OPERATOR, _new_partner, 201),
     "listPartners": Entry(OPERATOR),
     "getPartner": Entry(OPERATOR),
@@ -422,7 +431,7 @@ async def scene_in(world: World, brin: str = "16SW") -> Scene:
     await world.register(scene.client_id, kvk_number=scene.kvk_number)
     given = await world.granted(scene.client_id, brin=brin)
     elsewhere = await world.granted(scene.client_id, brin=brin, location=f"{brin}{'01' if brin == '16SW' else '00'}")
-    suspended = await world.step(elsewhere["grantId"], "suspend", brin=brin)
+    suspended = await world.step(elsewhere["grantId"], "suspend", {"reason": "Vragen."}, brin=brin)
     assert suspended.status_code == 200, suspended.text
     listed = {}
     for kind in ("agreements", "ground-rules"):
@@ -436,8 +445,10 @@ async def scene_in(world: World, brin: str = "16SW") -> Scene:
     }
     kept = await world.operate("POST", f"/v1/schools/{brin}/keys", {"schoolkey": f"sleutel-{next(_fresh)}"})
     scene.ids["schoolkey"] = kept.json()["schoolkey"]
-    history = await world.call("GET", f"/v1/schools/{brin}/grants/{given['grantId']}/history", scene.token("school"))
-    scene.ids["receipt_number"] = str(history.json()["items"][0]["number"])
+    for name, grant, at in (("receipt_number", given, 0), ("reason_number", elsewhere, -1)):
+        path = f"/v1/schools/{brin}/grants/{grant['grantId']}/history"
+        history = await world.call("GET", path, scene.token("school"))
+        scene.ids[name] = str(history.json()["items"][at]["number"])
     await _apply(scene)
     await _report(scene)
     return scene

@@ -1,11 +1,9 @@
 """Erasing who acted: nothing of the name is in database, write-ahead log or export, and every proof still holds."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import text
 from sqlmodel import select
 
 from api import sealing
@@ -17,7 +15,7 @@ from models.audit import Audit
 from models.events import Event
 from models.sealed import SealedText, commitment
 from models.signed_notes import checkpoint_in
-from tests.evidence import keys_of
+from tests.evidence import keys_of, where_it_is
 from tests.reporters import reported
 from tests.world import Answer, World
 
@@ -49,23 +47,6 @@ async def acted(world: World) -> dict[str, Any]:
 
 async def erased(world: World) -> Answer:
     return await world.operate("POST", "/v1/actors/_erase", {"subject": SUBJECT})
-
-
-async def files_of(world: World) -> Iterator[Path]:
-    """Every file in which the store may have left something: its tables, and what it logs ahead of writing them."""
-    if world.store.is_sqlite:
-        return iter(sorted(Path(str(world.store.url.database)).parent.glob("privacy-manager.db*")))
-    async with world.store.engine.connect() as connection:
-        connection = await connection.execution_options(isolation_level="AUTOCOMMIT")
-        await connection.execute(text("CHECKPOINT"))
-        shown = "SELECT current_setting('data_directory'), oid FROM pg_database WHERE datname = current_database()"
-        folder, oid = (await connection.execute(text(shown))).one()
-    found = [*(Path(folder) / "base" / str(oid)).iterdir(), *(Path(folder) / "pg_wal").iterdir()]
-    return (path for path in found if path.is_file())
-
-
-async def where_it_is(world: World, wanted: bytes) -> list[str]:
-    return [path.name for path in await files_of(world) if wanted in path.read_bytes()]
 
 
 async def test_after_an_erasure_the_name_is_nowhere_and_all_proofs_hold(world: World, tmp_path: Path) -> None:

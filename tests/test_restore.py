@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlmodel import select
 
 from api.app import NotReadyToServe, require_ready
 from api.evidence_cli import write_export
@@ -16,9 +17,13 @@ from api.store import Store
 from api.verification import faults, log_faults
 from api.witness import Witness
 from models.audit import Audit
+from models.events import RememberedAnswer
 from models.partners import Stage
+from models.sealed import SealedText
 from tests.evidence import entries_of, keys_in, keys_of, take, witness_of
 from tests.world import World, world_on
+
+WRITTEN = "Er klaagde een ouder van Jip Invented uit groep 7."
 
 
 async def witnessed(world: World) -> Witness:
@@ -131,6 +136,34 @@ async def test_an_old_backup_is_refused_until_the_replay_brought_every_change_ba
             assert [*await log_faults(session, audit), *await faults(session)] == []
         await world.operate("POST", "/v1/partners/90000002/_lift", {"reason": "Hersteld."})
         assert (await world.reason("taalhuis", "16SW01")) == "granted"
+
+
+async def test_what_was_erased_since_an_old_backup_is_erased_again_by_the_replay(backup: Any) -> None:
+    """A name and two reasons: one of them is in the backup, the other came after it and was never in that."""
+    async with world_on(backup.url, backup.folder) as world:
+        await world.register()
+        given = await world.granted()
+        await world.step(given["grantId"], "suspend", {"reason": WRITTEN}, **{"Idempotency-Key": "een-sleutel"})
+        suspended = (await entries_of(world))[-1]
+        await backup.make(world)
+        await world.step(given["grantId"], "revoke", {"reason": WRITTEN})
+        for number in (suspended["number"], suspended["number"] + 1):
+            assert (await world.operate("POST", f"/v1/log/entries/{number}/reason/_erase")).status_code == 200
+        assert (await world.operate("POST", "/v1/actors/_erase", {"subject": "school-subject"})).status_code == 200
+        witness = await witnessed(world)
+    backup.put_back()
+    commitments = [suspended["actor"], suspended["reason"]]
+    async with store_at(backup.url) as store, store.reading() as session:
+        assert [await session.get(SealedText, each) is not None for each in commitments] == [True, True]
+    assert witness.last is not None
+    async with store_at(backup.url) as store:
+        counted = await replay(store, witness.entries(), witness.last)
+        assert (counted["reason.erased"], counted["actor.erased"]) == (2, 1)
+        async with store.reading() as session:
+            assert [await session.get(SealedText, each) for each in commitments] == [None, None]
+            assert [each.fingerprint for each in await session.exec(select(RememberedAnswer))] == [""]
+            audit = Audit(older=witness.checkpoints(), known=list(witness.entries()))
+            assert [*await log_faults(session, audit), *await faults(session)] == []
 
 
 async def test_a_confirmed_backup_is_served_and_the_loss_is_in_the_log(backup: Any) -> None:

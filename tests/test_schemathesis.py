@@ -150,7 +150,7 @@ def _made_real(case: schemathesis.Case[Any], scene: Scene, real: list[bool]) -> 
     operation = OPERATIONS[case.operation.definition.raw["operationId"]]
     if any(real[:2]):
         for parameter in case.path_parameters or {}:
-            case.path_parameters[parameter] = _known(scene, operation)[parameter]
+            case.path_parameters[parameter] = scene.known(operation)[parameter]
     if operation.method == "PATCH" and real[2]:
         case.headers["If-Match"] = "*"
     if real[3]:
@@ -162,14 +162,3 @@ def _made_real(case: schemathesis.Case[Any], scene: Scene, real: list[bool]) -> 
         for index, (member, value) in enumerate(entry.body(scene).items()):
             if any(real[:4]) or real[4 + index % 8]:
                 case.body[member] = value
-
-
-def _known(scene: Scene, operation: Operation) -> dict[str, str]:
-    known = {
-        "number": "1",
-        "brin": scene.brin,
-        "client_id": scene.client_id,
-        "kvk_number": scene.kvk_number,
-        **scene.ids,
-    }
-    return {**known, "grant_id": known["suspended_id"]} if operation.id == "resumeGrant" else known
