@@ -101,7 +101,9 @@ async def list_entries(
     cursor: Cursor = None,
 ) -> Page[Entry]:
     """The entries in order of their numbers, all or those between two instants."""
-    found = await _entries(reading.session, max(after, after_number(cursor)), since, until, limit)
+    # A number beyond the log may be one beyond those that the store counts with.
+    behind = min(max(after, after_number(cursor)), await size_of(reading.session))
+    found = await _entries(reading.session, behind, since, until, limit)
     shown, following = part(found, limit, lambda event: event.number)
     return Page(items=[Entry.model_validate(entry_of(event)) for event in shown], next=following)
 

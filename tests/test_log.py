@@ -136,6 +136,12 @@ async def test_what_cannot_be_proven_is_refused(world: World, path: str, status:
     assert (await world.call("GET", f"/v1/log/{path}", world.token("operator"))).status_code == status
 
 
+async def test_behind_what_is_beyond_the_log_there_is_nothing(world: World) -> None:
+    await world.register()
+    for number in (2**31 - 1, 2**31, 2**53):
+        assert await fetched(world, f"entries?after={number}") == {"items": [], "next": None}
+
+
 async def test_what_changed_between_two_instants_is_told(world: World) -> None:
     await world.register()
     begun = world.clock.advance(hours=1)

@@ -140,6 +140,12 @@ async def test_a_receipt_is_for_its_school_its_partner_and_operators(world: Worl
     assert (await seen(world, 1, "operator")).status_code == 404
 
 
+async def test_of_what_is_beyond_the_log_there_is_no_receipt(world: World) -> None:
+    await lived(world)
+    for number in (2**31 - 1, 2**31, 999_999_999_999_999):
+        assert (await seen(world, number, "operator")).status_code == 404
+
+
 async def test_a_recipient_that_is_a_controller_is_given_no_instruction(world: World) -> None:
     await world.register()
     async with world.store.writing() as write:
