@@ -5,7 +5,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Any, Final
+from typing import Annotated
 
 from fastapi import APIRouter, Query
 from pydantic import ConfigDict, Field, StringConstraints
@@ -16,12 +16,13 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from api.callers import Operator, SchoolAdmin
 from api.reads import Reading
 from api.wire import Moment, ScopeName, Wire, WireIn
-from models.decision import Decision, Question, decide
+from models.decided_then import DecidedThen, decided_then
+from models.decision import Question
 from models.events import Event
 from models.identifiers import Brin, ClientId, Place
 from models.log_entries import entry_of
 from models.refusals import InvalidInput
-from models.replay import AGREEMENTS, CONNECTIONS, GRANTS, PARTNERS, RULES, SCHOOLS, Told
+from models.replay import PARTNERS, SCHOOLS
 
 router = APIRouter(tags=["evidence"])
 
@@ -89,10 +90,6 @@ class Replayed(Wire):
     because: list[Because]
 
 
-#: The kinds of which each thing's last entry is named, since it tells how that thing stood.
-_TOLD: Final = (GRANTS, CONNECTIONS, PARTNERS, RULES, AGREEMENTS)
-
-
 @router.get("/v1/replay", operation_id="replay")
 async def replay(caller: Operator, asked: Annotated[AskedOfAnyPlace, Query()], reading: Reading) -> Replayed:
     """May this connection have received this, then, and why? The same as the decision that was given then."""
@@ -118,11 +115,8 @@ async def replayed(
     """
     if at > now:
         raise InvalidInput("at must not be in the future.")
-    last = await _last(session, at, revision)
-    events = await _events(session, question, last)
-    told = Told.by(entry_of(event) for event in events)
-    told.revision = await _revision(session, last)
-    return _shown(decide(told.snapshot, question, at), at, _because(events, question))
+    entries = map(entry_of, await _events(session, question, await _last(session, at, revision)))
+    return shown(decided_then(entries, question, at, revision), at)
 
 
 async def _last(session: AsyncSession, at: datetime, revision: int | None) -> int:
@@ -130,45 +124,19 @@ async def _last(session: AsyncSession, at: datetime, revision: int | None) -> in
     by = Event.at <= at if revision is None else Event.revision == revision
     # From the newest on: instants follow the numbers, and need no index of their own.
     found = (await session.exec(select(Event.number).where(by).order_by(col(Event.number).desc()).limit(1))).first()
-    if found is None and revision is not None:
-        raise InvalidInput("There is no such revision.")
     return found or 0
 
 
-async def _revision(session: AsyncSession, number: int) -> int:
-    found = await session.get(Event, number)
-    return found.revision if found is not None else 0
-
-
 async def _events(session: AsyncSession, question: Question, last: int) -> Sequence[Event]:
-    """All up to then that such a decision can rest on: about the connection, any partner, and the schools."""
+    """Of those up to `last` the ones that concern the question, as `concerns` says, and the last itself."""
     about = or_(col(Event.client_id) == question.client_id, col(Event.kind).in_([*PARTNERS, *SCHOOLS]))
-    query = select(Event).where(Event.number <= last, about).order_by(col(Event.number))
+    query = select(Event).where(Event.number <= last, or_(about, col(Event.number) == last)).order_by(col(Event.number))
     return (await session.exec(query)).all()
 
 
-def _because(events: Sequence[Event], question: Question) -> list[Because]:
-    """The last entry about each thing of this connection and school."""
-    latest: dict[Any, Event] = {}
-    kvk_numbers = {event.state["kvkNumber"] for event in events if event.kind in CONNECTIONS}
-    for event in events:
-        kinds = next((kinds for kinds in _TOLD if event.kind in kinds), None)
-        if kinds is PARTNERS and event.state["kvkNumber"] not in kvk_numbers:
-            continue
-        if kinds is not None and (kinds is not GRANTS or event.brin == question.place[:4]):
-            latest[_TOLD.index(kinds), _key(event)] = event
-    return [
-        Because(number=each.number, revision=each.revision, at=each.at, event=each.kind)
-        for each in sorted(latest.values(), key=lambda event: event.number)
-    ]
-
-
-def _key(event: Event) -> Any:
-    names = ("grantId", "groundRuleId", "agreementId", "clientId", "kvkNumber")
-    return next(event.state[name] for name in names if name in event.state)
-
-
-def _shown(decision: Decision, at: datetime, because: list[Because]) -> Replayed:
+def shown(then: DecidedThen, at: datetime) -> Replayed:
+    """The decision of then as it goes out."""
+    decision = then.decision
     return Replayed(
         decision=decision.permit,
         reason=decision.reason,
@@ -178,5 +146,8 @@ def _shown(decision: Decision, at: datetime, because: list[Because]) -> Replayed
         fields=list(decision.fields),
         grant_id=decision.grant_id,
         valid_until=decision.valid_until,
-        because=because,
+        because=[
+            Because(number=each["number"], revision=each["revision"], at=each["at"], event=each["kind"])
+            for each in then.because
+        ],
     )

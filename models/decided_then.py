@@ -1,0 +1,78 @@
+"""What was decided, or would have been, at an instant of the past: made of the log's entries alone.
+
+entries -> which of them concern the question -> Told -> decide()
+
+Whoever has the entries can ask: the service has them in its store, a privacy officer in an export.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any, Final, NamedTuple
+
+from models.decision import Decision, Question, decide
+from models.refusals import InvalidInput
+from models.replay import AGREEMENTS, CONNECTIONS, GRANTS, PARTNERS, RULES, SCHOOLS, State, Told
+
+
+class DecidedThen(NamedTuple):
+    """The decision of then, and the entries that it rests on: the last about the grant, and what it must keep."""
+
+    decision: Decision
+    because: tuple[State, ...]
+
+
+#: The kinds of which each thing's last entry is named, since it tells how that thing stood.
+_TOLD: Final = (GRANTS, CONNECTIONS, PARTNERS, RULES, AGREEMENTS)
+
+
+def decided_then(entries: Iterable[State], question: Question, at: datetime, revision: int | None) -> DecidedThen:
+    """The decision on this question as of `at`, on what the log then held: up to `revision`, where that is given.
+
+    `entries` are in order of their numbers: all of a log, or those that concern the question and the last that counted
+    then. Raises `InvalidInput` for a revision that there is not; and, for an entry that says what no change could,
+    what `Told.hear` raises.
+    """
+    concerning, last = _read(entries, question, at, revision)
+    if last is None and revision is not None:
+        raise InvalidInput("There is no such revision.")
+    counted = [entry for entry in concerning if last is not None and entry["number"] <= last["number"]]
+    told = Told.by(counted)
+    told.revision = last["revision"] if last is not None else 0
+    return DecidedThen(decide(told.snapshot, question, at), _because(counted, question))
+
+
+def concerns(entry: State, question: Question) -> bool:
+    """Whether such a decision can rest on the entry: on the connection, any partner, and the schools."""
+    return entry["clientId"] == question.client_id or entry["kind"] in PARTNERS or entry["kind"] in SCHOOLS
+
+
+def _read(
+    entries: Iterable[State], question: Question, at: datetime, revision: int | None
+) -> tuple[list[State], State | None]:
+    """What concerns the question, and the last entry that counted then; None before the first."""
+    concerning: list[State] = []
+    last: State | None = None
+    for entry in entries:
+        if concerns(entry, question):
+            concerning.append(entry)
+        if datetime.fromisoformat(entry["at"]) <= at if revision is None else entry["revision"] == revision:
+            last = entry
+    return concerning, last
+
+
+def _because(entries: Sequence[State], question: Question) -> tuple[State, ...]:
+    """The last entry about each thing of this connection and school."""
+    latest: dict[Any, State] = {}
+    kvk_numbers = {entry["state"]["kvkNumber"] for entry in entries if entry["kind"] in CONNECTIONS}
+    for entry in entries:
+        kinds = next((kinds for kinds in _TOLD if entry["kind"] in kinds), None)
+        if kinds is PARTNERS and entry["state"]["kvkNumber"] not in kvk_numbers:
+            continue
+        if kinds is not None and (kinds is not GRANTS or entry["brin"] == question.place[:4]):
+            latest[_TOLD.index(kinds), _key(entry)] = entry
+    return tuple(sorted(latest.values(), key=lambda entry: int(entry["number"])))
+
+
+def _key(entry: State) -> Any:
+    names = ("grantId", "groundRuleId", "agreementId", "clientId", "kvkNumber")
+    return next(entry["state"][name] for name in names if name in entry["state"])
