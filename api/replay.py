@@ -9,7 +9,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 from pydantic import ConfigDict, Field, StringConstraints
-from sqlalchemy import or_
+from sqlalchemy import and_, or_
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -129,9 +129,10 @@ async def _last(session: AsyncSession, at: datetime, revision: int | None) -> in
 
 async def _events(session: AsyncSession, question: Question, last: int) -> Sequence[Event]:
     """Of those up to `last` the ones that concern the question, as `concerns` says, and the last itself."""
-    about = or_(col(Event.client_id) == question.client_id, col(Event.kind).in_([*PARTNERS, *SCHOOLS]))
-    query = select(Event).where(Event.number <= last, or_(about, col(Event.number) == last)).order_by(col(Event.number))
-    return (await session.exec(query)).all()
+    of_school = or_(col(Event.brin).is_(None), col(Event.brin) == question.place[:4])
+    of_connection = and_(col(Event.client_id) == question.client_id, of_school)
+    about = or_(of_connection, col(Event.kind).in_([*PARTNERS, *SCHOOLS]), col(Event.number) == last)
+    return (await session.exec(select(Event).where(Event.number <= last, about).order_by(col(Event.number)))).all()
 
 
 def shown(then: DecidedThen, at: datetime) -> Replayed:

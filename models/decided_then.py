@@ -42,8 +42,11 @@ def decided_then(entries: Iterable[State], question: Question, at: datetime, rev
 
 
 def concerns(entry: State, question: Question) -> bool:
-    """Whether such a decision can rest on the entry: on the connection, any partner, and the schools."""
-    return entry["clientId"] == question.client_id or entry["kind"] in PARTNERS or entry["kind"] in SCHOOLS
+    """Whether such a decision can rest on the entry: on the connection and its grants of the school, any partner, and
+    the schools."""
+    if entry["kind"] in PARTNERS or entry["kind"] in SCHOOLS:
+        return True
+    return entry["clientId"] == question.client_id and entry["brin"] in (None, question.place[:4])
 
 
 def _read(
