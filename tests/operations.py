@@ -377,6 +377,8 @@ ENTRIES: Final[dict[str, Entry]] = {
     "readReceipt": Entry(("school", "partner", "operator")),
     "replay": Entry(OPERATOR, query=lambda scene: f"clientId={scene.client_id}&place={scene.brin}&type=leerling"),
     "replayOfSchool": Entry(SCHOOL, query=lambda scene: f"clientId={scene.client_id}&type=leerling"),
+    "listChanges": Entry(OPERATOR),
+    "listChangesOfSchool": Entry(SCHOOL),
     "listDecisions": Entry(OPERATOR),
     "exportDecisions": Entry(OPERATOR),
     "listDecisionsOfSchool": Entry(SCHOOL),
