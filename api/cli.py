@@ -24,6 +24,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from api import demo, evidence_cli, openapi
 from api.app import NotReadyToServe, Service, create_app, documented_app, require_ready
 from api.evidence import StoreRefused
+from api.exports import ExportRefused
 from api.migrations import head, migrate
 from api.restore import ReplayRefused
 from api.schools_import import ImportRefused, ImportReport, import_files
@@ -33,6 +34,7 @@ from api.store import Store, StoreBehind, StoreUnreachable
 from api.tokens import EmbeddedIssuer
 from api.witness import LogRefused
 from exchange.settings import ExchangeSettings, require_usable
+from models.refusals import ConsentError
 
 cli = typer.Typer(
     no_args_is_help=True,
@@ -57,6 +59,8 @@ class Role(StrEnum):
 #: What ends a command with a sentence; anything else is a defect, and shows where.
 REFUSALS: Final = (
     CommandError,
+    ConsentError,
+    ExportRefused,
     StoreRefused,
     LogRefused,
     ReplayRefused,

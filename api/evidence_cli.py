@@ -3,32 +3,26 @@
 import asyncio
 import json
 import time
-from collections.abc import Coroutine, Iterator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO, TypeVar
+from typing import Annotated, Any
 
 import httpx2
 import typer
-from pydantic import BaseModel, ValidationError
-from sqlmodel import col, select
 
-from api import evidence_keys, receipts
+from api import evidence_keys, exports, receipts
 from api import restore as restoring
+from api.commanded_store import closing, store_of
 from api.evidence_keys import EvidenceKeys
-from api.proofs import checkpoint
 from api.receipts import ReceiptRefused
 from api.restore import ReplayRefused
 from api.settings import Settings
 from api.store import Store
-from api.strict_json import Malformed, strict_object
 from api.verification import faults, log_faults
 from api.witness import Witness, follow
-from models.audit import Audit, Kept, audited
-from models.events import Event
-from models.log_entries import canonical, entry_of
-from models.signed_notes import Checkpoint, NoteInvalid, VerifierKey, checkpoint_in
-
-Result = TypeVar("Result")
+from models.audit import Audit
+from models.signed_notes import Checkpoint, VerifierKey, checkpoint_in
 
 keys = typer.Typer(no_args_is_help=True, help="The keys of the evidence.")
 
@@ -87,8 +81,8 @@ def export(file: Annotated[Path, typer.Argument(help="The file to write.", metav
     """Write the log, its checkpoint and the public keys to a file of JSON lines, which can be verified anywhere."""
     settings = Settings()
     found = evidence_keys.read(settings.evidence_keys_file)
-    store = Store(settings.store_url)
-    size = asyncio.run(_closing(store, write_export(store, found, file)))
+    store = store_of(settings)
+    size = asyncio.run(closing(store, exports.write_export(store, found, file)))
     typer.echo(f"{size} entries in {file}")
 
 
@@ -110,8 +104,8 @@ def verify(
     else:
         known = known or list(_own_keys())
         audit.older = [*audit.older, *(checkpoint_in(path.read_bytes(), known) for path in older or ())]
-        store = Store(Settings().store_url)
-        found = asyncio.run(_closing(store, _of_store(store, audit)))
+        store = store_of(Settings())
+        found = asyncio.run(closing(store, _of_store(store, audit)))
         what = "The store"
     for line in found:
         typer.echo(line)
@@ -147,33 +141,28 @@ def restore(
         raise typer.BadParameter("name where to replay from (--from), or confirm (--confirm)")
     settings = Settings()
     found = evidence_keys.read(settings.evidence_keys_file)
-    store = Store(settings.store_url)
+    store = store_of(settings)
     if source is None:
-        asyncio.run(_closing(store, restoring.confirm(store, settings.known_checkpoint_file, found)))
+        asyncio.run(closing(store, restoring.confirm(store, settings.known_checkpoint_file, found)))
         typer.echo("The store is taken as it is.")
         return
-    until, entries = _source(source, found)
-    counted = asyncio.run(_closing(store, restoring.replay(store, entries, until)))
+    with _source(source, found) as (until, entries):
+        counted = asyncio.run(closing(store, restoring.replay(store, entries, until)))
     for kind, times in sorted(counted.items()):
         typer.echo(f"{kind}: {times}")
     typer.echo(f"The store has the {until.size} entries of the checkpoint.")
 
 
-async def _closing(store: Store, work: Coroutine[Any, Any, Result]) -> Result:
-    try:
-        return await work
-    finally:
-        await store.aclose()
-
-
-def _source(path: Path, found: EvidenceKeys) -> tuple[Checkpoint, Iterator[dict[str, Any]]]:
+@contextmanager
+def _source(path: Path, found: EvidenceKeys) -> Iterator[tuple[Checkpoint, Iterator[dict[str, Any]]]]:
     if path.is_dir():
         kept = Witness(path)
         if kept.last is None:
             raise ReplayRefused("This witness has not seen anything.")
-        return kept.last, kept.entries()
-    head, entries = _opened(path)
-    return checkpoint_in(head.checkpoint.encode(), found.verifiers), entries
+        yield kept.last, kept.entries()
+        return
+    with exports.opened(path, found.verifiers) as export:
+        yield export.checkpoint, export.entries()
 
 
 def register(cli: typer.Typer) -> None:
@@ -201,51 +190,6 @@ async def _of_store(store: Store, audit: Audit) -> list[str]:
 
 
 def _of_export(path: Path, audit: Audit, older: list[Path], known: list[VerifierKey]) -> list[str]:
-    head, entries = _opened(path)
-    known = known or [VerifierKey.parse(each) for each in head.keys]
-    notes = [head.checkpoint.encode(), *(each.read_bytes() for each in older)]
-    audit.older = [*audit.older, *(checkpoint_in(note, known) for note in notes)]
-    return audited((Kept(each) for each in entries), audit)
-
-
-class _Head(BaseModel):
-    """The first line of an export."""
-
-    checkpoint: str
-    keys: list[str]
-
-
-def _opened(path: Path) -> tuple[_Head, Iterator[dict[str, Any]]]:
-    """An export's first line, and its entries. Raises `NoteInvalid` for what is none."""
-    lines = path.open("rb")
-    try:
-        return _Head.model_validate_json(lines.readline()), _entries(path, lines)
-    except ValidationError:
-        lines.close()
-        raise NoteInvalid(f"{path} does not begin as an export") from None
-
-
-def _entries(path: Path, lines: BinaryIO) -> Iterator[dict[str, Any]]:
-    with lines:
-        for number, line in enumerate(lines, start=2):
-            try:
-                found = strict_object(line)
-            except Malformed as malformed:
-                raise NoteInvalid(f"{path}, line {number}: {malformed}") from None
-            if not isinstance(found.get("number"), int):
-                raise NoteInvalid(f"{path}, line {number}: not an entry")
-            yield found
-
-
-async def write_export(store: Store, found: EvidenceKeys, path: Path) -> int:
-    """Writes the log to a file; how many entries it has."""
-    size = 0
-    async with store.reading() as session:
-        head = {"checkpoint": await checkpoint(session, found), "keys": [str(key) for key in found.verifiers]}
-        with path.open("w", encoding="utf-8") as file:
-            file.write(json.dumps(head) + "\n")
-            query = select(Event).order_by(col(Event.number)).execution_options(yield_per=1000)
-            async for event in await session.stream_scalars(query):
-                file.write(canonical(entry_of(event)).decode() + "\n")
-                size += 1
-    return size
+    with exports.opened(path, known) as export:
+        audit.older = [*audit.older, *(checkpoint_in(each.read_bytes(), export.known) for each in older)]
+        return export.faults(audit)

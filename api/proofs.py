@@ -19,11 +19,11 @@ class Proof(NamedTuple):
     roots: list[bytes]
 
 
-async def checkpoint(session: AsyncSession, keys: EvidenceKeys) -> str:
-    """The log as the session sees it, as a signed note."""
+async def checkpoint(session: AsyncSession, keys: EvidenceKeys, *extensions: str) -> str:
+    """The log as the session sees it, as a signed note. `extensions` are lines that it has behind the root."""
     counted = await session.get_one(Revision, 1)
     root = Peaks.of(counted.events, counted.peaks).root
-    return signed(Checkpoint(keys.origin, counted.events, root).text, keys.notes)
+    return signed(Checkpoint(keys.origin, counted.events, root, extensions).text, keys.notes)
 
 
 async def size_of(session: AsyncSession) -> int:

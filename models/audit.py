@@ -6,7 +6,7 @@ changed; entries that a witness kept show what.
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import SequenceMatcher
 from typing import Any, Final, NamedTuple
@@ -151,10 +151,3 @@ class _Change(NamedTuple):
 
 def _span(first: int, last: int, one: str, many: str) -> str:
     return f"Entry {first} {one}." if first == last else f"Entries {first} to {last} {many}."
-
-
-def audited(entries: Iterable[Kept], audit: Audit, counted: Counted | None = None) -> list[str]:
-    """What is wrong with these entries, a sentence each; empty when nothing is."""
-    for kept in entries:
-        audit.read(kept)
-    return audit.ended(counted)

@@ -7,7 +7,7 @@ from typing import Any
 from sqlmodel import select
 
 from api import sealing
-from api.evidence_cli import write_export
+from api.exports import write_export
 from api.proofs import checkpoint
 from api.receipts import verified as verified_receipt
 from api.verification import log_faults

@@ -10,7 +10,7 @@ import pytest
 from sqlmodel import select
 
 from api.app import NotReadyToServe, require_ready
-from api.evidence_cli import write_export
+from api.exports import write_export
 from api.restore import ReplayRefused, confirm, keep_checkpoint, replay
 from api.settings import Mode, Settings
 from api.store import Store
