@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from sqlalchemy.exc import SQLAlchemyError
 
-from api import demo, evidence_cli, openapi
+from api import demo, evidence_cli, openapi, past_cli
 from api.app import NotReadyToServe, Service, create_app, documented_app, require_ready
 from api.evidence import StoreRefused
 from api.exports import ExportRefused
@@ -45,6 +45,7 @@ cli = typer.Typer(
 schools = typer.Typer(no_args_is_help=True, help="The schools and their locations.")
 cli.add_typer(schools, name="schools")
 evidence_cli.register(cli)
+past_cli.register(cli)
 
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
