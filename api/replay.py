@@ -42,7 +42,7 @@ class AskedThen(WireIn):
     field: Names = Field(default_factory=list)
     purpose: ScopeName | None = None
     at: Moment | None = None
-    revision: Annotated[int, Field(ge=1, le=2**53)] | None = None
+    revision: Annotated[int, Field(ge=1, le=2**31 - 1)] | None = None
 
     def question(self, place: str) -> Question:
         return Question(

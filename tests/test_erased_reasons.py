@@ -10,7 +10,7 @@ from sqlmodel import col, select
 
 from api import sealing
 from api.events import SYSTEM, record
-from api.evidence_cli import write_export
+from api.exports import write_export
 from api.proofs import checkpoint
 from api.receipts import verified as verified_receipt
 from api.verification import faults, log_faults

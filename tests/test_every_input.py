@@ -60,18 +60,29 @@ async def test_a_malformed_name_in_the_path_is_400(name: str, ours: Scene) -> No
 
 
 NO_NUMBERS: Final = ("x", "", "-1", "0x10", "1e9", "1.5", "9" * 400, "NaN", "%00", "1%00", "%FF", "%ED%A0%80", "null")
+#: Around what a store, JSON or a machine can count to.
+LARGE_NUMBERS: Final = [2**power + more for power in (31, 53, 63, 64) for more in (-1, 0, 1)]
 LONG: Final = "x" * 5_000
 
 
 @each(lambda operation: operation.parameters("query"))
 async def test_a_malformed_query_is_400(name: str, ours: Scene) -> None:
     operation, ledger = OPERATIONS[name], Ledger()
+    query = ENTRIES[name].query
+    valid = query(ours) if query is not None else ""
     for parameter, schema in operation.parameters("query").items():
         described = json.dumps(schema)
-        bad = NO_NUMBERS if schema.get("type") == "integer" else (LONG,)
-        for value in bad:
-            path = f"{ours.path(operation)}?{parameter}={value}"
+        is_number = '"integer"' in described
+        # Beside what the query must hold, so that nothing else makes it malformed.
+        beside = "&".join(each for each in valid.split("&") if each and not each.startswith(f"{parameter}="))
+        for value in NO_NUMBERS if is_number else (LONG,):
+            path = f"{ours.path(operation)}?{beside}&{parameter}={value}"
             await ledger.expect((400,), path[-80:], ours.call(operation, path))
+        # A revision that the store has not reached is no fault of the caller's.
+        large = (400, 503) if parameter == "minRevision" else (200, 400, 404)
+        for number in LARGE_NUMBERS if is_number else ():
+            path = f"{ours.path(operation)}?{beside}&{parameter}={number}"
+            await ledger.expect(large, path, ours.call(operation, path))
         for value in ("", "%00", "a%0Ab", "%FF", "%ED%A0%80", "%E2%80%AE", "'--", "9" * 100, "%F0%9F%98%80"):
             wanted = (400,) if value in ("%00", "a%0Ab") and "pattern" in described else (200, 400)
             path = f"{ours.path(operation)}?{parameter}={value}"
