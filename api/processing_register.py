@@ -14,7 +14,7 @@ from sqlalchemy import and_, or_
 from sqlmodel import col, func, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from api import register_documents, rows
+from api import register_document, register_table, rows
 from api.callers import SchoolOrOperator
 from api.files import attachment
 from api.store import Store
@@ -162,7 +162,7 @@ async def get_register(caller: SchoolOrOperator, brin: Brin, register: DrawnUp) 
 @router.get("/register.csv", operation_id="downloadRegisterTable", response_class=Response)
 async def download_table(caller: SchoolOrOperator, brin: Brin, register: DrawnUp) -> Response:
     """The same as a table for spreadsheets, one row a processing."""
-    return attachment(register_documents.csv_of(register), _name(register, "csv"), TABLE)
+    return attachment(register_table.csv_of(register), _name(register, "csv"), TABLE)
 
 
 @router.get("/register.pdf", operation_id="downloadRegister", response_class=Response)
@@ -171,7 +171,7 @@ async def download_document(caller: SchoolOrOperator, brin: Brin, register: Draw
     # In a thread, and one after another: a large one takes seconds of the processor, which decisions need meanwhile.
     drawing = cast(asyncio.Semaphore, request.app.state.drawing)
     async with drawing:
-        content = await asyncio.to_thread(register_documents.pdf_of, register)
+        content = await asyncio.to_thread(register_document.pdf_of, register)
     return attachment(content, _name(register, "pdf"), DOCUMENT)
 
 

@@ -14,6 +14,23 @@ from models.register_texts import Bilingual
 from models.working_days import AMSTERDAM
 
 TITLE: Final = "Register van verwerkingsactiviteiten"
+#: What the document was made of.
+SOURCE: Final = Bilingual(
+    "Dit register is opgemaakt uit het logboek van de privacymanager tot en met de genoemde gebeurtenis. De namen van"
+    " school, bestuur en vestigingen zijn die van het moment van opmaken, alle andere gegevens die van de genoemde"
+    " stand. Tijden zijn die van Europe/Amsterdam.",
+    "Made of the privacy manager's log up to the named event. The names of the school, its board and its locations are"
+    " those of when it was drawn up; everything else is as of the named instant. Times are those of Europe/Amsterdam.",
+)
+#: Where in the document each letter of art. 30(1) is answered.
+PLACES: Final = Bilingual(
+    "AVG art. 30 lid 1: a hierboven; b bij Doeleinden; c bij Categorieën van betrokkenen, Gegevens en Categorieën van"
+    " persoonsgegevens; d bij Ontvanger en Subverwerkers; e bij Doorgifte buiten de EER; f bij Bewaartermijn; g bij"
+    " Beveiliging. Wat de school zelf moet invullen, staat er als „door de school in te vullen”.",
+    "GDPR art. 30(1): (a) above; (b) at Purposes; (c) at Categories of data subjects, Data and Categories of personal"
+    " data; (d) at Recipient and Sub-processors; (e) at Transfers outside the EEA; (f) at Retention; (g) at Security."
+    " What the school must fill in itself reads “to be stated by the school”.",
+)
 NONE: Final = "geen / none"
 UNKNOWN: Final = "staat niet in het logboek / not in the log"
 

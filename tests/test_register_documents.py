@@ -15,9 +15,11 @@ from typing import Any, Final
 import pypdf
 import pytest
 
-from api import register_documents
-from api.register_documents import cell, csv_of, pdf_of
+from api import register_document
+from api.register_document import pdf_of
 from api.register_lines import SAID, of_processing, of_register
+from api.register_table import cell, csv_of
+from api.typesetting import printed
 from models.grants import Status
 from models.partners import RecipientRole, Stage
 from models.processing_register import (
@@ -196,7 +198,7 @@ def test_every_value_is_read_back_from_the_document_whatever_characters_it_has(n
     for each in (*shown.processings, *shown.ended):
         for line in (*of_register(shown), *of_processing(shown.controller, each)):
             for value in (line.nl, line.en, *line.values) if line.values else ():
-                assert bare(register_documents._printed(value)) in text, (line.nl, value)
+                assert bare(printed(value)) in text, (line.nl, value)
     assert bare("Een leerling herkennen.") in text
 
 
@@ -228,7 +230,7 @@ def test_the_document_says_what_it_is_in_which_language_and_how_many_pages_there
     assert len(pages) > 3
     for number, text in enumerate(pages, 1):
         assert bare(f"Pagina {number} van {len(pages)}") in bare(text)
-        assert "stand per 2026-09-01 10:00 · logboek t/m nr. 42" in text
+        assert "16SW · stand per 2026-09-01 10:00 · logboek t/m nr. 42 · opgemaakt 2027-09-01 10:00" in text
     assert all(round(float(page.mediabox.height / page.mediabox.width), 3) == 1.414 for page in reader.pages)
     assert "2027-09-01 10:00:00+02:00" in pages[0]
 
@@ -319,7 +321,7 @@ async def test_a_document_is_drawn_beside_the_event_loop_and_one_after_another(
         under_way -= 1
         return b"%PDF-1.7\n%%EOF\n"
 
-    monkeypatch.setattr(register_documents, "pdf_of", draw)
+    monkeypatch.setattr(register_document, "pdf_of", draw)
     answers = await asyncio.gather(*(world.administer("GET", "/register.pdf") for _ in range(3)))
     assert [answer.status_code for answer in answers] == [200] * 3
     assert most == 1
