@@ -43,6 +43,7 @@ from api import (
 )
 from api.callers import Authentication
 from api.current import CurrentSnapshot
+from api.drawing import Drawing
 from api.envelope import Envelope
 from api.evidence import StoreRefused, evidence_of, seal_what_is_open, tell_of_schools
 from api.evidence_keys import EvidenceKeys
@@ -138,12 +139,14 @@ def create_app(settings: Settings, clock: Clock | None = None, on_loaded: Callab
     verifier = TokenVerifier(_issuers(settings))
     routes = _route_table(settings)
     current = CurrentSnapshot(source_for(store), settings.store_deadline, store.distrust, logged=settings.decision_log)
+    drawing = Drawing()
     given_up: set[asyncio.Task[None]] = set()
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with contextlib.AsyncExitStack() as stack:
             stack.push_async_callback(store.aclose)
+            stack.push_async_callback(drawing.aclose)
             stack.push_async_callback(reachable.ended, given_up)
             stack.push_async_callback(verifier.aclose)
             stack.push_async_callback(current.aclose)
@@ -161,7 +164,7 @@ def create_app(settings: Settings, clock: Clock | None = None, on_loaded: Callab
 
     app = documented_app(lifespan)
     app.state.store, app.state.current = store, current
-    app.state.storing, app.state.drawing = asyncio.Semaphore(1), asyncio.Semaphore(1)
+    app.state.storing, app.state.drawing = asyncio.Semaphore(1), drawing
     app.state.turnstile = applicants.Turnstile(settings.applications_per_hour)
     app.state.applications_per_day = settings.applications_per_day
     app.state.public_url = settings.public_url

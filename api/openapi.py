@@ -384,7 +384,8 @@ def _headers(operation_id: str, status: str, sent: set[str]) -> Document:
 def _refusals(path: str, method: str, sent: set[str]) -> dict[str, str]:
     refusals = {"400": "The request is not valid."}
     if not path.endswith("/live"):
-        refusals["503"] = "The store is out of reach."
+        drawn = ", or too many documents are being drawn" if path.endswith(".pdf") else ""
+        refusals["503"] = f"The store is out of reach{drawn}."
     if path.startswith("/health"):
         return refusals
     refusals["500"] = "Something went wrong here."

@@ -37,6 +37,7 @@ INVALID_INPUT: Final = Problem("invalid_input", 400, "The request is not valid")
 TOO_MANY_REQUESTS: Final = Problem("too_many_requests", 429, "Too many requests")
 TOO_LARGE: Final = Problem("too_large", 413, "The request is too large")
 STORE_UNREACHABLE: Final = Problem("store_unreachable", 503, "The store cannot be reached")
+DOCUMENT_NOT_DRAWN: Final = Problem("document_not_drawn", 503, "The document cannot be drawn now")
 REVISION_BEHIND: Final = Problem("revision_behind", 503, "The store is behind the revision asked for")
 INTERNAL: Final = Problem("internal_error", 500, "Something went wrong here")
 
@@ -84,6 +85,7 @@ ALL: Final = (
     TOO_LARGE,
     TOO_MANY_REQUESTS,
     STORE_UNREACHABLE,
+    DOCUMENT_NOT_DRAWN,
     REVISION_BEHIND,
     INTERNAL,
     *REFUSALS.values(),

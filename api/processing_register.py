@@ -14,9 +14,12 @@ from sqlalchemy import and_, or_
 from sqlmodel import col, func, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from api import register_document, register_table, rows
+from api import rows
 from api.callers import SchoolOrOperator
+from api.drawing import Drawing
 from api.files import attachment
+from api.register_document import document_of
+from api.register_table import csv_of
 from api.store import Store
 from api.terms import SubProcessor
 from api.wire import Moment, Wire
@@ -162,16 +165,16 @@ async def get_register(caller: SchoolOrOperator, brin: Brin, register: DrawnUp) 
 @router.get("/register.csv", operation_id="downloadRegisterTable", response_class=Response)
 async def download_table(caller: SchoolOrOperator, brin: Brin, register: DrawnUp) -> Response:
     """The same as a table for spreadsheets, one row a processing."""
-    return attachment(register_table.csv_of(register), _name(register, "csv"), TABLE)
+    # In a thread, so that decisions come in between.
+    content = await asyncio.to_thread(csv_of, register)
+    return attachment(content, _name(register, "csv"), TABLE)
 
 
 @router.get("/register.pdf", operation_id="downloadRegister", response_class=Response)
 async def download_document(caller: SchoolOrOperator, brin: Brin, register: DrawnUp, request: Request) -> Response:
     """The same as a document to hand over."""
-    # In a thread, and one after another: a large one takes seconds of the processor, which decisions need meanwhile.
-    drawing = cast(asyncio.Semaphore, request.app.state.drawing)
-    async with drawing:
-        content = await asyncio.to_thread(register_document.pdf_of, register)
+    document = await asyncio.to_thread(document_of, register)
+    content = await cast(Drawing, request.app.state.drawing).draw(document)
     return attachment(content, _name(register, "pdf"), DOCUMENT)
 
 

@@ -5,8 +5,9 @@ All instants are in the time of Amsterdam.
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import date, datetime
-from typing import Final, NamedTuple
+from typing import Final
 
+from api.document import Line
 from models.grants import Status
 from models.partners import RecipientRole, Stage
 from models.processing_register import AgreementThen, CategoryOfData, Controller, Processing, Recipient, Register
@@ -51,14 +52,6 @@ _STAGE: Final[Mapping[str, str]] = {
     Stage.LIVE: "in gebruik / live",
     Stage.WITHDRAWN: "teruggetrokken / withdrawn",
 }
-
-
-class Line(NamedTuple):
-    """One line: its headings, and each of its values."""
-
-    nl: str
-    en: str
-    values: tuple[str, ...]
 
 
 def of_register(register: Register) -> list[Line]:

@@ -2,18 +2,15 @@
 
 import csv
 import io
-import re
 import unicodedata
 from typing import Final
 
+from api.characters import BREAKS, UNSEEN
 from api.register_lines import SAID, of_processing, of_register
 from models.processing_register import Register
 
 #: A spreadsheet takes what begins with one of these for a formula, or for the start of one.
 _FORMULA: Final = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
-BREAKS: Final = re.compile(r"[\t\r\n\v\f\x1c-\x1e\x85\u2028\u2029]+")
-#: What a reader does not see: spaces, controls and marks of format.
-UNSEEN: Final = frozenset({"Zs", "Zl", "Zp", "Cc", "Cf"})
 
 
 def csv_of(register: Register) -> bytes:

@@ -18,7 +18,7 @@ from reportlab.pdfgen.canvas import Canvas
 from reportlab.platypus import Flowable, Paragraph
 from reportlab.platypus.paraparser import ParaFrag
 
-from api.register_table import BREAKS, UNSEEN
+from api.characters import BREAKS, UNSEEN
 
 # Bytes as they are: as text they are a quarter longer, and take a quarter of the time to write.
 rl_config.useA85 = 0

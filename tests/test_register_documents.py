@@ -1,12 +1,10 @@
 """The register of processing as a table and as a document: all of it is in there, and nothing in it does harm."""
 
-import asyncio
 import base64
 import csv
 import hashlib
 import io
 import re
-import threading
 import time
 from dataclasses import replace
 from datetime import UTC, date, datetime
@@ -15,8 +13,8 @@ from typing import Any, Final
 import pypdf
 import pytest
 
-from api import register_document
-from api.register_document import pdf_of
+from api.printing import pdf_of as printed_document
+from api.register_document import document_of
 from api.register_lines import SAID, of_processing, of_register
 from api.register_table import cell, csv_of
 from api.typesetting import printed
@@ -124,6 +122,10 @@ def register_with(*processings: Processing, past: tuple[Processing, ...] = (), n
     return Register(
         Controller("16SW", name, "10001", name, {}), AT, AT.replace(year=2027), 42, BY_THE_SCHOOL, processings, past
     )
+
+
+def pdf_of(register: Register) -> bytes:
+    return printed_document(document_of(register))
 
 
 def read_table(content: bytes) -> list[dict[str, str]]:
@@ -304,25 +306,3 @@ async def test_the_table_and_the_document_say_what_the_register_says(world: Worl
         ):
             assert bare(value) in text, value
     assert "Heelietsanders" not in text
-
-
-async def test_a_document_is_drawn_beside_the_event_loop_and_one_after_another(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    threads: list[threading.Thread] = []
-    under_way = most = 0
-
-    def draw(_: Register) -> bytes:
-        nonlocal under_way, most
-        under_way += 1
-        most = max(most, under_way)
-        threads.append(threading.current_thread())
-        time.sleep(0.05)
-        under_way -= 1
-        return b"%PDF-1.7\n%%EOF\n"
-
-    monkeypatch.setattr(register_document, "pdf_of", draw)
-    answers = await asyncio.gather(*(world.administer("GET", "/register.pdf") for _ in range(3)))
-    assert [answer.status_code for answer in answers] == [200] * 3
-    assert most == 1
-    assert threading.main_thread() not in threads

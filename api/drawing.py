@@ -1,0 +1,122 @@
+"""Documents drawn in a process of their own: decisions need this one's processor, and a large document takes seconds.
+
+Document -> Drawing.draw -> api/drawing_process.py -> PDF
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import pickle
+import sys
+from asyncio.subprocess import PIPE, Process
+from typing import Final, cast
+
+from api import frames
+from api.document import Document
+from api.problems import DOCUMENT_NOT_DRAWN, Refused
+
+log = logging.getLogger("privacy_manager.drawing")
+
+#: How long a document may take, with the wait for its turn.
+DRAWING_SECONDS: Final = 60.0
+#: How many may wait while one is drawn; each keeps all its text in memory.
+MOST_WAITING: Final = 8
+
+# Modules are found where they are installed, and not in the folder that the server happens to be started in.
+_COMMAND: Final = (sys.executable, "-P", "-m", "api.drawing_process")
+
+
+class DrawingFailed(Exception):
+    """A document that cannot be drawn at all: the process that tried has said why, where the server logs."""
+
+
+class Drawing:
+    """Draws one document after another, in one process that is started when it is first needed.
+
+    One that has died, or that was ended because it took too long, is replaced when the next document is asked for.
+    """
+
+    def __init__(self, seconds: float = DRAWING_SECONDS, most_waiting: int = MOST_WAITING) -> None:
+        self._seconds = seconds
+        self._most = most_waiting + 1
+        self._under_way = 0
+        self._turn = asyncio.Lock()
+        self._process: Process | None = None
+
+    @property
+    def process_id(self) -> int | None:
+        """Of the process that draws, if there is one."""
+        return self._process.pid if self._process is not None else None
+
+    async def draw(self, document: Document) -> bytes:
+        """The document as a PDF.
+
+        Raises `Refused` (503) when too many wait already, when it takes too long, and when the process dies of it;
+        `DrawingFailed` when it would never succeed.
+        """
+        if self._under_way >= self._most:
+            raise _refused("Too many documents are waiting to be drawn.", retry_after=10)
+        self._under_way += 1
+        try:
+            async with asyncio.timeout(self._seconds), self._turn:
+                content = await self._drawn(pickle.dumps(document))
+        except TimeoutError:
+            raise _refused("The document took too long to draw.", retry_after=60) from None
+        except (OSError, EOFError) as error:
+            log.warning("the process that draws has died: %r", error)
+            raise _refused("The document could not be drawn just now.", retry_after=1) from None
+        finally:
+            self._under_way -= 1
+        if not content:
+            raise DrawingFailed
+        return content
+
+    async def _drawn(self, message: bytes) -> bytes:
+        was_there = self._process is not None
+        try:
+            return await self._answered(message)
+        except (OSError, EOFError):
+            if not was_there:
+                raise
+            # It may have died long ago; a new one that dies as well does so by this document.
+            return await self._answered(message)
+
+    async def _answered(self, message: bytes) -> bytes:
+        process = await self._running()
+        to, answers = cast(asyncio.StreamWriter, process.stdin), cast(asyncio.StreamReader, process.stdout)
+        content: bytes | None = None
+        try:
+            to.write(frames.framed(message))
+            await to.drain()
+            content = await frames.received(answers)
+        finally:
+            # An answer that nobody waits for any more would be taken for that to the next question.
+            if content is None:
+                await self.aclose()
+        return content
+
+    async def _running(self) -> Process:
+        if self._process is not None and self._process.returncode is not None:
+            await self.aclose()
+        if self._process is None:
+            # Nothing of the server's goes along: no socket, no setting, and no signal from its terminal.
+            settings = {name: value for name, value in os.environ.items() if not name.startswith("PRIVACY_MANAGER_")}
+            self._process = await asyncio.create_subprocess_exec(
+                *_COMMAND, stdin=PIPE, stdout=PIPE, env=settings, start_new_session=True
+            )
+        return self._process
+
+    async def aclose(self) -> None:
+        """Ends the process, whatever it is at."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        # Whoever asked may be gone: it is waited for all the same, and what it still wrote is thrown away.
+        await asyncio.shield(process.communicate())
+
+
+def _refused(detail: str, *, retry_after: int) -> Refused:
+    return Refused(DOCUMENT_NOT_DRAWN, detail, {"Retry-After": str(retry_after)})
