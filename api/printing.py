@@ -39,8 +39,8 @@ _TOTAL: Final = "total"
 
 #: The least that stands below a heading before the page ends.
 _BELOW_HEADING: Final = 50 * mm
-_LEFT: Final = 46 * mm
-_SUMMARY: Final = (9 * mm, 43 * mm, 37 * mm, 33 * mm, 27 * mm, 21 * mm)
+_LEFT: Final = 50 * mm
+_SUMMARY: Final = (10 * mm, 44 * mm, 38 * mm, 34 * mm, 27 * mm, 21 * mm)
 
 
 class _Pages(Canvas):  # type: ignore[misc]

@@ -26,11 +26,13 @@ from api.wire import Moment, Wire
 from models.events import Event
 from models.grants import Status
 from models.identifiers import Brin
+from models.last_words import Known
 from models.partners import RecipientRole, Stage
 from models.processing_register import Controller, Register, register_of
 from models.refusals import InvalidInput
-from models.replay import AGREEMENTS, CONNECTIONS, GRANTS, PARTNERS
-from models.schools import Board
+from models.register_texts import BOARD_OF_NOW, BOARD_OF_THEN
+from models.replay import AGREEMENTS, CONNECTIONS, GRANTS, PARTNERS, SCHOOLS
+from models.schools import Board, School
 from models.working_days import AMSTERDAM
 
 router = APIRouter(prefix="/v1/schools/{brin}", tags=["schools"])
@@ -44,12 +46,13 @@ class BilingualText(Wire):
 
 
 class ControllerView(Wire):
-    """The school and its board, as they are called at present."""
+    """The school with the board that it had then, as they are called at present."""
 
     brin: str
     school_name: str
     board_number: str | None
     board_name: str | None
+    board_note: Annotated[BilingualText, Field(description="How far the log knows the board.")]
 
 
 class RecipientView(Wire):
@@ -85,25 +88,25 @@ class AgreementVersion(Wire):
 
 
 class AgreementThenView(AgreementVersion):
-    """The agreement that the school agreed to, as it stood then."""
+    """The agreement that the school agreed to, as it stood then. The last five are null where the log does not tell."""
 
     signed_on: date
     valid_from: Moment
     valid_until: Moment | None
     in_force: bool
     replaced_by: Annotated[AgreementVersion | None, Field(description="The one that counted in its place.")]
-    categories: list[str]
-    sub_processors: list[SubProcessor]
-    storage_countries: list[str]
+    categories: list[str] | None
+    sub_processors: list[SubProcessor] | None
+    storage_countries: list[str] | None
     outside_eea: Annotated[
-        list[str],
+        list[str] | None,
         Field(alias="outsideEea", description="Countries outside the EEA of storage, and sub-processors there."),
     ]
-    retention_days: Annotated[int | None, Field(description="After the end; null where the log does not tell.")]
+    retention_days: Annotated[int | None, Field(description="After the end of the processing.")]
 
 
 class ProcessingView(Wire):
-    """One grant, as art. 30(1) AVG asks for it. The last three members are of one that has ended."""
+    """One grant, as art. 30(1) AVG asks for it. `endedAt` and `continuedBy` are of one that has ended."""
 
     grant_id: str
     status: Status
@@ -123,6 +126,11 @@ class ProcessingView(Wire):
     suspended_until: Moment | None
     reconfirm_by: Moment | None
     ended_at: Moment | None
+    retention_days: Annotated[int | None, Field(description="The least that an agreement which counts for it says.")]
+    retention_from: Annotated[
+        Moment | None,
+        Field(description="The end of the processing: of the grant, or of the last agreement where that came first."),
+    ]
     delete_by: Annotated[date | None, Field(description="By when data must be deleted, in Amsterdam.")]
     continued_by: Annotated[
         list[str], Field(description="Grants by which the connection still receives data of this place or part of it.")
@@ -130,13 +138,16 @@ class ProcessingView(Wire):
 
 
 class RegisterView(Wire):
-    """The register at `at`, made of the log up to `lastEvent`, which is 0 before the first one."""
+    """The register at `at`, made of the log up to `lastEvent`. What the log does not know is the school's to state."""
 
     controller: ControllerView
     at: Moment
     drawn_up_at: Moment
     last_event: int
-    contact: Annotated[BilingualText, Field(description="Of the controller and its data protection officer.")]
+    contact: Annotated[BilingualText, Field(description="How the controller is reached.")]
+    joint_controllers: BilingualText
+    data_protection_officer: BilingualText
+    security: Annotated[BilingualText, Field(description="The school's own measures.")]
     processings: list[ProcessingView]
     ended: list[ProcessingView]
 
@@ -179,37 +190,42 @@ async def download_document(caller: SchoolOrOperator, brin: Brin, register: Draw
 
 
 async def register_at(session: AsyncSession, brin: str, at: datetime | None, now: datetime) -> Register:
-    """The register of a school at an instant. Raises `InvalidInput` for one that has not come."""
+    """The register of a school at an instant. Raises `InvalidInput` for one that has not come, or before the log."""
     if at is not None and at > now:
         raise InvalidInput("at must not be in the future.")
     instant = at or now
-    controller = await _controller(session, brin)
-    last = (await session.exec(select(func.coalesce(func.max(Event.number), 0)).where(Event.at <= instant))).one()
-    return register_of(controller, await _events(session, brin, last), instant, now, last)
-
-
-async def _controller(session: AsyncSession, brin: str) -> Controller:
     school = await rows.school(session, brin)
-    board = await session.get(Board, school.board_number) if school.board_number is not None else None
+    last = (await session.exec(select(func.coalesce(func.max(Event.number), 0)).where(Event.at <= instant))).one()
+    if at is not None and not last:
+        raise InvalidInput("at must not be before the log begins.")
+    known = Known.by(await _events(session, brin, last))
+    return register_of(await _controller(session, school, known), known, instant, now, last)
+
+
+async def _controller(session: AsyncSession, school: School, known: Known) -> Controller:
+    told = school.brin in known.boards
+    number = known.boards[school.brin] if told else school.board_number
+    board = await session.get(Board, number) if number is not None else None
     return Controller(
-        brin=brin,
+        brin=school.brin,
         school_name=school.name,
-        board_number=school.board_number,
+        board_number=number,
         board_name=board.name if board is not None else None,
-        locations={location.code: location.name for location in await rows.locations(session, brin)},
+        board_note=BOARD_OF_THEN if told else BOARD_OF_NOW,
+        locations={location.code: location.name for location in await rows.locations(session, school.brin)},
     )
 
 
 async def _events(session: AsyncSession, brin: str, last: int) -> Sequence[Event]:
-    """All up to `last` that tell of the school's grants, of what they were given to, and of its agreements."""
+    """All up to `last` that tell of the school's grants and boards, of what they were given to, and of agreements."""
     of_school = select(Event).where(Event.brin == brin, Event.number <= last, col(Event.kind).in_(GRANTS))
     grants = (await session.exec(of_school)).all()
     client_ids = {event.client_id for event in grants}
     about = or_(
         and_(col(Event.client_id).in_(client_ids), col(Event.kind).in_([*CONNECTIONS, *AGREEMENTS])),
-        col(Event.kind).in_(PARTNERS),
+        col(Event.kind).in_([*PARTNERS, *SCHOOLS]),
     )
-    others = (await session.exec(select(Event).where(Event.number <= last, about))).all() if client_ids else ()
+    others = (await session.exec(select(Event).where(Event.number <= last, about))).all()
     return sorted([*grants, *others], key=lambda event: event.number)
 
 

@@ -4,9 +4,12 @@ from collections.abc import Iterable
 from typing import Final
 
 from api.document import Document, Entry, Line, Part
-from api.register_lines import PLACES, SOURCE, STATUS, TITLE, moment, of_processing, of_register, place
+from api.register_lines import PLACES, SOURCE, STATUS, TITLE, TO_STATE, moment, of_processing, of_register, place
 from models.processing_register import Controller, Processing, Register
+from models.register_texts import RETENTION
 
+#: What one can write on.
+_ROOM, _LITTLE_ROOM = "." * 120, " " + "." * 36
 _NONE: Final = "Er zijn er op dit moment geen. / There are none at this instant."
 
 
@@ -19,8 +22,8 @@ def document_of(register: Register) -> Document:
         subject="AVG art. 30 lid 1 / GDPR art. 30(1)",
         title=TITLE,
         subtitle="AVG art. 30 lid 1 / Record of processing activities, GDPR art. 30(1)",
-        lines=tuple(of_register(register)),
-        notes=(SOURCE.nl, SOURCE.en, PLACES.nl, PLACES.en),
+        lines=tuple(_with_room(line, "", _ROOM) for line in of_register(register)),
+        notes=tuple(text for note in (SOURCE, RETENTION, PLACES) for text in (note.nl, note.en)),
         parts=(
             _part("Verwerkingen", "Processing activities", "Tot / Until", controller, register.processings),
             _part("Beëindigd", "Ended", "Op / On", controller, register.ended),
@@ -49,8 +52,13 @@ def _entry(controller: Controller, processing: Processing) -> Entry:
             STATUS[processing.status],
             "–" if until is None else moment(until),
         ),
-        lines=tuple(line for line in of_processing(controller, processing) if line.values),
+        lines=tuple(_with_room(line, _LITTLE_ROOM) for line in of_processing(controller, processing) if line.values),
     )
+
+
+def _with_room(line: Line, behind: str, *below: str) -> Line:
+    """What the school must state itself, with room to do so by hand."""
+    return line._replace(values=(TO_STATE + behind, *below)) if line.values == (TO_STATE,) else line
 
 
 def _annex(register: Register) -> Iterable[Line]:

@@ -11,7 +11,7 @@ from api.document import Line
 from models.grants import Status
 from models.partners import RecipientRole, Stage
 from models.processing_register import AgreementThen, CategoryOfData, Controller, Processing, Recipient, Register
-from models.register_texts import Bilingual
+from models.register_texts import BY_THE_SCHOOL, Bilingual
 from models.working_days import AMSTERDAM
 
 TITLE: Final = "Register van verwerkingsactiviteiten"
@@ -58,10 +58,14 @@ def of_register(register: Register) -> list[Line]:
     """What holds for all of it."""
     controller = register.controller
     return [
-        Line("Verwerkingsverantwoordelijke", "Controller", (_board(controller),)),
+        Line("Verwerkingsverantwoordelijke", "Controller",
+             (_board(controller), _both(controller.board_note))),
         Line("School", "School", (f"{controller.school_name} (BRIN {controller.brin})",)),
-        Line("Contactgegevens en functionaris voor gegevensbescherming", "Contact and data protection officer",
-             (_both(register.contact),)),
+        Line("Contactgegevens", "Contact details", (_both(register.contact),)),
+        Line("Gezamenlijke verwerkingsverantwoordelijken", "Joint controllers", (_both(register.joint_controllers),)),
+        Line("Functionaris voor gegevensbescherming", "Data protection officer",
+             (_both(register.data_protection_officer),)),
+        Line("Beveiliging door de school", "Security by the school", (_both(register.security),)),
         Line("Stand per", "As of", (instant(register.at),)),
         Line("Opgemaakt op", "Drawn up on", (instant(register.drawn_up_at),)),
         Line("Laatste gebeurtenis in het logboek", "Last event of the log", (str(register.last_event),)),
@@ -85,6 +89,10 @@ def instant(at: datetime) -> str:
 
 def _both(text: Bilingual) -> str:
     return f"{text.nl} / {text.en}"
+
+
+#: What the school must state itself.
+TO_STATE: Final = _both(BY_THE_SCHOOL)
 
 
 def _board(controller: Controller) -> str:
@@ -124,9 +132,10 @@ def _data(category: CategoryOfData) -> str:
     return f"{category.scope}: {', '.join(fields) or UNKNOWN}"
 
 
-def _of(agreement: AgreementThen | None, told: Callable[[AgreementThen], tuple[str, ...]]) -> tuple[str, ...]:
-    """What the agreement says; where it says none, that."""
-    return (UNKNOWN,) if agreement is None else told(agreement) or (NONE,)
+def _of(agreement: AgreementThen | None, told: Callable[[AgreementThen], tuple[str, ...] | None]) -> tuple[str, ...]:
+    """What the agreement says; where it says none, or the log does not tell, that."""
+    values = told(agreement) if agreement is not None else None
+    return (UNKNOWN,) if values is None else values or (NONE,)
 
 
 def _version(agreement: AgreementThen | None) -> Iterable[str]:
@@ -154,10 +163,14 @@ def _transfers(agreement: AgreementThen | None) -> tuple[str, ...]:
     return *found, "passende waarborgen: door de school in te vullen / safeguards: to be stated by the school"
 
 
-def _retention(agreement: AgreementThen | None) -> str:
-    if agreement is None or agreement.retention_days is None:
-        return UNKNOWN
-    return f"{agreement.retention_days} dagen na het einde / days after the end"
+def _retention(processing: Processing) -> Iterable[str]:
+    days = processing.retention_days
+    if days is None:
+        yield UNKNOWN
+        return
+    yield f"{days} dagen na het einde van de verwerking / days after the end of the processing"
+    if processing.retention_from is not None:
+        yield f"te tellen vanaf / counted from {moment(processing.retention_from)}"
 
 
 def until(end: datetime | None) -> str:
@@ -166,20 +179,21 @@ def until(end: datetime | None) -> str:
 
 
 def _deletion(_: Controller, processing: Processing) -> Iterable[str]:
-    if processing.ended_at is None:
+    if processing.retention_from is None:
         return
     by: date | None = processing.delete_by
     yield UNKNOWN if by is None else by.isoformat()
     for grant_id in processing.continued_by:
-        yield f"behalve wat toestemming dekt / but for what is covered by grant {grant_id}"
+        yield f"behalve wat valt onder toestemming / but for what is covered by grant {grant_id}"
 
 
-def _storage(agreement: AgreementThen) -> tuple[str, ...]:
-    return (", ".join(agreement.storage_countries),) if agreement.storage_countries else ()
+def _storage(agreement: AgreementThen) -> tuple[str, ...] | None:
+    return (", ".join(agreement.storage_countries),) if agreement.storage_countries else agreement.storage_countries
 
 
-def _sub_processors(agreement: AgreementThen | None) -> tuple[str, ...]:
-    return _of(agreement, lambda said: tuple(f"{each.name} ({each.country})" for each in said.sub_processors))
+def _sub_processors(agreement: AgreementThen) -> tuple[str, ...] | None:
+    found = agreement.sub_processors
+    return found if found is None else tuple(f"{each.name} ({each.country})" for each in found)
 
 
 #: What is said of every processing, in this order.
@@ -209,14 +223,14 @@ SAID: Final[tuple[tuple[str, str, Callable[[Controller, Processing], Iterable[st
         lambda _, each: _of(each.agreement, lambda said: said.categories),
     ),
     ("Verwerkersovereenkomst", "Processing agreement", lambda _, each: _version(each.agreement)),
-    ("Subverwerkers", "Sub-processors", lambda _, each: _sub_processors(each.agreement)),
+    ("Subverwerkers", "Sub-processors", lambda _, each: _of(each.agreement, _sub_processors)),
     (
         "Landen van opslag",
         "Countries of storage",
         lambda _, each: _of(each.agreement, _storage),
     ),
     ("Doorgifte buiten de EER", "Transfers outside the EEA", lambda _, each: _transfers(each.agreement)),
-    ("Bewaartermijn", "Retention", lambda _, each: [_retention(each.agreement)]),
+    ("Bewaartermijn", "Retention", lambda _, each: _retention(each)),
     ("Beveiliging", "Security", lambda _, each: [each.security.nl, each.security.en]),
     ("Verleend op", "Granted on", lambda _, each: [moment(each.granted_at)]),
     ("Geldig vanaf", "Valid from", lambda _, each: [moment(each.valid_from)]),

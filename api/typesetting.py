@@ -23,7 +23,7 @@ from api.characters import BREAKS, UNSEEN
 # Bytes as they are: as text they are a quarter longer, and take a quarter of the time to write.
 rl_config.useA85 = 0
 
-MARGIN: Final = 20 * mm
+MARGIN: Final = 18 * mm
 WIDTH: Final = A4[0] - 2 * MARGIN
 HEIGHT: Final = A4[1] - 2 * MARGIN
 INK, DIM, BLUE = (HexColor(code) for code in ("#16202c", "#5b6673", "#1d3f66"))

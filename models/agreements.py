@@ -40,7 +40,7 @@ class Agreement(SQLModel, table=True):
     signatories: list[dict[str, Any]] = Field(default_factory=list, sa_column=Column(JSON, nullable=False))
     #: Each as {name, country}, the country where it processes by its ISO 3166-1 code.
     sub_processors: list[dict[str, str]] = Field(default_factory=list, sa_column=Column(JSON, nullable=False))
-    #: How long after the end of the agreement data is kept.
+    #: How long data is kept after the end of the processing, which is when the grant ends, or the agreement before it.
     retention_days: int = 0
     #: The privacybijsluiter's categories of personal data, in its own words.
     categories: list[str] = Field(default_factory=list, sa_column=Column(JSON, nullable=False))
@@ -116,13 +116,13 @@ def _precedence(agreement: Signed) -> tuple[bool, int]:
 
 
 def agreement_then(
-    agreements: Iterable[Agreement], board_number: str | None, moment: datetime, revision: int
+    agreements: Iterable[Agreement], board_number: str | None, moment: datetime, revision: int | None = None
 ) -> Agreement | None:
-    """The agreement that counted for a board's schools when something was granted, where the grant itself tells not.
+    """The agreement that counted for a board's schools at a moment of the past, of those registered up to `revision`.
 
     One that was ended since held until then.
     """
-    known = (each for each in agreements if each.registered_at_revision <= revision)
+    known = (each for each in agreements if revision is None or each.registered_at_revision <= revision)
     held = (
         each for each in known if each.valid_from <= moment and (each.valid_until is None or moment < each.valid_until)
     )

@@ -7,14 +7,17 @@ from typing import Any
 
 from models.agreements import Agreement
 from models.events import Event, EventKind
-from models.replay import AGREEMENTS, CONNECTIONS, GRANTS, PARTNERS
+from models.replay import AGREEMENTS, CONNECTIONS, GRANTS, PARTNERS, SCHOOLS
 
 State = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class GrantThen:
-    """A grant as its last event, at `changed_at`, left it. `granted_revision` is that of its first one."""
+    """A grant as its last event, at `changed_at`, left it. `granted_revision` is that of its first one.
+
+    The boards are those that its school had when it was given, and at its last event; None where the log tells of none.
+    """
 
     state: State
     granted_revision: int
@@ -24,6 +27,8 @@ class GrantThen:
     valid_until: datetime | None
     suspended_until: datetime | None
     reconfirm_by: datetime | None
+    board_when_granted: str | None
+    board_when_changed: str | None
 
 
 @dataclass
@@ -34,6 +39,8 @@ class Known:
     connections: dict[str, State] = field(default_factory=dict)
     partners: dict[str, State] = field(default_factory=dict)
     agreements: dict[str, Agreement] = field(default_factory=dict)
+    #: The board of each school that the log tells of, by its BRIN4.
+    boards: dict[str, str | None] = field(default_factory=dict)
     #: How long each agreement lets data be kept, where the log tells.
     retention: dict[str, int | None] = field(default_factory=dict)
 
@@ -56,9 +63,12 @@ class Known:
             self.partners[state["kvkNumber"]] = state
         elif event.kind in AGREEMENTS:
             self._agreement(event)
+        elif event.kind in SCHOOLS:
+            self.boards |= {brin: number for brin, number, _ in state.get("listed", {}).get("schools", ())}
 
     def _grant(self, event: Event) -> None:
         state, before = event.state, self.grants.get(event.state["grantId"])
+        board = self.boards.get(state["school"])
         self.grants[state["grantId"]] = GrantThen(
             state=state,
             granted_revision=before.granted_revision if before is not None else event.revision,
@@ -67,6 +77,8 @@ class Known:
             valid_until=_instant(state["validUntil"]),
             suspended_until=_instant(state["suspendedUntil"]),
             reconfirm_by=_instant(state.get("reconfirmBy")),
+            board_when_granted=before.board_when_granted if before is not None else board,
+            board_when_changed=board,
         )
 
     def _agreement(self, event: Event) -> None:

@@ -11,7 +11,6 @@ from datetime import date, datetime, timedelta
 
 from models import purposes, scopes
 from models.agreements import Agreement, agreement_in_force, agreement_then, extent
-from models.events import Event
 from models.grants import NOT_YET, OPEN, Status, status_at
 from models.last_words import GrantThen, Known, State
 from models.partners import RecipientRole, Stage
@@ -22,12 +21,16 @@ from models.working_days import AMSTERDAM
 
 @dataclass(frozen=True, slots=True)
 class Controller:
-    """The school and its board, as they are called at present; the names of its locations by their codes."""
+    """The school with the board that it had then, as they are called at present; names of its locations by their codes.
+
+    `board_note` says how far the log knows the board.
+    """
 
     brin: str
     school_name: str
     board_number: str | None
     board_name: str | None
+    board_note: Bilingual
     locations: Mapping[str, str]
 
 
@@ -79,7 +82,7 @@ class Version:
 class AgreementThen:
     """The agreement that the school agreed to. `replaced_by` is the one that counted in its place, if another did.
 
-    `retention_days` is None where the log does not tell.
+    The last five are None where the log does not tell.
     """
 
     agreement_id: str
@@ -90,19 +93,21 @@ class AgreementThen:
     valid_until: datetime | None
     in_force: bool
     replaced_by: Version | None
-    categories: tuple[str, ...]
-    sub_processors: tuple[SubProcessorThen, ...]
-    storage_countries: tuple[str, ...]
-    outside_eea: tuple[str, ...]
+    categories: tuple[str, ...] | None
+    sub_processors: tuple[SubProcessorThen, ...] | None
+    storage_countries: tuple[str, ...] | None
+    outside_eea: tuple[str, ...] | None
     retention_days: int | None
 
 
 @dataclass(frozen=True, slots=True)
 class Processing:
-    """One grant, as art. 30(1) AVG asks for it. The last three are of one that has ended.
+    """One grant, as art. 30(1) AVG asks for it. `ended_at` and `continued_by` are of one that has ended.
 
-    `delete_by` is a day in Amsterdam. `continued_by` names the grants by which the same connection still receives data
-    of the same place, or of a part of it: what those do not cover must be deleted by then all the same.
+    `retention_days` is the least that an agreement which counts for it says, and `retention_from` the end of the
+    processing, from when on they count: that of the grant, or of the last agreement where that came first. `delete_by`
+    is the day in Amsterdam on which they are over. `continued_by` names the grants by which the same connection still
+    receives data of the same place, or of a part of it: what those do not cover must be deleted by then all the same.
     """
 
     grant_id: str
@@ -123,6 +128,8 @@ class Processing:
     suspended_until: datetime | None
     reconfirm_by: datetime | None
     ended_at: datetime | None
+    retention_days: int | None
+    retention_from: datetime | None
     delete_by: date | None
     continued_by: tuple[str, ...] = ()
 
@@ -131,8 +138,8 @@ class Processing:
 class Register:
     """What the school had processed at `at`, and apart what had ended by then.
 
-    It is made of the log up to `last_event`, which is 0 before the first one. `contact` is of the controller and of
-    its data protection officer.
+    It is made of the log up to `last_event`. What the log knows nothing of is the school's to state: how the controller
+    is reached, with whom it is controller, who its data protection officer is, and its own measures of security.
     """
 
     controller: Controller
@@ -140,15 +147,15 @@ class Register:
     drawn_up_at: datetime
     last_event: int
     contact: Bilingual
+    joint_controllers: Bilingual
+    data_protection_officer: Bilingual
+    security: Bilingual
     processings: tuple[Processing, ...]
     ended: tuple[Processing, ...]
 
 
-def register_of(
-    controller: Controller, events: Iterable[Event], at: datetime, drawn_up_at: datetime, last_event: int
-) -> Register:
-    """The register at `at`, told by the events up to then that concern the school, in order of their numbers."""
-    known = Known.by(events)
+def register_of(controller: Controller, known: Known, at: datetime, drawn_up_at: datetime, last_event: int) -> Register:
+    """The register at `at`, by what the events up to then that concern the school have told."""
     given = (grant for grant in known.grants.values() if grant.status not in NOT_YET)
     listed = sorted((_processing(controller, known, grant, at) for grant in given), key=_names)
     going_on = tuple(each for each in listed if each.ended_at is None)
@@ -159,6 +166,9 @@ def register_of(
         drawn_up_at=drawn_up_at,
         last_event=last_event,
         contact=BY_THE_SCHOOL,
+        joint_controllers=BY_THE_SCHOOL,
+        data_protection_officer=BY_THE_SCHOOL,
+        security=BY_THE_SCHOOL,
         processings=going_on,
         ended=tuple(sorted(ended, key=lambda each: each.ended_at or at)),
     )
@@ -185,6 +195,8 @@ def _processing(controller: Controller, known: Known, grant: GrantThen, at: date
     recipient, chosen = _recipient(known, state), frozenset(state["scopes"])
     agreement = _agreement_then(controller, known, grant, at)
     ended_at = _ended_at(grant, status)
+    retention_from, last = _end_of_processing(controller, known, grant, ended_at, at)
+    retention_days = _least(known, agreement, last)
     return Processing(
         grant_id=state["grantId"],
         status=status,
@@ -197,14 +209,16 @@ def _processing(controller: Controller, known: Known, grant: GrantThen, at: date
         data_subjects=tuple(who for kind, who in DATA_SUBJECTS.items() if scopes.scopes_of_type(chosen, kind)),
         data=_data(chosen),
         agreement=agreement,
-        security=SECURITY,
+        security=SECURITY if agreement is not None else BY_THE_SCHOOL,
         granted_at=datetime.fromisoformat(state["createdAt"]),
         valid_from=datetime.fromisoformat(state["validFrom"]),
         valid_until=grant.valid_until,
         suspended_until=grant.suspended_until if status is Status.SUSPENDED else None,
         reconfirm_by=grant.reconfirm_by if ended_at is None else None,
         ended_at=ended_at,
-        delete_by=_delete_by(agreement, ended_at),
+        retention_days=retention_days,
+        retention_from=retention_from,
+        delete_by=_delete_by(retention_from, retention_days),
     )
 
 
@@ -215,10 +229,39 @@ def _ended_at(grant: GrantThen, status: Status) -> datetime | None:
     return grant.valid_until if status is Status.EXPIRED else grant.changed_at
 
 
-def _delete_by(agreement: AgreementThen | None, ended_at: datetime | None) -> date | None:
-    if ended_at is None or agreement is None or agreement.retention_days is None:
+def _end_of_processing(
+    controller: Controller, known: Known, grant: GrantThen, ended_at: datetime | None, at: datetime
+) -> tuple[datetime | None, Agreement | None]:
+    """When the processing for the school ended, if it did, and the agreement that counted last."""
+    own = [each for each in known.agreements.values() if each.client_id == grant.state["clientId"]]
+    # A school that has gone to another board since had the agreements of the board before it.
+    board = controller.board_number if ended_at is None else grant.board_when_changed or controller.board_number
+    until = ended_at or at
+    counted = agreement_then(own, board, until)
+    if counted is not None:
+        return ended_at, counted
+    over = [
+        (each.valid_until, each)
+        for each in own
+        if each.board_number in (None, board)
+        and each.valid_until is not None
+        and each.valid_from < each.valid_until <= until
+    ]
+    return max(over, key=lambda each: each[0], default=(ended_at, None))
+
+
+def _least(known: Known, agreed_to: AgreementThen | None, last: Agreement | None) -> int | None:
+    if agreed_to is None or agreed_to.retention_days is None:
         return None
-    return ended_at.astimezone(AMSTERDAM).date() + timedelta(days=agreement.retention_days)
+    # What another agreement allows more, the school has not agreed to; what it allows less, binds the partner.
+    other = known.retention[last.agreement_id] if last is not None else None
+    return agreed_to.retention_days if other is None else min(agreed_to.retention_days, other)
+
+
+def _delete_by(retention_from: datetime | None, retention_days: int | None) -> date | None:
+    if retention_from is None or retention_days is None:
+        return None
+    return retention_from.astimezone(AMSTERDAM).date() + timedelta(days=retention_days)
 
 
 def _recipient(known: Known, state: State) -> Recipient:
@@ -258,12 +301,13 @@ def _agreement_then(controller: Controller, known: Known, grant: GrantThen, at: 
     state, board = grant.state, controller.board_number
     own = [each for each in known.agreements.values() if each.client_id == state["clientId"]]
     agreed_to = known.agreements.get(state.get("agreementId") or "") or agreement_then(
-        own, board, datetime.fromisoformat(state["createdAt"]), grant.granted_revision
+        own, grant.board_when_granted or board, datetime.fromisoformat(state["createdAt"]), grant.granted_revision
     )
     if agreed_to is None:
         return None
     current = agreement_in_force(own, board, at)
     replaced = current is not None and current.agreement_id != agreed_to.agreement_id
+    told = known.retention[agreed_to.agreement_id] is not None
     return AgreementThen(
         **_version(agreed_to),
         signed_on=agreed_to.signed_on,
@@ -271,12 +315,16 @@ def _agreement_then(controller: Controller, known: Known, grant: GrantThen, at: 
         valid_until=agreed_to.valid_until,
         in_force=holds(agreed_to, at),
         replaced_by=Version(**_version(current)) if current is not None and replaced else None,
-        categories=tuple(agreed_to.categories),
-        sub_processors=tuple(SubProcessorThen(each["name"], each["country"]) for each in agreed_to.sub_processors),
-        storage_countries=tuple(agreed_to.storage_countries),
-        outside_eea=tuple(sorted(extent(agreed_to).outside_eea)),
+        categories=tuple(agreed_to.categories) if told else None,
+        sub_processors=_sub_processors(agreed_to) if told else None,
+        storage_countries=tuple(agreed_to.storage_countries) if told else None,
+        outside_eea=tuple(sorted(extent(agreed_to).outside_eea)) if told else None,
         retention_days=known.retention[agreed_to.agreement_id],
     )
+
+
+def _sub_processors(agreement: Agreement) -> tuple[SubProcessorThen, ...]:
+    return tuple(SubProcessorThen(each["name"], each["country"]) for each in agreement.sub_processors)
 
 
 def _version(agreement: Agreement) -> dict[str, str]:

@@ -31,6 +31,27 @@ INSTRUCTION: Final[Mapping[str, Bilingual]] = {
     ),
 }
 BY_THE_SCHOOL: Final = Bilingual("door de school in te vullen", "to be stated by the school")
+#: From when on data is kept for so many days: art. 28(3)(g) speaks of the end of the processing services. For a school
+#: they end with its grant, and without an agreement nobody may process for it.
+RETENTION: Final = Bilingual(
+    "Een bewaartermijn telt vanaf het einde van de verwerking voor de school (AVG art. 28 lid 3 onder g): dat van de"
+    " toestemming, of dat van de overeenkomst als die eerder eindigt en er geen andere voor in de plaats komt.",
+    "Retention counts from the end of the processing for the school (GDPR art. 28(3)(g)): that of the grant, or that of"
+    " the agreement where it ends sooner and no other takes its place.",
+)
+#: What the log knows of boards is their numbers, and their schools.
+BOARD_OF_THEN: Final = Bilingual(
+    "Het bestuur is dat van de genoemde stand; zijn naam is die van het moment van opmaken, want het logboek kent"
+    " alleen zijn nummer.",
+    "The board is that of the named instant; its name is that of when this was drawn up, since the log knows its number"
+    " alone.",
+)
+BOARD_OF_NOW: Final = Bilingual(
+    "Het logboek zegt niet onder welk bestuur de school bij de genoemde stand viel; dit is dat van het moment van"
+    " opmaken.",
+    "The log does not tell under which board the school was at the named instant; this is that of when this was drawn"
+    " up.",
+)
 SECURITY: Final = Bilingual(
     "Zie de bijlage over beveiliging bij de verwerkersovereenkomst.",
     "See the annex on security of the processing agreement.",

@@ -5,12 +5,18 @@ from typing import Any, Final
 
 import pytest
 
+from api.events import SYSTEM, record
 from api.expiry import expire
-from models.events import Event
+from api.store import Store
+from models.events import Event, EventKind
 from models.grants import Status
 from models.ground_rules import GroundRuleName
+from models.last_words import Known
 from models.partners import Stage
 from models.processing_register import Controller, Register, register_of
+from models.register_texts import BOARD_OF_NOW, BOARD_OF_THEN
+from models.replay import listed
+from models.schools import Board, School
 from tests.test_grants import problem
 from tests.world import BASIS, NAMES, OFFERED, OTHER_PURPOSE, PURPOSE, START, World
 
@@ -125,7 +131,13 @@ async def test_a_processing_says_what_article_30_asks_for(world: World) -> None:
     grant = await world.granted(location="16SW01", scopes=[*BASIS, "docent.pseudoniem"])
     shown = await register(world)
     assert (shown["controller"], shown["at"], shown["ended"]) == (
-        {"brin": "16SW", "schoolName": "School 16SW", "boardNumber": "10001", "boardName": None},
+        {
+            "brin": "16SW",
+            "schoolName": "School 16SW",
+            "boardNumber": "10001",
+            "boardName": None,
+            "boardNote": {"nl": BOARD_OF_THEN.nl, "en": BOARD_OF_THEN.en},
+        },
         "2026-09-01T08:00:00Z",
         [],
     )
@@ -184,6 +196,8 @@ async def test_a_processing_says_what_article_30_asks_for(world: World) -> None:
         # When this agreement ends the general one counts, which allows more.
         "reconfirmBy": "2027-08-01T00:00:00Z",
         "endedAt": None,
+        "retentionDays": 90,
+        "retentionFrom": None,
         "deleteBy": None,
         "continuedBy": [],
     }
@@ -255,8 +269,6 @@ async def test_a_school_without_grants_has_an_empty_register(world: World) -> No
     shown = await register(world)
     assert (shown["processings"], shown["ended"]) == ([], [])
     assert shown["lastEvent"] > 0
-    shown = await register(world, datetime(2000, 1, 1, tzinfo=UTC))
-    assert (shown["processings"], shown["ended"], shown["lastEvent"]) == ([], [], 0)
 
 
 async def test_another_schools_grants_are_in_another_register(world: World) -> None:
@@ -274,15 +286,116 @@ async def test_the_register_is_its_own_schools_and_the_operators(ending: str, wo
         ("operator", None, 200),
         ("school", "17TX", 404),
         ("gateway", None, 403),
+        ("partner", None, 403),
     ):
-        answer = await world.call("GET", path, world.token(role, school=school))
+        client_id = "rekenrijk" if role == "partner" else None
+        answer = await world.call("GET", path, world.token(role, school=school, client_id=client_id))
         assert answer.status_code == status, (role, school)
+    assert problem(await world.call("GET", path, None)) == (401, "unauthenticated")
     late = await world.administer("GET", f"/register{ending}?at=2026-09-01T08:00:01Z")
     assert problem(late) == (400, "invalid_input")
-    for bad in ("2026-09-01", "2026-09-01T08:00:00", "gisteren", ""):
+    # The log of this world begins at eight.
+    long_ago = ("2026-09-01T07:59:59.999999Z", "2000-01-01T00:00:00Z", "0001-01-01T00:00:00Z")
+    malformed = ("2026-09-01", "2026-09-01T08:00:00", "gisteren", "", "1756713600", "2026-13-01T00:00:00Z", "9" * 5000)
+    for bad in (*long_ago, *malformed):
         assert problem(await world.administer("GET", f"/register{ending}?at={bad}")) == (400, "invalid_input")
     missing = await world.operate("GET", f"/v1/schools/99ZZ/register{ending}")
     assert problem(missing) == (404, "not_found")
+    for bad in ("16sw", "16SW\u0661", "16SW" * 1000):
+        refused = await world.operate("GET", f"/v1/schools/{bad}/register{ending}")
+        assert problem(refused) == (400, "invalid_input"), bad
+
+
+async def test_data_is_deleted_so_many_days_after_the_agreement_where_that_ends_first(world: World) -> None:
+    await world.register()
+    given = await world.granted()
+    path = f"/v1/connections/rekenrijk/agreements/{given['agreementId']}/_end"
+    world.clock.advance(days=1)
+    assert (await world.operate("POST", path, {"reason": "Opgezegd."})).status_code == 200
+    over = world.clock.now
+    world.clock.advance(days=1)
+    # The grant still stands, and nobody may process for it.
+    (processing,) = (await register(world))["processings"]
+    told = [processing[name] for name in ("endedAt", "retentionDays", "retentionFrom", "deleteBy")]
+    assert told == [None, 90, "2026-09-02T08:00:00Z", "2026-12-01"]
+    await world.step(given["grantId"], "revoke")
+    (ended,) = (await register(world))["ended"]
+    told = [ended[name] for name in ("endedAt", "retentionDays", "retentionFrom", "deleteBy")]
+    assert told == ["2026-09-03T08:00:00Z", 90, "2026-09-02T08:00:00Z", "2026-12-01"]
+    (processing,) = (await register(world, over - timedelta(hours=1)))["processings"]
+    assert (processing["retentionFrom"], processing["deleteBy"]) == (None, None)
+
+
+async def test_where_another_agreement_took_its_place_the_grant_goes_on_and_the_shorter_term_counts(
+    world: World,
+) -> None:
+    await world.register()
+    given = await world.granted()
+    world.clock.advance(days=1)
+    await world.agree("rekenrijk", OFFERED, [PURPOSE, OTHER_PURPOSE], agreementVersion="5.0", retentionDays=30)
+    path = f"/v1/connections/rekenrijk/agreements/{given['agreementId']}/_end"
+    assert (await world.operate("POST", path, {"reason": "Opgezegd."})).status_code == 200
+    (processing,) = (await register(world))["processings"]
+    assert (processing["retentionDays"], processing["retentionFrom"]) == (30, None)
+    assert processing["agreement"]["retentionDays"] == 90
+    await world.step(given["grantId"], "revoke")
+    (ended,) = (await register(world))["ended"]
+    assert (ended["retentionFrom"], ended["deleteBy"]) == ("2026-09-02T08:00:00Z", "2026-10-02")
+
+
+async def test_a_longer_term_that_the_school_has_not_agreed_to_does_not_count(world: World) -> None:
+    await world.register()
+    given = await world.granted()
+    await world.agree("rekenrijk", OFFERED, [PURPOSE, OTHER_PURPOSE], agreementVersion="5.0", retentionDays=365)
+    await world.step(given["grantId"], "revoke")
+    (ended,) = (await register(world))["ended"]
+    assert (ended["retentionDays"], ended["deleteBy"]) == (90, "2026-11-30")
+
+
+async def test_the_controller_is_the_board_that_the_school_had_then(world: World) -> None:
+    await world.register()
+    grant = await world.granted()
+    named = {"agreementVersion": "6.0", "boardNumber": "10001"}
+    ours = await world.agree("rekenrijk", OFFERED, [PURPOSE, OTHER_PURPOSE], **named)
+    assert ours.status_code == 201
+    before = world.clock.now
+    world.clock.advance(days=1)
+    await move(world.store, "16SW", "10002", board_name="Stichting Nieuw")
+    world.clock.advance(days=1)
+    shown = (await register(world))["controller"]
+    assert (shown["boardNumber"], shown["boardName"]) == ("10002", "Stichting Nieuw")
+    then = await register(world, before)
+    assert (then["controller"]["boardNumber"], then["controller"]["boardName"]) == ("10001", None)
+    assert "boardNote" in shown
+    # That board's agreement counted then, and counts no more.
+    assert by_grant(then)[grant["grantId"]]["agreement"]["replacedBy"]["agreementVersion"] == "6.0"
+    assert by_grant(await register(world))[grant["grantId"]]["agreement"]["replacedBy"] is None
+
+
+async def test_where_the_log_does_not_tell_the_board_the_register_says_so(world: World) -> None:
+    async with world.store.writing() as write:
+        write.session.add(School(brin="18AB", name="School 18AB", board_number="10002", revision=write.revision))
+        # As imports told it before they named schools.
+        record(write, EventKind.SCHOOLS_IMPORTED, SYSTEM, {"rows": 1})
+    shown = (await register(world, brin="18AB"))["controller"]
+    assert (shown["boardNumber"], shown["boardNote"]) == ("10002", {"nl": BOARD_OF_NOW.nl, "en": BOARD_OF_NOW.en})
+
+
+async def test_what_the_log_cannot_know_is_left_for_the_school_to_state(world: World) -> None:
+    shown = await register(world)
+    open_to_state = {"nl": "door de school in te vullen", "en": "to be stated by the school"}
+    for name in ("contact", "jointControllers", "dataProtectionOfficer", "security"):
+        assert shown[name] == open_to_state, name
+
+
+async def move(store: Store, brin: str, board_number: str, *, board_name: str) -> None:
+    """The school goes to another board, as an import would have it."""
+    async with store.writing() as write:
+        (await write.session.get_one(Board, board_number)).name = board_name
+        school = await write.session.get_one(School, brin)
+        school.board_number, school.revision = board_number, write.revision
+        told = {"listed": listed([(brin, board_number, None)], [])}
+        record(write, EventKind.SCHOOLS_IMPORTED, SYSTEM, told)
 
 
 # -- what older events lack -------------------------------------------------------------------------------------------
@@ -322,8 +435,8 @@ def told_by(*told: tuple[str, dict[str, Any]]) -> Register:
         Event(number=number, revision=number, mark="", at=START, kind=kind, actor="", actor_role="", state=state)
         for number, (kind, state) in enumerate(told, 1)
     ]
-    controller = Controller("16SW", "School 16SW", None, None, {})
-    return register_of(controller, events, AT, AT, len(events))
+    controller = Controller("16SW", "School 16SW", None, None, BOARD_OF_NOW, {})
+    return register_of(controller, Known.by(events), AT, AT, len(events))
 
 
 def test_what_the_log_does_not_tell_is_left_open() -> None:
@@ -344,6 +457,7 @@ def test_a_grant_that_names_no_agreement_rests_on_the_one_that_counted_when_it_w
     (processing,) = told_by(*events).processings
     assert processing.agreement is not None
     assert (processing.agreement.agreement_id, processing.agreement.retention_days) == ("a", None)
+    assert (processing.agreement.categories, processing.agreement.outside_eea) == (None, None)
     assert processing.agreement.replaced_by is not None
     (ended,) = told_by(*events, ("grant.revoked", {**GRANTED, "status": "revoked"})).ended
     assert (ended.ended_at, ended.delete_by) == (START, None)

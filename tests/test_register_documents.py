@@ -8,16 +8,18 @@ import re
 import time
 from dataclasses import replace
 from datetime import UTC, date, datetime
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import pypdf
 import pytest
+from reportlab.pdfbase.pdfmetrics import stringWidth
 
+from api import printing
 from api.printing import pdf_of as printed_document
 from api.register_document import document_of
-from api.register_lines import SAID, of_processing, of_register
+from api.register_lines import SAID, TO_STATE, of_processing, of_register
 from api.register_table import cell, csv_of
-from api.typesetting import printed
+from api.typesetting import BOLD, MARGIN, SIDE, SMALL, Typesetter, printed
 from models.grants import Status
 from models.partners import RecipientRole, Stage
 from models.processing_register import (
@@ -31,7 +33,7 @@ from models.processing_register import (
     SubProcessorThen,
     Version,
 )
-from models.register_texts import BY_THE_SCHOOL, DATA_SUBJECTS, INSTRUCTION, SECURITY
+from models.register_texts import BOARD_OF_THEN, BY_THE_SCHOOL, DATA_SUBJECTS, INSTRUCTION, SECURITY
 from tests.test_processing_register import register
 from tests.world import World
 
@@ -106,6 +108,8 @@ def processing(name: str = "Uitgeverij", **changed: Any) -> Processing:
         suspended_until=AT.replace(month=10),
         reconfirm_by=AT.replace(month=11),
         ended_at=None,
+        retention_days=90,
+        retention_from=None,
         delete_by=None,
     )
     return replace(made, **changed)
@@ -114,13 +118,28 @@ def processing(name: str = "Uitgeverij", **changed: Any) -> Processing:
 def ended(name: str = "Uitgeverij") -> Processing:
     grants = ("00000000-0000-0000-0000-000000000002",)
     return processing(
-        name, status=Status.REVOKED, ended_at=AT, delete_by=date(2026, 11, 30), continued_by=grants, reconfirm_by=None
+        name,
+        status=Status.REVOKED,
+        ended_at=AT,
+        retention_from=AT,
+        delete_by=date(2026, 11, 30),
+        continued_by=grants,
+        reconfirm_by=None,
     )
 
 
 def register_with(*processings: Processing, past: tuple[Processing, ...] = (), name: str = "De School") -> Register:
     return Register(
-        Controller("16SW", name, "10001", name, {}), AT, AT.replace(year=2027), 42, BY_THE_SCHOOL, processings, past
+        controller=Controller("16SW", name, "10001", name, BOARD_OF_THEN, {}),
+        at=AT,
+        drawn_up_at=AT.replace(year=2027),
+        last_event=42,
+        contact=BY_THE_SCHOOL,
+        joint_controllers=BY_THE_SCHOOL,
+        data_protection_officer=BY_THE_SCHOOL,
+        security=BY_THE_SCHOOL,
+        processings=processings,
+        ended=past,
     )
 
 
@@ -237,6 +256,59 @@ def test_the_document_says_what_it_is_in_which_language_and_how_many_pages_there
     assert "2027-09-01 10:00:00+02:00" in pages[0]
 
 
+def test_the_outline_names_each_processing_and_the_summary_leads_there() -> None:
+    reader = read_document(pdf_of(register_with(processing("Een"), processing("日本 <b>"), past=(ended("Drie"),))))
+    outline: Any = reader.outline
+    assert [each.title for each in outline if not isinstance(each, list)] == [
+        "Verwerkingen",
+        "Beëindigd",
+        "Toelichting op de gegevens",
+    ]
+    assert [[each.title for each in part] for part in outline if isinstance(part, list)] == [
+        ["1. Een – Een", "2. [U+65E5][U+672C] <b> – [U+65E5][U+672C] <b>"],
+        ["3. Drie – Drie"],
+    ]
+    for part in outline:
+        for entry in part if isinstance(part, list) else ():
+            page = reader.get_destination_page_number(entry)
+            assert page is not None
+            assert entry.title[:8] in reader.pages[page].extract_text()
+    links = [each.get_object() for page in reader.pages for each in page.get("/Annots", ())]
+    assert [str(each["/Subtype"]) for each in links] == ["/Link"] * 3
+    assert "/DisplayDocTitle" in cast(Any, reader.root_object["/ViewerPreferences"])
+
+
+def test_a_processing_stands_on_one_page_where_that_has_room_for_it() -> None:
+    reader = read_document(pdf_of(register_with(*(processing(f"Naam {number}") for number in range(4)))))
+    pages = [page.extract_text() for page in reader.pages]
+    for number in range(1, 5):
+        (page,) = (text for text in pages if f"\n{number}. Naam" in f"\n{text}")
+        assert bare("Geldig tot Valid until") in bare(page)
+
+
+def test_no_heading_is_wider_than_its_column() -> None:
+    Typesetter()
+    lines = [*of_register(register_with()), *of_processing(register_with().controller, ended())]
+    words = {word for line in lines for word in line.nl.split()}
+    assert max(stringWidth(word, BOLD, SMALL.fontSize) for word in words) < printing._LEFT - 2 * SIDE
+
+
+def test_what_the_school_must_state_has_room_to_be_filled_in() -> None:
+    text = text_of(pdf_of(register_with(processing())))
+    for heading in ("Contact details", "Joint controllers", "Data protection officer", "Security by the school"):
+        assert bare(f"{heading} {TO_STATE}") + "." * 60 in text, heading
+    assert bare(f"Lawful basis (GDPR art. 6(1)) {TO_STATE} ....") in text
+    # A table is filled in with the keyboard.
+    assert "..." not in csv_of(register_with(processing())).decode()
+
+
+def test_a_word_that_no_line_holds_is_parted_and_stays_on_the_page() -> None:
+    for page in read_document(pdf_of(register_with(processing("W" * 200)))).pages:
+        edges: list[float] = []
+        page.extract_text(visitor_text=lambda text, _, matrix, *__, found=edges: found.append(matrix[4]))
+        assert max(edges) < page.mediabox.width - MARGIN
+
+
 def test_an_empty_document_says_that_there_is_nothing() -> None:
     text = text_of(pdf_of(register_with()))
     assert text.count(bare("Er zijn er op dit moment geen.")) == 2
@@ -257,7 +329,8 @@ def test_three_hundred_processings_take_seconds() -> None:
 
 @pytest.mark.parametrize(("ending", "media_type"), [("csv", "text/csv; charset=utf-8"), ("pdf", "application/pdf")])
 async def test_both_are_downloads_that_are_never_shown_in_place(ending: str, media_type: str, world: World) -> None:
-    answer = await world.administer("GET", f"/register.{ending}?at=2026-08-31T22:30:00Z")
+    world.clock.now = datetime(2026, 9, 2, 22, 30, tzinfo=UTC)
+    answer = await world.administer("GET", f"/register.{ending}")
     digest = base64.b64encode(hashlib.sha256(answer.content).digest()).decode()
     assert answer.status_code == 200
     told = {name: answer.headers[name] for name in answer.headers if name.startswith(("content", "x-content", "repr"))}
@@ -265,7 +338,7 @@ async def test_both_are_downloads_that_are_never_shown_in_place(ending: str, med
         "content-type": media_type,
         "content-length": str(len(answer.content)),
         "content-disposition": (
-            f"attachment; filename=\"file.{ending}\"; filename*=UTF-8''verwerkingsregister-16SW-2026-09-01.{ending}"
+            f"attachment; filename=\"file.{ending}\"; filename*=UTF-8''verwerkingsregister-16SW-2026-09-03.{ending}"
         ),
         "content-security-policy": "sandbox; default-src 'none'",
         "x-content-type-options": "nosniff",
