@@ -170,13 +170,13 @@ DOCUMENT: Final = "application/pdf"
 @router.get("/register", operation_id="getRegister")
 async def get_register(caller: SchoolOrOperator, brin: Brin, register: DrawnUp) -> RegisterView:
     """The register of processing of this school, now or at a past instant."""
-    return RegisterView.model_validate(register)
+    # In a thread, as below, so that decisions come in between.
+    return await asyncio.to_thread(RegisterView.model_validate, register)
 
 
 @router.get("/register.csv", operation_id="downloadRegisterTable", response_class=Response)
 async def download_table(caller: SchoolOrOperator, brin: Brin, register: DrawnUp) -> Response:
     """The same as a table for spreadsheets, one row a processing."""
-    # In a thread, so that decisions come in between.
     content = await asyncio.to_thread(csv_of, register)
     return attachment(content, _name(register, "csv"), TABLE)
 
