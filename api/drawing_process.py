@@ -19,10 +19,13 @@ from api.printing import pdf_of
 
 #: Decisions go first: by so much this process steps back where there is no processor for all.
 _STEP_BACK: Final = 10
+_MOST_FILES: Final = 65_536
 
 
 def main() -> None:
     """Draws until the input ends. An answer without content says that drawing failed."""
+    # uvicorn lets the socket that it listens on be inherited, and uvloop closes nothing in who does.
+    os.closerange(3, _MOST_FILES)
     with contextlib.suppress(AttributeError, OSError):
         os.nice(_STEP_BACK)
     # What anything prints goes where errors go: the answers are alone on their way.

@@ -210,6 +210,35 @@ async def test_nothing_of_the_servers_goes_along(drawer: Drawing, monkeypatch: p
         assert process.children() == []
 
 
+async def test_a_socket_that_uvicorn_lets_be_inherited_is_let_go() -> None:
+    program = textwrap.dedent(
+        """
+        import asyncio, socket, psutil, uvloop
+        from api.document import Document
+        from api.drawing import Drawing
+
+        async def main():
+            drawer = Drawing()
+            with socket.socket() as listening:
+                listening.bind(("127.0.0.1", 0))
+                listening.listen()
+                listening.set_inheritable(True)
+                await drawer.draw(Document("", "", "", "", "", (), (), (), (), ""))
+                process = psutil.Process(drawer.process_id)
+                print(process.net_connections(kind="inet"), process.num_fds())
+            await drawer.aclose()
+
+        uvloop.run(main())
+        """
+    )
+    server = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", program, cwd=ROOT, stdout=asyncio.subprocess.PIPE
+    )
+    told, _ = await server.communicate()
+    # Its input, its errors twice, and its answers.
+    assert told == b"[] 4\n"
+
+
 async def test_it_ends_with_the_service(world: World) -> None:
     assert (await world.administer("GET", "/register.pdf")).status_code == 200
     process_id = started(of(world))
