@@ -6,6 +6,7 @@ from fastapi import APIRouter, Path, Request
 from pydantic import StringConstraints
 from sqlmodel import select
 
+from api import sealing
 from api.callers import Operator
 from api.events import record
 from api.forgetting import forget_reason
@@ -51,6 +52,7 @@ async def erase_actor(caller: Operator, wish: ActorToErase, writing: Writing, re
     if found is None:
         raise NotFound("Nobody of this name has acted, or they were erased.")
     await writing.write.forget(found)
+    sealing.still(writing.session, wish.subject, found.commitment)
     record(writing.write, EventKind.ACTOR_ERASED, caller.actor, {"commitment": found.commitment})
     return writing.answer(ErasedActor(commitment=found.commitment, revision=writing.write.revision))
 

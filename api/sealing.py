@@ -76,8 +76,9 @@ class Sealing:
 
 async def person(session: AsyncSession, name: str) -> str:
     """How someone is known in the store: by the commitment to their name, the same one each time."""
-    sealing, new = _of(session)
-    found = sealing.known.get(name) or new.get(name)
+    sealing, own = _of(session)
+    # First what this transaction itself has made of them: it may just have erased them.
+    found = own.get(name) or sealing.known.get(name)
     if found is not None:
         return found
     stored = select(SealedText.commitment).where(SealedText.lookup == sealing.lookup(name))
@@ -88,8 +89,17 @@ async def person(session: AsyncSession, name: str) -> str:
         return found
     row = sealing.sealed(name, of_person=True)
     session.add(row)
-    new[name] = row.commitment
+    own[name] = row.commitment
     return row.commitment
+
+
+def still(session: AsyncSession, name: str, commitment: str) -> None:
+    """In this transaction they are known by `commitment` to its end, though what it commits to is destroyed in it.
+
+    Else who erases their own name would be sealed anew, as who did that.
+    """
+    _, own = _of(session)
+    own[name] = commitment
 
 
 def reason(session: AsyncSession, text: str) -> SealedText:

@@ -2,8 +2,9 @@
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import pytest
 from sqlmodel import select
 
 from api import sealing
@@ -15,7 +16,7 @@ from models.audit import Audit
 from models.events import Event
 from models.sealed import SealedText, commitment
 from models.signed_notes import checkpoint_in
-from tests.evidence import keys_of, where_it_is
+from tests.evidence import entries_of, keys_of, where_it_is
 from tests.reporters import reported
 from tests.world import Answer, World
 
@@ -105,6 +106,26 @@ async def test_who_acts_again_after_an_erasure_is_someone_new(world: World) -> N
         stopped = (await session.exec(select(Event).where(Event.kind == "connection.stopped"))).one()
         assert await sealing.named(session, [stopped.actor]) == {stopped.actor: SUBJECT}
     assert stopped.actor != before
+
+
+@pytest.mark.parametrize("remembered", [True, False], ids=["known to this process", "known to the store alone"])
+async def test_who_erases_their_own_name_is_nowhere_afterwards(world: World, remembered: bool) -> None:
+    await acted(world)
+    token = world.issuer.mint("operator", subject=SUBJECT, lifetime=timedelta(hours=1), now=datetime.now(UTC))
+    known = cast(Any, world.service)._app.state.store.sealing.known
+    assert SUBJECT in known
+    if not remembered:
+        known.clear()
+    done = await world.call("POST", "/v1/actors/_erase", token, {"subject": SUBJECT})
+    assert done.status_code == 200
+    last = (await entries_of(world))[-1]
+    assert (last["kind"], last["actor"]) == ("actor.erased", done.json()["commitment"])
+    assert world.store.sealing is not None
+    async with world.store.reading() as session:
+        kept = select(SealedText).where(SealedText.lookup == world.store.sealing.lookup(SUBJECT))
+        assert (await session.exec(kept)).first() is None
+    again = await world.call("POST", "/v1/actors/_erase", token, {"subject": SUBJECT})
+    assert again.status_code == 404
 
 
 async def test_nobody_is_erased_by_a_name_that_never_acted(world: World) -> None:
