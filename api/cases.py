@@ -11,7 +11,7 @@ from api.events import Actor, record
 from api.operators import ask_schools_again, registered, touch
 from api.paging import Cursor, Limit, after_key, part
 from api.reads import Reading
-from api.wire import Evidence, Moment, Page, RecordId, Wire, WireIn
+from api.wire import Evidence, Moment, Page, PersonName, RecordId, Wire, WireIn
 from api.writes import IfMatch, WriteRequest, Writing, etag, require_version
 from models.events import EventKind
 from models.ground_rules import rules_kept
@@ -61,7 +61,7 @@ class StepTaken(Wire):
 
     step: RoadStep
     at: Moment
-    by: str | None
+    by: PersonName
     role: str
     evidence: str | None
 

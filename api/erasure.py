@@ -9,7 +9,7 @@ from sqlmodel import select
 from api import sealing
 from api.callers import Operator
 from api.events import record
-from api.forgetting import forget_reason
+from api.forgetting import forget_person, forget_reason
 from api.store import Store
 from api.wire import PRINTABLE, EntryNumber, Wire, WireIn
 from api.writes import Writing
@@ -51,7 +51,7 @@ async def erase_actor(caller: Operator, wish: ActorToErase, writing: Writing, re
     found = (await writing.session.exec(select(SealedText).where(SealedText.lookup == lookup))).first()
     if found is None:
         raise NotFound("Nobody of this name has acted, or they were erased.")
-    await writing.write.forget(found)
+    await forget_person(writing.write, found.commitment)
     sealing.still(writing.session, wish.subject, found.commitment)
     record(writing.write, EventKind.ACTOR_ERASED, caller.actor, {"commitment": found.commitment})
     return writing.answer(ErasedActor(commitment=found.commitment, revision=writing.write.revision))

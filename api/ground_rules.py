@@ -11,7 +11,7 @@ from api import rows, sealing
 from api.callers import Caller, Operator, OwnConnection
 from api.events import record
 from api.reads import Reading
-from api.wire import Day, Evidence, Moment, Name, Page, Reason, RecordId, Wire, WireIn
+from api.wire import Day, Evidence, Moment, Name, Page, PersonName, Reason, RecordId, Wire, WireIn
 from api.writes import WriteRequest, Writing
 from models.events import EventKind
 from models.ground_rules import GroundRule, GroundRuleName, require_convenant
@@ -63,7 +63,7 @@ class GroundRuleView(Wire):
     kept: bool
     evidence: str
     source: str
-    checked_by: str | None
+    checked_by: PersonName
     checked_at: Moment
     check_again_on: Day | None
     convenant_version: str | None

@@ -8,7 +8,7 @@ from pydantic import Field
 from api import rows, sealing
 from api.callers import Caller
 from api.files import FileView
-from api.wire import Moment, Wire
+from api.wire import Moment, PersonName, Wire
 from models.incidents import Incident, IncidentEntry, IncidentStatus, IncidentStep, Severity
 from models.partners import is_stopped
 
@@ -38,7 +38,7 @@ class EntryView(Wire):
     number: int
     step: IncidentStep
     at: Moment
-    by: str | None
+    by: PersonName
     role: str
     text: str | None
 
@@ -51,7 +51,7 @@ class IncidentSummary(Wire):
     title: str
     severity: Severity
     status: IncidentStatus
-    assignee: str | None
+    assignee: PersonName
     breach: BreachView | None
     seconds_to_first_answer: Annotated[float | None, Field(description="Null while there is none.")]
     seconds_to_solution: Annotated[float | None, Field(description="Null while there is none.")]

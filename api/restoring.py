@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 from sqlmodel import SQLModel
 
 from api.appending import Write
-from api.forgetting import forget_reason, forget_text
+from api.forgetting import forget_person, forget_reason
 from models.agreements import Agreement
 from models.events import Event, EventKind
 from models.grants import Grant
@@ -160,7 +160,7 @@ class Restoring:
 
     async def _actor_erased(self, entry: Entry) -> None:
         """What was erased since the backup was made is in it, and is erased again."""
-        await forget_text(self._write, entry["state"]["commitment"])
+        await forget_person(self._write, entry["state"]["commitment"])
 
     async def _reason_erased(self, entry: Entry) -> None:
         event = await self._session.get(Event, entry["state"]["number"])

@@ -3,10 +3,11 @@
 A session knows what seals by its `info`: `store.reading()` and `store.writing()` put it there.
 """
 
+import base64
 import hashlib
 import hmac
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from cryptography.exceptions import InvalidTag
@@ -20,6 +21,8 @@ from models.sealed import KEY_BYTES, SealedText, commitment, is_commitment
 SEALING: Final = "sealing"
 NONCE_BYTES: Final = 12
 MOST_REMEMBERED: Final = 10_000
+#: How a keyed digest begins, and by that is told from one of a version that made them with no key.
+KEYED: Final = "hmac:"
 
 
 class Sealing:
@@ -40,6 +43,11 @@ class Sealing:
     def lookup(self, name: str) -> str:
         """By what the sealed name of a person is found, with this key only."""
         return hmac.digest(self._key, b"lookup\0" + name.encode(), hashlib.sha256).hex()
+
+    def keyed(self, digest: str) -> str:
+        """A digest that nobody can hold a guess against without this key. Known by how it begins; 48 characters."""
+        made = hmac.digest(self._key, b"request\0" + digest.encode(), hashlib.sha256)
+        return KEYED + base64.urlsafe_b64encode(made).decode().rstrip("=")
 
     def sealed(self, text: str, *, of_person: bool = False) -> SealedText:
         """A text under a new key of its own."""
@@ -102,6 +110,12 @@ def still(session: AsyncSession, name: str, commitment: str) -> None:
     own[name] = commitment
 
 
+def keyed(session: AsyncSession, digests: Iterable[str]) -> dict[str, str]:
+    """The digests, each with what is made of it with the key. None where a command has no key: it seals nothing."""
+    sealing: Sealing | None = session.info[SEALING]
+    return {digest: sealing.keyed(digest) for digest in digests} if sealing is not None else {}
+
+
 def reason(session: AsyncSession, text: str) -> SealedText:
     """A text that somebody wrote, sealed."""
     sealing, _ = _of(session)
@@ -118,6 +132,13 @@ async def named(session: AsyncSession, values: Iterable[str | None]) -> dict[str
             text = sealing.opened(row)
             if text is not None:
                 found[row.commitment] = text
+    session.info.setdefault("told", {}).update({text: value for value, text in found.items()})
+    return found
+
+
+def told(session: AsyncSession) -> Mapping[str, str]:
+    """What stands in the store for each name that this session was told by `named`."""
+    found: dict[str, str] = session.info.setdefault("told", {})
     return found
 
 

@@ -1,7 +1,7 @@
 """What all wire schemas share: camelCase on the wire, unknown members refused, times in UTC."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime
 from typing import Annotated, Any, Generic, TypeVar
 
@@ -13,6 +13,7 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainSerializer,
+    SerializationInfo,
     StringConstraints,
 )
 from pydantic.alias_generators import to_camel
@@ -94,6 +95,15 @@ def _day_within_reach(day: date) -> date:
 
 #: A day of the calendar, as RFC 3339 writes it.
 Day = Annotated[date, BeforeValidator(_written_day), AfterValidator(_day_within_reach)]
+
+
+def _told(name: str | None, info: SerializationInfo) -> str | None:
+    kept: Mapping[str, str] | None = info.context
+    return name if kept is None or name is None else kept[name]
+
+
+#: Who acted, null once that was erased. Where it is kept, the `context` of the serialization says what stands for whom.
+PersonName = Annotated[str | None, PlainSerializer(_told, when_used="json")]
 
 
 def distinct(names: Iterable[str]) -> list[str]:

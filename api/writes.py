@@ -9,22 +9,32 @@ The transaction commits before the answer is sent, or the answer is a refusal.
 
 import base64
 import hashlib
-from collections.abc import AsyncIterator
+import json
+import re
+import secrets
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Annotated, Final, TypeVar, cast
 
 from cryptography.fernet import Fernet
 from fastapi import Depends, Header, Request, Response
 from pydantic import BaseModel, StringConstraints
+from pydantic_core import to_json
+from sqlmodel import col, select
+from sqlmodel.ext.asyncio.session import AsyncSession
 
+from api import sealing
 from api.callers import claims_if_any
 from api.current import CurrentSnapshot
+from api.sealing import Sealing
 from api.store import Store, Write
 from api.strict_json import Malformed, strict_object
 from models.events import RememberedAnswer
 from models.refusals import IdempotencyKeyReused, InvalidInput, VersionMismatch, VersionRequired
 
 LEAST_KEY_WITHOUT_TOKEN: Final = 20
+#: Stands in a line of its own before a body in which persons stand, and before each of them: nobody could foresee it.
+_MARK: Final = re.compile(r"[0-9a-f]{32}")
 
 View = TypeVar("View", bound=BaseModel)
 
@@ -79,39 +89,53 @@ class WriteRequest:
         """Notes the answer of this request, with its ETag where the object has versions."""
         if version is not None:
             self._response.headers["ETag"] = etag(version)
-        self.body = view.model_dump_json(by_alias=True)
+        self.body = _without_names(view, sealing.told(self.session))
         return view
 
 
 class Memory:
     """What is remembered of one caller's write under its Idempotency-Key.
 
-    Neither the key nor the answer can be read in the store: an answer may name persons or hold a secret, and is sealed
-    with the key. Who sends no token is known by nothing but the key, which must then be hard to guess.
+    Neither the key nor the answer can be read in the store: an answer may hold a secret, and is sealed with the key.
+    Names of persons are not in it at all, but what stands for them; who is erased meanwhile is not told again. Caller
+    and request are digests that nobody can hold a guess against without the key that is kept outside the store.
+
+    Who sends no token is known by nothing but the Idempotency-Key, which must then be hard to guess.
     """
 
-    def __init__(self, caller: str | None, key: str, fingerprint: str) -> None:
+    def __init__(self, sealing: Sealing, caller: str | None, key: str, fingerprint: str) -> None:
         if caller is None and len(key) < LEAST_KEY_WITHOUT_TOKEN:
             raise InvalidInput(f"Without a token an Idempotency-Key has at least {LEAST_KEY_WITHOUT_TOKEN} characters.")
-        self._caller = caller or _digest("anyone")
+        self._without_key = caller or _digest("anyone"), fingerprint
+        self._caller, self._fingerprint = map(sealing.keyed, self._without_key)
         self._key = key
-        self._fingerprint = fingerprint
 
     async def replay(self, write: Write) -> None:
         """Raises `Replayed` when the same write was done before, `IdempotencyKeyReused` when it was another one."""
-        known = await write.session.get(RememberedAnswer, (self._caller, digest_of_key(self._key)))
-        body = unsealed(known, self._key) if known is not None else ""
-        if known is None:
-            # As they were remembered before they were sealed.
-            known = await write.session.get(RememberedAnswer, (self._caller, self._key))
-            body = known.body if known is not None else ""
+        known = await self._known(write.session)
         if known is None:
             return
         if not known.fingerprint:
-            raise IdempotencyKeyReused("What the request with this Idempotency-Key said was erased; it was done then.")
-        if known.fingerprint != self._fingerprint:
+            raise IdempotencyKeyReused(
+                "What the request with this Idempotency-Key said or was answered was erased; it was done then."
+            )
+        if (known.caller, known.fingerprint) not in ((self._caller, self._fingerprint), self._without_key):
             raise IdempotencyKeyReused("This Idempotency-Key was used for another request.")
-        raise Replayed(known.status, known.etag, body)
+        # With its key as it is: as they were remembered before they were sealed.
+        body = known.body if known.key == self._key else unsealed(known, self._key)
+        raise Replayed(known.status, known.etag, await _with_names(write.session, body))
+
+    async def _known(self, session: AsyncSession) -> RememberedAnswer | None:
+        """What is remembered, as older versions did it too: with digests made with no key, and the key as it is."""
+        found = select(RememberedAnswer).where(
+            col(RememberedAnswer.caller).in_((self._caller, self._without_key[0])),
+            col(RememberedAnswer.key).in_((digest_of_key(self._key), self._key)),
+        )
+        return min(
+            await session.exec(found),
+            key=lambda each: (each.key == self._key, each.caller != self._caller),
+            default=None,
+        )
 
     def of(self, writing: WriteRequest) -> RememberedAnswer:
         """The answer as a replay will get it."""
@@ -127,13 +151,31 @@ class Memory:
         )
 
 
+def _without_names(view: BaseModel, told: Mapping[str, str]) -> str:
+    """The view as JSON, with what stands for each person in place of the name; `told` says what that is."""
+    mark = secrets.token_hex(16)
+    said = view.model_dump_json(by_alias=True, context={name: mark + value for name, value in told.items()})
+    return f"{mark}\n{said}" if mark in said else said
+
+
+async def _with_names(session: AsyncSession, kept: str) -> str:
+    """The same as it is given again: with the names, and null for those that were erased."""
+    mark, _, said = kept.partition("\n")
+    # What an older version kept has no mark, as what names nobody.
+    if not _MARK.fullmatch(mark):
+        return kept
+    person = re.compile(rf'"{mark}((?:[^"\\]|\\.)*)"')
+    names = await sealing.named(session, [json.loads(f'"{value}"') for value in person.findall(said)])
+    return person.sub(lambda found: to_json(names.get(json.loads(f'"{found[1]}"'))).decode(), said)
+
+
 def digest_of_key(key: str) -> str:
     """How an Idempotency-Key is kept."""
     return _digest(key)
 
 
 def unsealed(answer: RememberedAnswer, key: str) -> str:
-    """The body of an answer that was remembered under `key`. Raises `InvalidToken` for another key."""
+    """The body of an answer that was remembered under `key`, as it is kept. Raises `InvalidToken` for another key."""
     return _seal(answer.caller, key).decrypt(answer.body).decode()
 
 
@@ -168,7 +210,9 @@ async def opened(request: Request, response: Response, key: str | None, content:
     """The transaction of a write request, whose body has been received: `content` stands for it, whole."""
     store = cast(Store, request.app.state.store)
     require_once(request, "if-match", "idempotency-key")
-    memory = Memory(_who(request), key, _what(request, content)) if key is not None else None
+    memory = None
+    if key is not None:
+        memory = Memory(cast(Sealing, store.sealing), _who(request), key, _what(request, content))
     async with store.writing() as write:
         cast(CurrentSnapshot, request.app.state.current).require_follows(write.revision)
         if memory is not None:

@@ -118,13 +118,14 @@ class RememberedAnswer(SQLModel, table=True):
 
     __tablename__ = "remembered_answers"
 
-    #: A digest of who called: issuer, subject and tenant.
+    #: A keyed digest of who called: issuer, subject and tenant. Of older versions' rows it has no key.
     caller: str = Field(primary_key=True, max_length=64)
     key: str = Field(primary_key=True, max_length=255)
-    #: A digest of the request; empty once what it said was erased, and then no request is the same.
+    #: The same of the request; empty once what it said or was answered was erased, and then no request is the same.
     fingerprint: str = Field(max_length=64)
     status: int
     etag: str | None = Field(default=None, max_length=80)
+    #: Sealed with the Idempotency-Key; what stands for persons is in it, and never a name.
     body: str
     revision: int
     created_at: datetime = Field(sa_type=Instant)
