@@ -247,6 +247,8 @@ async def _load(store: Store, current: CurrentSnapshot, settings: Settings) -> E
             await require_not_behind(store, settings.known_checkpoint_file, keys)
             store.sealing = Sealing(keys)
             await seal_what_is_open(store)
+            # A process that ended, or was ended, may have left it to the next one.
+            await store.leave_nothing_behind()
             await tell_of_schools(store)
             await current.load()
             return keys

@@ -23,6 +23,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from api.appending import Write
 from api.sealing import SEALING, Sealing
+from api.write_ahead_log import WriteAheadLog
 
 #: Tests put a clock behind the store; without one, the store's own counts.
 Clock = Callable[[], datetime]
@@ -52,6 +53,7 @@ class Store:
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self._connections = _Connections()
         self.engine = _sqlite_engine(self.url) if self.is_sqlite else _postgresql_engine(self.url, self._connections)
+        self._ahead = WriteAheadLog(self.engine) if self.is_sqlite else None
 
     def distrust(self) -> None:
         """The store did not answer: what is connected to it now is not used again."""
@@ -62,6 +64,8 @@ class Store:
         self._connections.sever(newest=True)
 
     async def aclose(self) -> None:
+        if self._ahead is not None:
+            await self._ahead.aclose()
         # Of those that may hang nobody takes leave.
         self._connections.sever(newest=False)
         await self.engine.dispose()
@@ -92,8 +96,8 @@ class Store:
                 if write.events:
                     await write.append()
                     await _commit(session)
-            if write.forgets and self.is_sqlite:
-                await self._empty_wal()
+            if write.forgets:
+                await self.leave_nothing_behind()
 
     async def deleting(self, statement: Callable[[datetime], Executable]) -> int:
         """Deletes what this statement says as of now, and says how many rows. It is no change, and takes no revision.
@@ -107,11 +111,12 @@ class Store:
                 await _commit(session)
                 return deleted.rowcount
 
-    async def _empty_wal(self) -> None:
-        """What was written before a row was destroyed goes from the write-ahead log too."""
-        async with self.engine.connect() as connection:
-            driver = await connection.get_raw_connection()
-            await driver.driver_connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # type: ignore[union-attr]
+    async def leave_nothing_behind(self) -> None:
+        """What was written before a row was destroyed goes from SQLite's write-ahead log too: now, or in the background
+        as soon as nobody reads what was there before. PostgreSQL recycles its own.
+        """
+        if self._ahead is not None:
+            await self._ahead.empty()
 
     async def now(self, session: AsyncSession) -> datetime:
         """The store's time, as the transaction of `session` sees it."""
