@@ -8,8 +8,10 @@ import contextlib
 import logging
 import os
 import pickle
+import re
 import sys
 from asyncio.subprocess import PIPE, Process
+from collections.abc import Mapping
 from typing import Final, cast
 
 from api import frames
@@ -25,6 +27,12 @@ MOST_WAITING: Final = 8
 
 # Modules are found where they are installed, and not in the folder that the server happens to be started in.
 _COMMAND: Final = (sys.executable, "-P", "-m", "api.drawing_process")
+
+#: All that goes along of the server's environment: where programs, modules and folders are, and in which language.
+_GOES_ALONG: Final = re.compile(
+    r"PATH|HOME|LANG|LANGUAGE|LC_[A-Z]+|TZ|TMPDIR|LD_LIBRARY_PATH|VIRTUAL_ENV"
+    r"|PYTHON(HOME|PATH|USERBASE|PYCACHEPREFIX|DONTWRITEBYTECODE|UTF8)"
+)
 
 
 class DrawingFailed(Exception):
@@ -100,10 +108,9 @@ class Drawing:
         if self._process is not None and self._process.returncode is not None:
             await self.aclose()
         if self._process is None:
-            # Nothing of the server's goes along: no socket, no setting, and no signal from its terminal.
-            settings = {name: value for name, value in os.environ.items() if not name.startswith("PRIVACY_MANAGER_")}
+            # Nothing of the server's goes along: no socket, no setting or secret, and no signal from its terminal.
             self._process = await asyncio.create_subprocess_exec(
-                *_COMMAND, stdin=PIPE, stdout=PIPE, env=settings, start_new_session=True
+                *_COMMAND, stdin=PIPE, stdout=PIPE, env=_environment(os.environ), start_new_session=True
             )
         return self._process
 
@@ -116,6 +123,11 @@ class Drawing:
             process.kill()
         # Whoever asked may be gone: it is waited for all the same, and what it still wrote is thrown away.
         await asyncio.shield(process.communicate())
+
+
+def _environment(servers: Mapping[str, str]) -> dict[str, str]:
+    # Only what is known to be needed: a secret may have any name, in capitals or not, and not only ours.
+    return {name: value for name, value in servers.items() if _GOES_ALONG.fullmatch(name)}
 
 
 def _refused(detail: str, *, retry_after: int) -> Refused:

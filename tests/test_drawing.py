@@ -210,6 +210,41 @@ async def test_nothing_of_the_servers_goes_along(drawer: Drawing, monkeypatch: p
         assert process.children() == []
 
 
+#: Names in a server's environment that hold a secret, or that have Python run or warn of what was not meant.
+SECRETS: Final = (
+    "PGPASSWORD",
+    "PGPASSFILE",
+    "PRIVACY_MANAGER_DATABASE_URL",
+    "privacy_manager_database_url",
+    "Privacy_Manager_Issuer_Key",
+    "AWS_SECRET_ACCESS_KEY",
+    "DATABASE_URL",
+    "PATH_TO_SECRET",
+    "MY_PATH",
+    "path",
+    "LC_ALL_SECRET",
+    "PYTHONSTARTUP",
+    "PYTHONINSPECT",
+    "PYTHON_SECRET",
+    "LD_PRELOADED",
+    "VIRTUAL_ENV_TOKEN",
+)
+
+
+async def test_no_secret_of_the_servers_environment_goes_along(
+    drawer: Drawing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in SECRETS:
+        monkeypatch.setenv(name, "zq-geheim-4711")
+    for name in ("LC_ALL", "LANG"):
+        monkeypatch.setenv(name, "C.UTF-8")
+    assert "Een" in text_of(await drawer.draw(named("Een")))
+    given = Path(f"/proc/{started(drawer)}/environ").read_bytes().decode().split("\0")
+    assert "zq-geheim-4711" not in "".join(given)
+    assert not {line.partition("=")[0] for line in given} & set(SECRETS)
+    assert {"LC_ALL=C.UTF-8", "LANG=C.UTF-8", f"PATH={os.environ['PATH']}"} <= set(given)
+
+
 async def test_a_socket_that_uvicorn_lets_be_inherited_is_let_go() -> None:
     program = textwrap.dedent(
         """
