@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,16 +11,16 @@ from typing import Annotated, Any
 import httpx2
 import typer
 
-from api import evidence_keys, exports, receipts
+from api import evidence_keys, exports, known_keys, receipts
 from api import restore as restoring
 from api.commanded_store import closing, store_of
 from api.evidence_keys import EvidenceKeys
+from api.known_keys import GivenKeys
 from api.receipts import ReceiptRefused
-from api.restore import ReplayRefused
 from api.settings import Settings
 from api.store import Store
 from api.verification import faults, log_faults
-from api.witness import Witness, follow
+from api.witness import LogRefused, Witness, Witnessed, follow
 from models.audit import Audit
 from models.signed_notes import Checkpoint, VerifierKey, checkpoint_in
 
@@ -30,8 +30,9 @@ Checkpoints = Annotated[
     list[Path] | None, typer.Option("--checkpoint", help="An older checkpoint, a signed note.", metavar="FILE")
 ]
 WitnessFolder = Annotated[Path | None, typer.Option("--witness", help="The folder of a witness.", metavar="FOLDER")]
-VerifierKeys = Annotated[
-    list[str] | None, typer.Option("--key", help="A verifier key; else those of this installation.", metavar="KEY")
+PinnedKeys = Annotated[
+    list[str] | None,
+    typer.Option("--key", help="A verifier key to pin; else those that it sees first.", metavar="KEY"),
 ]
 Export = Annotated[Path | None, typer.Option("--export", help="An export, instead of the store.", metavar="FILE")]
 
@@ -59,10 +60,10 @@ def witness(
     url: Annotated[str, typer.Option(help="The privacy manager's address.")],
     token_file: Annotated[Path, typer.Option(help="A file with an operator's access token, read each time.")],
     interval: Annotated[float, typer.Option(help="Seconds between two looks; 0 for a single one.", min=0)] = 0,
-    key: VerifierKeys = None,
+    key: PinnedKeys = None,
 ) -> None:
     """Keep the log's entries and checkpoints here, and refuse a log that forked or was rolled back."""
-    kept = Witness(folder, [VerifierKey.parse(each) for each in key or ()])
+    kept = Witness(folder, known_keys.given(key))
     while True:
         try:
             taken = follow(kept, url, token_file.read_text(encoding="ascii").strip())
@@ -87,22 +88,18 @@ def export(file: Annotated[Path, typer.Argument(help="The file to write.", metav
 
 
 def verify(
-    older: Checkpoints = None, witness: WitnessFolder = None, key: VerifierKeys = None, export: Export = None
+    older: Checkpoints = None, witness: WitnessFolder = None, key: GivenKeys = None, export: Export = None
 ) -> None:
     """Check that all is as it was: the log and its tree, the grants, and every fact that decisions rest on.
 
     With an older checkpoint, or a witness, also that nothing before it was changed since, by anyone.
     """
-    known = [VerifierKey.parse(each) for each in key or ()]
-    audit = Audit()
-    if witness is not None:
-        kept = Witness(witness)
-        audit = Audit(older=kept.checkpoints(), known=list(kept.entries()))
+    known = known_keys.known(key)
     if export is not None:
-        found = _of_export(export, audit, older or [], known)
+        found = _of_export(export, older or [], witness, known)
         what = "The export"
     else:
-        known = known or list(_own_keys())
+        audit = _audit(witness, known)
         audit.older = [*audit.older, *(checkpoint_in(path.read_bytes(), known) for path in older or ())]
         store = store_of(Settings())
         found = asyncio.run(closing(store, _of_store(store, audit)))
@@ -117,12 +114,13 @@ def verify(
 def verify_receipt(
     file: Annotated[Path, typer.Argument(help="The receipt, a compact JWS.", metavar="FILE")],
     jwks: Annotated[Path, typer.Option(help="The public keys of receipts, a JWK set.", metavar="FILE")],
-    key: VerifierKeys = None,
+    key: GivenKeys = None,
 ) -> None:
     """Verify a receipt offline: its signature, its checkpoint, and that its entry is in the log."""
-    known = [VerifierKey.parse(each) for each in key or ()] or list(_own_keys())
     try:
-        payload = receipts.verified(file.read_text("ascii").strip(), json.loads(jwks.read_bytes()), known)
+        payload = receipts.verified(
+            file.read_text("ascii").strip(), json.loads(jwks.read_bytes()), known_keys.known(key)
+        )
     except ReceiptRefused as refused:
         typer.echo(f"The receipt does not hold: {refused}.")
         raise typer.Exit(1) from None
@@ -156,10 +154,9 @@ def restore(
 @contextmanager
 def _source(path: Path, found: EvidenceKeys) -> Iterator[tuple[Checkpoint, Iterator[dict[str, Any]]]]:
     if path.is_dir():
-        kept = Witness(path)
-        if kept.last is None:
-            raise ReplayRefused("This witness has not seen anything.")
-        yield kept.last, kept.entries()
+        # Signed by this installation: of any other checkpoint, whoever made the folder could have made the entries.
+        kept = Witnessed(path, found.verifiers)
+        yield _last(kept), kept.entries()
         return
     with exports.opened(path, found.verifiers) as export:
         yield export.checkpoint, export.entries()
@@ -178,18 +175,33 @@ def _print_public(found: EvidenceKeys) -> None:
     typer.echo(json.dumps(found.jwks))
 
 
-def _own_keys() -> Iterator[VerifierKey]:
-    path = Settings().evidence_keys_file
-    if path.exists():
-        yield from evidence_keys.read(path).verifiers
-
-
 async def _of_store(store: Store, audit: Audit) -> list[str]:
     async with store.reading() as session:
         return [*await log_faults(session, audit), *await faults(session)]
 
 
-def _of_export(path: Path, audit: Audit, older: list[Path], known: list[VerifierKey]) -> list[str]:
+def _of_export(path: Path, older: list[Path], witness: Path | None, known: tuple[VerifierKey, ...]) -> list[str]:
+    if witness is not None and not known:
+        # On the witness's own machine nothing else is known of the log than what it pinned.
+        known = tuple(Witnessed(witness).keys)
     with exports.opened(path, known) as export:
+        audit = _audit(witness, export.known)
         audit.older = [*audit.older, *(checkpoint_in(each.read_bytes(), export.known) for each in older)]
-        return export.faults(audit)
+        found = export.faults(audit)
+    known_keys.tell_when_unknown(known)
+    return found
+
+
+def _audit(witness: Path | None, known: Sequence[VerifierKey]) -> Audit:
+    """One that knows what the witness has seen, where there is one, by checkpoints that these keys signed."""
+    if witness is None:
+        return Audit()
+    kept = Witnessed(witness, known)
+    _last(kept)
+    return Audit(older=kept.checkpoints(), known=list(kept.entries()))
+
+
+def _last(kept: Witnessed) -> Checkpoint:
+    if kept.last is None:
+        raise LogRefused(f"{kept.folder}: this witness has not seen anything")
+    return kept.last

@@ -28,7 +28,7 @@ from models.columns import SQLITE_INSTANT, instant_of
 from models.events import Event
 from models.identifiers import Brin, ClientId
 from models.log_entries import canonical, entry_of
-from models.signed_notes import Checkpoint, VerifierKey, checkpoint_in
+from models.signed_notes import Checkpoint, NoteInvalid, VerifierKey, checkpoint_in
 
 #: No entry comes near it: one that lists all schools of the country has some hundred thousand.
 MOST_BYTES_OF_A_LINE: Final = 64 * 1024 * 1024
@@ -154,7 +154,11 @@ def opened(path: Path, known: Sequence[VerifierKey]) -> Iterator[Export]:
         except ValidationError:
             raise ExportRefused(f"{path} does not begin as an export") from None
         keys = tuple(known) or tuple(VerifierKey.parse(each) for each in head.keys)
-        yield Export(checkpoint_in(head.checkpoint.encode(), keys), keys, path, lines)
+        try:
+            found = checkpoint_in(head.checkpoint.encode(), keys)
+        except NoteInvalid as invalid:
+            raise NoteInvalid(f"{path}: {invalid}") from None
+        yield Export(found, keys, path, lines)
 
 
 async def write_export(store: Store, found: EvidenceKeys, path: Path) -> int:

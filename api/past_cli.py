@@ -16,9 +16,10 @@ from pydantic.alias_generators import to_camel
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from api import changes as changing
-from api import exports, replay
+from api import exports, known_keys, replay
 from api.commanded_store import closing, store_of
 from api.exports import Export, ExportRefused
+from api.known_keys import GivenKeys
 from api.replay import AskedOfAnyPlace, Replayed
 from api.settings import Settings
 from api.store import Store
@@ -27,16 +28,11 @@ from models.decided_then import decided_then
 from models.differences import Change, Wanted, compared, differences
 from models.identifiers import Brin, ClientId
 from models.refusals import InvalidInput
-from models.signed_notes import NoteInvalid, VerifierKey
 
 Options = TypeVar("Options", bound=BaseModel)
 Result = TypeVar("Result")
 
 ExportFile = Annotated[Path | None, typer.Option("--export", help="An export, instead of the store.", metavar="FILE")]
-Keys = Annotated[
-    list[str] | None,
-    typer.Option("--key", help="A verifier key of the export's log; else one that the export names.", metavar="KEY"),
-]
 AsJson = Annotated[bool, typer.Option("--json", help="As the API answers.")]
 
 #: What comes of an entry that says what no change could.
@@ -59,7 +55,7 @@ def replay_then(
         str | None, typer.Option(help="As of this revision, which every decision carries.", metavar="N")
     ] = None,
     export: ExportFile = None,
-    key: Keys = None,
+    key: GivenKeys = None,
     as_json: AsJson = False,
 ) -> None:
     """May this connection have received this, then, and why? The same as the decision that was given then.
@@ -100,7 +96,7 @@ def changes(
     ] = None,
     client_id: Annotated[str | None, typer.Option(help="Only of this connection.", metavar="ID")] = None,
     export: ExportFile = None,
-    key: Keys = None,
+    key: GivenKeys = None,
     as_json: AsJson = False,
 ) -> None:
     """What changed between two instants, in order, a line each: what it is about, and what it now says differently."""
@@ -184,23 +180,14 @@ async def _print_changes(session: AsyncSession, wanted: Wanted, tell: Callable[[
 
 @contextmanager
 def _opened(path: Path, key: list[str] | None) -> Iterator[Export]:
-    """The export; without a key it is told that none was given. Raises `ExportRefused` for what no change could say."""
-    with exports.opened(path, [_verifier(each) for each in key or ()]) as opened:
+    """The export; where no key is known, that is told. Raises `ExportRefused` for what no change could say."""
+    known = known_keys.known(key)
+    with exports.opened(path, known) as opened:
         try:
             yield opened
         except NO_SENSE:
             raise ExportRefused(f"{path} says what no change could: nothing is told of it.") from None
-    if not key:
-        typer.echo(
-            "The export was verified by a key that it names itself; with --key it is known whose it is.", err=True
-        )
-
-
-def _verifier(key: str) -> VerifierKey:
-    try:
-        return VerifierKey.parse(key)
-    except NoteInvalid as invalid:
-        raise typer.BadParameter(f"--key: {invalid}") from None
+    known_keys.tell_when_unknown(known)
 
 
 def _replayed_of(export: Export, asked: AskedOfAnyPlace) -> Replayed:

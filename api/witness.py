@@ -5,9 +5,9 @@
     checkpoints/SIZE   every checkpoint that it accepted, as it was signed
 
 A log that forked, or is smaller than it was, is refused; the checkpoint that shows it is kept as `refused-SIZE`.
+Who compares with the folder, or restores from it, only reads it: `Witnessed`.
 """
 
-import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -16,54 +16,113 @@ from typing import Any, Final
 import httpx2
 from pydantic import BaseModel, ValidationError
 
+from api.strict_json import Malformed, strict_object
 from models.log_entries import canonical
 from models.merkle import Peaks, leaf_hash, verify_consistency
-from models.signed_notes import Checkpoint, VerifierKey, checkpoint_in, opened
+from models.signed_notes import Checkpoint, NoteInvalid, VerifierKey, checkpoint_in, opened
 
 AT_ONCE: Final = 500
 SECONDS: Final = 30.0
+#: How the name of a file begins that is not whole yet.
+DRAFT: Final = "."
 
 
 class LogRefused(Exception):
     """The log is not one that grew from what this witness has. The text says why."""
 
 
-class Witness:
-    """The folder of one witness of one log."""
+class Witnessed:
+    """What a witness keeps in its folder: read and never written, also while the witness is at work."""
 
-    def __init__(self, folder: Path, keys: Iterable[VerifierKey] = ()) -> None:
+    def __init__(self, folder: Path, known: Sequence[VerifierKey] | None = None) -> None:
+        """`known` are the keys whose signatures count: whoever made the folder chose those in it, which None takes.
+
+        Raises `LogRefused` for a folder that is not a witness's, and `NoteInvalid` for a checkpoint that none signed.
+        """
         self.folder = folder
-        (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+        self._known = known
         self._entries = folder / "entries.jsonl"
-        self._entries.touch()
         self._keys = folder / "keys"
-        if not self._keys.exists():
-            self.accept(keys)
+        if not (self._entries.is_file() and (folder / "checkpoints").is_dir()):
+            raise LogRefused(f"{folder} is not the folder of a witness")
         self.last = self._last()
-        self._peaks = Peaks()
-        self._drop_what_was_not_accepted()
 
     @property
     def keys(self) -> list[VerifierKey]:
+        """Those that the witness pinned."""
         lines = self._keys.read_text("utf-8").split("\n") if self._keys.exists() else []
         return [VerifierKey.parse(line) for line in lines if line]
+
+    def entries(self) -> Iterator[dict[str, Any]]:
+        """The entries of its last checkpoint, in order. Raises `LogRefused` behind them when they are others.
+
+        What stands behind them was not accepted, or is not yet.
+        """
+        last, peaks = self.last, Peaks()
+        with self._entries.open("rb") as lines:
+            while last is not None and peaks.size < last.size and (line := lines.readline()):
+                peaks, _ = peaks.appended(leaf_hash(line.rstrip(b"\n")))
+                yield self._entry(line, peaks.size)
+        if last is not None and (peaks.size, peaks.root) != (last.size, last.root):
+            raise LogRefused(f"{self._entries} is not what was accepted: it was changed here")
+
+    def checkpoints(self) -> list[Checkpoint]:
+        """The checkpoints that were accepted, the oldest first. Raises `NoteInvalid`."""
+        return [self._checkpoint(size) for size in self._sizes()]
+
+    def _last(self) -> Checkpoint | None:
+        sizes = self._sizes()
+        return self._checkpoint(sizes[-1]) if sizes else None
+
+    def _sizes(self) -> list[int]:
+        """Of a witness that was stopped while it wrote one there is a draft, which is none."""
+        names = [path.name for path in (self.folder / "checkpoints").iterdir() if not path.name.startswith(DRAFT)]
+        if not all(name.isascii() and name.isdecimal() for name in names):
+            raise LogRefused(f"{self.folder / 'checkpoints'} has what is no checkpoint")
+        return sorted(map(int, names))
+
+    def _checkpoint(self, size: int) -> Checkpoint:
+        path = self.folder / "checkpoints" / str(size)
+        try:
+            found = checkpoint_in(path.read_bytes(), self.keys if self._known is None else self._known)
+        except NoteInvalid as invalid:
+            raise NoteInvalid(f"{path}: {invalid}") from None
+        if found.size != size:
+            raise LogRefused(f"{path} is a checkpoint of {found.size}")
+        return found
+
+    def _entry(self, line: bytes, number: int) -> dict[str, Any]:
+        try:
+            return strict_object(line)
+        except Malformed as malformed:
+            raise LogRefused(f"{self._entries}, line {number}: {malformed}") from None
+
+
+class Witness(Witnessed):
+    """The witness that keeps the folder: only one may be at work in it."""
+
+    def __init__(self, folder: Path, keys: Sequence[VerifierKey] = ()) -> None:
+        """Begins in a folder that is empty or not there, where `keys` are pinned, or goes on in its own.
+
+        Raises `LogRefused`, also for a key that is not among those that it pinned before, and `NoteInvalid`.
+        """
+        (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+        (folder / "entries.jsonl").touch()
+        super().__init__(folder)
+        if not self.keys:
+            self.accept(keys)
+        if others := {str(key) for key in keys} - {str(key) for key in self.keys}:
+            raise LogRefused(f"{folder} follows a log by other keys than {', '.join(sorted(others))}")
+        for draft in [*folder.glob(f"{DRAFT}refused-*"), *(folder / "checkpoints").glob(f"{DRAFT}[0-9]*")]:
+            draft.unlink()
+        self._peaks = Peaks()
+        self._drop_what_was_not_accepted()
 
     def accept(self, keys: Iterable[VerifierKey]) -> None:
         """From now on signatures by these are accepted too."""
         known = {str(key) for key in self.keys} | {str(key) for key in keys}
         if known:
             _replace(self._keys, "".join(f"{key}\n" for key in sorted(known)).encode())
-
-    def entries(self) -> Iterator[dict[str, Any]]:
-        """The entries that were accepted, in order."""
-        with self._entries.open(encoding="utf-8") as lines:
-            for line in lines:
-                yield json.loads(line)
-
-    def checkpoints(self) -> list[Checkpoint]:
-        """The checkpoints that were accepted, the oldest first. Raises `NoteInvalid`."""
-        paths = sorted((self.folder / "checkpoints").iterdir(), key=lambda path: int(path.name))
-        return [checkpoint_in(path.read_bytes(), self.keys) for path in paths]
 
     def take(self, note: bytes, consistency: Sequence[bytes], entries: Iterable[dict[str, Any]]) -> Checkpoint:
         """Accepts a later checkpoint, with the proof that it follows and the entries since. Raises `LogRefused`."""
@@ -104,10 +163,6 @@ class Witness:
         if (peaks.size, peaks.root) != (found.size, found.root):
             raise LogRefused(f"the entries are not those of the checkpoint of {found.size}")
         return peaks, bytes(lines)
-
-    def _last(self) -> Checkpoint | None:
-        accepted = self.checkpoints()
-        return accepted[-1] if accepted else None
 
     def _drop_what_was_not_accepted(self) -> None:
         """Of entries whose checkpoint was never written, since the witness was stopped in between."""
@@ -184,7 +239,7 @@ def _asked(client: httpx2.Client, path: str) -> bytes:
 
 
 def _replace(path: Path, content: bytes) -> None:
-    draft = path.with_name(f".{path.name}")
+    draft = path.with_name(f"{DRAFT}{path.name}")
     with draft.open("wb") as file:
         file.write(content)
         file.flush()

@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import gettempdir
 from typing import Any
 
 import pytest
@@ -39,8 +40,9 @@ class Said:
 
 
 def command(*words: str, **settings: str) -> Said:
-    """A command, in this process; what `main` ends with a sentence, it does here too."""
-    given = {f"PRIVACY_MANAGER_{name}": value for name, value in settings.items()}
+    """A command, in this process and with these settings; what `main` ends with a sentence, it does here too."""
+    elsewhere = {"VAR_DIR": str(Path(gettempdir()) / "no-installation")}
+    given = {f"PRIVACY_MANAGER_{name}": value for name, value in (elsewhere | settings).items()}
     result = CliRunner().invoke(cli, list(words), env=given)
     if isinstance(result.exception, REFUSALS):
         return Said(1, result.stdout, f"{result.stderr}privacy-manager: {result.exception}")

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import pytest
 
+from api import evidence_keys
 from api.exports import write_export
 from tests.asked_of_the_past import Desk, Entries, Said, by_clock, command, entries_in, forged, rewritten
 from tests.evidence import keys_of
@@ -370,6 +371,22 @@ def test_an_export_that_another_signed_holds_by_its_own_key_alone(export: Path, 
     assert "a key that it names itself" in taken.err
     (taken, *_) = asked_everything(export, "--key", str(theirs.verifiers[0]))
     assert (taken.status, taken.err) == (0, "")
+
+
+def test_an_installation_takes_an_export_by_its_own_keys_alone(
+    export: Path, kept: tuple[bytes, bytes, str], tmp_path: Path
+) -> None:
+    """Whoever changed one signs it again, by a key of the same name."""
+    told = {"VAR_DIR": str(tmp_path / "installation")}
+    evidence_keys.make(tmp_path / "installation" / "evidence-keys.json")
+    commands = [words_of(QUESTIONS[1]), ["changes"], ["verify"]]
+    for words in commands:
+        said = command(*words, "--export", str(export), **told)
+        assert (said.is_a_refusal, "signed by nobody who is known" in said.err) == (True, True), said
+        said = command(*words, "--export", str(export), "--key", kept[2], **told)
+        assert (said.status, said.err) == (0, "")
+        said = command(*words, "--export", str(export))
+        assert (said.status, "a key that it names itself" in said.err) == (0, True)
 
 
 async def test_what_came_after_an_export_it_does_not_tell(desk: Desk) -> None:

@@ -1,19 +1,23 @@
 """A witness follows the log, keeps what it saw, and refuses a log that forked or was rolled back."""
 
+import asyncio
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from api import evidence_keys
 from api.verification import log_faults
-from api.witness import LogRefused, Witness
+from api.witness import LogRefused, Witness, Witnessed
 from models.audit import Audit
 from models.log_entries import canonical
 from models.merkle import leaf_hash, peaks_of
-from models.signed_notes import Checkpoint, NoteInvalid, signed
+from models.signed_notes import Checkpoint, NoteInvalid, SigningKey, signed
+from tests.asked_of_the_past import Said, command
 from tests.evidence import consistency, entries_of, keys_of, note_of, take, witness_of
 from tests.world import World
 
@@ -118,3 +122,133 @@ async def test_a_witness_whose_own_folder_was_changed_says_so(world: World, fold
     (folder / "entries.jsonl").write_text("\n".join([lines[0], json.dumps(changed), *lines[2:], ""]), "utf-8")
     with pytest.raises(LogRefused, match="changed here"):
         Witness(folder)
+
+
+# -- who only reads the folder ----------------------------------------------------------------------------------------
+
+
+async def told(world: World, *words: str) -> Said:
+    """A command at the world's installation."""
+    url = world.store.url.render_as_string(hide_password=False)
+    return await asyncio.to_thread(command, *words, DATABASE_URL=url, VAR_DIR=str(world.folder))
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+async def forged_folder(world: World, folder: Path, keys: evidence_keys.EvidenceKeys) -> None:
+    """The log, and behind it a grant that nobody gave, under a checkpoint by these keys."""
+    entries = await entries_of(world)
+    last = entries[-1]
+    granted = next(entry for entry in entries if entry["kind"] == "grant.granted")
+    given = {"grantId": "11111111-1111-1111-1111-111111111111", "revision": last["revision"] + 1}
+    one = {"number": last["number"] + 1, "revision": last["revision"] + 1, "grantId": given["grantId"]}
+    nobody = {"actor": "privacy-manager", "actorRole": "system", "reason": None}
+    entries.append(granted | one | nobody | {"mark": "a" * 32, "at": last["at"], "state": granted["state"] | given})
+    root = peaks_of(leaf_hash(canonical(entry)) for entry in entries).root
+    note = signed(Checkpoint(keys_of(world).origin, len(entries), root).text, keys.notes)
+    (folder / "checkpoints").mkdir(parents=True)
+    (folder / "keys").write_text("".join(f"{key.verifier}\n" for key in keys.notes))
+    (folder / "entries.jsonl").write_bytes(b"".join(canonical(entry) + b"\n" for entry in entries))
+    (folder / "checkpoints" / str(len(entries))).write_text(note)
+
+
+async def test_nothing_is_restored_from_a_folder_whose_checkpoint_this_installation_did_not_sign(
+    world: World, folder: Path, tmp_path: Path
+) -> None:
+    await world.register()
+    await world.step((await world.granted())["grantId"], "revoke")
+    world.clock.advance(hours=1)
+    before = await entries_of(world)
+    made = evidence_keys.make(tmp_path / "of-another.json")
+    renamed = [SigningKey(keys_of(world).origin, key.private) for key in made.notes]
+    await forged_folder(world, folder, replace(made, notes=tuple(renamed)))
+    assert [len(Witnessed(folder).checkpoints()), Witnessed(folder).last is not None] == [1, True], "it holds by itself"
+    for words in (["restore", "--from"], ["verify", "--witness"]):
+        said = await told(world, *words, str(folder))
+        assert (said.is_a_refusal, "signed by nobody who is known" in said.err) == (True, True), said
+    assert await entries_of(world) == before
+    assert await world.reason() == "revoked"
+
+
+async def test_a_store_is_not_held_against_a_folder_where_no_key_is_known(
+    world: World, folder: Path, tmp_path: Path
+) -> None:
+    await take(world, witness_of(world, folder))
+    url = world.store.url.render_as_string(hide_password=False)
+    words = ["verify", "--witness", str(folder)]
+    nowhere = str(tmp_path / "nowhere")
+    said = await asyncio.to_thread(command, *words, DATABASE_URL=url, VAR_DIR=nowhere)
+    assert said.is_a_refusal, said
+    key = str(keys_of(world).verifiers[0])
+    said = await asyncio.to_thread(command, *words, "--key", key, DATABASE_URL=url, VAR_DIR=nowhere)
+    assert said == Said(0, "The store is whole.\n", "")
+
+
+async def test_who_reads_the_folder_of_a_witness_at_work_changes_nothing_of_it(world: World, folder: Path) -> None:
+    """Its entries are written before the checkpoint that accepts them: just then somebody verifies."""
+    witness = witness_of(world, folder)
+    await take(world, witness)
+    await world.register()
+    entries = await entries_of(world)
+    with (folder / "entries.jsonl").open("ab") as file:
+        file.write(b"".join(canonical(entry) + b"\n" for entry in entries[len(list(witness.entries())) :]))
+    (folder / "checkpoints" / f".{len(entries)}").write_bytes(b"half a checkp")
+    (folder / ".keys").write_bytes(b"")
+    before = contents(folder)
+    assert await told(world, "verify", "--witness", str(folder)) == Said(0, "The store is whole.\n", "")
+    restored = await told(world, "restore", "--from", str(folder))
+    assert (restored.status, "lacks none" in restored.err) == (1, True), restored
+    assert contents(folder) == before
+    # The witness itself was stopped there, and goes on.
+    await take(world, Witness(folder))
+    assert list(Witness(folder).entries()) == entries
+    assert [path.name for path in (folder / "checkpoints").iterdir() if path.name.startswith(".")] == []
+
+
+async def test_a_folder_that_is_no_witness_s_is_refused_and_not_made(world: World, tmp_path: Path) -> None:
+    for words in (["verify", "--witness"], ["restore", "--from"]):
+        said = await told(world, *words, str(tmp_path / "typo"))
+        assert said.is_a_refusal, said
+        assert not (tmp_path / "typo").exists()
+    (tmp_path / "other").mkdir()
+    Witness(tmp_path / "begun")
+    for name, why in (("other", "is not the folder of a witness"), ("begun", "has not seen anything")):
+        for words in (["verify", "--witness"], ["restore", "--from"]):
+            said = await told(world, *words, str(tmp_path / name))
+            assert (said.is_a_refusal, why in said.err) == (True, True), said
+
+
+async def test_entries_that_were_changed_in_the_folder_are_refused(world: World, folder: Path) -> None:
+    await world.register()
+    await take(world, witness_of(world, folder))
+    whole = (folder / "entries.jsonl").read_bytes()
+    for wrong in (
+        whole.replace(b"connection.", b"connectiom.", 1),
+        whole.splitlines(keepends=True)[0],
+        b"[]\n" + whole,
+    ):
+        (folder / "entries.jsonl").write_bytes(wrong)
+        for words in (["verify", "--witness"], ["restore", "--from"]):
+            assert (await told(world, *words, str(folder))).is_a_refusal
+
+
+async def test_a_checkpoint_under_another_size_is_refused(world: World, folder: Path) -> None:
+    await take(world, witness_of(world, folder))
+    (kept,) = (folder / "checkpoints").iterdir()
+    kept.rename(folder / "checkpoints" / "9")
+    with pytest.raises(LogRefused, match="is a checkpoint of"):
+        Witnessed(folder)
+
+
+async def test_a_witness_that_is_given_another_key_than_it_pinned_refuses(world: World, folder: Path) -> None:
+    await take(world, witness_of(world, folder))
+    other = SigningKey(keys_of(world).origin, Ed25519PrivateKey.generate()).verifier
+    before = contents(folder)
+    with pytest.raises(LogRefused, match="other keys than"):
+        Witness(folder, [other])
+    with pytest.raises(LogRefused, match="other keys than"):
+        Witness(folder, [*keys_of(world).verifiers, other])
+    assert contents(folder) == before
+    assert witness_of(world, folder).last is not None
