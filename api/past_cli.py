@@ -52,7 +52,8 @@ def replay_then(
         str | None, typer.Option(help="When, as in RFC 3339; else now, or the end of the export.", metavar="INSTANT")
     ] = None,
     revision: Annotated[
-        str | None, typer.Option(help="As of this revision, which every decision carries.", metavar="N")
+        str | None,
+        typer.Option(help="As of this revision, which every decision carries, and at its instant.", metavar="N"),
     ] = None,
     export: ExportFile = None,
     key: GivenKeys = None,
@@ -135,7 +136,10 @@ def _valid(options: type[Options], **given: Any) -> Options:
     try:
         return options.model_validate({name: value for name, value in given.items() if value is not None})
     except ValidationError as error:
-        found = {f"--{_dashed(str(each['loc'][0]))}: {each['msg']}" for each in error.errors(include_input=False)}
+        found = {
+            ": ".join([*(f"--{_dashed(str(name))}" for name in each["loc"][:1]), each["msg"]])
+            for each in error.errors(include_input=False)
+        }
         raise typer.BadParameter("; ".join(sorted(found))) from None
 
 

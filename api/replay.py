@@ -5,10 +5,10 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Self
 
 from fastapi import APIRouter, Query
-from pydantic import ConfigDict, Field, StringConstraints
+from pydantic import ConfigDict, Field, StringConstraints, model_validator
 from sqlalchemy import and_, or_
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -31,8 +31,8 @@ Names = Annotated[list[ScopeName], Field(max_length=64)]
 
 
 class AskedThen(WireIn):
-    """What may have been received, and when. Without `at` it is now; with `revision`, as a decision carries it, exactly
-    the decision of then."""
+    """What may have been received, and when. Without `at` it is now; with `at` and `revision`, as a decision carries
+    them, exactly the decision of then."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -42,7 +42,16 @@ class AskedThen(WireIn):
     field: Names = Field(default_factory=list)
     purpose: ScopeName | None = None
     at: Moment | None = None
-    revision: Annotated[int, Field(ge=1, le=2**31 - 1)] | None = None
+    revision: Annotated[int, Field(ge=1, le=2**31 - 1)] | None = Field(
+        default=None, description="As a decision carries it, together with its `at`."
+    )
+
+    @model_validator(mode="after")
+    def _is_of_an_instant(self) -> Self:
+        # On the facts of then, as of now: that answer was never given.
+        if self.revision is not None and self.at is None:
+            raise ValueError("revision needs at, the instant of the decision that carried it")
+        return self
 
     def question(self, place: str) -> Question:
         return Question(
@@ -111,7 +120,8 @@ async def replayed(
 ) -> Replayed:
     """The decision on this question as of `at`, on what the log then held: up to `revision`, where that is given.
 
-    Raises `InvalidInput` for an instant that has not come, or a revision that there is not.
+    Raises `InvalidInput` for an instant that has not come, a revision that there is not, or one that was not the newest
+    then.
     """
     if at > now:
         raise InvalidInput("at must not be in the future.")
@@ -128,11 +138,11 @@ async def _last(session: AsyncSession, at: datetime, revision: int | None) -> in
 
 
 async def _events(session: AsyncSession, question: Question, last: int) -> Sequence[Event]:
-    """Of those up to `last` the ones that concern the question, as `concerns` says, and the last itself."""
+    """Of those up to `last` the ones that concern the question, as `concerns` says; the last itself and the next."""
     of_school = or_(col(Event.brin).is_(None), col(Event.brin) == question.place[:4])
     of_connection = and_(col(Event.client_id) == question.client_id, of_school)
-    about = or_(of_connection, col(Event.kind).in_([*PARTNERS, *SCHOOLS]), col(Event.number) == last)
-    return (await session.exec(select(Event).where(Event.number <= last, about).order_by(col(Event.number)))).all()
+    about = or_(of_connection, col(Event.kind).in_([*PARTNERS, *SCHOOLS]), col(Event.number) >= last)
+    return (await session.exec(select(Event).where(Event.number <= last + 1, about).order_by(col(Event.number)))).all()
 
 
 def shown(then: DecidedThen, at: datetime) -> Replayed:

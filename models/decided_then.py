@@ -6,7 +6,7 @@ Whoever has the entries can ask: the service has them in its store, a privacy of
 """
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 from models.decision import Decision, Question, decide
@@ -21,6 +21,8 @@ class DecidedThen(NamedTuple):
     because: tuple[State, ...]
 
 
+#: What a change may take between its time and its commit: until then, decisions are still of the revision before it.
+LONGEST_WRITE: Final = timedelta(minutes=1)
 #: The kinds of which each thing's last entry is named, since it tells how that thing stood.
 _TOLD: Final = (GRANTS, CONNECTIONS, PARTNERS, RULES, AGREEMENTS)
 
@@ -28,13 +30,13 @@ _TOLD: Final = (GRANTS, CONNECTIONS, PARTNERS, RULES, AGREEMENTS)
 def decided_then(entries: Iterable[State], question: Question, at: datetime, revision: int | None) -> DecidedThen:
     """The decision on this question as of `at`, on what the log then held: up to `revision`, where that is given.
 
-    `entries` are in order of their numbers: all of a log, or those that concern the question and the last that counted
-    then. Raises `InvalidInput` for a revision that there is not; and, for an entry that says what no change could,
-    what `Told.hear` raises.
+    `entries` are in order of their numbers: all of a log, or those that concern the question, the last that counted
+    then and the next. Raises `InvalidInput` for a revision that there is not, or that was not the newest at `at`; and,
+    for an entry that says what no change could, what `Told.hear` raises.
     """
-    concerning, last = _read(entries, question, at, revision)
-    if last is None and revision is not None:
-        raise InvalidInput("There is no such revision.")
+    concerning, last, following = _read(entries, question, at, revision)
+    if revision is not None:
+        _require_newest(at, last, following)
     counted = [entry for entry in concerning if last is not None and entry["number"] <= last["number"]]
     told = Told.by(counted)
     told.revision = last["revision"] if last is not None else 0
@@ -51,16 +53,30 @@ def concerns(entry: State, question: Question) -> bool:
 
 def _read(
     entries: Iterable[State], question: Question, at: datetime, revision: int | None
-) -> tuple[list[State], State | None]:
-    """What concerns the question, and the last entry that counted then; None before the first."""
+) -> tuple[list[State], State | None, State | None]:
+    """What concerns the question, the last entry that counted then, and the one behind it; None where there is none."""
     concerning: list[State] = []
     last: State | None = None
+    following: State | None = None
     for entry in entries:
         if concerns(entry, question):
             concerning.append(entry)
         if datetime.fromisoformat(entry["at"]) <= at if revision is None else entry["revision"] == revision:
-            last = entry
-    return concerning, last
+            last, following = entry, None
+        elif following is None:
+            following = entry
+    return concerning, last, following
+
+
+def _require_newest(at: datetime, last: State | None, following: State | None) -> None:
+    """Raises `InvalidInput` where no decision at this instant can have rested on the revision that `last` is of."""
+    if last is None:
+        raise InvalidInput("There is no such revision.")
+    if at < datetime.fromisoformat(last["at"]):
+        raise InvalidInput(f"Revision {last['revision']} is of {last['at']}, which is later than at.")
+    if following is not None and at - datetime.fromisoformat(following["at"]) > LONGEST_WRITE:
+        newer = f"revision {following['revision']} took its place at {following['at']}"
+        raise InvalidInput(f"Revision {last['revision']} was not the newest at this instant: {newer}.")
 
 
 def _because(entries: Sequence[State], question: Question) -> tuple[State, ...]:

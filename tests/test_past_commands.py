@@ -5,7 +5,7 @@ import json
 import random
 import shutil
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -568,10 +568,52 @@ def test_a_key_is_one_and_is_of_an_export(export: Path, log_key: str) -> None:
             assert (said.is_a_refusal, said.status, "--key" in said.err) == (True, 2, True), said
 
 
+async def test_a_revision_is_of_an_instant_at_which_it_was_the_newest(desk: Desk) -> None:
+    """Of a revision before a revocation, as of now, the answer would be a yes that nobody was given."""
+    world = desk.world
+    await world.register()
+    given = await world.granted()
+    granted = world.clock.advance(hours=1)
+    await world.step(given["grantId"], "revoke")
+    revoked = world.clock.now
+    now = world.clock.advance(hours=1)
+    await desk.write()
+    revision = given["revision"]
+
+    async def asked(**more: Any) -> list[tuple[int, str]]:
+        """By the operators' API, the school's, at the store and of an export: how it ended, and what was said."""
+        then = QUESTIONS[0] | {name: written(at) if name == "at" else at for name, at in more.items()}
+        query = {name: value for name, value in then.items() if name != "place"}
+        headers = {"Authorization": f"Bearer {world.token('operator')}"}
+        answers = [await world.client.get("/v1/replay", params=then, headers=headers)]
+        headers = {"Authorization": f"Bearer {world.token('school', school='16SW')}"}
+        answers.append(await world.client.get("/v1/schools/16SW/replay", params=query, headers=headers))
+        said = [await ask(*words_of(then), "--json") for ask in (desk.of_store, desk.of_export)]
+        return [
+            *((each.status_code, each.text) for each in answers),
+            *((each.status, each.out + each.err) for each in said),
+        ]
+
+    for statuses, why, more in (
+        ([400, 400, 2, 2], "revision needs at", {"revision": revision}),
+        ([400, 400, 1, 1], "was not the newest at this instant", {"revision": revision, "at": now}),
+        ([400, 400, 1, 1], "which is later than at", {"revision": revision, "at": START - timedelta(seconds=1)}),
+        ([400, 400, 1, 1], "which is later than at", {"revision": revision + 1, "at": granted - timedelta(minutes=1)}),
+    ):
+        answers = await asked(**more)
+        assert [status for status, _ in answers] == statuses, answers
+        assert all(why in said for _, said in answers), answers
+    # Until the revocation was committed, decisions were still of the revision before it.
+    for at in (granted, revoked + timedelta(seconds=1)):
+        assert all('"decision":true' in said for _, said in await asked(revision=revision, at=at))
+    assert all('"decision":false' in said for _, said in await asked(revision=revision + 1, at=revoked))
+    assert all('"decision":false' in said for _, said in await asked(at=now))
+
+
 async def test_a_revision_that_there_is_not_is_refused(desk: Desk) -> None:
     await desk.world.register()
     await desk.write()
-    words = [*words_of(QUESTIONS[0]), "--revision", "9999"]
+    words = [*words_of(QUESTIONS[0]), "--at", written(desk.world.clock.now), "--revision", "9999"]
     for said in (await desk.of_store(*words), await desk.of_export(*words)):
         assert (said.is_a_refusal, said.err) == (True, "privacy-manager: There is no such revision.")
 
