@@ -18,6 +18,7 @@ from typing import Annotated, Any, BinaryIO, Final
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from sqlmodel import col, select
 
+from api import private_files
 from api.evidence_keys import EvidenceKeys
 from api.proofs import checkpoint
 from api.store import Store
@@ -162,18 +163,26 @@ def opened(path: Path, known: Sequence[VerifierKey]) -> Iterator[Export]:
 
 
 async def write_export(store: Store, found: EvidenceKeys, path: Path) -> int:
-    """Writes the log to a file; how many entries it has."""
+    """Writes the log to a file for its owner only, in the place of what is there; how many entries it has.
+
+    When that fails, what is there stays. Raises `StoreUnreachable`, also where a change holds the store for too long,
+    and `OSError`.
+    """
+    with private_files.replacing(path) as file:
+        return await _write(store, found, file)
+
+
+async def _write(store: Store, found: EvidenceKeys, file: BinaryIO) -> int:
     size = 0
-    async with store.reading() as session:
-        # In a transaction before the one that reads: what was written by then is in the export.
-        until = (await store.now(session)).astimezone(UTC).strftime(SQLITE_INSTANT)
+    async with store.writing() as write:
+        # While no other change is under way: of those until now all are committed, and any later one is of later.
+        until = write.now.astimezone(UTC).strftime(SQLITE_INSTANT)
     async with store.reading() as session:
         note = await checkpoint(session, found, f"{OF}{until}")
         head = {"checkpoint": note, "keys": [str(key) for key in found.verifiers]}
-        with path.open("w", encoding="utf-8") as file:
-            file.write(json.dumps(head) + "\n")
-            query = select(Event).order_by(col(Event.number)).execution_options(yield_per=1000)
-            async for event in await session.stream_scalars(query):
-                file.write(canonical(entry_of(event)).decode() + "\n")
-                size += 1
+        file.write(json.dumps(head).encode() + b"\n")
+        query = select(Event).order_by(col(Event.number)).execution_options(yield_per=1000)
+        async for event in await session.stream_scalars(query):
+            file.write(canonical(entry_of(event)) + b"\n")
+            size += 1
     return size
