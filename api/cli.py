@@ -23,6 +23,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from api import demo, evidence_cli, openapi, past_cli
 from api.app import NotReadyToServe, Service, create_app, documented_app, require_ready
+from api.characters import printable_lines
 from api.evidence import StoreRefused
 from api.exports import ExportRefused
 from api.migrations import head, migrate
@@ -81,10 +82,10 @@ def main() -> None:
     try:
         cli()
     except ValidationError as error:
-        errors.print(f"privacy-manager: {explained(error)}", markup=False)
+        errors.print(f"privacy-manager: {printable_lines(explained(error))}", markup=False)
         sys.exit(1)
     except REFUSALS as error:
-        errors.print(f"privacy-manager: {error}", markup=False)
+        errors.print(f"privacy-manager: {printable_lines(str(error))}", markup=False)
         sys.exit(1)
 
 

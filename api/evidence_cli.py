@@ -13,6 +13,7 @@ import typer
 
 from api import evidence_keys, exports, known_keys, receipts
 from api import restore as restoring
+from api.characters import printable
 from api.commanded_store import closing, store_of
 from api.evidence_keys import EvidenceKeys
 from api.known_keys import GivenKeys
@@ -67,12 +68,12 @@ def witness(
     while True:
         try:
             taken = follow(kept, url, token_file.read_text(encoding="ascii").strip())
-            typer.echo(f"{taken.origin}: {taken.size} entries")
+            typer.echo(printable(f"{taken.origin}: {taken.size} entries"))
         except (httpx2.HTTPError, OSError) as error:
             # Who keeps looking looks again; a log that is refused ends it.
             if not interval:
                 raise
-            typer.echo(f"not this time: {error}", err=True)
+            typer.echo(printable(f"not this time: {error}"), err=True)
         if not interval:
             return
         time.sleep(interval)
@@ -105,7 +106,7 @@ def verify(
         found = asyncio.run(closing(store, _of_store(store, audit)))
         what = "The store"
     for line in found:
-        typer.echo(line)
+        typer.echo(printable(line))
     if found:
         raise typer.Exit(1)
     typer.echo(f"{what} is whole.")
@@ -122,10 +123,10 @@ def verify_receipt(
             file.read_text("ascii").strip(), json.loads(jwks.read_bytes()), known_keys.known(key)
         )
     except ReceiptRefused as refused:
-        typer.echo(f"The receipt does not hold: {refused}.")
+        typer.echo(printable(f"The receipt does not hold: {refused}."))
         raise typer.Exit(1) from None
     entry = payload["entry"]
-    typer.echo(f"The receipt holds: {entry['kind']} of grant {entry['grantId']} at {entry['at']}.")
+    typer.echo(printable(f"The receipt holds: {entry['kind']} of grant {entry['grantId']} at {entry['at']}."))
 
 
 def restore(
@@ -147,7 +148,7 @@ def restore(
     with _source(source, found) as (until, entries):
         counted = asyncio.run(closing(store, restoring.replay(store, entries, until)))
     for kind, times in sorted(counted.items()):
-        typer.echo(f"{kind}: {times}")
+        typer.echo(printable(f"{kind}: {times}"))
     typer.echo(f"The store has the {until.size} entries of the checkpoint.")
 
 

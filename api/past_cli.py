@@ -17,6 +17,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from api import changes as changing
 from api import exports, known_keys, replay
+from api.characters import printable
 from api.commanded_store import closing, store_of
 from api.exports import Export, ExportRefused
 from api.known_keys import GivenKeys
@@ -219,16 +220,16 @@ def _answer_lines(answer: Replayed, asked: AskedOfAnyPlace) -> Iterator[str]:
     told = answer.model_dump(mode="json")
     yield f"{'yes' if answer.decision else 'no'}: {answer.reason}"
     about = [asked.type, *asked.scope, *asked.field, *([asked.purpose] if asked.purpose is not None else [])]
-    yield f"asked      {asked.client_id}, {asked.place}, {_printable(', '.join(about))}"
+    yield f"asked      {asked.client_id}, {asked.place}, {printable(', '.join(about))}"
     yield f"at         {told['at']}, as of revision {answer.revision}"
     if answer.grant_id is not None:
         until = f"valid until {told['valid_until']}" if answer.valid_until is not None else "without an end"
-        yield f"grant      {_printable(answer.grant_id)}{f', {until}' if answer.decision else ''}"
+        yield f"grant      {printable(answer.grant_id)}{f', {until}' if answer.decision else ''}"
     if answer.decision:
         yield f"scopes     {', '.join(answer.scopes)}"
         yield f"fields     {', '.join(answer.fields)}"
     for each in told["because"]:
-        yield f"because    #{each['number']}  {each['at']}  {_printable(each['event'])}"
+        yield f"because    #{each['number']}  {each['at']}  {printable(each['event'])}"
 
 
 def _change_json(change: Change) -> str:
@@ -240,9 +241,4 @@ def _change_line(change: Change) -> str:
     about = (entry[name] or "-" for name in ("brin", "clientId", "grantId"))
     said = "; ".join(differences(change)) or "-"
     new = "new; " if change.before is None and entry["grantId"] is not None else ""
-    return _printable("  ".join([entry["at"], f"#{entry['number']}", entry["kind"], *about, new + said]))
-
-
-def _printable(text: str) -> str:
-    """The text in one line, with nothing in it that a terminal would obey."""
-    return "".join(sign if sign.isprintable() else f"\\u{{{ord(sign):x}}}" for sign in text)
+    return printable("  ".join([entry["at"], f"#{entry['number']}", entry["kind"], *about, new + said]))

@@ -11,6 +11,7 @@ import base64
 import binascii
 import hashlib
 import re
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
@@ -28,6 +29,8 @@ SIGNATURE_BYTES: Final = 64
 
 _DASH: Final = "\N{EM DASH} "
 _NAME: Final = re.compile(r"[^\s+\x00-\x1f\x7f\ud800-\udfff]+")
+#: What nobody sees and a terminal may obey: C2SP lets it stand in a name, and no log needs it there.
+_UNSEEN: Final = frozenset({"Cc", "Cf", "Zl", "Zp"})
 _SIZE: Final = re.compile(r"0|[1-9][0-9]{0,18}", re.ASCII)
 #: No control character but the newline, and no half of a character.
 _TEXT: Final = re.compile(r"[^\x00-\x09\x0b-\x1f\x7f\ud800-\udfff]*")
@@ -60,6 +63,8 @@ class Checkpoint:
         origin, size, root, *extensions = lines
         if not _SIZE.fullmatch(size):
             raise NoteInvalid("no number of entries")
+        if not _is_seen(origin):
+            raise NoteInvalid("an origin with characters that nobody sees")
         return cls(origin, int(size), _decoded(root, HASH_BYTES), tuple(extensions))
 
 
@@ -71,8 +76,8 @@ class VerifierKey:
     public: bytes
 
     def __post_init__(self) -> None:
-        if not _NAME.fullmatch(self.name) or len(self.public) != HASH_BYTES:
-            raise NoteInvalid("not a key of a name without spaces and plus signs")
+        if not (_NAME.fullmatch(self.name) and _is_seen(self.name)) or len(self.public) != HASH_BYTES:
+            raise NoteInvalid("not a key of a name without spaces, plus signs and characters that nobody sees")
 
     def __str__(self) -> str:
         return f"{self.name}+{self.key_id.hex()}+{base64.b64encode(ED25519 + self.public).decode()}"
@@ -177,6 +182,10 @@ def _signature(line: str) -> tuple[str, bytes]:
     if len(signature) <= KEY_ID_BYTES:
         raise NoteInvalid("a signature that is too short")
     return name, signature
+
+
+def _is_seen(text: str) -> bool:
+    return not any(unicodedata.category(sign) in _UNSEEN for sign in text)
 
 
 def _decoded(text: str, size: int | None = None) -> bytes:

@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from api import evidence_keys, past_cli
+from api.characters import printable_lines
 from api.cli import REFUSALS, cli
 from api.evidence_keys import EvidenceKeys
 from api.exports import write_export
@@ -45,7 +46,7 @@ def command(*words: str, **settings: str) -> Said:
     given = {f"PRIVACY_MANAGER_{name}": value for name, value in (elsewhere | settings).items()}
     result = CliRunner().invoke(cli, list(words), env=given)
     if isinstance(result.exception, REFUSALS):
-        return Said(1, result.stdout, f"{result.stderr}privacy-manager: {result.exception}")
+        return Said(1, result.stdout, f"{result.stderr}privacy-manager: {printable_lines(str(result.exception))}")
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return Said(result.exit_code, result.stdout, result.stderr)

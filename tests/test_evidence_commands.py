@@ -14,6 +14,7 @@ from tests.test_cli import run
 from tests.world import NAMES
 
 CLIENT = "rekenrijk"
+OBEYED = "\x1b]0;x\x07\u009b2J\nThe store is whole."
 
 
 @pytest.fixture(scope="module")
@@ -123,3 +124,20 @@ def test_a_command_that_lacks_what_it_needs_says_so(tmp_path: Path, words: list[
     refused = run(tmp_path, *words, MODE="test")
     assert refused.returncode != 0
     assert "Traceback" not in refused.stderr
+
+
+def test_what_stands_in_tables_does_not_command_the_terminal(service: tuple[Manager, Path], tmp_path: Path) -> None:
+    """Whoever can write to the tables chooses what `verify` has to say of them."""
+    folder = service[1]
+    (tmp_path / "evidence-keys.json").write_bytes((folder / "evidence-keys.json").read_bytes())
+    source, copy = (sqlite3.connect(each / "privacy-manager.db") for each in (folder, tmp_path))
+    source.backup(copy)
+    copy.execute("UPDATE locations SET code = code || ? WHERE code IN (SELECT code FROM locations LIMIT 1)", (OBEYED,))
+    copy.commit()
+    source.close()
+    copy.close()
+    found = run(tmp_path, "verify", MODE="test")
+    assert found.returncode == 1, found.stderr
+    assert "\\u{1b}]0;x\\u{7}" in found.stdout
+    assert not [sign for sign in found.stdout + found.stderr if not (sign.isprintable() or sign == "\n")]
+    assert "The store is whole." not in found.stdout.splitlines()

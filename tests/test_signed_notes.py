@@ -3,6 +3,7 @@
 import base64
 import contextlib
 from typing import Final
+from unicodedata import category
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -31,7 +32,9 @@ ENCODED_ROOT: Final = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 #: What a line of a note may be made of, and what it may not.
 CHARACTERS: Final = st.characters(codec="utf-8", exclude_characters="".join(map(chr, [*range(32), 127])))
 LINES: Final = st.text(CHARACTERS, min_size=1, max_size=20)
-NAMES: Final = LINES.filter(lambda name: "+" not in name and not any(map(str.isspace, name)))
+#: Lines in which nothing is that nobody sees, and names of keys.
+SEEN: Final = LINES.filter(lambda line: not any(category(sign) in ("Cc", "Cf", "Zl", "Zp") for sign in line))
+NAMES: Final = SEEN.filter(lambda name: "+" not in name and not any(map(str.isspace, name)))
 #: Pieces of notes, checkpoints and keys, so that what is made of them comes close to one.
 PIECES: Final = st.sampled_from(
     [
@@ -43,6 +46,16 @@ PIECES: Final = st.sampled_from(
 
 def key_of(name: str = "example.com/log", seed: int = 1) -> SigningKey:
     return SigningKey(name, Ed25519PrivateKey.from_private_bytes(bytes([seed]) * 32))
+
+
+@pytest.mark.parametrize("sign", ["\x85", "\x9b", "\u202e", "\u200b", "\ufeff", "\u2028", "\u2029", "\U000e0041"])
+def test_a_name_with_what_nobody_sees_is_refused(sign: str) -> None:
+    """A terminal obeys some of these, and with others a name looks like another one."""
+    public = key_of().verifier.public
+    with pytest.raises(NoteInvalid, match="nobody sees"):
+        VerifierKey(f"example.com/{sign}log", public)
+    with pytest.raises(NoteInvalid, match="nobody sees"):
+        Checkpoint.parse(Checkpoint(f"example.com/{sign}log", 1, ROOT).text)
 
 
 def test_the_published_example_verifies() -> None:
@@ -268,7 +281,7 @@ def test_any_name_beside_a_sound_key_is_a_key_of_that_name_or_refused(name: str,
         assert VerifierKey.parse(text) == VerifierKey(name, public)
 
 
-@given(LINES, st.integers(0, 10**19 - 1), st.binary(min_size=32, max_size=32), st.lists(LINES, max_size=3).map(tuple))
+@given(SEEN, st.integers(0, 10**19 - 1), st.binary(min_size=32, max_size=32), st.lists(LINES, max_size=3).map(tuple))
 def test_every_checkpoint_is_read_as_it_was_written(
     origin: str, size: int, root: bytes, extensions: tuple[str, ...]
 ) -> None:
