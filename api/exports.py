@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, Final
 
@@ -19,10 +20,11 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from sqlmodel import col, select
 
 from api import private_files
+from api.entry_lines import lines_of, object_in
 from api.evidence_keys import EvidenceKeys
 from api.proofs import checkpoint
 from api.store import Store
-from api.strict_json import Malformed, strict_object
+from api.strict_json import Malformed
 from api.wire import PRINTABLE, RecordId
 from models.audit import Audit, Kept
 from models.columns import SQLITE_INSTANT, instant_of
@@ -31,8 +33,8 @@ from models.identifiers import Brin, ClientId
 from models.log_entries import canonical, entry_of
 from models.signed_notes import Checkpoint, NoteInvalid, VerifierKey, checkpoint_in
 
-#: No entry comes near it: one that lists all schools of the country has some hundred thousand.
-MOST_BYTES_OF_A_LINE: Final = 64 * 1024 * 1024
+#: A note of 64 KiB at most, and the keys.
+MOST_BYTES_OF_THE_HEAD: Final = 256 * 1024
 #: How the line of the checkpoint begins that says of which instant it is.
 OF: Final = "at "
 
@@ -98,20 +100,11 @@ class Export:
 
     def entries(self) -> Iterator[dict[str, Any]]:
         """The entries as they stand there. Raises `ExportRefused` for a line that is none."""
-        number = 1
-        while line := self.lines.readline(MOST_BYTES_OF_A_LINE + 1):
-            number += 1
+        for number, line in enumerate(lines_of(self.lines), start=2):
             try:
-                if len(line) > MOST_BYTES_OF_A_LINE:
-                    raise Malformed("too long")
-                entry = strict_object(line)
-                _Entry.model_validate(entry)
-                # Half of a character has no bytes, and so no leaf.
-                canonical(entry)
+                entry = _entry(line)
             except Malformed as malformed:
                 raise ExportRefused(f"{self.path}, line {number}: {malformed}") from None
-            except (ValidationError, UnicodeEncodeError):
-                raise ExportRefused(f"{self.path}, line {number}: not an entry") from None
             yield entry
 
     def faults(self, audit: Audit) -> list[str]:
@@ -134,13 +127,26 @@ class Export:
     def audited(self, audit: Audit) -> Iterator[dict[str, Any]]:
         """Its entries; behind the last, `audit` has found what is wrong with them."""
         audit.older = [*audit.older, self.checkpoint]
-        for entry in self.entries():
+        entries = self.entries()
+        for entry in islice(entries, self.checkpoint.size):
             audit.read(Kept(entry))
             yield entry
         audit.ended()
-        beyond = audit.peaks.size - self.checkpoint.size
-        if beyond > 0:
-            audit.found.append(f"{beyond} entries stand behind the {self.checkpoint.size} of the checkpoint.")
+        # However many: nobody signed them, and nobody reads them.
+        if next(entries, None) is not None:
+            audit.found.append(f"Entries stand behind the {self.checkpoint.size} of the checkpoint.")
+
+
+def _entry(line: bytes) -> dict[str, Any]:
+    """Raises `Malformed`."""
+    entry = object_in(line)
+    try:
+        _Entry.model_validate(entry)
+        # Half of a character has no bytes, and so no leaf.
+        canonical(entry)
+    except (ValidationError, UnicodeEncodeError):
+        raise Malformed("not an entry") from None
+    return entry
 
 
 @contextmanager
@@ -151,7 +157,7 @@ def opened(path: Path, known: Sequence[VerifierKey]) -> Iterator[Export]:
     """
     with path.open("rb") as lines:
         try:
-            head = _Head.model_validate_json(lines.readline(MOST_BYTES_OF_A_LINE))
+            head = _Head.model_validate_json(lines.readline(MOST_BYTES_OF_THE_HEAD))
         except ValidationError:
             raise ExportRefused(f"{path} does not begin as an export") from None
         keys = tuple(known) or tuple(VerifierKey.parse(each) for each in head.keys)

@@ -10,13 +10,15 @@ Who compares with the folder, or restores from it, only reads it: `Witnessed`.
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
 import httpx2
 from pydantic import BaseModel, ValidationError
 
-from api.strict_json import Malformed, strict_object
+from api.entry_lines import lines_of, object_in
+from api.strict_json import Malformed
 from models.log_entries import canonical
 from models.merkle import Peaks, leaf_hash, verify_consistency
 from models.signed_notes import Checkpoint, NoteInvalid, VerifierKey, checkpoint_in, opened
@@ -59,10 +61,14 @@ class Witnessed:
         What stands behind them was not accepted, or is not yet.
         """
         last, peaks = self.last, Peaks()
-        with self._entries.open("rb") as lines:
-            while last is not None and peaks.size < last.size and (line := lines.readline()):
+        with self._entries.open("rb") as file:
+            for line in islice(lines_of(file), last.size if last is not None else 0):
                 peaks, _ = peaks.appended(leaf_hash(line.rstrip(b"\n")))
-                yield self._entry(line, peaks.size)
+                try:
+                    entry = object_in(line)
+                except Malformed as malformed:
+                    raise LogRefused(f"{self._entries}, line {peaks.size}: {malformed}") from None
+                yield entry
         if last is not None and (peaks.size, peaks.root) != (last.size, last.root):
             raise LogRefused(f"{self._entries} is not what was accepted: it was changed here")
 
@@ -90,12 +96,6 @@ class Witnessed:
         if found.size != size:
             raise LogRefused(f"{path} is a checkpoint of {found.size}")
         return found
-
-    def _entry(self, line: bytes, number: int) -> dict[str, Any]:
-        try:
-            return strict_object(line)
-        except Malformed as malformed:
-            raise LogRefused(f"{self._entries}, line {number}: {malformed}") from None
 
 
 class Witness(Witnessed):

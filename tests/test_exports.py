@@ -1,16 +1,18 @@
 """Exports as they are written: every change until the instant that they are of, and whole or not at all."""
 
 import asyncio
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from api import exports
+from api import entry_lines, exports
 from api.events import SYSTEM, record
-from api.exports import Export, opened, write_export
+from api.exports import Export, ExportRefused, opened, write_export
 from api.store import StoreUnreachable
 from models.events import Event, EventKind
-from models.log_entries import entry_of
+from models.log_entries import canonical, entry_of
+from models.replay import listed
 from tests.evidence import keys_of
 from tests.world import World
 
@@ -87,3 +89,38 @@ async def test_an_export_takes_the_place_of_a_file_alone(world: World, tmp_path:
     with pytest.raises(FileNotFoundError):
         await write_export(world.store, keys_of(world), tmp_path / "nergens" / "export.jsonl")
     assert not (tmp_path / "nergens").exists()
+
+
+async def test_a_line_that_no_entry_makes_so_long_is_not_read(world: World, tmp_path: Path) -> None:
+    path = tmp_path / "export.jsonl"
+    await write_export(world.store, keys_of(world), path)
+    head, first, *_ = path.read_bytes().splitlines(keepends=True)
+    for line in (b'{"a": "' + b"a" * entry_lines.MOST_BYTES, b"[" + b"[]," * entry_lines.MOST_BYTES):
+        path.write_bytes(b"".join([head, first, line]))
+        with pytest.raises(ExportRefused, match=r"line 3: |does not hold"):
+            exported(path, world)
+        path.write_bytes(b"".join([head, line]))
+        with pytest.raises(ExportRefused, match="too long"):
+            exported(path, world)
+        path.write_bytes(line)
+        with pytest.raises(ExportRefused, match="does not begin"):
+            exported(path, world)
+
+
+def test_the_largest_entry_is_far_smaller_than_what_is_read_of_a_line() -> None:
+    """An import of all schools: 8,717 locations in 2026, of fewer schools; here as if each had one of its own."""
+    now = datetime.now(UTC)
+    names = [f"{number // 100:02d}{chr(65 + number % 26)}{chr(65 + number // 26 % 26)}" for number in range(8_717)]
+    state = listed(((name, "12345", now) for name in names), ((f"{name}00", now) for name in names))
+    assert 5 * len(canonical({"state": {"listed": state}})) < entry_lines.MOST_BYTES
+
+
+async def test_what_stands_behind_the_checkpoint_is_not_read(world: World, tmp_path: Path) -> None:
+    path = tmp_path / "export.jsonl"
+    await write_export(world.store, keys_of(world), path)
+    whole = path.read_bytes()
+    path.write_bytes(whole + whole.splitlines(keepends=True)[-1] * 1_000)
+    with opened(path, keys_of(world).verifiers) as export:
+        with pytest.raises(ExportRefused, match="Entries stand behind"):
+            list(export.held())
+        assert export.lines.readline(), "the rest"
