@@ -8,11 +8,13 @@ A log that forked, or is smaller than it was, is refused; the checkpoint that sh
 Who compares with the folder, or restores from it, only reads it: `Witnessed`.
 """
 
+import fcntl
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 import httpx2
 from pydantic import BaseModel, ValidationError
@@ -113,10 +115,12 @@ class Witness(Witnessed):
             self.accept(keys)
         if others := {str(key) for key in keys} - {str(key) for key in self.keys}:
             raise LogRefused(f"{folder} follows a log by other keys than {', '.join(sorted(others))}")
-        for draft in [*folder.glob(f"{DRAFT}refused-*"), *(folder / "checkpoints").glob(f"{DRAFT}[0-9]*")]:
-            draft.unlink()
         self._peaks = Peaks()
-        self._drop_what_was_not_accepted()
+        with self._alone():
+            self.last = self._last()
+            for draft in [*folder.glob(f"{DRAFT}refused-*"), *(folder / "checkpoints").glob(f"{DRAFT}[0-9]*")]:
+                draft.unlink()
+            self._drop_what_was_not_accepted()
 
     def accept(self, keys: Iterable[VerifierKey]) -> None:
         """From now on signatures by these are accepted too."""
@@ -133,13 +137,22 @@ class Witness(Witnessed):
         except LogRefused:
             _replace(self.folder / f"refused-{found.size}", note)
             raise
-        with self._entries.open("ab") as file:
+        with self._alone() as file:
+            if self._sizes()[-1:] != ([self.last.size] if self.last is not None else []):
+                raise LogRefused(f"another witness is at work in {self.folder}")
             file.write(lines)
             file.flush()
             os.fsync(file.fileno())
-        _replace(self.folder / "checkpoints" / str(found.size), note)
+            _replace(self.folder / "checkpoints" / str(found.size), note)
         self._peaks, self.last = peaks, found
         return found
+
+    @contextmanager
+    def _alone(self) -> Iterator[BinaryIO]:
+        """The file of entries, to be added to, while no other witness that was started in this folder changes it."""
+        with self._entries.open("ab") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield file
 
     def _require_follows(self, found: Checkpoint, consistency: Sequence[bytes]) -> None:
         last = self.last

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from api import evidence_keys
+from api import evidence_keys, witness
 from api.verification import log_faults
 from api.witness import LogRefused, Witness, Witnessed
 from models.audit import Audit
@@ -252,3 +253,32 @@ async def test_a_witness_that_is_given_another_key_than_it_pinned_refuses(world:
         Witness(folder, [*keys_of(world).verifiers, other])
     assert contents(folder) == before
     assert witness_of(world, folder).last is not None
+
+
+async def test_of_two_witnesses_in_one_folder_the_second_waits_and_the_first_says_so(
+    world: World, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What one has written, and did not yet accept, is not dropped by one that begins meanwhile."""
+    await take(world, witness_of(world, folder))
+    await world.register()
+    entries = await entries_of(world)
+    first, writing = Witness(folder), witness._replace
+    with ThreadPoolExecutor(1) as threads:
+        begun: list[Future[Witness]] = []
+
+        def meanwhile(path: Path, content: bytes) -> None:
+            if path.name == str(len(entries)):
+                begun.append(threads.submit(Witness, folder))
+                assert not wait(begun, timeout=0.3).done
+            writing(path, content)
+
+        monkeypatch.setattr(witness, "_replace", meanwhile)
+        await take(world, first)
+        second = begun[0].result(timeout=10)
+    assert (list(second.entries()), list(Witness(folder).entries())) == (entries, entries)
+    monkeypatch.undo()
+    await world.granted()
+    await take(world, second)
+    with pytest.raises(LogRefused, match="another witness is at work"):
+        await take(world, first)
+    assert list(Witness(folder).entries()) == await entries_of(world)
