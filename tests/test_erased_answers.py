@@ -9,9 +9,12 @@ import pytest
 from sqlmodel import select
 
 from api.events import SYSTEM, record
+from api.forgetting import forget_person
+from api.sealing import SEALING
 from api.tokens import DEMO_CLIENT
 from api.writes import digest_of_key, unsealed
 from models.events import EventKind, RememberedAnswer
+from models.sealed import SealedText
 from tests.evidence import entries_of, where_it_is
 from tests.operations import ENTRIES, OPERATIONS, scene_in
 from tests.reporters import reported
@@ -185,3 +188,19 @@ async def test_an_erasure_goes_through_where_two_versions_remembered_something_u
         record(write, EventKind.SCHOOLS_IMPORTED, SYSTEM, {})
     await erased(world, COLLEAGUE)
     assert len(await remembered(world)) == 1
+
+
+async def test_a_command_that_has_no_key_replays_an_erasure_all_the_same(world: World) -> None:
+    path = await taken(world, COLLEAGUE)
+    first = await by(world, SUBJECT, path, {"text": "Ik ook."})
+    await made_older(world, path, first.request.content, sealed=first.text)
+    assert world.store.sealing is not None
+    colleague = world.store.sealing.lookup(COLLEAGUE)
+    async with world.store.writing() as write:
+        write.session.info[SEALING] = None
+        (row,) = await write.session.exec(select(SealedText).where(SealedText.lookup == colleague))
+        assert await forget_person(write, row.commitment)
+        record(write, EventKind.STORE_REPLAYED, SYSTEM, {})
+    (kept,) = await remembered(world)
+    assert (kept.fingerprint, kept.body) == ("", "")
+    assert (await tried(world, SUBJECT, path, {"text": "Ik ook."})).status_code == 409
