@@ -1,67 +1,93 @@
 """The job of the decision log: a digest of each day's lines goes into the log of all changes, and old lines go.
 
-Both may run in several processes at once. No decision waits for either.
+Both may run in several processes at once. No decision waits for either: lines are read in small parts, past the ORM,
+and hashed in a thread.
+
+The store's clock may be wrong for a while. A digest that was recorded later than now was made by such a clock, and does
+not count: its day gets another once it has ended. And lines go only as far as the digests have come day by day, so that
+a clock which jumps ahead deletes nothing that was not due within days.
 """
 
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
+from random import uniform
 from typing import Any, Final
 
-from sqlalchemy import delete, literal, tuple_
+from sqlalchemy import delete, inspect, literal, tuple_
+from sqlalchemy import select as plain_select
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from api.events import SYSTEM, record
 from api.store import Store, StoreUnreachable
 from models.columns import Instant
-from models.decision_log import Digest, LoggedDecision
+from models.decision_log import Digest, LoggedDecision, Members
 from models.events import Event, EventKind
 
 log = logging.getLogger("privacy_manager.retention")
 
 #: How long after its end a day is digested: by then every line that was decided in it is stored, or never will be.
 MARGIN: Final = timedelta(minutes=10)
-#: Lines that are read, or deleted, at once.
+#: Lines that are read and hashed at once: more would hold up decisions.
+PART: Final = 250
+#: Lines that are deleted at once.
 BATCH: Final = 5_000
+#: Days that are made up for at once: what a clock that jumped ahead for a moment can add to the log is bounded.
+MOST_DAYS: Final = 7
+#: On so many days digests must have been recorded before lines go by the time that it was then.
+DAYS_AT_IT: Final = 7
 INTERVAL_SECONDS: Final = 300.0
 
 
 async def digest_days(store: Store) -> int:
     """Records the digest of each day that has ended since the last one that has a digest; returns how many.
 
-    Without any, it begins with yesterday. Raises `StoreUnreachable`.
+    Without any, it begins with yesterday. At most `MOST_DAYS` at once. Raises `StoreUnreachable`.
     """
     recorded = 0
-    while True:
+    for _ in range(MOST_DAYS):
         async with store.reading() as session:
-            today = (await store.now(session) - MARGIN).astimezone(UTC).date()
-            day = await _next_day(session) or today - timedelta(days=1)
+            now = await store.now(session)
+            today = (now - MARGIN).astimezone(UTC).date()
+            day = await _next_day(session, now) or today - timedelta(days=1)
             if day >= today:
-                return recorded
+                break
             digest = Digest()
             async for lines in _lines_of(session, day):
-                digest.add(lines)
+                await asyncio.to_thread(digest.add, lines)
         async with store.writing() as write:
             # Whoever writes is alone: another process may have been here since.
-            if await _next_day(write.session) in (None, day):
+            if await _next_day(write.session, write.now) in (None, day):
                 state = {"day": day.isoformat(), "lines": digest.lines, "sha256": digest.sha256}
                 record(write, EventKind.DECISIONS_DIGESTED, SYSTEM, state)
                 recorded += 1
+    return recorded
 
 
 async def delete_old(store: Store, days: int) -> int:
-    """Deletes up to `BATCH` lines that are older than so many days; returns how many. Raises `StoreUnreachable`."""
-    return await store.deleting(lambda now: _oldest(now - timedelta(days=days)))
+    """Deletes up to `BATCH` lines that are older than so many days; returns how many. Raises `StoreUnreachable`.
+
+    Nothing of a day that is later than the last that has a digest; and nothing before digests were recorded on
+    `DAYS_AT_IT` days.
+    """
+    async with store.reading() as session:
+        now = await store.now(session)
+        digested_until, believed = await _next_day(session, now), await _believed(session, now)
+    if digested_until is None or believed is None:
+        return 0
+    last = datetime.combine(digested_until, time(), UTC)
+    return await store.deleting(lambda now: _oldest(min(min(now, believed) - timedelta(days=days), last)))
 
 
 async def keep_log(store: Store, days: int, *, digests: bool, interval: float = INTERVAL_SECONDS) -> None:
-    """Does both for as long as the process runs, every `interval` seconds; digests only where lines are stored."""
+    """Does both for as long as the process runs, about every `interval` seconds; digests as long as there are lines."""
     while True:
-        await asyncio.sleep(interval)
+        # Not all processes at once: whoever comes later finds the day digested, and computes nothing.
+        await asyncio.sleep(interval * uniform(0.5, 1.5))  # noqa: S311 - no secret
         try:
-            if digests:
+            if digests or await _has_lines(store):
                 await digest_days(store)
             await _delete_all_old(store, days)
         except StoreUnreachable as error:
@@ -84,22 +110,41 @@ def _oldest(before: datetime) -> Any:
     return delete(LoggedDecision).where(tuple_(at, number).in_(oldest))
 
 
-async def _next_day(session: AsyncSession) -> date | None:
-    """The day after the last one that has a digest; None before the first."""
-    digested = select(Event).where(Event.kind == EventKind.DECISIONS_DIGESTED).order_by(col(Event.number).desc())
-    last = (await session.exec(digested.limit(1))).first()
-    return None if last is None else date.fromisoformat(last.state["day"]) + timedelta(days=1)
+async def _has_lines(store: Store) -> bool:
+    async with store.reading() as session:
+        return (await session.exec(select(LoggedDecision.id).limit(1))).first() is not None
 
 
-async def _lines_of(session: AsyncSession, day: date) -> AsyncIterator[Sequence[LoggedDecision]]:
+async def _next_day(session: AsyncSession, now: datetime) -> date | None:
+    """The day after the last one that has a digest which counts at `now`; None before the first."""
+    counts = Event.kind == EventKind.DECISIONS_DIGESTED, Event.at <= now
+    last = (await session.exec(select(Event.state).where(*counts).order_by(col(Event.number).desc()).limit(1))).first()
+    return None if last is None else date.fromisoformat(last["day"]) + timedelta(days=1)
+
+
+async def _believed(session: AsyncSession, now: datetime) -> datetime | None:
+    """Up to when the store's time is believed: as far as days go on from the one `DAYS_AT_IT` days with digests ago.
+
+    None before there are so many. A clock that is right is believed up to now, whenever in the day digests come.
+    """
+    counts = Event.kind == EventKind.DECISIONS_DIGESTED, Event.at <= now
+    newest = select(Event.at).where(*counts).order_by(col(Event.number).desc()).limit(DAYS_AT_IT * 100)
+    on_days = sorted({at.astimezone(UTC).date() for at in await session.exec(newest)})
+    if len(on_days) < DAYS_AT_IT:
+        return None
+    return datetime.combine(on_days[-DAYS_AT_IT] + timedelta(days=DAYS_AT_IT + 1), time(), UTC)
+
+
+async def _lines_of(session: AsyncSession, day: date) -> AsyncIterator[Sequence[Members]]:
     """The lines that were decided on this day, in order of time and then of number, some at a time."""
-    begin = datetime(day.year, day.month, day.day, tzinfo=UTC)
+    begin = datetime.combine(day, time(), UTC)
     at, number = col(LoggedDecision.at), col(LoggedDecision.id)
-    query = select(LoggedDecision).where(at >= begin, at < begin + timedelta(days=1)).order_by(at, number).limit(BATCH)
-    lines = (await session.exec(query)).all()
+    columns = plain_select(*inspect(LoggedDecision).columns)
+    query = columns.where(at < begin + timedelta(days=1)).order_by(at, number).limit(PART)
+    connection = await session.connection()
+    lines = (await connection.execute(query.where(at >= begin))).mappings().all()
     while lines:
         yield lines
-        last = lines[-1]
-        session.expunge_all()
-        behind = tuple_(at, number) > tuple_(literal(last.at, Instant), literal(last.id))
-        lines = (await session.exec(query.where(behind))).all()
+        # By this alone, so that the index is entered where the part before ended.
+        behind = tuple_(at, number) > tuple_(literal(lines[-1]["at"], Instant), literal(lines[-1]["id"]))
+        lines = (await connection.execute(query.where(behind))).mappings().all()

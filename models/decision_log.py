@@ -6,12 +6,12 @@ where a school's belongs, is not kept: `?9` says that there stood something else
 
 import hashlib
 import json
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import BigInteger, Index
 from sqlmodel import Field, SQLModel
@@ -211,6 +211,9 @@ def _named(names: Iterable[str], known: Container[str]) -> str:
 
 # -- a day's digest ---------------------------------------------------------------------------------------------------
 
+#: A line's values by the names of its columns.
+Members = Mapping[Any, Any]
+
 
 @dataclass
 class Digest:
@@ -219,7 +222,7 @@ class Digest:
     lines: int = 0
     _hash: "hashlib._Hash" = field(default_factory=hashlib.sha256)
 
-    def add(self, lines: Iterable[LoggedDecision]) -> None:
+    def add(self, lines: Iterable[Members]) -> None:
         """Takes in the next lines."""
         for line in lines:
             self._hash.update(canonical(line) + b"\n")
@@ -233,12 +236,11 @@ class Digest:
 def digest_of(lines: Iterable[LoggedDecision]) -> tuple[int, str]:
     """How many lines, and the SHA-256 of their canonical bytes, each with a line feed behind it."""
     digest = Digest()
-    digest.add(lines)
+    digest.add(line.model_dump(exclude={"fields_"}) | {"fields": line.fields_} for line in lines)
     return digest.lines, digest.sha256
 
 
-def canonical(line: LoggedDecision) -> bytes:
+def canonical(line: Members) -> bytes:
     """A line's bytes: a JSON object by RFC 8785 (JCS). Who has the lines can hash them again."""
-    members = line.model_dump() | {"at": line.at.astimezone(UTC).strftime(SQLITE_INSTANT), "fields": line.fields_}
-    del members["fields_"]
+    members = dict(line) | {"at": line["at"].astimezone(UTC).strftime(SQLITE_INSTANT)}
     return json.dumps(members, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
