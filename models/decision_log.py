@@ -1,11 +1,13 @@
 """The lines of the decision log: who asked what for whom, and what was answered. Never who the data are about.
 
-A line holds words of ours and names of machines. What a caller sends in the place of one of them, say a pupil's number
-where a school's belongs, is not kept: `?9` says that there stood something else, of nine characters.
+A line holds words of ours, names of machines and ids of requests that look like ids. What a caller sends in the place
+of one of them, say a pupil's number where a school's belongs, is not kept: `?9` says that there stood something else,
+of nine characters.
 """
 
 import hashlib
 import json
+import re
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -31,6 +33,12 @@ _LONGEST_ID: Final = 64
 
 #: What stands for the decision in the line of an evaluation that had the wrong shape: none was made.
 MALFORMED: Final = "invalid_input"
+
+#: A UUID, a ULID, or hexadecimal as of a trace; never digits alone, which may be the number of a person.
+_REQUEST_ID: Final = re.compile(
+    r"(?=.*[A-Fa-f])(?:[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}|[0-9A-Fa-f]{16,64})"
+    r"|(?=.*[A-Z])[0-7][0-9A-HJKMNP-TV-Z]{25}"
+)
 
 _FIELDS: Final = frozenset(name for _, name in (*CATALOGUE.fields, *CATALOGUE.never_released))
 
@@ -170,8 +178,9 @@ def _line(
 
 
 def asker(issuer: str, subject: str, request_id: str, trace_id: str | None) -> Asker:
-    """Who asks, in words of a bounded length."""
-    return Asker(*_who(issuer, subject), request_id, trace_id)
+    """Who asks, in words of a bounded length; of a request's id that has no form of an id, how long it is."""
+    kept = request_id if _REQUEST_ID.fullmatch(request_id) else _marked(request_id)
+    return Asker(*_who(issuer, subject), kept, trace_id)
 
 
 @lru_cache(maxsize=1024)

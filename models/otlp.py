@@ -24,9 +24,14 @@ def traces_of(lines: Iterable[LoggedDecision], activity: str) -> dict[str, Any]:
     return {"resourceSpans": [{"resource": resource, "scopeSpans": [scope]}]}
 
 
+def _name(line: LoggedDecision) -> str:
+    return f"line {line.at.isoformat()} {line.id}"
+
+
 def _span(line: LoggedDecision, activity: str) -> dict[str, Any]:
-    # A request without a trace gets one that its lines share; the span is the line's own.
-    trace_id = line.trace_id or _hex(f"request {line.request_id}", 32)
+    # A request without a trace gets one that its lines share, if its id was kept; the span is the line's own.
+    known = not line.request_id.startswith("?")
+    trace_id = line.trace_id or _hex(f"request {line.request_id}" if known else f"of {_name(line)}", 32)
     moment = str(round(line.at.timestamp() * 1_000_000) * 1000)
     told = {
         "dpl.core.processing_activity_id": activity,
@@ -47,7 +52,7 @@ def _span(line: LoggedDecision, activity: str) -> dict[str, Any]:
     }
     return {
         "traceId": trace_id,
-        "spanId": _hex(f"line {line.at.isoformat()} {line.id}", 16),
+        "spanId": _hex(_name(line), 16),
         "name": f"decision.{line.door}",
         "kind": _SERVER,
         "startTimeUnixNano": moment,

@@ -21,6 +21,7 @@ from models.scopes import CATALOGUE
 from tests.test_lines_ride_along import a_line
 from tests.world import NAMES, PURPOSE, START, Answer, World, question, world_on
 
+REQUEST: Final = "6f1d3c0a-9b7e-4c55-8a21-0d4e9f7b3c12"
 ROUTES: Final = "GET /scholen/{place}/leerlingen leerling {place} leerling.naam\n"
 
 
@@ -44,7 +45,7 @@ async def test_a_line_says_who_asked_for_whom_where_what_and_what_was_answered(w
     grant = await world.granted()
     body = question(place="16SW01", scopes=["leerling.naam"], fields=["achternaam"], purpose=PURPOSE)
     traced = f"00-{'a' * 32}-{'b' * 16}-01"
-    answer = await asked_of(world, "evaluation", body, X_Request_ID="vraag-1", traceparent=traced)
+    answer = await asked_of(world, "evaluation", body, X_Request_ID=REQUEST, traceparent=traced)
     [line] = await lines(world)
     assert line.model_dump(exclude={"id", "issuer"}) == {
         "at": START,
@@ -61,10 +62,36 @@ async def test_a_line_says_who_asked_for_whom_where_what_and_what_was_answered(w
         "permit": True,
         "reason": "granted",
         "grant_id": grant["grantId"],
-        "request_id": "vraag-1",
+        "request_id": REQUEST,
         "trace_id": "a" * 32,
     }
     assert line.issuer == world.issuer.trusted().issuer
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "leerling=Jantje.de.Boer;bsn=123456782",
+        "123456782",
+        "0000000123456782",
+        "00000000-0000-0000-0000-000123456782",
+        "jantje-de-boer-groep-acht",
+        "vraag-1",
+    ],
+)
+async def test_a_request_id_that_may_be_of_a_person_is_not_kept(given: str, world: World) -> None:
+    answer = await asked_of(world, "evaluation", question(), X_Request_ID=given)
+    assert answer.headers["X-Request-ID"] == given
+    assert [line.request_id for line in await lines(world)] == [f"?{len(given)}"]
+    exported = (await world.operate("GET", "/v1/decisions/otlp")).text
+    assert given not in exported
+
+
+@pytest.mark.parametrize(
+    "given", [REQUEST, REQUEST.upper(), REQUEST.replace("-", ""), "01JD8Z3W6XKQ5T9V2M4N7P0RSE", "4bf92f3577b34da6"]
+)
+def test_a_request_id_of_the_form_of_one_is_kept(given: str) -> None:
+    assert asker("issuer", "subject", given, None).request_id == given
 
 
 async def test_each_evaluation_of_a_batch_up_to_where_it_stops_has_a_line(world: World) -> None:
