@@ -11,7 +11,8 @@ import pickle
 import re
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from typing import Final, cast
 
 from api import frames
@@ -24,6 +25,8 @@ log = logging.getLogger("privacy_manager.drawing")
 DRAWING_SECONDS: Final = 60.0
 #: How many may wait while one is drawn; each keeps all its text in memory.
 MOST_WAITING: Final = 8
+#: How many of one school may be under way, of which one may be the one that is drawn: the others' places are theirs.
+MOST_OF_ONE: Final = 2
 
 # Modules are found where they are installed, and not in the folder that the server happens to be started in.
 _COMMAND: Final = (sys.executable, "-P", "-m", "api.drawing_process")
@@ -49,6 +52,7 @@ class Drawing:
         self._seconds = seconds
         self._most = most_waiting + 1
         self._under_way = 0
+        self._of = Counter[str | None]()
         self._turn = asyncio.Lock()
         self._process: Process | None = None
 
@@ -57,15 +61,30 @@ class Drawing:
         """Of the process that draws, if there is one."""
         return self._process.pid if self._process is not None else None
 
-    async def draw(self, document: Document) -> bytes:
-        """The document as a PDF.
+    async def draw(self, document: Document, school: str | None = None) -> bytes:
+        """The document, which is of this school (BRIN4) if it is of one, as a PDF.
 
-        Raises `Refused` (503) when too many wait already, when it takes too long, and when the process dies of it;
-        `DrawingFailed` when it would never succeed.
+        Raises `Refused` (503) when too many wait already, or too many of this school, when it takes too long, and when
+        the process dies of it; `DrawingFailed` when it would never succeed.
         """
+        with self._place(school):
+            return await self._in_turn(document)
+
+    @contextlib.contextmanager
+    def _place(self, school: str | None) -> Iterator[None]:
+        if school is not None and self._of[school] >= MOST_OF_ONE:
+            raise _refused("Documents of this school are waiting to be drawn already.", retry_after=10)
         if self._under_way >= self._most:
             raise _refused("Too many documents are waiting to be drawn.", retry_after=10)
         self._under_way += 1
+        self._of[school] += 1
+        try:
+            yield
+        finally:
+            self._under_way -= 1
+            self._of -= Counter([school])
+
+    async def _in_turn(self, document: Document) -> bytes:
         try:
             async with asyncio.timeout(self._seconds), self._turn:
                 content = await self._drawn(pickle.dumps(document))
@@ -74,8 +93,6 @@ class Drawing:
         except (OSError, EOFError) as error:
             log.warning("the process that draws has died: %r", error)
             raise _refused("The document could not be drawn just now.", retry_after=1) from None
-        finally:
-            self._under_way -= 1
         if not content:
             raise DrawingFailed
         return content

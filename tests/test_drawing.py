@@ -166,6 +166,21 @@ async def test_no_more_than_so_many_wait(monkeypatch: pytest.MonkeyPatch) -> Non
     await drawer.aclose()
 
 
+async def test_one_school_leaves_places_to_the_others(world: World) -> None:
+    drawer = of(world)
+    assert (await world.administer("GET", "/register.pdf")).status_code == 200
+    os.kill(started(drawer), signal.SIGSTOP)
+    asked = [asyncio.create_task(world.administer("GET", "/register.pdf")) for _ in range(2)]
+    await under_way(drawer, 2)
+    refused = await world.administer("GET", "/register.pdf")
+    assert (problem(refused), refused.headers["Retry-After"]) == ((503, "document_not_drawn"), "10")
+    asked.append(asyncio.create_task(world.administer("GET", "/register.pdf", brin="17TX")))
+    await under_way(drawer, 3)
+    os.kill(started(drawer), signal.SIGCONT)
+    assert [answer.status_code for answer in await asyncio.gather(*asked)] == [200, 200, 200]
+    assert (await world.administer("GET", "/register.pdf")).status_code == 200
+
+
 async def test_an_answer_that_nobody_waits_for_is_not_given_to_the_next(drawer: Drawing) -> None:
     await drawer.draw(named("Een"))
     process_id = started(drawer)
