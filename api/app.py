@@ -61,6 +61,7 @@ from api.searches import ActionSearch, ResourceSearch, SubjectSearch
 from api.settings import Settings
 from api.store import Clock, Store, StoreUnreachable, is_of_a_standby
 from api.tokens import EmbeddedIssuer, TokenVerifier
+from api.turns import Turns
 from api.writes import Replayed, give_again
 from models.route_table import RouteTable
 
@@ -165,6 +166,7 @@ def create_app(settings: Settings, clock: Clock | None = None, on_loaded: Callab
     app = documented_app(lifespan)
     app.state.store, app.state.current = store, current
     app.state.storing, app.state.drawing = asyncio.Semaphore(1), drawing
+    app.state.turns = Turns()
     app.state.turnstile = applicants.Turnstile(settings.applications_per_hour)
     app.state.applications_per_day = settings.applications_per_day
     app.state.public_url = settings.public_url

@@ -1,20 +1,23 @@
 """What changed between two instants: for operators all of it, for a school what is its own."""
 
+import asyncio
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, cast
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
 from pydantic import Field
 from sqlalchemy import ColumnElement
-from sqlmodel import col, select
+from sqlmodel import col, func, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from api.callers import Operator, SchoolAdmin
+from api.long_answers import json_answer, json_of
 from api.paging import Cursor, Limit, after_number, part
-from api.reads import Reading
+from api.past_events import PART, EventRow, events_of, in_order, read_events
+from api.reads import Reading, ReadRequest
 from api.wire import Moment, Page, Wire
 from models.differences import Change, Thing, Wanted, compared, thing_of
-from models.events import Event
+from models.events import Event, PastEvent
 from models.identifiers import Brin, ClientId
 from models.log_entries import entry_of
 from models.refusals import InvalidInput
@@ -43,7 +46,7 @@ class ChangeView(Wire):
     after: Annotated[dict[str, Any], Field(description="The state as the change left it.")]
 
 
-@router.get("/v1/changes", operation_id="listChanges")
+@router.get("/v1/changes", operation_id="listChanges", response_model=Page[ChangeView])
 async def list_changes(
     caller: Operator,
     reading: Reading,
@@ -53,14 +56,13 @@ async def list_changes(
     client_id: OfConnection = None,
     limit: Limit = 100,
     cursor: Cursor = None,
-) -> Page[ChangeView]:
+) -> Response:
     """What changed between two instants, in order."""
     wanted = Wanted(since, until, school, client_id)
-    changes, following = await changes_of(reading.session, wanted, limit, cursor)
-    return Page(items=[shown(change) for change in changes], next=following)
+    return await _listed(reading, wanted, limit, cursor)
 
 
-@router.get("/v1/schools/{brin}/changes", operation_id="listChangesOfSchool")
+@router.get("/v1/schools/{brin}/changes", operation_id="listChangesOfSchool", response_model=Page[ChangeView])
 async def list_changes_of_school(
     caller: SchoolAdmin,
     brin: Brin,
@@ -70,10 +72,15 @@ async def list_changes_of_school(
     client_id: OfConnection = None,
     limit: Limit = 100,
     cursor: Cursor = None,
-) -> Page[ChangeView]:
+) -> Response:
     """What changed between two instants about the school itself, in order: its grants, and its keys."""
-    changes, following = await changes_of(reading.session, Wanted(since, until, brin, client_id), limit, cursor)
-    return Page(items=[shown(change) for change in changes], next=following)
+    return await _listed(reading, Wanted(since, until, brin, client_id), limit, cursor)
+
+
+async def _listed(reading: ReadRequest, wanted: Wanted, limit: int, cursor: str | None) -> Response:
+    changes, following = await changes_of(reading.session, wanted, limit, cursor)
+    page = Page[ChangeView](items=[], next=following)
+    return json_answer(await asyncio.to_thread(json_of, page, items=map(shown, changes)))
 
 
 def require_in_order(wanted: Wanted) -> None:
@@ -87,12 +94,18 @@ async def changes_of(
 ) -> tuple[list[Change], str | None]:
     """At most `limit` changes behind the cursor, and the cursor of what follows. Raises `InvalidInput`."""
     require_in_order(wanted)
-    query = select(Event).where(Event.number > after_number(cursor), *_selected(wanted)).order_by(col(Event.number))
-    found, following = part((await session.exec(query.limit(limit + 1))).all(), limit, lambda event: event.number)
+    behind = col(Event.number) > after_number(cursor), *_selected(wanted)
+    rows, following = part(await read_events(session, *behind, most=limit + 1), limit, lambda row: str(row.number))
+    found = await asyncio.to_thread(lambda: list(events_of(rows)))
+    before = await _before(session, found)
+    return await asyncio.to_thread(_compared, found, before), following
+
+
+def _compared(found: Sequence[PastEvent], before: Sequence[EventRow]) -> list[Change]:
+    """What was found, each beside what was before it."""
     numbers = {event.number for event in found}
-    history = {event.number: event for event in [*await _earlier(session, found), *found]}
-    entries = (entry_of(history[number]) for number in sorted(history))
-    return [change for change in compared(entries) if change.entry["number"] in numbers], following
+    entries = map(entry_of, in_order(events_of(before), found))
+    return [change for change in compared(entries) if change.entry["number"] in numbers]
 
 
 def shown(change: Change) -> ChangeView:
@@ -126,22 +139,38 @@ _ALIKE: Final = {
 }
 
 
-async def _earlier(session: AsyncSession, events: Sequence[Event]) -> list[Event]:
-    """What the log told before the last of these of the things that they are about."""
-    things: dict[Thing, list[Event]] = {}
+async def _before(session: AsyncSession, events: Sequence[PastEvent]) -> list[EventRow]:
+    """The last event before these about each of the things that they are about, and those in between about them."""
+    things: dict[Thing, list[PastEvent]] = {}
     for event in events:
         if (found := thing_of(entry_of(event))) is not None:
             things.setdefault(found[0], []).append(event)
-    earlier: list[Event] = []
+    number, numbers = col(Event.number), set[int]()
     for thing, about in things.items():
-        query = select(Event).where(col(Event.kind).in_(thing.kinds), Event.number < about[-1].number)
-        earlier += await session.exec(query.where(_same(thing, about)))
-    return earlier
+        same = col(Event.kind).in_(thing.kinds), *_same(thing, about)
+        last = select(func.max(Event.number)).where(number < events[0].number, *same)
+        numbers.update(await session.exec(last.group_by(col(Event.brin), _name_of(thing))))
+        numbers.update(await session.exec(select(Event.number).where(number.between(*_around(events)), *same)))
+    missing = sorted(numbers - {event.number for event in events})
+    parts = [missing[begin : begin + PART] for begin in range(0, len(missing), PART)]
+    return [row for some in parts for row in await read_events(session, number.in_(some))]
 
 
-def _same(thing: Thing, about: Sequence[Event]) -> ColumnElement[bool]:
+def _around(events: Sequence[PastEvent]) -> tuple[int, int]:
+    return events[0].number, events[-1].number
+
+
+def _same(thing: Thing, about: Sequence[PastEvent]) -> Iterator[ColumnElement[bool]]:
     name = _ALIKE.get(thing.member)
     if name is not None:
-        return col(getattr(Event, name)).in_({getattr(each, name) for each in about} - {None})
+        yield col(getattr(Event, name)).in_({getattr(each, name) for each in about} - {None})
+    if name != "grant_id":
+        yield _name_of(thing).in_({each.state[thing.member] for each in about})
+
+
+def _name_of(thing: Thing) -> ColumnElement[str]:
+    """What a thing is named by; where a column says the same, that."""
+    if _ALIKE.get(thing.member) == "grant_id":
+        return cast(ColumnElement[str], col(Event.grant_id))
     named: ColumnElement[str] = col(Event.state)[thing.member].as_string()
-    return named.in_({each.state[thing.member] for each in about})
+    return named

@@ -1,20 +1,24 @@
 """Reading the decision log: the lines, for operators and for a school its own, and how its grants are used."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
 from pydantic import Field
 from sqlalchemy import and_, literal, tuple_
+from sqlalchemy import select as plain_select
 from sqlmodel import col, func, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from api.callers import Operator, SchoolAdmin
+from api.long_answers import json_answer, json_of
 from api.paging import Cursor, Limit, after_key, part
+from api.past_events import read_rows
 from api.reads import Reading, ReadRequest
-from api.wire import Moment, Page, Wire
+from api.wire import FIRST_MOMENT, LAST_MOMENT, Moment, Page, Wire
 from models.columns import Instant
 from models.decision import Reason
 from models.decision_log import LoggedDecision
@@ -27,6 +31,9 @@ router = APIRouter(tags=["decisions"])
 
 #: How far back is looked, unless told otherwise.
 BACK: Final = timedelta(days=30)
+
+#: What `_use` needs of a grant.
+_OF_GRANTS: Final = ("grant_id", "client_id", "location", "status", "scopes")
 
 Since = Annotated[Moment | None, Query(description="From then on; without it, the last 30 days.")]
 Until = Annotated[Moment | None, Query(description="Before then.")]
@@ -145,24 +152,35 @@ async def list_decisions_of_school(
     return await _listed(reading, _period(reading.now, since, until), client_id, brin, limit, cursor)
 
 
-@router.get("/v1/schools/{brin}/use", operation_id="getUse")
-async def get_use(caller: SchoolAdmin, brin: Brin, reading: Reading, since: Since = None, until: Until = None) -> Use:
+@router.get("/v1/schools/{brin}/use", operation_id="getUse", response_model=Use)
+async def get_use(
+    caller: SchoolAdmin, brin: Brin, reading: Reading, since: Since = None, until: Until = None
+) -> Response:
     """How each grant of the school was used: how often, never, refused, and asked beyond."""
     period = _period(reading.now, since, until)
     counted = await _counted(reading.session, brin, period)
-    query = select(Grant).where(Grant.brin == brin).order_by(col(Grant.granted_at_revision), col(Grant.grant_id))
-    grants = (await reading.session.exec(query)).all()
-    without = Counter[str]()
+    columns = plain_select(*(col(getattr(Grant, name)) for name in _OF_GRANTS))
+    of_school = columns.where(col(Grant.brin) == brin)
+    grants = await read_rows(reading.session, of_school.order_by(col(Grant.granted_at_revision), col(Grant.grant_id)))
+    return json_answer(await asyncio.to_thread(_use_of, grants, counted, period))
+
+
+def _use_of(grants: Sequence[Any], counted: Sequence[Any], period: tuple[datetime, datetime]) -> bytes:
+    """The use of these grants, by what was counted, as JSON."""
+    rows: dict[str | None, list[Any]] = {}
     for row in counted:
-        if row.grant_id is None and not row.reason.startswith("searched_"):
+        rows.setdefault(row.grant_id, []).append(row)
+    without = Counter[str]()
+    for row in rows.get(None, ()):
+        if not row.reason.startswith("searched_"):
             without[row.reason] += row.times
-    uses = [_use(grant, [row for row in counted if row.grant_id == grant.grant_id]) for grant in grants]
-    return Use(since=period[0], until=period[1], grants=uses, without_grant=dict(sorted(without.items())))
+    use = Use(since=period[0], until=period[1], grants=[], without_grant=dict(sorted(without.items())))
+    return json_of(use, grants=(_use(grant, rows.get(grant.grant_id, ())) for grant in grants))
 
 
 def _period(now: datetime, since: datetime | None, until: datetime | None) -> tuple[datetime, datetime]:
     end = until or now + timedelta(microseconds=1)
-    begin = since or end - BACK
+    begin = since or max(end - BACK, FIRST_MOMENT)
     if begin > end:
         raise InvalidInput("since must not be later than until.")
     return begin, end
@@ -202,16 +220,24 @@ async def _read(
         then, last = _position(cursor)
         query = query.where(tuple_(at, number) > tuple_(literal(then, Instant), literal(last)))
     found = (await reading.session.exec(query.order_by(at, number).limit(limit + 1))).all()
-    return part(found, limit, lambda line: f"{line.at.isoformat()} {line.id}")
+    return part(found, limit, lambda line: _key(line.at, line.id))
+
+
+def _key(at: datetime, number: int) -> str:
+    return f"{at.isoformat()} {number}"
 
 
 def _position(cursor: str) -> tuple[datetime, int]:
-    then, _, last = after_key(cursor).partition(" ")
+    """The time and number of a line that a cursor holds. Raises `InvalidInput` for what is not of our form exactly."""
+    key = after_key(cursor)
+    then, _, last = key.partition(" ")
     try:
         moment, number = datetime.fromisoformat(then), int(last)
     except ValueError:
         raise InvalidInput("The cursor is not one of ours.") from None
-    if moment.tzinfo is None or not 0 < number < 2**63:
+    if moment.tzinfo != UTC or not FIRST_MOMENT.year <= moment.year <= LAST_MOMENT.year or not 0 < number < 2**63:
+        raise InvalidInput("The cursor is not one of ours.")
+    if _key(moment, number) != key:
         raise InvalidInput("The cursor is not one of ours.")
     return moment, number
 
@@ -233,10 +259,10 @@ async def _counted(session: AsyncSession, brin: str, period: tuple[datetime, dat
     )
     times, last = func.count().label("times"), func.max(LoggedDecision.at).label("last")
     query = select(*what, times, last).where(LoggedDecision.school == brin, _within(period)).group_by(*what)  # type: ignore[call-overload]
-    return (await session.exec(query)).all()  # type: ignore[no-any-return]
+    return await read_rows(session, query)
 
 
-def _use(grant: Grant, rows: Sequence[Any]) -> GrantUse:
+def _use(grant: Any, rows: Sequence[Any]) -> GrantUse:
     permitted = [row for row in rows if row.permit]
     refused = Counter[str]()
     for row in rows:

@@ -4,13 +4,13 @@ It is told by the log up to that instant. Only the names of the school, its boar
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import date, datetime
 from typing import Annotated, Final, cast
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic import Field
-from sqlalchemy import and_, or_
 from sqlmodel import col, func, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -18,12 +18,15 @@ from api import rows
 from api.callers import SchoolOrOperator
 from api.drawing import Drawing
 from api.files import attachment
+from api.long_answers import json_answer, json_of
+from api.past_events import events_of, in_order, read_events, read_partners, read_school
 from api.register_document import document_of
 from api.register_table import csv_of
 from api.store import Store
 from api.terms import SubProcessor
+from api.turns import Turns
 from api.wire import Moment, Wire
-from models.events import Event
+from models.events import Event, PastEvent
 from models.grants import Status
 from models.identifiers import Brin
 from models.last_words import Known
@@ -31,7 +34,7 @@ from models.partners import RecipientRole, Stage
 from models.processing_register import Controller, Register, register_of
 from models.refusals import InvalidInput
 from models.register_texts import BOARD_OF_NOW, BOARD_OF_THEN
-from models.replay import AGREEMENTS, CONNECTIONS, GRANTS, PARTNERS, SCHOOLS
+from models.replay import AGREEMENTS, CONNECTIONS, GRANTS
 from models.schools import Board, School
 from models.working_days import AMSTERDAM
 
@@ -155,9 +158,9 @@ class RegisterView(Wire):
 async def _drawn_up(
     caller: SchoolOrOperator, brin: Annotated[Brin, Path()], request: Request, at: At = None
 ) -> Register:
-    store = cast(Store, request.app.state.store)
+    store, turns = cast(Store, request.app.state.store), cast(Turns, request.app.state.turns)
     # A transaction of its own, which is over before a document is made of what it read.
-    async with store.reading() as session:
+    async with turns.taken(brin), store.reading() as session:
         return await register_at(session, brin, at, await store.now(session))
 
 
@@ -167,11 +170,10 @@ TABLE: Final = "text/csv"
 DOCUMENT: Final = "application/pdf"
 
 
-@router.get("/register", operation_id="getRegister")
-async def get_register(caller: SchoolOrOperator, brin: Brin, register: DrawnUp) -> RegisterView:
+@router.get("/register", operation_id="getRegister", response_model=RegisterView)
+async def get_register(caller: SchoolOrOperator, brin: Brin, register: DrawnUp) -> Response:
     """The register of processing of this school, now or at a past instant."""
-    # In a thread, as below, so that decisions come in between.
-    return await asyncio.to_thread(RegisterView.model_validate, register)
+    return json_answer(await asyncio.to_thread(_json_of, register))
 
 
 @router.get("/register.csv", operation_id="downloadRegisterTable", response_class=Response)
@@ -185,8 +187,16 @@ async def download_table(caller: SchoolOrOperator, brin: Brin, register: DrawnUp
 async def download_document(caller: SchoolOrOperator, brin: Brin, register: DrawnUp, request: Request) -> Response:
     """The same as a document to hand over."""
     document = await asyncio.to_thread(document_of, register)
-    content = await cast(Drawing, request.app.state.drawing).draw(document)
+    content = await cast(Drawing, request.app.state.drawing).draw(document, brin)
     return attachment(content, _name(register, "pdf"), DOCUMENT)
+
+
+def _json_of(register: Register) -> bytes:
+    return json_of(
+        RegisterView.model_validate(replace(register, processings=(), ended=())),
+        processings=map(ProcessingView.model_validate, register.processings),
+        ended=map(ProcessingView.model_validate, register.ended),
+    )
 
 
 async def register_at(session: AsyncSession, brin: str, at: datetime | None, now: datetime) -> Register:
@@ -198,8 +208,10 @@ async def register_at(session: AsyncSession, brin: str, at: datetime | None, now
     last = (await session.exec(select(func.coalesce(func.max(Event.number), 0)).where(Event.at <= instant))).one()
     if at is not None and not last:
         raise InvalidInput("at must not be before the log begins.")
-    known = Known.by(await _events(session, brin, last))
-    return register_of(await _controller(session, school, known), known, instant, now, last)
+    # In threads, here and below, so that decisions come in between.
+    known = await asyncio.to_thread(Known.by, await _events(session, brin, last))
+    controller = await _controller(session, school, known)
+    return await asyncio.to_thread(register_of, controller, known, instant, now, last)
 
 
 async def _controller(session: AsyncSession, school: School, known: Known) -> Controller:
@@ -216,17 +228,22 @@ async def _controller(session: AsyncSession, school: School, known: Known) -> Co
     )
 
 
-async def _events(session: AsyncSession, brin: str, last: int) -> Sequence[Event]:
-    """All up to `last` that tell of the school's grants and boards, of what they were given to, and of agreements."""
-    of_school = select(Event).where(Event.brin == brin, Event.number <= last, col(Event.kind).in_(GRANTS))
-    grants = (await session.exec(of_school)).all()
-    client_ids = {event.client_id for event in grants}
-    about = or_(
-        and_(col(Event.client_id).in_(client_ids), col(Event.kind).in_([*CONNECTIONS, *AGREEMENTS])),
-        col(Event.kind).in_([*PARTNERS, *SCHOOLS]),
-    )
-    others = (await session.exec(select(Event).where(Event.number <= last, about))).all()
-    return sorted([*grants, *others], key=lambda event: event.number)
+async def _events(session: AsyncSession, brin: str, last: int) -> Sequence[PastEvent]:
+    """All up to `last` that tell of the school's grants and board, of what they were given to, and of agreements."""
+    until, kind = col(Event.number) <= last, col(Event.kind)
+    rows = await read_events(session, until, Event.brin == brin, kind.in_(GRANTS))
+    client_ids = {row.client_id for row in rows}
+    about_them = col(Event.client_id).in_(client_ids), kind.in_([*CONNECTIONS, *AGREEMENTS])
+    rows += await read_events(session, until, *about_them)
+    about = await asyncio.to_thread(lambda: list(events_of(rows)))
+    partners = await read_partners(session, _kvk_numbers(about), last)
+    return await asyncio.to_thread(in_order, about, partners, await read_school(session, brin, last))
+
+
+def _kvk_numbers(events: Iterable[PastEvent]) -> set[str]:
+    """Of the partners that a connection belonged to or that a grant names."""
+    states = (each.state["partner"] if each.kind in GRANTS else each.state for each in events)
+    return {state["kvkNumber"] for state in states if "kvkNumber" in state}
 
 
 def _name(register: Register, ending: str) -> str:

@@ -3,6 +3,7 @@
 "May connection P have received field F of location S at instant T, and why?"
 """
 
+import asyncio
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Self
@@ -14,15 +15,17 @@ from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from api.callers import Operator, SchoolAdmin
+from api.past_events import events_of, in_order, read_events, read_partners, read_school
 from api.reads import Reading
+from api.turns import Turn
 from api.wire import Moment, ScopeName, Wire, WireIn
 from models.decided_then import DecidedThen, decided_then
 from models.decision import Question
-from models.events import Event
+from models.events import Event, PastEvent
 from models.identifiers import Brin, ClientId, Place
 from models.log_entries import entry_of
 from models.refusals import InvalidInput
-from models.replay import PARTNERS, SCHOOLS
+from models.replay import CONNECTIONS, SCHOOLS
 
 router = APIRouter(tags=["evidence"])
 
@@ -100,7 +103,9 @@ class Replayed(Wire):
 
 
 @router.get("/v1/replay", operation_id="replay")
-async def replay(caller: Operator, asked: Annotated[AskedOfAnyPlace, Query()], reading: Reading) -> Replayed:
+async def replay(
+    caller: Operator, asked: Annotated[AskedOfAnyPlace, Query()], turn: Turn, reading: Reading
+) -> Replayed:
     """May this connection have received this, then, and why? The same as the decision that was given then."""
     question = asked.question(asked.place)
     return await replayed(reading.session, question, asked.at or reading.now, asked.revision, reading.now)
@@ -108,7 +113,7 @@ async def replay(caller: Operator, asked: Annotated[AskedOfAnyPlace, Query()], r
 
 @router.get("/v1/schools/{brin}/replay", operation_id="replayOfSchool")
 async def replay_of_school(
-    caller: SchoolAdmin, brin: Brin, asked: Annotated[AskedOfOwnPlace, Query()], reading: Reading
+    caller: SchoolAdmin, brin: Brin, asked: Annotated[AskedOfOwnPlace, Query()], turn: Turn, reading: Reading
 ) -> Replayed:
     """The same for a school, about its own data."""
     question = asked.question(brin + (asked.location or ""))
@@ -125,8 +130,9 @@ async def replayed(
     """
     if at > now:
         raise InvalidInput("at must not be in the future.")
-    entries = map(entry_of, await _events(session, question, await _last(session, at, revision)))
-    return shown(decided_then(entries, question, at, revision), at)
+    events = await _events(session, question, await _last(session, at, revision))
+    # In a thread, so that decisions come in between.
+    return shown(await asyncio.to_thread(decided_then, map(entry_of, events), question, at, revision), at)
 
 
 async def _last(session: AsyncSession, at: datetime, revision: int | None) -> int:
@@ -137,12 +143,22 @@ async def _last(session: AsyncSession, at: datetime, revision: int | None) -> in
     return found or 0
 
 
-async def _events(session: AsyncSession, question: Question, last: int) -> Sequence[Event]:
-    """Of those up to `last` the ones that concern the question, as `concerns` says; the last itself and the next."""
+async def _events(session: AsyncSession, question: Question, last: int) -> Sequence[PastEvent]:
+    """Of those up to `last` the ones that concern the question; the last itself and the next.
+
+    As `concerns` says, but of all partners only the connection's, and of all schools only the one in question.
+    """
+    number, kind = col(Event.number), col(Event.kind)
     of_school = or_(col(Event.brin).is_(None), col(Event.brin) == question.place[:4])
     of_connection = and_(col(Event.client_id) == question.client_id, of_school)
-    about = or_(of_connection, col(Event.kind).in_([*PARTNERS, *SCHOOLS]), col(Event.number) >= last)
-    return (await session.exec(select(Event).where(Event.number <= last + 1, about).order_by(col(Event.number)))).all()
+    which = or_(of_connection, number >= last)
+    rows = await read_events(session, number <= last + 1, which, kind.not_in(SCHOOLS))
+    about = await asyncio.to_thread(lambda: list(events_of(rows)))
+    partners = await read_partners(
+        session, {each.state["kvkNumber"] for each in about if each.kind in CONNECTIONS}, last
+    )
+    schools = await read_school(session, question.place[:4], last, last + 1)
+    return await asyncio.to_thread(in_order, about, partners, schools)
 
 
 def shown(then: DecidedThen, at: datetime) -> Replayed:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Final, Generic, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -47,6 +47,10 @@ EntryNumber = Annotated[
     str, StringConstraints(pattern=r"^[1-9][0-9]{0,14}$", max_length=15), Field(description="A number in the log.")
 ]
 
+#: Between these any moment lies that is taken in or given out.
+FIRST_MOMENT: Final = datetime(2000, 1, 1, tzinfo=UTC)
+LAST_MOMENT: Final = datetime(2999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)
+
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
@@ -59,9 +63,9 @@ def _no_number(given: object) -> object:
 
 def _within_reach(moment: datetime) -> datetime:
     # Looked at twice: the first and the last day of all years cannot be moved to UTC, and UTC may be another year.
-    if 2000 <= moment.year <= 2999:
+    if FIRST_MOMENT.year <= moment.year <= LAST_MOMENT.year:
         moment = moment.astimezone(UTC)
-    if not 2000 <= moment.year <= 2999:
+    if not FIRST_MOMENT.year <= moment.year <= LAST_MOMENT.year:
         raise ValueError("a moment between the years 2000 and 2999, in UTC")
     return moment
 

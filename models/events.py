@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import JSON, Column, Index
 from sqlmodel import Field, SQLModel
@@ -82,6 +82,23 @@ class Event(SQLModel, table=True):
     state: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
     #: The hash of its entry in the log: `models/log_entries.py`.
     leaf: bytes = Field(default=b"", max_length=32)
+
+
+class PastEvent(NamedTuple):
+    """What an event says, as a plain value: for whoever reads many."""
+
+    number: int
+    revision: int
+    mark: str
+    at: datetime
+    kind: str
+    actor: str
+    actor_role: str
+    reason: str | None
+    brin: str | None
+    client_id: str | None
+    grant_id: str | None
+    state: dict[str, Any]
 
 
 class Revision(SQLModel, table=True):

@@ -6,7 +6,7 @@ from datetime import date, datetime
 from typing import Any
 
 from models.agreements import Agreement
-from models.events import Event, EventKind
+from models.events import Event, EventKind, PastEvent
 from models.replay import AGREEMENTS, CONNECTIONS, GRANTS, PARTNERS, SCHOOLS
 
 State = Mapping[str, Any]
@@ -45,14 +45,14 @@ class Known:
     retention: dict[str, int | None] = field(default_factory=dict)
 
     @classmethod
-    def by(cls, events: Iterable[Event]) -> "Known":
+    def by(cls, events: Iterable[Event | PastEvent]) -> "Known":
         """By these events, in order of their numbers."""
         known = cls()
         for event in events:
             known.hear(event)
         return known
 
-    def hear(self, event: Event) -> None:
+    def hear(self, event: Event | PastEvent) -> None:
         """Takes in the next event; one of another kind changes nothing."""
         state = event.state
         if event.kind in GRANTS:
@@ -66,7 +66,7 @@ class Known:
         elif event.kind in SCHOOLS:
             self.boards |= {brin: number for brin, number, _ in state.get("listed", {}).get("schools", ())}
 
-    def _grant(self, event: Event) -> None:
+    def _grant(self, event: Event | PastEvent) -> None:
         state, before = event.state, self.grants.get(event.state["grantId"])
         board = self.boards.get(state["school"])
         self.grants[state["grantId"]] = GrantThen(
@@ -81,7 +81,7 @@ class Known:
             board_when_changed=board,
         )
 
-    def _agreement(self, event: Event) -> None:
+    def _agreement(self, event: Event | PastEvent) -> None:
         state, before = event.state, self.agreements.get(event.state["agreementId"])
         # Events from before agreements told of these members lack them.
         self.retention[state["agreementId"]] = state.get("retentionDays")

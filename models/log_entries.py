@@ -9,11 +9,11 @@ from datetime import UTC
 from typing import Any
 
 from models.columns import SQLITE_INSTANT
-from models.events import Event
+from models.events import Event, PastEvent
 from models.merkle import leaf_hash
 
 
-def entry_of(event: Event) -> dict[str, Any]:
+def entry_of(event: Event | PastEvent) -> dict[str, Any]:
     """The entry of an event: numbers, texts, lists and objects of them, null. `at` has six decimals."""
     return {
         "number": event.number,

@@ -5,9 +5,10 @@ events -> Known -> Register
 What the log does not know, and the school must state itself, is left to it in so many words.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
+from typing import TypeVar
 
 from models import purposes, scopes
 from models.agreements import Agreement, agreement_in_force, agreement_then, extent
@@ -17,6 +18,11 @@ from models.partners import RecipientRole, Stage
 from models.periods import holds
 from models.register_texts import BY_THE_SCHOOL, DATA_SUBJECTS, INSTRUCTION, SECURITY, Bilingual
 from models.working_days import AMSTERDAM
+
+Item = TypeVar("Item")
+
+#: Agreements by the connection that they were signed for.
+Signed = Mapping[str, Sequence[Agreement]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,9 +163,15 @@ class Register:
 def register_of(controller: Controller, known: Known, at: datetime, drawn_up_at: datetime, last_event: int) -> Register:
     """The register at `at`, by what the events up to then that concern the school have told."""
     given = (grant for grant in known.grants.values() if grant.status not in NOT_YET)
-    listed = sorted((_processing(controller, known, grant, at) for grant in given), key=_names)
+    signed = _by(known.agreements.values(), lambda agreement: agreement.client_id)
+    listed = sorted((_processing(controller, known, signed, grant, at) for grant in given), key=_names)
     going_on = tuple(each for each in listed if each.ended_at is None)
-    ended = [replace(each, continued_by=_continued_by(each, going_on)) for each in listed if each.ended_at is not None]
+    received = _by(going_on, lambda each: each.recipient.client_id)
+    ended = [
+        replace(each, continued_by=_continued_by(each, received.get(each.recipient.client_id, ())))
+        for each in listed
+        if each.ended_at is not None
+    ]
     return Register(
         controller=controller,
         at=at,
@@ -181,21 +193,30 @@ def _names(processing: Processing) -> tuple[str, ...]:
     return *names, processing.location or "", processing.granted_at.isoformat(), processing.grant_id
 
 
+def _by(items: Iterable[Item], client_id: Callable[[Item], str]) -> Mapping[str, Sequence[Item]]:
+    """The items by the connection that they are of, each in the order that it has here."""
+    found: dict[str, list[Item]] = {}
+    for item in items:
+        found.setdefault(client_id(item), []).append(item)
+    return found
+
+
 def _continued_by(ended: Processing, going_on: Iterable[Processing]) -> tuple[str, ...]:
+    """Of those of the same connection that go on, no more than a school has places, the ones of this place."""
     return tuple(
         other.grant_id
         for other in going_on
-        if other.recipient.client_id == ended.recipient.client_id
-        and (None in (other.location, ended.location) or other.location == ended.location)
+        if None in (other.location, ended.location) or other.location == ended.location
     )
 
 
-def _processing(controller: Controller, known: Known, grant: GrantThen, at: datetime) -> Processing:
+def _processing(controller: Controller, known: Known, signed: Signed, grant: GrantThen, at: datetime) -> Processing:
     state, status = grant.state, status_at(grant, at)
     recipient, chosen = _recipient(known, state), frozenset(state["scopes"])
-    agreement = _agreement_then(controller, known, grant, at)
+    own = signed.get(state["clientId"], ())
+    agreement = _agreement_then(controller, known, own, grant, at)
     ended_at = _ended_at(grant, status)
-    retention_from, last = _end_of_processing(controller, known, grant, ended_at, at)
+    retention_from, last = _end_of_processing(controller, own, grant, ended_at, at)
     retention_days = _least(known, agreement, last)
     return Processing(
         grant_id=state["grantId"],
@@ -230,10 +251,9 @@ def _ended_at(grant: GrantThen, status: Status) -> datetime | None:
 
 
 def _end_of_processing(
-    controller: Controller, known: Known, grant: GrantThen, ended_at: datetime | None, at: datetime
+    controller: Controller, own: Sequence[Agreement], grant: GrantThen, ended_at: datetime | None, at: datetime
 ) -> tuple[datetime | None, Agreement | None]:
     """When the processing for the school ended, if it did, and the agreement that counted last."""
-    own = [each for each in known.agreements.values() if each.client_id == grant.state["clientId"]]
     # A school that has gone to another board since had the agreements of the board before it.
     board = controller.board_number if ended_at is None else grant.board_when_changed or controller.board_number
     until = ended_at or at
@@ -296,10 +316,11 @@ def _data(chosen: frozenset[str]) -> tuple[CategoryOfData, ...]:
     )
 
 
-def _agreement_then(controller: Controller, known: Known, grant: GrantThen, at: datetime) -> AgreementThen | None:
+def _agreement_then(
+    controller: Controller, known: Known, own: Sequence[Agreement], grant: GrantThen, at: datetime
+) -> AgreementThen | None:
     """The agreement that the school agreed to; where the grant does not tell, the one that counted when it began."""
     state, board = grant.state, controller.board_number
-    own = [each for each in known.agreements.values() if each.client_id == state["clientId"]]
     agreed_to = known.agreements.get(state.get("agreementId") or "") or agreement_then(
         own, grant.board_when_granted or board, datetime.fromisoformat(state["createdAt"]), grant.granted_revision
     )

@@ -1,6 +1,7 @@
 """The decision log as operators and schools read it, and the use of grants that it tells."""
 
-from typing import Any
+import base64
+from typing import Any, Final
 
 from tests.world import BASIS, PURPOSE, START, World, question
 
@@ -42,9 +43,37 @@ async def test_a_school_reads_the_lines_about_itself_alone(world: World) -> None
     ).status_code == 404
 
 
+NOT_GIVEN_OUT: Final = (
+    "x",
+    "2026-09-01 5",
+    "2026-09-01T08:00:00+00:00 0",
+    "2026-09-01T08:00:00+00:00 01",
+    "2026-09-01T08:00:00+00:00  1",
+    "2026-09-01T08:00:00+00:00 1_0",
+    "2026-09-01T08:00:00+00:00 9223372036854775808",
+    "2026-09-01T08:00:00Z 1",
+    "2026-09-01T08:00:00.000+00:00 1",
+    "2026-09-01T08:00:00+14:00 1",
+    "0001-01-01T00:00:00+14:00 1",
+    "0001-01-01T00:00:00+00:00 1",
+    "1999-12-31T23:59:59+00:00 1",
+    "3000-01-01T00:00:00+00:00 1",
+    "9999-12-31T23:59:59-14:00 1",
+)
+
+
 async def test_a_cursor_that_was_not_given_out_is_refused(world: World) -> None:
-    for cursor in ("eA", "MjAyNi0wOS0wMSA1", "MjAyNi0wOS0wMVQwODowMDowMCswMDowMCAw"):
-        assert (await world.operate("GET", f"/v1/decisions?cursor={cursor}")).status_code == 400
+    for key in NOT_GIVEN_OUT:
+        cursor = base64.urlsafe_b64encode(key.encode()).decode().rstrip("=")
+        for path in ("/v1/decisions", "/v1/decisions/otlp"):
+            assert (await world.operate("GET", f"{path}?cursor={cursor}")).status_code == 400, key
+        assert (await world.administer("GET", f"/decisions?cursor={cursor}")).status_code == 400, key
+
+
+async def test_a_period_reaches_back_no_further_than_moments_go(world: World) -> None:
+    for until in ("2000-01-01T00:00:00Z", "2000-01-20T00:00:00Z"):
+        use = await world.administer("GET", f"/use?until={until}")
+        assert (use.status_code, use.json()["since"], use.json()["until"]) == (200, "2000-01-01T00:00:00Z", until)
 
 
 async def test_the_use_of_a_grant_tells_how_often_it_permitted_what_was_refused_and_what_was_beyond_it(
