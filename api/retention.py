@@ -38,20 +38,23 @@ BATCH: Final = 5_000
 MOST_DAYS: Final = 7
 #: On so many days digests must have been recorded before lines go by the time that it was then.
 DAYS_AT_IT: Final = 7
+#: So far back the first digest may be.
+DAYS_BACK: Final = 400
 INTERVAL_SECONDS: Final = 300.0
 
 
 async def digest_days(store: Store) -> int:
     """Records the digest of each day that has ended since the last one that has a digest; returns how many.
 
-    Without any, it begins with yesterday. At most `MOST_DAYS` at once. Raises `StoreUnreachable`.
+    Without any, it begins with the first that has lines, or with yesterday. At most `MOST_DAYS` at once. Raises
+    `StoreUnreachable`.
     """
     recorded = 0
     for _ in range(MOST_DAYS):
         async with store.reading() as session:
             now = await store.now(session)
             today = (now - MARGIN).astimezone(UTC).date()
-            day = await _next_day(session, now) or today - timedelta(days=1)
+            day = await _next_day(session, now) or await _first_day(session, today - timedelta(days=1))
             if day >= today:
                 break
             digest = Digest()
@@ -120,6 +123,14 @@ async def _next_day(session: AsyncSession, now: datetime) -> date | None:
     counts = Event.kind == EventKind.DECISIONS_DIGESTED, Event.at <= now
     last = (await session.exec(select(Event.state).where(*counts).order_by(col(Event.number).desc()).limit(1))).first()
     return None if last is None else date.fromisoformat(last["day"]) + timedelta(days=1)
+
+
+async def _first_day(session: AsyncSession, yesterday: date) -> date:
+    """The day of the oldest line, or yesterday. At most `DAYS_BACK` before it: the clock of that line may have erred."""
+    oldest = (await session.exec(select(LoggedDecision.at).order_by(col(LoggedDecision.at)).limit(1))).first()
+    if oldest is None:
+        return yesterday
+    return min(yesterday, max(oldest.astimezone(UTC).date(), yesterday - timedelta(days=DAYS_BACK)))
 
 
 async def _believed(session: AsyncSession, now: datetime) -> datetime | None:

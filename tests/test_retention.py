@@ -73,6 +73,21 @@ async def test_days_on_which_nothing_ran_are_made_up_for(world: World) -> None:
     ]
 
 
+async def test_the_first_digest_is_of_the_first_day_that_has_lines(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await asked_at(world, START - timedelta(days=5000), START)
+    monkeypatch.setattr(retention, "DAYS_BACK", 3)
+    world.clock.now = DONE + timedelta(days=3)
+    assert await digest_days(world.store) == 4
+    assert [(each["day"], each["lines"]) for each in await digests(world)] == [
+        ("2026-09-01", 1),
+        ("2026-09-02", 0),
+        ("2026-09-03", 0),
+        ("2026-09-04", 0),
+    ]
+
+
 async def test_a_digest_is_of_all_lines_however_many_are_read_at_once(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
