@@ -126,7 +126,7 @@ async def _next_day(session: AsyncSession, now: datetime) -> date | None:
 
 
 async def _first_day(session: AsyncSession, yesterday: date) -> date:
-    """The day of the oldest line, or yesterday. At most `DAYS_BACK` before it: the clock of that line may have erred."""
+    """The day of the oldest line, or yesterday; at most `DAYS_BACK` before: that line's clock may have erred."""
     oldest = (await session.exec(select(LoggedDecision.at).order_by(col(LoggedDecision.at)).limit(1))).first()
     if oldest is None:
         return yesterday
