@@ -1,39 +1,29 @@
 """The school administrators' side: what can be granted; to grant it, amend, suspend, resume and revoke it."""
 
-import uuid
 from collections.abc import Mapping
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Response
 from pydantic import Field
 
-from api import rows, sealing, terms
+from api import giving, rows, sealing
 from api.callers import SchoolAdmin, SchoolOrOperator
 from api.events import SYSTEM
-from api.grants import GrantView, note, settle, take, view
+from api.giving import GrantPlace
+from api.grants import GrantView, settle, take, view
 from api.paging import Cursor, Limit, after_key, after_number, part
 from api.reads import Reading
-from api.terms import Terms
 from api.wire import GrantId, Moment, Page, PurposeCodes, Reason, RecordId, ScopeNames, Wire, WireIn
 from api.writes import IfMatch, WriteRequest, Writing, etag, require_version
-from models.agreements import Agreement
 from models.events import Event, EventKind
 from models.grants import (
-    OPEN,
     Choice,
     Grant,
-    Status,
     Step,
-    after,
-    amended_period,
-    narrows,
-    period,
-    require_offered,
-    require_sound,
 )
 from models.identifiers import Brin, ClientId, LocationCode
-from models.partners import Connection, Partner
-from models.refusals import AgreementNotConfirmed, GrantExists, InvalidInput, InvalidPeriod, PartnerNotEligible
+from models.partners import Partner
+from models.refusals import InvalidInput, InvalidPeriod
 
 router = APIRouter(prefix="/v1/schools/{brin}", tags=["schools"])
 
@@ -129,38 +119,11 @@ async def get_school(caller: SchoolAdmin, brin: Brin, reading: Reading) -> Schoo
 @router.post("/grants", status_code=201, operation_id="grant")
 async def grant(caller: SchoolAdmin, brin: Brin, wish: NewGrant, writing: Writing, response: Response) -> GrantView:
     """Permits a connection to receive these scopes for these purposes, for the school or one of its locations."""
-    connection = await rows.connection_placed(writing.session, wish.client_id)
-    offer = await _offer(writing, brin, connection)
-    agreement = _agreement(offer)
-    _require_named(wish.agreement_id, agreement)
     choice = Choice(frozenset(wish.scopes), frozenset(wish.purposes), wish.valid_from, wish.valid_until)
-    require_sound(choice, connection)
-    require_offered(choice, connection, agreement)
-    begins, ends = period(choice, writing.now)
-    await rows.require_listed(writing.session, brin, wish.location)
-    await _require_no_open_grant(writing, brin, wish, offer.partner)
-    given = Grant(
-        grant_id=str(uuid.uuid4()),
-        client_id=wish.client_id,
-        brin=brin,
-        location=wish.location,
-        scopes=sorted(choice.scopes),
-        purposes=sorted(choice.purposes),
-        status=after(Status.REQUESTED, Step.GRANT),
-        valid_from=begins,
-        valid_until=ends,
-        request_version=connection.request_version,
-        agreement_id=agreement.agreement_id,
-        reconfirm_by=offer.reconfirm_by(agreement),
-        granted_at_revision=writing.write.revision,
-        revision=writing.write.revision,
-        created_at=writing.now,
-        changed_at=writing.now,
-    )
-    writing.session.add(given)
-    note(writing.write, given, offer.partner, EventKind.GRANT_GRANTED, caller.actor)
+    place = GrantPlace(brin, wish.location)
+    given, partner = await giving.give(writing, wish.client_id, place, choice, wish.agreement_id, caller.actor)
     response.headers["Location"] = f"/v1/schools/{brin}/grants/{given.grant_id}"
-    return writing.answer(view(given, offer.partner, writing.now), given.version)
+    return writing.answer(view(given, partner, writing.now), given.version)
 
 
 @router.get("/grants", operation_id="listGrants")
@@ -197,17 +160,7 @@ async def amend(
 ) -> GrantView:
     """Changes what a grant covers or when it ends; confirms anew a grant that needs reconfirmation."""
     found, partner = await _own_grant(writing, brin, grant_id, if_match, required=True)
-    connection = await rows.connection(writing.session, found.client_id)
-    offer = await _offer(writing, brin, connection)
-    choice = _amended(wish, found)
-    require_sound(choice, connection)
-    if wish.agreement_id is not None or not narrows(choice, found):
-        require_offered(choice, connection, _agreement(offer))
-        _agree(found, offer, wish.agreement_id)
-    found.valid_from, found.valid_until = amended_period(choice, found, writing.now)
-    found.scopes, found.purposes = sorted(choice.scopes), sorted(choice.purposes)
-    found.request_version = connection.request_version
-    take(writing.write, found, partner, Step.AMEND, caller.actor)
+    await giving.amend(writing, found, partner, _amended(wish, found), wish.agreement_id, caller.actor)
     return writing.answer(view(found, partner, writing.now), found.version)
 
 
@@ -285,38 +238,6 @@ async def history(
     return Page(items=[_happening(event, reasons) for event in shown], next=following)
 
 
-async def _offer(writing: WriteRequest, brin: str, connection: Connection) -> Terms:
-    school = await rows.school(writing.session, brin)
-    if school.gone_at is not None:
-        raise InvalidInput("The school is no longer listed.")
-    return (await terms.gather(writing.session, [connection], school.board_number, writing.now))[0]
-
-
-def _agreement(offer: Terms) -> Agreement:
-    if offer.agreement is None or not offer.eligible:
-        raise PartnerNotEligible(
-            "The connection does not keep all ground rules, no agreement for it is in force, or it was stopped."
-        )
-    return offer.agreement
-
-
-def _agree(grant: Grant, offer: Terms, named: str | None) -> None:
-    """The school agrees to the agreement that counts, which it names unless that allows no more than the one before."""
-    agreement = _agreement(offer)
-    if named is None and offer.allows_more_than_agreed(grant):
-        raise AgreementNotConfirmed(
-            "The agreement that counts allows more than the one agreed to: name it as agreementId."
-        )
-    _require_named(named, agreement)
-    grant.agreement_id = agreement.agreement_id
-    grant.reconfirm_by = offer.reconfirm_by(agreement)
-
-
-def _require_named(named: str | None, agreement: Agreement) -> None:
-    if named not in (None, agreement.agreement_id):
-        raise AgreementNotConfirmed("agreementId names another agreement than the one that counts: read it again.")
-
-
 async def _own_grant(
     writing: WriteRequest, brin: str, grant_id: str, if_match: str | None, *, required: bool = False
 ) -> tuple[Grant, Partner]:
@@ -327,17 +248,6 @@ async def _own_grant(
     partner = (await rows.partners_of_grants(writing.session, [found]))[found.client_id]
     settle(writing.write, found, partner)
     return found, partner
-
-
-async def _require_no_open_grant(writing: WriteRequest, brin: str, wish: NewGrant, partner: Partner) -> None:
-    present = await rows.open_grant(writing.session, wish.client_id, brin, wish.location)
-    if present is None:
-        return
-    settle(writing.write, present, partner)
-    if present.status in OPEN:
-        raise GrantExists(f"Grant {present.grant_id} is for the same place: amend or revoke it first.")
-    # What has just been found ended must not stand in the way of the one that takes its place.
-    await writing.session.flush()
 
 
 def _amended(wish: Amendment, found: Grant) -> Choice:

@@ -1,0 +1,129 @@
+"""How a choice becomes a grant, whoever made it: held against what the connection asks for and what was agreed to."""
+
+import uuid
+from typing import NamedTuple
+
+from api import rows, terms
+from api.events import Actor
+from api.grants import note, settle, take
+from api.terms import Terms
+from api.writes import WriteRequest
+from models.agreements import Agreement
+from models.events import EventKind
+from models.grants import (
+    OPEN,
+    Choice,
+    Grant,
+    Status,
+    Step,
+    after,
+    amended_period,
+    narrows,
+    period,
+    require_offered,
+    require_sound,
+)
+from models.partners import Connection, Partner
+from models.refusals import AgreementNotConfirmed, GrantExists, InvalidInput, PartnerNotEligible
+
+
+class GrantPlace(NamedTuple):
+    """For what a grant is given: a whole school, or one of its locations."""
+
+    brin: str
+    location: str | None
+
+
+async def give(
+    writing: WriteRequest, client_id: str, place: GrantPlace, choice: Choice, agreement_id: str | None, actor: Actor
+) -> tuple[Grant, Partner]:
+    """A new grant. Raises the refusal that applies; `agreement_id` names the agreement that was read, if any."""
+    connection = await rows.connection_placed(writing.session, client_id)
+    offer = await _offer(writing, place.brin, connection)
+    agreement = _agreement(offer)
+    _require_named(agreement_id, agreement)
+    require_sound(choice, connection)
+    require_offered(choice, connection, agreement)
+    begins, ends = period(choice, writing.now)
+    await rows.require_listed(writing.session, place.brin, place.location)
+    await _require_no_open_grant(writing, client_id, place, offer.partner)
+    given = Grant(
+        grant_id=str(uuid.uuid4()),
+        client_id=client_id,
+        brin=place.brin,
+        location=place.location,
+        scopes=sorted(choice.scopes),
+        purposes=sorted(choice.purposes),
+        status=after(Status.REQUESTED, Step.GRANT),
+        valid_from=begins,
+        valid_until=ends,
+        request_version=connection.request_version,
+        agreement_id=agreement.agreement_id,
+        reconfirm_by=offer.reconfirm_by(agreement),
+        granted_at_revision=writing.write.revision,
+        revision=writing.write.revision,
+        created_at=writing.now,
+        changed_at=writing.now,
+    )
+    writing.session.add(given)
+    note(writing.write, given, offer.partner, EventKind.GRANT_GRANTED, actor)
+    return given, offer.partner
+
+
+async def amend(
+    writing: WriteRequest, found: Grant, partner: Partner, choice: Choice, agreement_id: str | None, actor: Actor
+) -> None:
+    """Changes what a grant covers or when it ends; confirms one that needs reconfirmation. Raises as `give` does."""
+    connection = await rows.connection(writing.session, found.client_id)
+    offer = await _offer(writing, found.brin, connection)
+    require_sound(choice, connection)
+    if agreement_id is not None or not narrows(choice, found):
+        require_offered(choice, connection, _agreement(offer))
+        _agree(found, offer, agreement_id)
+    found.valid_from, found.valid_until = amended_period(choice, found, writing.now)
+    found.scopes, found.purposes = sorted(choice.scopes), sorted(choice.purposes)
+    found.request_version = connection.request_version
+    take(writing.write, found, partner, Step.AMEND, actor)
+
+
+async def _offer(writing: WriteRequest, brin: str, connection: Connection) -> Terms:
+    school = await rows.school(writing.session, brin)
+    if school.gone_at is not None:
+        raise InvalidInput("The school is no longer listed.")
+    return (await terms.gather(writing.session, [connection], school.board_number, writing.now))[0]
+
+
+def _agreement(offer: Terms) -> Agreement:
+    if offer.agreement is None or not offer.eligible:
+        raise PartnerNotEligible(
+            "The connection does not keep all ground rules, no agreement for it is in force, or it was stopped."
+        )
+    return offer.agreement
+
+
+def _agree(grant: Grant, offer: Terms, named: str | None) -> None:
+    """The school agrees to the agreement that counts, which it names unless that allows no more than the one before."""
+    agreement = _agreement(offer)
+    if named is None and offer.allows_more_than_agreed(grant):
+        raise AgreementNotConfirmed(
+            "The agreement that counts allows more than the one agreed to: name it as agreementId."
+        )
+    _require_named(named, agreement)
+    grant.agreement_id = agreement.agreement_id
+    grant.reconfirm_by = offer.reconfirm_by(agreement)
+
+
+def _require_named(named: str | None, agreement: Agreement) -> None:
+    if named not in (None, agreement.agreement_id):
+        raise AgreementNotConfirmed("agreementId names another agreement than the one that counts: read it again.")
+
+
+async def _require_no_open_grant(writing: WriteRequest, client_id: str, place: GrantPlace, partner: Partner) -> None:
+    present = await rows.open_grant(writing.session, client_id, *place)
+    if present is None:
+        return
+    settle(writing.write, present, partner)
+    if present.status in OPEN:
+        raise GrantExists(f"Grant {present.grant_id} is for the same place: amend or revoke it first.")
+    # What has just been found ended must not stand in the way of the one that takes its place.
+    await writing.session.flush()
