@@ -38,6 +38,7 @@ from api import (
     reachable,
     receipts,
     replay,
+    requests,
     school_keys,
     schools,
 )
@@ -73,6 +74,7 @@ DOORS: Final = (
     school_keys,
     processing_register,
     partners,
+    requests,
     applicants,
     cases,
     operators,

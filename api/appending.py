@@ -44,6 +44,11 @@ class Write:
     #: Something was destroyed: nothing of it may stay behind in the file.
     forgets: bool = False
 
+    @property
+    def next_number(self) -> int:
+        """The number that the next event gets."""
+        return self.events_before + len(self.events) + 1
+
     async def append(self) -> None:
         """Puts what was recorded behind all that is in the log."""
         texts = [text for event in self.events for text in await self._sealed(event)]

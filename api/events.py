@@ -35,7 +35,7 @@ def record(
     """Appends the event of one change to `write`, which commits both or neither. `state` is what the change led to."""
     write.events.append(
         Event(
-            number=write.events_before + len(write.events) + 1,
+            number=write.next_number,
             revision=write.revision,
             mark=write.mark,
             at=write.now,

@@ -3,7 +3,7 @@
 import uuid
 from typing import NamedTuple
 
-from api import rows, terms
+from api import asking, rows, terms
 from api.events import Actor
 from api.grants import note, settle, take
 from api.terms import Terms
@@ -67,6 +67,7 @@ async def give(
     )
     writing.session.add(given)
     note(writing.write, given, offer.partner, EventKind.GRANT_GRANTED, actor)
+    await asking.answer_by(writing.write, given, actor)
     return given, offer.partner
 
 
@@ -84,6 +85,7 @@ async def amend(
     found.scopes, found.purposes = sorted(choice.scopes), sorted(choice.purposes)
     found.request_version = connection.request_version
     take(writing.write, found, partner, Step.AMEND, actor)
+    await asking.answer_by(writing.write, found, actor)
 
 
 async def _offer(writing: WriteRequest, brin: str, connection: Connection) -> Terms:

@@ -14,7 +14,7 @@ from api.files import download
 from api.grants import GrantView, view
 from api.paging import Cursor, Limit, after_key, part
 from api.reads import Reading
-from api.terms import AgreementView, ConnectionView, Terms
+from api.terms import AgreementView, ConnectionView, Difference, Terms
 from api.wire import Moment, Page, RecordId, Wire
 from models.agreements import Extent, asked_again, successors, widened
 from models.grants import OPEN, Grant
@@ -51,13 +51,6 @@ class AgreementChange(Wire):
     confirm_by: Moment | None
     wider: AgreementExtent
     narrower: AgreementExtent
-
-
-class Difference(Wire):
-    """What a connection asks for now and its grant does not cover."""
-
-    scopes: list[str]
-    purposes: list[str]
 
 
 class GrantableConnection(ConnectionView):

@@ -37,6 +37,7 @@ ABOUT: Final[dict[str, Any]] = {
             "description": "School administrators: what can be granted, and to grant and revoke it.",
         },
         {"name": "partners", "description": "Partners: where a connection has permission, and what changed."},
+        {"name": "requests", "description": "What partners ask of schools, and what the schools answer."},
         {"name": "applicants", "description": "Anyone who wants to connect: an application, without a token."},
         {"name": "onboarding", "description": "The road from application to live, step by step."},
         {"name": "operators", "description": "The platform's operators: the register, its rules and what is due."},
@@ -123,7 +124,7 @@ VERSIONED: Final = frozenset(
 )
 
 #: What these are about is named in the body.
-NAMING: Final = frozenset({("/v1/incidents", "post"), ("/v1/actors/_erase", "post")})
+NAMING: Final = frozenset({("/v1/incidents", "post"), ("/v1/actors/_erase", "post"), ("/v1/consents/requests", "post")})
 
 #: The operations that take a file as their body, with the types that they take.
 UPLOADS: Final = {"keepAgreementDocument": DOCUMENTS, "attachToIncident": ATTACHMENTS}
@@ -403,6 +404,6 @@ def _refusals(path: str, method: str, sent: set[str]) -> dict[str, str]:
         refusals["409"] = "The present state forbids it."
     if "if-match" in sent:
         refusals["412"] = "It has changed since it was read."
-    if method == "patch":
+    if method == "patch" or path.endswith("/_accept"):
         refusals["428"] = "If-Match is required."
     return refusals

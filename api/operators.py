@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Response
 from pydantic import Field, StringConstraints
 
-from api import rows
+from api import asking, rows
 from api.callers import Caller, Operator, OwnConnection
 from api.events import Actor, record
 from api.grants import note, settle, take
@@ -32,6 +32,7 @@ from models.partners import (
 )
 from models.periods import holds
 from models.refusals import AlreadyExists, InvalidInput
+from models.requests import Wish
 
 router = APIRouter(prefix="/v1", tags=["operators"])
 
@@ -208,6 +209,7 @@ async def change_connection(
     for_purposes = wish.purposes if wish.purposes is not None else connection.purposes
     purposes.require_known(for_purposes)
     require_sound_request(connection.profile, asked.required, asked.optional)
+    before = Wish(*map(frozenset, (connection.required_scopes, connection.optional_scopes, connection.purposes)))
     widened = is_widened(connection, frozenset(asked.required), frozenset(asked.optional), frozenset(for_purposes))
     connection.name = wish.name or connection.name
     connection.required_scopes = distinct(asked.required)
@@ -217,6 +219,7 @@ async def change_connection(
     if widened:
         connection.request_version += 1
         await ask_schools_again(writing, connection, caller.actor)
+    await asking.ask_anew(writing.write, connection, before, caller.actor)
     return await saved_connection(writing, connection, EventKind.CONNECTION_CHANGED, caller)
 
 

@@ -23,6 +23,7 @@ from models.onboarding import ENDED as CASE_ENDED
 from models.onboarding import Case, CaseStep, RoadStep
 from models.partners import VISIBLE, Connection, Partner
 from models.refusals import ConnectionNotPlaced, InvalidInput, NotFound
+from models.requests import AccessRequest, RequestStatus
 from models.schools import Location, School, SchoolKey
 from models.snapshot import Changes, Snapshot, facts_of_rows
 
@@ -230,6 +231,12 @@ async def attachment(session: Session, incident: Incident, file_id: str) -> Stor
     return _found(found if own else None, "There is no such attachment.")
 
 
+async def entries(session: Session, numbers: Collection[int]) -> dict[int, Event]:
+    """The entries of the log with these numbers."""
+    found = await session.exec(select(Event).where(col(Event.number).in_(numbers)))
+    return {event.number: event for event in found}
+
+
 # -- a school's -------------------------------------------------------------------------------------------------------
 
 
@@ -239,6 +246,12 @@ async def school(session: Session, brin: str) -> School:
 
 async def locations(session: Session, brin: str) -> Sequence[Location]:
     return (await session.exec(select(Location).where(Location.brin == brin).order_by(col(Location.code)))).all()
+
+
+async def locations_listed(session: Session, codes: Collection[str]) -> set[str]:
+    """Those of these locations that are listed."""
+    query = select(Location.code).where(col(Location.code).in_(codes), col(Location.gone_at).is_(None))
+    return set(await session.exec(query))
 
 
 async def require_listed(session: Session, brin: str, location: str | None) -> None:
@@ -292,6 +305,44 @@ async def grants_in_school(session: Session, brin: str, client_ids: Collection[s
     return found
 
 
+async def open_grants(
+    session: Session, client_ids: Collection[str], brins: Collection[str]
+) -> dict[tuple[str, str], Grant]:
+    """The grants that are not ended, by connection and place."""
+    query = select(Grant).where(
+        col(Grant.client_id).in_(client_ids), col(Grant.brin).in_(brins), col(Grant.status).in_(OPEN)
+    )
+    return {(grant.client_id, grant.place): grant for grant in await session.exec(query)}
+
+
+async def request_of_school(session: Session, brin: str, request_id: str) -> AccessRequest:
+    found = await session.get(AccessRequest, request_id)
+    return _found(found if found and found.brin == brin else None, "There is no such request.")
+
+
+async def requests_of_school(
+    session: Session, brin: str, status: RequestStatus | None, after: str, limit: int
+) -> Sequence[AccessRequest]:
+    query = select(AccessRequest).where(AccessRequest.brin == brin, col(AccessRequest.request_id) > after)
+    if status is not None:
+        query = query.where(AccessRequest.status == status)
+    return (await session.exec(query.order_by(col(AccessRequest.request_id)).limit(limit + 1))).all()
+
+
+async def latest_requests(session: Session, client_id: str, brins: Collection[str]) -> dict[str, AccessRequest]:
+    """The last request of a connection for each place of these schools."""
+    query = select(AccessRequest).where(AccessRequest.client_id == client_id, col(AccessRequest.brin).in_(brins))
+    found = await session.exec(query.order_by(col(AccessRequest.asked_in_entry)))
+    return {request.place: request for request in found}
+
+
+async def requests_waiting(session: Session, kvk_number: str, brins: Collection[str]) -> dict[str, int]:
+    """How many requests of one partner these schools have not answered, for each that has any."""
+    query = select(AccessRequest.brin, func.count()).join(Connection).where(col(AccessRequest.brin).in_(brins))
+    query = query.where(AccessRequest.status == RequestStatus.OPEN, Connection.kvk_number == kvk_number)
+    return dict((await session.exec(query.group_by(col(AccessRequest.brin)))).all())
+
+
 async def agreement_of_school(session: Session, school: School, agreement_id: str) -> Agreement:
     """An agreement that concerns a grant of this school: its connection's, general or of the school's own board."""
     found = await session.get(Agreement, agreement_id)
@@ -317,6 +368,36 @@ async def places_of_client(session: Session, client_id: str, after: str, limit: 
         Grant.client_id == client_id, col(Grant.status).not_in(NEVER_A_PERMISSION), place > after
     )
     return (await session.exec(query.distinct().order_by(place).limit(limit + 1))).all()
+
+
+async def request_of_client(session: Session, client_id: str, request_id: str) -> AccessRequest:
+    found = await session.get(AccessRequest, request_id)
+    return _found(found if found and found.client_id == client_id else None, "There is no such request.")
+
+
+async def requests_of_client(
+    session: Session, client_id: str, status: RequestStatus | None, brin: str | None, after: str, limit: int
+) -> Sequence[AccessRequest]:
+    query = select(AccessRequest).where(AccessRequest.client_id == client_id, col(AccessRequest.request_id) > after)
+    if status is not None:
+        query = query.where(AccessRequest.status == status)
+    if brin is not None:
+        query = query.where(AccessRequest.brin == brin)
+    return (await session.exec(query.order_by(col(AccessRequest.request_id)).limit(limit + 1))).all()
+
+
+async def requests_open(session: Session, client_id: str) -> Sequence[AccessRequest]:
+    """Those of a connection that wait for an answer."""
+    query = select(AccessRequest).where(
+        AccessRequest.client_id == client_id, AccessRequest.status == RequestStatus.OPEN
+    )
+    return (await session.exec(query.order_by(col(AccessRequest.request_id)))).all()
+
+
+async def schools_of_board(session: Session, board_number: str) -> Sequence[School]:
+    """The schools of a board that are listed."""
+    query = select(School).where(School.board_number == board_number, col(School.gone_at).is_(None))
+    return (await session.exec(query.order_by(col(School.brin)))).all()
 
 
 async def locations_of_client(session: Session, client_id: str, brin: str) -> Sequence[str]:

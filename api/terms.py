@@ -100,6 +100,13 @@ class ConnectionView(Wire):
     releases: Annotated[list[Release], Field(description="What it would release if all of it were granted.")]
 
 
+class Difference(Wire):
+    """Scopes and purposes that one of two has and the other has not."""
+
+    scopes: list[str]
+    purposes: list[str]
+
+
 @dataclass(frozen=True, slots=True)
 class Terms:
     """The facts about one connection that a school's choice is held against."""

@@ -50,6 +50,11 @@ class EventKind(StrEnum):
     SCHOOL_KEY_ADDED = "school.key_added"
     SCHOOL_KEY_REMOVED = "school.key_removed"
     DECISIONS_DIGESTED = "decisions.digested"
+    REQUEST_MADE = "request.made"
+    REQUEST_CHANGED = "request.changed"
+    REQUEST_ACCEPTED = "request.accepted"
+    REQUEST_DECLINED = "request.declined"
+    REQUEST_WITHDRAWN = "request.withdrawn"
 
 
 class Event(SQLModel, table=True):

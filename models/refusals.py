@@ -14,6 +14,10 @@ ConsentError
     ├── TransitionNotAllowed
     ├── GrantExists
     ├── AlreadyExists
+    ├── RequestExists             one for the same place waits for the school's answer
+    ├── NothingToAsk              what is asked for is permitted
+    ├── TooSoonAgain              the school declined a short while ago
+    ├── TooManyOpen               requests of one partner wait for one school
     ├── ScopeNotOffered           beyond the connection or the agreement
     ├── RequiredScopeMissing
     ├── PurposeNotOffered
@@ -99,6 +103,22 @@ class GrantExists(Conflict):
 
 class AlreadyExists(Conflict):
     slug = "already_exists"
+
+
+class RequestExists(Conflict):
+    slug = "request_exists"
+
+
+class NothingToAsk(Conflict):
+    slug = "nothing_to_ask"
+
+
+class TooSoonAgain(Conflict):
+    slug = "too_soon_again"
+
+
+class TooManyOpen(Conflict):
+    slug = "too_many_open"
 
 
 class ScopeNotOffered(Conflict):

@@ -12,6 +12,7 @@ from models import (
     incidents,
     onboarding,
     partners,
+    requests,
     schools,
     sealed,
 )
@@ -26,6 +27,7 @@ TABLES = (
     agreements.Agreement,
     ground_rules.GroundRule,
     grants.Grant,
+    requests.AccessRequest,
     onboarding.Case,
     onboarding.CaseStep,
     incidents.Incident,

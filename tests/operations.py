@@ -117,7 +117,7 @@ class Scene:
         """The operation's valid call, but for what `more` changes: `token`, `content` or `headers`."""
         entry = ENTRIES[operation.id]
         headers = {"X-Request-ID": "asked", **more.get("headers", {})}
-        if operation.method == "PATCH":
+        if operation.method == "PATCH" or operation.id == "acceptRequest":
             headers.setdefault("If-Match", "*")
         content = more.get("content")
         if content is None and entry.body is not None:
@@ -179,6 +179,26 @@ def _amendment(scene: Scene) -> dict[str, Any]:
     # Without validFrom, which cannot be moved once the grant holds: the two ends of the period are one test apart.
     return {
         "scopes": NAMES[:2],
+        "purposes": [PURPOSE],
+        "validFrom": None,
+        "validUntil": "2027-08-01T00:00:00Z",
+        "agreementId": scene.ids["agreement_id"],
+    }
+
+
+def _new_requests(scene: Scene) -> dict[str, Any]:
+    return {
+        "schools": [f"{scene.brin}00"],
+        "boardNumber": None,
+        "scopes": OFFERED,
+        "purposes": [PURPOSE],
+        "message": "Voor het nieuwe schooljaar.",
+    }
+
+
+def _acceptance(scene: Scene) -> dict[str, Any]:
+    return {
+        "scopes": NAMES,
         "purposes": [PURPOSE],
         "validFrom": None,
         "validUntil": "2027-08-01T00:00:00Z",
@@ -338,6 +358,14 @@ ENTRIES: Final[dict[str, Entry]] = {
     "getGrantHistory": Entry(SCHOOL),
     "listConsents": Entry(PARTNER),
     "listConsentChanges": Entry(PARTNER),
+    "askSchools": Entry(PARTNER, _new_requests, 201),
+    "listRequests": Entry(PARTNER),
+    "getRequest": Entry(PARTNER),
+    "withdrawRequest": Entry(PARTNER, _because, body_is_optional=True),
+    "listRequestsToSchool": Entry(SCHOOL),
+    "getRequestToSchool": Entry(SCHOOL),
+    "acceptRequest": Entry(SCHOOL, _acceptance, body_is_optional=True),
+    "declineRequest": Entry(SCHOOL, _because),
     "getOwnAgreementDocument": Entry(SCHOOL),
     "getRegister": Entry(("school", "operator")),
     "downloadRegister": Entry(("school", "operator")),
@@ -414,6 +442,7 @@ MISSING: Final = {
     "client_id": "bestaat-niet",
     "kvk_number": "99999999",
     "grant_id": NOWHERE,
+    "request_id": NOWHERE,
     "agreement_id": NOWHERE,
     "ground_rule_id": NOWHERE,
     "case_id": NOWHERE,
@@ -445,6 +474,9 @@ async def scene_in(world: World, brin: str = "16SW") -> Scene:
         "agreement_id": listed["agreements"]["agreementId"],
         "ground_rule_id": listed["ground-rules"]["groundRuleId"],
     }
+    asked = await world.call("POST", "/v1/consents/requests", scene.token("partner"), {"schools": [brin]})
+    assert asked.status_code == 201, asked.text
+    scene.ids["request_id"] = asked.json()["items"][0]["requestId"]
     kept = await world.operate("POST", f"/v1/schools/{brin}/keys", {"schoolkey": f"sleutel-{next(_fresh)}"})
     scene.ids["schoolkey"] = kept.json()["schoolkey"]
     for name, grant, at in (("receipt_number", given, 0), ("reason_number", elsewhere, -1)):

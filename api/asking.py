@@ -1,0 +1,184 @@
+"""A request as it goes over the wire and into the log, and the steps of its life that several callers take."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Final
+
+from pydantic import Field
+
+from api import rows, sealing
+from api.events import Actor, record
+from api.grants import PartnerName
+from api.store import Write
+from api.terms import Difference, RequestedScopes
+from api.wire import Moment, Wire
+from models.events import Event, EventKind
+from models.grants import Grant
+from models.partners import Connection, Partner
+from models.requests import AccessRequest, RequestStatus, RequestStep, Wish, acceptance, after, wish_after_change
+from models.schools import School
+
+
+class AskedSchool(Wire):
+    brin: str
+    name: str | None
+
+
+class RequestView(Wire):
+    """What a connection asks of a school, and how that stands."""
+
+    request_id: str
+    school: AskedSchool
+    location: str | None
+    client_id: str
+    connection_name: str
+    partner: PartnerName
+    scopes: RequestedScopes
+    purposes: list[str]
+    message: Annotated[str | None, Field(description="The partner's own words; null once they were erased.")]
+    status: RequestStatus
+    answer: Annotated[str | None, Field(description="Why it was declined or withdrawn.")]
+    grant_id: Annotated[str | None, Field(description="What it led to.")]
+    difference: Annotated[
+        Difference | None, Field(description="What the present grant for this place does not permit; null without one.")
+    ]
+    added: Annotated[
+        Difference | None, Field(description="What came in since it was first sent, when the connection changed.")
+    ]
+    version: int
+    created_at: Moment
+    changed_at: Moment
+    revision: int
+
+
+EVENTS: Final[Mapping[RequestStep, EventKind]] = {
+    RequestStep.CHANGE: EventKind.REQUEST_CHANGED,
+    RequestStep.ACCEPT: EventKind.REQUEST_ACCEPTED,
+    RequestStep.ACCEPT_IN_PART: EventKind.REQUEST_ACCEPTED,
+    RequestStep.DECLINE: EventKind.REQUEST_DECLINED,
+    RequestStep.WITHDRAW: EventKind.REQUEST_WITHDRAWN,
+}
+
+
+def note(write: Write, request: AccessRequest, kind: EventKind, actor: Actor, said: str | None = None) -> int:
+    """Appends the event of a change of the request, with what was said; the number of its entry."""
+    request.revision, request.changed_at = write.revision, write.now
+    state = _logged(request)
+    record(write, kind, actor, state, brin=request.brin, client_id=request.client_id, reason=said)
+    return write.events[-1].number
+
+
+def take(write: Write, request: AccessRequest, step: RequestStep, actor: Actor, said: str | None = None) -> None:
+    """Takes one step in a request's life, with its event. Raises `TransitionNotAllowed`."""
+    request.status = after(request.status, step)
+    request.version += 1
+    number = note(write, request, EVENTS[step], actor, said)
+    if request.status != RequestStatus.OPEN:
+        request.answered_in_entry = number
+
+
+async def answer_by(write: Write, grant: Grant, actor: Actor) -> None:
+    """What a school permits answers the request that waits for it, whether or not it came by that request."""
+    found = (await rows.latest_requests(write.session, grant.client_id, [grant.brin])).get(grant.place)
+    if found is None or found.status != RequestStatus.OPEN:
+        return
+    found.grant_id = grant.grant_id
+    write.session.add(found)
+    take(write, found, acceptance(found, frozenset(grant.scopes), frozenset(grant.purposes)), actor)
+
+
+async def ask_anew(write: Write, connection: Connection, before: Wish, actor: Actor) -> None:
+    """What was not answered yet asks for what the connection now stands for."""
+    for request in await rows.requests_open(write.session, connection.client_id):
+        wish = wish_after_change(request, before, connection)
+        request.request_version = connection.request_version
+        write.session.add(request)
+        if wish != asked_by(request):
+            request.required_scopes, request.optional_scopes = sorted(wish.required), sorted(wish.optional)
+            request.purposes = sorted(wish.purposes)
+            take(write, request, RequestStep.CHANGE, actor)
+
+
+def asked_by(request: AccessRequest) -> Wish:
+    """What the request asks for."""
+    return Wish(*map(frozenset, (request.required_scopes, request.optional_scopes, request.purposes)))
+
+
+async def views(
+    session: rows.Session, requests: Sequence[AccessRequest], appended: Iterable[Event] = ()
+) -> list[RequestView]:
+    """The requests as their partner and their school see them. `appended` are events that this write adds."""
+    brins, client_ids = {each.brin for each in requests}, {each.client_id for each in requests}
+    connections = await rows.connections_named(session, client_ids)
+    entries = await rows.entries(session, {number for each in requests for number in _entries_of(each)})
+    entries |= {event.number: event for event in appended}
+    behind = _Behind(
+        connections=connections,
+        partners=await rows.partners_of(session, connections.values()),
+        schools=await rows.schools_named(session, brins),
+        grants=await rows.open_grants(session, client_ids, brins),
+        entries=entries,
+        said=await sealing.named(session, [event.reason for event in entries.values()]),
+    )
+    return [_view(each, behind) for each in requests]
+
+
+def _entries_of(request: AccessRequest) -> list[int]:
+    return [number for number in (request.asked_in_entry, request.answered_in_entry) if number is not None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Behind:
+    """What is shown of requests, and does not stand in their own rows."""
+
+    connections: Mapping[str, Connection]
+    partners: Mapping[str, Partner]
+    schools: Mapping[str, School]
+    grants: Mapping[tuple[str, str], Grant]
+    entries: Mapping[int, Event]
+    said: Mapping[str, str]
+
+    def words(self, number: int | None) -> str | None:
+        """What somebody said in an entry, unless it was erased."""
+        return None if number is None else self.said.get(self.entries[number].reason or "")
+
+
+def _view(request: AccessRequest, behind: _Behind) -> RequestView:
+    connection, school = behind.connections[request.client_id], behind.schools.get(request.brin)
+    grant = behind.grants.get((request.client_id, request.place))
+    wish, first = asked_by(request), behind.entries[request.asked_in_entry].state
+    first_scopes = [*first["scopes"]["required"], *first["scopes"]["optional"]]
+    added = _beyond(wish, first_scopes, first["purposes"])
+    return RequestView(
+        school=AskedSchool(brin=request.brin, name=school.name if school is not None else None),
+        connection_name=connection.name,
+        partner=PartnerName.model_validate(behind.partners[connection.kvk_number]),
+        scopes=RequestedScopes(required=request.required_scopes, optional=request.optional_scopes),
+        message=behind.words(request.asked_in_entry),
+        answer=behind.words(request.answered_in_entry),
+        difference=grant and _beyond(wish, grant.scopes, grant.purposes),
+        added=added if added.scopes or added.purposes else None,
+        **request.model_dump(exclude={"required_scopes", "optional_scopes", "brin", "scopes"}),
+    )
+
+
+def _beyond(wish: Wish, known_scopes: Iterable[str], known_purposes: Iterable[str]) -> Difference:
+    return Difference(
+        scopes=sorted(wish.scopes - frozenset(known_scopes)), purposes=sorted(wish.purposes - frozenset(known_purposes))
+    )
+
+
+def _logged(request: AccessRequest) -> dict[str, Any]:
+    """The request as the log holds it: nobody's words are in it."""
+    return {
+        "requestId": request.request_id,
+        "clientId": request.client_id,
+        "school": request.brin,
+        "location": request.location,
+        "scopes": {"required": request.required_scopes, "optional": request.optional_scopes},
+        "purposes": request.purposes,
+        "status": request.status,
+        "grantId": request.grant_id,
+        "requestVersion": request.request_version,
+        "version": request.version,
+    }
