@@ -133,6 +133,7 @@ _ALIKE: Final = {
     "grantId": "grant_id",
     "schoolkey": "brin",
     "clientId": "client_id",
+    "requestId": "client_id",
     "groundRuleId": "client_id",
     "agreementId": "client_id",
     "incidentId": "client_id",

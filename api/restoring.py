@@ -17,7 +17,8 @@ from models.events import Event, EventKind
 from models.grants import Grant
 from models.ground_rules import GroundRule
 from models.partners import Connection, Partner
-from models.replay import AGREEMENTS, CONNECTIONS, GRANTS, PARTNERS, RULES, SCHOOLS
+from models.replay import AGREEMENTS, CONNECTIONS, GRANTS, PARTNERS, REQUESTS, RULES, SCHOOLS
+from models.requests import AccessRequest, RequestStatus
 from models.schools import Board, Location, School, SchoolKey
 
 #: Stands where the log holds nothing, by design.
@@ -35,6 +36,7 @@ class Restoring:
         self._session = write.session
         self._steps: list[tuple[frozenset[EventKind], Callable[[Entry], Awaitable[None]]]] = [
             (GRANTS, self._grant),
+            (REQUESTS, self._request),
             (CONNECTIONS, self._connection),
             (PARTNERS, self._partner),
             (RULES, self._rule),
@@ -69,6 +71,24 @@ class Restoring:
         _set(grant, _of(state, "scopes", "purposes", "status", "agreement_id", "version", "revision"))
         _set(grant, _instants(state, "valid_from", "valid_until", "suspended_until", "reconfirm_by", "changed_at"))
         self._session.add(grant)
+
+    async def _request(self, entry: Entry) -> None:
+        state = entry["state"]
+        request = await self._session.get(AccessRequest, state["requestId"])
+        if request is None:
+            request = AccessRequest(
+                **_of(state, "request_id", "client_id", "location"),
+                brin=state["school"],
+                asked_in_entry=entry["number"],
+                created_at=_instant(entry["at"]),
+            )
+        request.required_scopes = state["scopes"]["required"]
+        request.optional_scopes = state["scopes"]["optional"]
+        _set(request, _of(state, "purposes", "status", "request_version", "grant_id", "version"))
+        request.revision, request.changed_at = entry["revision"], _instant(entry["at"])
+        if request.status != RequestStatus.OPEN:
+            request.answered_in_entry = entry["number"]
+        self._session.add(request)
 
     async def _connection(self, entry: Entry) -> None:
         state = entry["state"]

@@ -46,6 +46,9 @@ RULES: Final = frozenset({EventKind.GROUND_RULE_MET, EventKind.GROUND_RULE_NOT_K
 AGREEMENTS: Final = frozenset({EventKind.AGREEMENT_SIGNED, EventKind.AGREEMENT_ENDED})
 GRANTS: Final = frozenset(kind for kind in EventKind if kind.startswith("grant."))
 
+#: Of what partners ask, on which no decision rests.
+REQUESTS: Final = frozenset(kind for kind in EventKind if kind.startswith("request."))
+
 State = Mapping[str, Any]
 
 

@@ -21,7 +21,7 @@ from models.events import RememberedAnswer
 from models.partners import Stage
 from models.sealed import SealedText
 from tests.evidence import entries_of, keys_in, keys_of, take, witness_of
-from tests.world import World, world_on
+from tests.world import BASIS, OFFERED, World, world_on
 
 WRITTEN = "Er klaagde een ouder van Jip Invented uit groep 7."
 
@@ -136,6 +136,34 @@ async def test_an_old_backup_is_refused_until_the_replay_brought_every_change_ba
             assert [*await log_faults(session, audit), *await faults(session)] == []
         await world.operate("POST", "/v1/partners/90000002/_lift", {"reason": "Hersteld."})
         assert (await world.reason("taalhuis", "16SW01")) == "granted"
+
+
+async def test_requests_are_as_they_were_after_the_replay_but_for_what_was_said(backup: Any) -> None:
+    """One that was answered since the backup, one that was made since, and one that the connection changed since."""
+    async with world_on(backup.url, backup.folder) as world:
+        await world.register()
+        token = world.token("partner", client_id="rekenrijk")
+        asked = {"schools": ["16SW", "16SW01"], "scopes": BASIS, "message": "Alsjeblieft."}
+        await world.call("POST", "/v1/consents/requests", token, asked)
+        await backup.make(world)
+        shown = (await world.administer("GET", "/requests")).json()["items"]
+        of_school = next(each["requestId"] for each in shown if each["location"] is None)
+        assert (await world.administer("POST", f"/requests/{of_school}/_accept", If_Match="*")).status_code == 200
+        await world.call("POST", "/v1/consents/requests", token, {"schools": ["17TX"], "message": "U ook?"})
+        change = {"scopes": {"required": BASIS, "optional": [*OFFERED[2:], "vestiging.basis"]}}
+        assert (await world.operate("PATCH", "/v1/connections/rekenrijk", change, If_Match="*")).status_code == 200
+        before = (await world.call("GET", "/v1/consents/requests", token)).json()["items"]
+        witness = await witnessed(world)
+    backup.put_back()
+    assert witness.last is not None
+    async with store_at(backup.url) as store:
+        await replay(store, witness.entries(), witness.last)
+    async with world_on(backup.url, backup.folder, populated=True) as world:
+        after = (await world.call("GET", "/v1/consents/requests", token)).json()["items"]
+        assert [each["status"] for each in before] == [each["status"] for each in after]
+        assert {each["status"] for each in after} == {"open", "accepted"}
+        lost = [each["requestId"] for each in before if each["message"] == "U ook?"]
+        assert after == [{**each, "message": None} if each["requestId"] in lost else each for each in before]
 
 
 async def test_what_was_erased_since_an_old_backup_is_erased_again_by_the_replay(backup: Any) -> None:
