@@ -17,6 +17,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from api import (
     agreements,
     applicants,
+    boards,
     cases,
     changes,
     decisions,
@@ -72,6 +73,7 @@ DOORS: Final = (
     schools,
     offers,
     school_keys,
+    boards,
     processing_register,
     partners,
     requests,

@@ -1,6 +1,7 @@
 """Who calls. A route names its caller in its signature; nothing else decides who may call it.
 
 caller: SchoolAdmin     role `school`, and the school of the path is its own (else 404)
+caller: BoardAdmin      role `board`, and the board of the path is its own (else 404)
 caller: PartnerClient   role `partner`, for the one connection that its token names
 caller: Operator        role `operator`
 caller: SchoolOrOperator    either of the two: in an emergency an operator may revoke for a school
@@ -21,7 +22,7 @@ from api import problems
 from api.events import Actor
 from api.problems import FORBIDDEN, UNAUTHENTICATED, Refused
 from api.tokens import Claims, TokenRefused, TokenVerifier
-from models.identifiers import Brin, ClientId
+from models.identifiers import BoardNumber, Brin, ClientId
 from models.refusals import NotFound
 
 
@@ -119,6 +120,13 @@ async def _school_or_operator(request: Request, brin: Annotated[Brin, Path()]) -
     return _require_own(caller, brin)
 
 
+async def _board_admin(request: Request, board_number: Annotated[BoardNumber, Path()]) -> Caller:
+    caller = _caller(request, "board")
+    if caller.claims.board != board_number:
+        raise NotFound("There is no such board, or it is not yours.")
+    return caller
+
+
 async def _partner_client(request: Request) -> Caller:
     return _caller(request, "partner")
 
@@ -136,7 +144,7 @@ async def _gateway_or_operator(request: Request) -> Caller:
 
 
 async def _anyone(request: Request) -> Caller:
-    return _caller(request, "operator", "school", "partner", "gateway")
+    return _caller(request, "operator", "school", "board", "partner", "gateway")
 
 
 async def _concerned(request: Request) -> Caller:
@@ -152,6 +160,7 @@ async def _own_connection(request: Request, client_id: Annotated[ClientId, Path(
 
 SchoolAdmin = Annotated[Caller, Depends(_school_admin)]
 SchoolOrOperator = Annotated[Caller, Depends(_school_or_operator)]
+BoardAdmin = Annotated[Caller, Depends(_board_admin)]
 PartnerClient = Annotated[Caller, Depends(_partner_client)]
 Operator = Annotated[Caller, Depends(_operator)]
 PartnerOrOperator = Annotated[Caller, Depends(_partner_or_operator)]

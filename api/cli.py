@@ -53,6 +53,7 @@ errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
 class Role(StrEnum):
     SCHOOL = "school"
+    BOARD = "board"
     PARTNER = "partner"
     GATEWAY = "gateway"
     OPERATOR = "operator"
@@ -176,6 +177,7 @@ def serve_demo(
 def token(
     role: Annotated[Role, typer.Option(help="What the token is for.")],
     school: Annotated[str | None, typer.Option(help="BRIN4, for the role school.")] = None,
+    board: Annotated[str | None, typer.Option(help="Five digits, for the role board.")] = None,
     client_id: Annotated[str | None, typer.Option(help="The connection, for the role partner.")] = None,
     minutes: Annotated[int, typer.Option(help="How long it holds.", min=1, max=1440)] = 60,
 ) -> None:
@@ -190,6 +192,7 @@ def token(
             subject=f"demo-{role.value}",
             client_id=client_id,
             school=school,
+            board=board,
             lifetime=timedelta(minutes=minutes),
             now=datetime.now(UTC),
         )

@@ -40,16 +40,23 @@ async def give(
     """A new grant. Raises the refusal that applies; `agreement_id` names the agreement that was read, if any."""
     connection = await rows.connection_placed(writing.session, client_id)
     offer = await _offer(writing, place.brin, connection)
-    agreement = _agreement(offer)
+    return await give_of(writing, offer, place, choice, agreement_id, actor), offer.partner
+
+
+async def give_of(
+    writing: WriteRequest, offer: Terms, place: GrantPlace, choice: Choice, agreement_id: str | None, actor: Actor
+) -> Grant:
+    """The same on terms that are known. They are those for the school's board."""
+    connection, agreement = offer.connection, _agreement(offer)
     _require_named(agreement_id, agreement)
     require_sound(choice, connection)
     require_offered(choice, connection, agreement)
     begins, ends = period(choice, writing.now)
     await rows.require_listed(writing.session, place.brin, place.location)
-    await _require_no_open_grant(writing, client_id, place, offer.partner)
+    await _require_no_open_grant(writing, connection.client_id, place, offer.partner)
     given = Grant(
         grant_id=str(uuid.uuid4()),
-        client_id=client_id,
+        client_id=connection.client_id,
         brin=place.brin,
         location=place.location,
         scopes=sorted(choice.scopes),
@@ -68,15 +75,20 @@ async def give(
     writing.session.add(given)
     note(writing.write, given, offer.partner, EventKind.GRANT_GRANTED, actor)
     await asking.answer_by(writing.write, given, actor)
-    return given, offer.partner
+    return given
 
 
-async def amend(
-    writing: WriteRequest, found: Grant, partner: Partner, choice: Choice, agreement_id: str | None, actor: Actor
-) -> None:
+async def amend(writing: WriteRequest, found: Grant, choice: Choice, agreement_id: str | None, actor: Actor) -> None:
     """Changes what a grant covers or when it ends; confirms one that needs reconfirmation. Raises as `give` does."""
     connection = await rows.connection(writing.session, found.client_id)
-    offer = await _offer(writing, found.brin, connection)
+    await amend_of(writing, await _offer(writing, found.brin, connection), found, choice, agreement_id, actor)
+
+
+async def amend_of(
+    writing: WriteRequest, offer: Terms, found: Grant, choice: Choice, agreement_id: str | None, actor: Actor
+) -> None:
+    """The same on terms that are known. They are those for the school's board."""
+    connection, partner = offer.connection, offer.partner
     require_sound(choice, connection)
     if agreement_id is not None or not narrows(choice, found):
         require_offered(choice, connection, _agreement(offer))

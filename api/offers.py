@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import fields
-from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Request, Response
@@ -14,9 +13,11 @@ from api.files import download
 from api.grants import GrantView, view
 from api.paging import Cursor, Limit, after_key, part
 from api.reads import Reading
+from api.standings import standings_of
 from api.terms import AgreementView, ConnectionView, Difference, Terms
 from api.wire import Moment, Page, RecordId, Wire
 from models.agreements import Extent, asked_again, successors, widened
+from models.board_grants import Standing
 from models.grants import OPEN, Grant
 from models.identifiers import Brin
 
@@ -57,6 +58,10 @@ class GrantableConnection(ConnectionView):
     """A connection, with the grant that this school gave it: for the whole school, else for one of its locations."""
 
     grant: GrantView | None
+    standing: Annotated[
+        Standing,
+        Field(description="Whose word counts for the whole school: its own, its board's, or nobody's; or left out."),
+    ]
     difference: Annotated[Difference | None, Field(description="Asked for, and not covered by `grant`.")]
     agreement_changes: Annotated[
         list[AgreementChange], Field(description="Of each grant here that was given under another agreement.")
@@ -73,7 +78,11 @@ async def list_connections(
     shown, following = part(found, limit, lambda connection: connection.client_id)
     offered = await terms.gather(reading.session, shown, school.board_number, reading.now)
     grants = await rows.grants_in_school(reading.session, brin, [connection.client_id for connection in shown])
-    return Page(items=[_grantable(each, grants, reading.now) for each in offered], next=following)
+    of_school = [grant for grant in grants if grant.location is None]
+    standings = await standings_of(reading.session, of_school, reading.now)
+    known = {grant.client_id: standings[grant.grant_id] for grant in of_school}
+    items = [_grantable(each, grants, known.get(each.connection.client_id, Standing.NONE)) for each in offered]
+    return Page(items=items, next=following)
 
 
 @router.get("/agreements/{agreement_id}/document", operation_id="getOwnAgreementDocument", response_class=Response)
@@ -86,7 +95,7 @@ async def get_agreement_document(
     return download(request, await rows.document(reading.session, agreement))
 
 
-def _grantable(offer: Terms, grants: Sequence[Grant], now: datetime) -> GrantableConnection:
+def _grantable(offer: Terms, grants: Sequence[Grant], standing: Standing) -> GrantableConnection:
     own = [each for each in grants if each.client_id == offer.connection.client_id]
     shown = next((each for each in own if each.status in OPEN), own[0] if own else None)
     asked = offer.connection
@@ -96,7 +105,8 @@ def _grantable(offer: Terms, grants: Sequence[Grant], now: datetime) -> Grantabl
     )
     return GrantableConnection(
         **terms.described(offer),
-        grant=shown and view(shown, offer.partner, now),
+        grant=shown and view(shown, offer.partner, offer.now),
+        standing=standing,
         difference=difference,
         agreement_changes=[
             change for each in own if each.status in OPEN and (change := _agreement_change(offer, each))

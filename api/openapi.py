@@ -36,6 +36,7 @@ ABOUT: Final[dict[str, Any]] = {
             "name": "schools",
             "description": "School administrators: what can be granted, and to grant and revoke it.",
         },
+        {"name": "boards", "description": "Boards (bevoegd gezag): to grant for all their schools at once."},
         {"name": "partners", "description": "Partners: where a connection has permission, and what changed."},
         {"name": "requests", "description": "What partners ask of schools, and what the schools answer."},
         {"name": "applicants", "description": "Anyone who wants to connect: an application, without a token."},

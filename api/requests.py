@@ -213,7 +213,7 @@ async def accept(
         settle(writing.write, present, partner)
     if present is not None and present.status in OPEN:
         choice = _choice(wish, found, present.valid_until)
-        await giving.amend(writing, present, partner, choice, wish.agreement_id, caller.actor)
+        await giving.amend(writing, present, choice, wish.agreement_id, caller.actor)
     else:
         choice = _choice(wish, found, None)
         await giving.give(writing, found.client_id, place, choice, wish.agreement_id, caller.actor)

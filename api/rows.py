@@ -14,6 +14,7 @@ from sqlmodel import SQLModel, col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from models.agreements import Agreement
+from models.board_grants import SAID
 from models.events import Event, Revision
 from models.files import FileChunk, StoredFile
 from models.grants import NOT_YET, OPEN, Grant, Status
@@ -24,7 +25,7 @@ from models.onboarding import Case, CaseStep, RoadStep
 from models.partners import VISIBLE, Connection, Partner
 from models.refusals import ConnectionNotPlaced, InvalidInput, NotFound
 from models.requests import AccessRequest, RequestStatus
-from models.schools import Location, School, SchoolKey
+from models.schools import Board, Location, School, SchoolKey
 from models.snapshot import Changes, Snapshot, facts_of_rows
 
 Table = TypeVar("Table", bound=SQLModel)
@@ -392,6 +393,34 @@ async def requests_open(session: Session, client_id: str) -> Sequence[AccessRequ
         AccessRequest.client_id == client_id, AccessRequest.status == RequestStatus.OPEN
     )
     return (await session.exec(query.order_by(col(AccessRequest.request_id)))).all()
+
+
+async def board(session: Session, number: str) -> Board:
+    return _found(await session.get(Board, number), "There is no such board, or it is not yours.")
+
+
+async def latest_of_schools(session: Session, client_id: str, brins: Collection[str]) -> dict[str, Grant]:
+    """The latest grant of a connection for each of these schools as a whole, by school."""
+    query = _latest().where(Grant.client_id == client_id, col(Grant.brin).in_(brins), col(Grant.location).is_(None))
+    return {grant.brin: grant for grant in await session.exec(query)}
+
+
+async def said_of_grants(session: Session, grant_ids: Collection[str]) -> Sequence[tuple[str | None, str, str]]:
+    """What somebody said of these grants, in its order: the grant, the kind of the entry, and the role."""
+    query = select(Event.grant_id, Event.kind, Event.actor_role).where(
+        col(Event.grant_id).in_(grant_ids), col(Event.kind).in_(SAID)
+    )
+    return (await session.exec(query.order_by(col(Event.number)))).all()
+
+
+async def requests_of_board(
+    session: Session, board_number: str, status: RequestStatus | None, after: str, limit: int
+) -> Sequence[AccessRequest]:
+    query = select(AccessRequest).join(School).where(School.board_number == board_number)
+    if status is not None:
+        query = query.where(AccessRequest.status == status)
+    query = query.where(col(AccessRequest.request_id) > after)
+    return (await session.exec(query.order_by(col(AccessRequest.request_id)).limit(limit + 1))).all()
 
 
 async def schools_of_board(session: Session, board_number: str) -> Sequence[School]:

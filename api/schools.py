@@ -160,7 +160,7 @@ async def amend(
 ) -> GrantView:
     """Changes what a grant covers or when it ends; confirms anew a grant that needs reconfirmation."""
     found, partner = await _own_grant(writing, brin, grant_id, if_match, required=True)
-    await giving.amend(writing, found, partner, _amended(wish, found), wish.agreement_id, caller.actor)
+    await giving.amend(writing, found, _amended(wish, found), wish.agreement_id, caller.actor)
     return writing.answer(view(found, partner, writing.now), found.version)
 
 

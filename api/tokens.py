@@ -24,9 +24,9 @@ from jose import jwk, jws, jwt
 from api.issuers import MAX_KID_LENGTH, KeySet, TrustedIssuer, VerificationKey
 from api.private_files import publish
 from api.strict_json import Malformed, base64url, strict_object
-from models.identifiers import is_brin
+from models.identifiers import is_board_number, is_brin
 
-ROLES: Final = frozenset({"school", "partner", "gateway", "operator"})
+ROLES: Final = frozenset({"school", "board", "partner", "gateway", "operator"})
 
 MAX_TOKEN_LENGTH = 8 * 1024
 MAX_NAME_LENGTH = 255
@@ -72,6 +72,7 @@ class Claims:
     client_id: str
     roles: frozenset[str]
     school: str | None
+    board: str | None
     expires_at: int
     token_id: str
 
@@ -205,15 +206,18 @@ def _checked_claims(claims: Mapping[str, Any], issuer: TrustedIssuer, now: float
     _check_audience(claims, issuer.audience)
     _check_times(claims, now)
     roles = _roles(claims)
-    school = _school(claims)
+    school, board = _named(claims, "school", is_brin), _named(claims, "board", is_board_number)
     if "school" in roles and school is None:
         raise TokenRefused("role school without a school")
+    if "board" in roles and board is None:
+        raise TokenRefused("role board without a board")
     return Claims(
         issuer=issuer.issuer,
         subject=_name(claims, "sub"),
         client_id=_name(claims, "client_id"),
         roles=roles,
         school=school,
+        board=board,
         expires_at=claims["exp"],
         token_id=_name(claims, "jti"),
     )
@@ -263,12 +267,13 @@ def _roles(claims: Mapping[str, Any]) -> frozenset[str]:
     return ROLES.intersection(value)
 
 
-def _school(claims: Mapping[str, Any]) -> str | None:
-    if "school" not in claims:
+def _named(claims: Mapping[str, Any], claim: str, is_one: Callable[[str], bool]) -> str | None:
+    """The school or the board that a claim names."""
+    if claim not in claims:
         return None
-    value = claims["school"]
-    if not isinstance(value, str) or not is_brin(value):
-        raise TokenRefused("school wrong")
+    value = claims[claim]
+    if not isinstance(value, str) or not is_one(value):
+        raise TokenRefused(f"{claim} wrong")
     return value
 
 
@@ -311,11 +316,12 @@ class EmbeddedIssuer:
         subject: str,
         client_id: str | None = None,
         school: str | None = None,
+        board: str | None = None,
         lifetime: timedelta,
         now: datetime,
     ) -> str:
         """A token for one role. Raises `ValueError` for one that no verifier accepts or that names no one."""
-        _check_mintable(role, client_id, school, lifetime)
+        _check_mintable(role, client_id, school, board, lifetime)
         issued = int(now.timestamp())
         claims = {
             "iss": DEMO_ISSUER,
@@ -329,6 +335,8 @@ class EmbeddedIssuer:
         }
         if school is not None:
             claims["school"] = school
+        if board is not None:
+            claims["board"] = board
         return str(jwt.encode(claims, self._key, "ES256", headers={"kid": self._kid, "typ": "at+jwt"}))
 
 
@@ -341,13 +349,17 @@ def has_signed(text: str, public_jwk: Mapping[str, str]) -> bool:
     return True
 
 
-def _check_mintable(role: str, client_id: str | None, school: str | None, lifetime: timedelta) -> None:
+def _check_mintable(
+    role: str, client_id: str | None, school: str | None, board: str | None, lifetime: timedelta
+) -> None:
     if role not in ROLES:
         raise ValueError(f"the role is one of {', '.join(sorted(ROLES))}")
     if role == "partner" and not client_id:
         raise ValueError("the role partner needs a client id")
     if (role == "school") != (school is not None) or (school is not None and not is_brin(school)):
         raise ValueError("the role school, and no other, needs a school: a BRIN4 such as 16SW")
+    if (role == "board") != (board is not None) or (board is not None and not is_board_number(board)):
+        raise ValueError("the role board, and no other, needs a board: five digits such as 10001")
     if not timedelta(seconds=1) <= lifetime <= timedelta(seconds=MAX_LIFETIME_SECONDS):
         raise ValueError("a token lives for a second at least and for a day at most")
 

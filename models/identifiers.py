@@ -53,12 +53,18 @@ ClientId = Annotated[
 _SCHOOLKEY = re.compile(r"[A-Za-z0-9{][!-.0-~]{0,63}", re.ASCII)
 _CLIENT_ID = re.compile(r"(?![0-9]+$)[a-z0-9]([a-z0-9.-]{0,62}[a-z0-9])?", re.ASCII)
 _BRIN = re.compile(r"[0-9]{2}[A-Z]{2}", re.ASCII)
+_BOARD = re.compile(r"[0-9]{5}", re.ASCII)
 _PLACE = re.compile(r"[0-9]{2}[A-Z]{2}([0-9]{2})?", re.ASCII)
 
 
 def is_brin(value: str) -> bool:
     """Whether `value` is a BRIN4."""
     return _BRIN.fullmatch(value) is not None
+
+
+def is_board_number(value: str) -> bool:
+    """Whether `value` is a number of a board."""
+    return _BOARD.fullmatch(value) is not None
 
 
 def is_place(value: str) -> bool:

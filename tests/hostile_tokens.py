@@ -391,6 +391,8 @@ def _claims(key: SigningKey, claims: Claimset) -> Iterator[Row]:
     without_school = {name: value for name, value in claims.items() if name != "school"}
     why = "role school without a school"
     yield why, why, key.token({**without_school, "roles": ["school"]})
+    why = "role board without a board"
+    yield why, why, key.token({**claims, "roles": ["board"]})
     for claim in ("iss", "sub", "aud", "exp", "iat", "jti", "client_id"):
         rest = {name: value for name, value in claims.items() if name != claim}
         yield f"{claim} missing", _REQUIRED.get(claim, _JOSE), key.token(rest)
@@ -474,6 +476,9 @@ def _wrong_roles() -> Iterator[Change]:
     for school in ("16sw", "16SW00", "", " 16SW", "16SW\n", "\u0661\u0666SW", "1' OR 1", "*", None, 16,
                    True, ["16SW"], {"brin": "16SW"}):  # fmt: skip
         yield f"school {school!r}", "school wrong", {"school": school}
+    for board in ("1000", "100010", "", " 10001", "10001\n", "\u0661\u0660\u0660\u0660\u0661", "1000x", "*", None,
+                  10001, True, ["10001"]):  # fmt: skip
+        yield f"board {board!r}", "board wrong", {"board": board}
 
 
 def _signatures(key: SigningKey, claims: Claimset) -> Iterator[Row]:

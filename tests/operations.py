@@ -67,6 +67,8 @@ def operations() -> Iterator[Operation]:
                 yield Operation(item[method]["operationId"], method.upper(), path, item[method])
 
 
+#: As `populate` puts them in the store.
+BOARD_OF: Final = {"16SW": "10001", "17TX": "10002"}
 CONTRACT: Final = documented_app().openapi()
 OPERATIONS: Final = {operation.id: operation for operation in operations()}
 
@@ -94,6 +96,7 @@ class Scene:
         known = {
             "number": "1",
             "brin": self.brin,
+            "board_number": BOARD_OF[self.brin],
             "client_id": self.client_id,
             "kvk_number": self.kvk_number,
             **self.ids,
@@ -110,6 +113,7 @@ class Scene:
         return self.world.token(
             role,
             school=self.brin if role == "school" else None,
+            board=BOARD_OF[self.brin] if role == "board" else None,
             client_id=self.client_id if role == "partner" else None,
         )
 
@@ -204,6 +208,33 @@ def _acceptance(scene: Scene) -> dict[str, Any]:
         "validUntil": "2027-08-01T00:00:00Z",
         "agreementId": scene.ids["agreement_id"],
     }
+
+
+def _board_grant(scene: Scene) -> dict[str, Any]:
+    return {
+        "clientId": scene.client_id,
+        "scopes": NAMES,
+        "purposes": [PURPOSE],
+        "schools": [scene.brin],
+        "validFrom": None,
+        "validUntil": "2027-08-01T00:00:00Z",
+        "agreementId": scene.ids["agreement_id"],
+    }
+
+
+def _board_revocation(scene: Scene) -> dict[str, Any]:
+    return {"clientId": scene.client_id, "reason": "Zo besloot het bestuur."}
+
+
+async def _given_by_board(scene: Scene) -> None:
+    """In place of the school's own word: an operator took the school's grant back, and the board gave one."""
+    world = scene.world
+    path = f"/v1/schools/{scene.brin}/grants/{scene.ids['grant_id']}/_revoke"
+    await world.operate("POST", path, {"reason": "Oefening."})
+    given = await world.call(
+        "POST", f"/v1/boards/{BOARD_OF[scene.brin]}/grants", scene.token("board"), _board_grant(scene)
+    )
+    assert given.status_code == 201, given.text
 
 
 def _suspension(_: Scene) -> dict[str, Any]:
@@ -335,7 +366,8 @@ _STOP: Final = {"reason": "Oefening."}
 
 SCHOOL, PARTNER, OPERATOR, GATEWAY = ("school",), ("partner",), ("operator",), ("gateway",)
 EITHER: Final = ("partner", "operator")
-ANYONE: Final = ("operator", "school", "partner", "gateway")
+BOARD: Final = ("board",)
+ANYONE: Final = ("operator", "school", "board", "partner", "gateway")
 
 ENTRIES: Final[dict[str, Entry]] = {
     "isLive": Entry(()),
@@ -366,6 +398,11 @@ ENTRIES: Final[dict[str, Entry]] = {
     "getRequestToSchool": Entry(SCHOOL),
     "acceptRequest": Entry(SCHOOL, _acceptance, body_is_optional=True),
     "declineRequest": Entry(SCHOOL, _because),
+    "getBoard": Entry(BOARD),
+    "listStandings": Entry(BOARD, query=lambda scene: f"clientId={scene.client_id}"),
+    "grantForBoard": Entry(BOARD, _board_grant, 201, before=_given_by_board),
+    "revokeForBoard": Entry(BOARD, _board_revocation, before=_given_by_board),
+    "listRequestsToBoard": Entry(BOARD),
     "getOwnAgreementDocument": Entry(SCHOOL),
     "getRegister": Entry(("school", "operator")),
     "downloadRegister": Entry(("school", "operator")),
@@ -439,6 +476,7 @@ NOWHERE: Final = str(uuid.UUID(int=7))
 #: For each name in a path: one that nothing has.
 MISSING: Final = {
     "brin": "99ZZ",
+    "board_number": "99999",
     "client_id": "bestaat-niet",
     "kvk_number": "99999999",
     "grant_id": NOWHERE,

@@ -25,7 +25,7 @@ from tests.scenes import Ledger, claims, each, names_in
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-ROLES: Final = ("school", "partner", "gateway", "operator")
+ROLES: Final = ("school", "board", "partner", "gateway", "operator")
 APPLICANTS: Final[list[dict[str, list[str]]]] = [{"applicationSecret": []}]
 
 

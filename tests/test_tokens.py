@@ -81,6 +81,7 @@ async def test_a_good_token_says_who_calls(issuer: str) -> None:
         client_id="school-portal",
         roles=frozenset({"school"}),
         school="16SW",
+        board=None,
         expires_at=claims["exp"],
         token_id=claims["jti"],
     )

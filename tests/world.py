@@ -70,15 +70,18 @@ class World:
     store: Store
     service: Service
     folder: Path
-    _tokens: dict[tuple[str, str | None, str | None], str] = field(default_factory=dict)
+    _tokens: dict[tuple[str, str | None, str | None, str | None], str] = field(default_factory=dict)
 
-    def token(self, role: str, *, school: str | None = None, client_id: str | None = None) -> str:
-        key = (role, school, client_id)
+    def token(
+        self, role: str, *, school: str | None = None, board: str | None = None, client_id: str | None = None
+    ) -> str:
+        key = (role, school, board, client_id)
         if key not in self._tokens:
             self._tokens[key] = self.issuer.mint(
                 role,
                 subject=f"{role}-subject",
                 school=school,
+                board=board,
                 client_id=client_id,
                 lifetime=timedelta(hours=1),
                 now=datetime.now(UTC),
