@@ -43,6 +43,7 @@ from api import (
     school_keys,
     schools,
 )
+from api.awaited import AwaitedChanges
 from api.callers import Authentication
 from api.current import CurrentSnapshot
 from api.drawing import Drawing
@@ -156,6 +157,8 @@ def create_app(settings: Settings, clock: Clock | None = None, on_loaded: Callab
             stack.push_async_callback(verifier.aclose)
             stack.push_async_callback(current.aclose)
             app.state.evidence = keys = await _load(store, current, settings)
+            app.state.awaited = awaited = AwaitedChanges(store, current)
+            stack.push_async_callback(awaited.aclose)
             on_loaded()
             expiring = asyncio.create_task(keep_expiring(store, settings.expiry_interval))
             stack.push_async_callback(_ended, expiring)

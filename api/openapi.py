@@ -394,6 +394,8 @@ def _refusals(path: str, method: str, sent: set[str]) -> dict[str, str]:
     if path.startswith(OPEN_TO_ANYONE):
         refusals["429"] = "Too many requests."
     else:
+        if path == "/v1/consents/changes":
+            refusals["429"] = "Too many requests wait for changes."
         refusals["403"] = "The token's role may not do this."
     if path != OPEN_TO_ANYONE:
         refusals["401"] = "No valid access token."

@@ -1,19 +1,22 @@
 """The partners' side: where a connection has permission, what changed, and why a school is not (yet) there."""
 
+import asyncio
 import hashlib
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Header, Query, Response
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from pydantic import Field
 
 from api import rows
+from api.awaited import MOST_SECONDS, AwaitedChanges
 from api.callers import PartnerClient
 from api.grants import GrantView
 from api.paging import Cursor, Limit, after_key, after_number, part
 from api.reads import Reading, ReadRequest
-from api.store import StoreBehind
+from api.store import Store, StoreBehind
 from api.wire import Moment, Page, PurposeCode, ScopeName, Wire
 from models import scopes
 from models.decision import Decision, Question, Reason, decide, standing
@@ -111,16 +114,57 @@ async def list_consents(
 @router.get("/changes", operation_id="listConsentChanges")
 async def list_changes(
     caller: PartnerClient,
-    reading: Reading,
+    request: Request,
     since: Annotated[int, Query(ge=0, le=2**31 - 1, description="Only what changed after this revision.")] = 0,
+    wait: Annotated[
+        int, Query(ge=0, le=MOST_SECONDS, description="Seconds to wait for a change, where there is none yet.")
+    ] = 0,
     limit: Limit = 100,
     cursor: Cursor = None,
 ) -> Page[ConsentChange]:
-    """Every change of the caller's consents, oldest first."""
-    found = await rows.changes_of_client(reading.session, caller.claims.client_id, since, after_number(cursor), limit)
-    shown, following = part(found, limit, lambda event: event.number)
-    names = await rows.schools_named(reading.session, {event.brin for event in shown if event.brin})
-    return Page(items=[_change(event, names) for event in shown], next=following)
+    """Every change of the caller's consents, oldest first.
+
+    Ask again from the `revision` of the last item on, once `next` is null: nothing is missed, and nothing comes twice.
+    With `wait` the answer comes as soon as there is a change, or when the time is over, with nothing in it.
+    """
+    client_id, after = caller.claims.client_id, after_number(cursor)
+    store: Store = request.app.state.store
+    if not wait:
+        return await _changes(store, client_id, since, after, limit)
+    awaited: AwaitedChanges = request.app.state.awaited
+    with awaited.listening(client_id) as changed:
+        found = await _changes(store, client_id, since, after, limit)
+        if found.items:
+            return found
+        # No session is held while it waits, and the store is looked at by one for all.
+        request.state.waits = True
+        await _either(changed.wait(), _gone(request), seconds=wait)
+    return await _changes(store, client_id, since, after, limit)
+
+
+async def _gone(request: Request) -> None:
+    """Until the caller is no longer there."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _either(*things: Coroutine[Any, Any, Any], seconds: float) -> None:
+    """Until the first of these, or so many seconds."""
+    tasks = [asyncio.ensure_future(thing) for thing in things]
+    try:
+        await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _changes(store: Store, client_id: str, since: int, after: int, limit: int) -> Page[ConsentChange]:
+    async with store.reading() as session:
+        found = await rows.changes_of_client(session, client_id, since, after, limit)
+        shown, following = part(found, limit, lambda event: event.number)
+        names = await rows.schools_named(session, {event.brin for event in shown if event.brin})
+        return Page(items=[_change(event, names) for event in shown], next=following)
 
 
 async def _asked_about(reading: ReadRequest, client_id: str, place: str) -> list[str]:

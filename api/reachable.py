@@ -20,6 +20,8 @@ log = logging.getLogger("privacy_manager.reachable")
 
 #: How long a request goes on before the store is looked at again.
 LOOK_SECONDS: Final = 0.03
+#: The same for one that says in its state that it waits for something to happen.
+PATIENT_SECONDS: Final = 1.0
 
 
 class WhileReachable:
@@ -41,7 +43,7 @@ class WhileReachable:
         try:
             await self._look()
             work = asyncio.create_task(self._run(scope, receive, answer))
-            while not answer.has_begun and not (await asyncio.wait({work}, timeout=LOOK_SECONDS))[0]:
+            while not answer.has_begun and not (await asyncio.wait({work}, timeout=_pause(scope)))[0]:
                 await self._look()
             await work
         except StoreUnreachable as error:
@@ -76,6 +78,10 @@ class WhileReachable:
         self.given_up.discard(work)
         if not work.cancelled() and (error := work.exception()) is not None:
             log.info("what was given up ended with %r", error)
+
+
+def _pause(scope: Scope) -> float:
+    return PATIENT_SECONDS if scope.get("state", {}).get("waits") else LOOK_SECONDS
 
 
 class _Answer:

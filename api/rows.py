@@ -493,6 +493,12 @@ async def changes_of_client(session: Session, client_id: str, since: int, after:
     return (await session.exec(query.order_by(col(Event.number)).limit(limit + 1))).all()
 
 
+async def clients_changed(session: Session, since: int) -> list[str]:
+    """The connections of whose consents any changed after this revision."""
+    query = select(Event.client_id).where(col(Event.revision) > since, col(Event.grant_id).is_not(None)).distinct()
+    return [client_id for client_id in await session.exec(query) if client_id is not None]
+
+
 # -- time's -----------------------------------------------------------------------------------------------------------
 
 
