@@ -27,21 +27,26 @@ class AwaitedChanges:
     def __init__(self, store: Store, current: CurrentSnapshot) -> None:
         self._store = store
         self._current = current
-        self._waiting: dict[str, set[asyncio.Event]] = {}
+        self._waiting: dict[str, set[asyncio.Future[None]]] = {}
         self._looking: asyncio.Task[None] | None = None
         self._seen = 0
 
-    @contextmanager
-    def listening(self, client_id: str) -> Iterator[asyncio.Event]:
-        """An event that is set by the next change of this connection's consents after this was entered.
+    @property
+    def waiting(self) -> int:
+        """How many wait."""
+        return sum(map(len, self._waiting.values()))
 
-        It may also be set when nothing changed, as when the store went away: whoever wakes looks. Raises `Refused`
+    @contextmanager
+    def listening(self, client_id: str) -> Iterator[asyncio.Future[None]]:
+        """A future that is done by the next change of this connection's consents after this was entered.
+
+        It may also be done when nothing changed, as when the store went away: whoever wakes looks. Raises `Refused`
         when too many wait.
         """
         own = self._waiting.setdefault(client_id, set())
-        if len(own) >= MOST_OF_ONE or sum(map(len, self._waiting.values())) >= MOST:
+        if len(own) >= MOST_OF_ONE or self.waiting >= MOST:
             raise Refused(TOO_MANY_REQUESTS, "Too many requests wait for changes.", {"Retry-After": str(MOST_SECONDS)})
-        changed = asyncio.Event()
+        changed = asyncio.get_running_loop().create_future()
         own.add(changed)
         if self._looking is None:
             self._seen = self._current.revision
@@ -81,4 +86,5 @@ class AwaitedChanges:
     def _wake(self, client_ids: list[str]) -> None:
         for client_id in client_ids:
             for changed in self._waiting.get(client_id, ()):
-                changed.set()
+                if not changed.done():
+                    changed.set_result(None)

@@ -391,22 +391,17 @@ def _refusals(path: str, method: str, sent: set[str]) -> dict[str, str]:
     if path.startswith("/health"):
         return refusals
     refusals["500"] = "Something went wrong here."
-    if path.startswith(OPEN_TO_ANYONE):
-        refusals["429"] = "Too many requests."
-    else:
-        if path == "/v1/consents/changes":
-            refusals["429"] = "Too many requests wait for changes."
-        refusals["403"] = "The token's role may not do this."
-    if path != OPEN_TO_ANYONE:
-        refusals["401"] = "No valid access token."
-    if "{" in path or (path, method) in NAMING:
-        refusals["404"] = "There is no such thing, or it is not the caller's."
-    if method != "get":
-        refusals["413"] = "The request is too large."
-    if "idempotency-key" in sent:
-        refusals["409"] = "The present state forbids it."
-    if "if-match" in sent:
-        refusals["412"] = "It has changed since it was read."
-    if method == "patch" or path.endswith("/_accept"):
-        refusals["428"] = "If-Match is required."
+    is_open = path.startswith(OPEN_TO_ANYONE)
+    for holds, status, sentence in (
+        (is_open, "429", "Too many requests."),
+        (path == "/v1/consents/changes", "429", "Too many requests wait for changes."),
+        (not is_open, "403", "The token's role may not do this."),
+        (path != OPEN_TO_ANYONE, "401", "No valid access token."),
+        ("{" in path or (path, method) in NAMING, "404", "There is no such thing, or it is not the caller's."),
+        (method != "get", "413", "The request is too large."),
+        ("idempotency-key" in sent, "409", "The present state forbids it."),
+        ("if-match" in sent, "412", "It has changed since it was read."),
+        (method == "patch" or path.endswith("/_accept"), "428", "If-Match is required."),
+    ):
+        refusals |= {status: sentence} if holds else {}
     return refusals

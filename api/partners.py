@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import Coroutine
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any
@@ -138,7 +138,7 @@ async def list_changes(
             return found
         # No session is held while it waits, and the store is looked at by one for all.
         request.state.waits = True
-        await _either(changed.wait(), _gone(request), seconds=wait)
+        await _either(changed, _gone(request), seconds=wait)
     return await _changes(store, client_id, since, after, limit)
 
 
@@ -148,7 +148,7 @@ async def _gone(request: Request) -> None:
         pass
 
 
-async def _either(*things: Coroutine[Any, Any, Any], seconds: float) -> None:
+async def _either(*things: Awaitable[Any], seconds: float) -> None:
     """Until the first of these, or so many seconds."""
     tasks = [asyncio.ensure_future(thing) for thing in things]
     try:
