@@ -11,7 +11,7 @@ from api.events import Actor, record
 from api.grants import PartnerName
 from api.store import Write
 from api.terms import Difference, RequestedScopes
-from api.wire import Moment, Wire
+from api.wire import Moment, Said, Wire
 from models.events import Event, EventKind
 from models.grants import Grant
 from models.partners import Connection, Partner
@@ -35,9 +35,9 @@ class RequestView(Wire):
     partner: PartnerName
     scopes: RequestedScopes
     purposes: list[str]
-    message: Annotated[str | None, Field(description="The partner's own words; null once they were erased.")]
+    message: Annotated[Said, Field(description="The partner's own words; null once they were erased.")]
     status: RequestStatus
-    answer: Annotated[str | None, Field(description="Why it was declined or withdrawn.")]
+    answer: Annotated[Said, Field(description="Why it was declined or withdrawn.")]
     grant_id: Annotated[str | None, Field(description="What it led to.")]
     difference: Annotated[
         Difference | None, Field(description="What the present grant for this place does not permit; null without one.")

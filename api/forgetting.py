@@ -42,11 +42,11 @@ async def forget_person(write: Write, commitment: str) -> bool:
 async def forget_reason(write: Write, event: Event) -> bool:
     """Destroys why an event came about, as somebody wrote it; whether that was there.
 
-    By what digest a repeated request is known goes with it: that was made of the text, and whoever guesses the text and
-    repeats the request would be told that the guess is right.
+    By what digest a repeated request is known goes with it, and its answer: the one was made of the text, and whoever
+    guesses the text and repeats the request would be told that the guess is right; the other may hold the text.
     """
     if event.reason is None or not await forget_text(write, event.reason):
         return False
     made_with = update(RememberedAnswer).where(col(RememberedAnswer.revision) == event.revision)
-    await write.session.exec(made_with.values(fingerprint=""))
+    await write.session.exec(made_with.values(fingerprint="", body=""))
     return True

@@ -108,6 +108,8 @@ def _told(name: str | None, info: SerializationInfo) -> str | None:
 
 #: Who acted, null once that was erased. Where it is kept, the `context` of the serialization says what stands for whom.
 PersonName = Annotated[str | None, PlainSerializer(_told, when_used="json")]
+#: The same for what somebody said.
+Said = PersonName
 
 
 def distinct(names: Iterable[str]) -> list[str]:

@@ -320,3 +320,23 @@ async def test_the_log_holds_requests_and_nobodys_words(world: World) -> None:
     assert "Sjoukje" not in str(shown)
     assert "Tjeerd" not in str(shown)
     assert [each["state"]["status"] for each in entries] == ["open", "declined"]
+
+
+async def test_a_message_that_is_erased_is_told_by_no_remembered_answer(world: World) -> None:
+    await world.register()
+    token = world.token("partner", client_id="rekenrijk")
+    body = {"schools": ["16SW"], "message": "Vraag van Sjoukje."}
+    first = await world.call("POST", "/v1/consents/requests", token, body, Idempotency_Key="vraag")
+    (made,) = first.json()["items"]
+    declined = {"If_Match": "*", "Idempotency_Key": "antwoord"}
+    answer = await answered(world, made, "decline", {"reason": "Nee, zegt Tjeerd."}, **declined)
+    assert (answer.json()["message"], answer.json()["answer"]) == ("Vraag van Sjoukje.", "Nee, zegt Tjeerd.")
+    entries = (await world.call("GET", "/v1/log/entries?limit=500", world.token("operator"))).json()["items"]
+    (asked_in,) = [each["number"] for each in entries if each["kind"] == "request.made"]
+    erased = await world.operate("POST", f"/v1/log/entries/{asked_in}/reason/_erase")
+    assert erased.status_code == 200, erased.text
+    assert (await seen(world, made))["message"] is None
+    again = await answered(world, made, "decline", {"reason": "Nee, zegt Tjeerd."}, **declined)
+    assert (again.json()["message"], again.json()["answer"]) == (None, "Nee, zegt Tjeerd.")
+    repeated = await world.call("POST", "/v1/consents/requests", token, body, Idempotency_Key="vraag")
+    assert (repeated.status_code, "Sjoukje" in repeated.text) == (409, False)
