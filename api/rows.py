@@ -359,40 +359,7 @@ async def history(session: Session, grant: Grant, after: int, limit: int) -> Seq
     return (await session.exec(query.order_by(col(Event.number)).limit(limit + 1))).all()
 
 
-# -- a partner's ------------------------------------------------------------------------------------------------------
-
-
-async def places_of_client(session: Session, client_id: str, after: str, limit: int) -> Sequence[str]:
-    """The places (BRIN4 or BRIN6) where this connection ever had a grant, in their order."""
-    place = func.coalesce(Grant.location, Grant.brin)
-    query = select(place).where(
-        Grant.client_id == client_id, col(Grant.status).not_in(NEVER_A_PERMISSION), place > after
-    )
-    return (await session.exec(query.distinct().order_by(place).limit(limit + 1))).all()
-
-
-async def request_of_client(session: Session, client_id: str, request_id: str) -> AccessRequest:
-    found = await session.get(AccessRequest, request_id)
-    return _found(found if found and found.client_id == client_id else None, "There is no such request.")
-
-
-async def requests_of_client(
-    session: Session, client_id: str, status: RequestStatus | None, brin: str | None, after: str, limit: int
-) -> Sequence[AccessRequest]:
-    query = select(AccessRequest).where(AccessRequest.client_id == client_id, col(AccessRequest.request_id) > after)
-    if status is not None:
-        query = query.where(AccessRequest.status == status)
-    if brin is not None:
-        query = query.where(AccessRequest.brin == brin)
-    return (await session.exec(query.order_by(col(AccessRequest.request_id)).limit(limit + 1))).all()
-
-
-async def requests_open(session: Session, client_id: str) -> Sequence[AccessRequest]:
-    """Those of a connection that wait for an answer."""
-    query = select(AccessRequest).where(
-        AccessRequest.client_id == client_id, AccessRequest.status == RequestStatus.OPEN
-    )
-    return (await session.exec(query.order_by(col(AccessRequest.request_id)))).all()
+# -- a board's --------------------------------------------------------------------------------------------------------
 
 
 async def board(session: Session, number: str) -> Board:
@@ -427,6 +394,42 @@ async def schools_of_board(session: Session, board_number: str) -> Sequence[Scho
     """The schools of a board that are listed."""
     query = select(School).where(School.board_number == board_number, col(School.gone_at).is_(None))
     return (await session.exec(query.order_by(col(School.brin)))).all()
+
+
+# -- a partner's ------------------------------------------------------------------------------------------------------
+
+
+async def places_of_client(session: Session, client_id: str, after: str, limit: int) -> Sequence[str]:
+    """The places (BRIN4 or BRIN6) where this connection ever had a grant, in their order."""
+    place = func.coalesce(Grant.location, Grant.brin)
+    query = select(place).where(
+        Grant.client_id == client_id, col(Grant.status).not_in(NEVER_A_PERMISSION), place > after
+    )
+    return (await session.exec(query.distinct().order_by(place).limit(limit + 1))).all()
+
+
+async def request_of_client(session: Session, client_id: str, request_id: str) -> AccessRequest:
+    found = await session.get(AccessRequest, request_id)
+    return _found(found if found and found.client_id == client_id else None, "There is no such request.")
+
+
+async def requests_of_client(
+    session: Session, client_id: str, status: RequestStatus | None, brin: str | None, after: str, limit: int
+) -> Sequence[AccessRequest]:
+    query = select(AccessRequest).where(AccessRequest.client_id == client_id, col(AccessRequest.request_id) > after)
+    if status is not None:
+        query = query.where(AccessRequest.status == status)
+    if brin is not None:
+        query = query.where(AccessRequest.brin == brin)
+    return (await session.exec(query.order_by(col(AccessRequest.request_id)).limit(limit + 1))).all()
+
+
+async def requests_open(session: Session, client_id: str) -> Sequence[AccessRequest]:
+    """Those of a connection that wait for an answer."""
+    query = select(AccessRequest).where(
+        AccessRequest.client_id == client_id, AccessRequest.status == RequestStatus.OPEN
+    )
+    return (await session.exec(query.order_by(col(AccessRequest.request_id)))).all()
 
 
 async def locations_of_client(session: Session, client_id: str, brin: str) -> Sequence[str]:

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import DateTime, Dialect, String, TypeDecorator
+from sqlalchemy import DateTime, Dialect, Index, String, TypeDecorator, text
 from sqlalchemy.types import TypeEngine
 
 SQLITE_INSTANT = "%Y-%m-%dT%H:%M:%S.%fZ"
@@ -37,3 +37,17 @@ class Instant(TypeDecorator[datetime]):
 def instant_of(text: str) -> datetime:
     """The moment that SQLite keeps as fixed-width text."""
     return datetime.fromisoformat(text)
+
+
+def one_open_a_place(table: str, is_open: str) -> tuple[Index, Index]:
+    """Of the rows that are open by this condition, at most one for each connection and school, and one for each
+    connection and location."""
+
+    def index(name: str, column: str, rows: str) -> Index:
+        where = text(f"{rows} AND {is_open}")
+        return Index(name, "client_id", column, unique=True, postgresql_where=where, sqlite_where=where)
+
+    return (
+        index(f"ux_{table}_open_school", "brin", "location IS NULL"),
+        index(f"ux_{table}_open_location", "location", "location IS NOT NULL"),
+    )

@@ -8,12 +8,12 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Final, Protocol
 
-from sqlalchemy import JSON, Column, Index, text
+from sqlalchemy import JSON, Column, Index
 from sqlmodel import Field, SQLModel
 
 from models import purposes, scopes
 from models.agreements import Agreement
-from models.columns import Instant
+from models.columns import Instant, one_open_a_place
 from models.partners import Connection
 from models.refusals import (
     InvalidInput,
@@ -75,7 +75,7 @@ NOT_YET: Final = frozenset({Status.REQUESTED, Status.DECLINED})
 # A look-up, since calling the class is many times slower, and decisions do it most.
 _BY_VALUE: Final = {status.value: status for status in Status}
 
-_OPEN_SQL: Final = text("status IN ('granted', 'suspended', 'needs_reconfirmation')")
+_OPEN_SQL: Final = "status IN ('granted', 'suspended', 'needs_reconfirmation')"
 
 
 class Grant(SQLModel, table=True):
@@ -90,22 +90,7 @@ class Grant(SQLModel, table=True):
         Index("ix_grants_valid_until", "valid_until"),
         Index("ix_grants_suspended_until", "suspended_until"),
         Index("ix_grants_reconfirm_by", "reconfirm_by"),
-        Index(
-            "ux_grants_open_school",
-            "client_id",
-            "brin",
-            unique=True,
-            postgresql_where=text(f"location IS NULL AND {_OPEN_SQL.text}"),
-            sqlite_where=text(f"location IS NULL AND {_OPEN_SQL.text}"),
-        ),
-        Index(
-            "ux_grants_open_location",
-            "client_id",
-            "location",
-            unique=True,
-            postgresql_where=text(f"location IS NOT NULL AND {_OPEN_SQL.text}"),
-            sqlite_where=text(f"location IS NOT NULL AND {_OPEN_SQL.text}"),
-        ),
+        *one_open_a_place("grants", _OPEN_SQL),
     )
 
     grant_id: str = Field(primary_key=True, max_length=36)

@@ -9,11 +9,11 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
-from sqlalchemy import JSON, Column, Index, text
+from sqlalchemy import JSON, Column, Index
 from sqlmodel import Field, SQLModel
 
 from models import purposes, scopes
-from models.columns import Instant
+from models.columns import Instant, one_open_a_place
 from models.grants import Grant, Status, status_at
 from models.partners import Connection
 from models.refusals import (
@@ -75,22 +75,7 @@ class AccessRequest(SQLModel, table=True):
     __tablename__ = "access_requests"
     __table_args__ = (
         Index("ix_access_requests_client_id_brin", "client_id", "brin"),
-        Index(
-            "ux_access_requests_open_school",
-            "client_id",
-            "brin",
-            unique=True,
-            postgresql_where=text(f"location IS NULL AND {_OPEN_SQL}"),
-            sqlite_where=text(f"location IS NULL AND {_OPEN_SQL}"),
-        ),
-        Index(
-            "ux_access_requests_open_location",
-            "client_id",
-            "location",
-            unique=True,
-            postgresql_where=text(f"location IS NOT NULL AND {_OPEN_SQL}"),
-            sqlite_where=text(f"location IS NOT NULL AND {_OPEN_SQL}"),
-        ),
+        *one_open_a_place("access_requests", _OPEN_SQL),
     )
 
     request_id: str = Field(primary_key=True, max_length=36)
