@@ -31,8 +31,8 @@ Answer = TypeVar("Answer")
 MOST_TURNS: Final = 8
 #: Lines that are stored by one statement, unless one request has more: it must not hold up others for long.
 MOST_LINES: Final = 2_000
-#: More requests than these that come together share two statements rather than one.
-MOST_TOGETHER: Final = 16
+#: Requests for which two statements are not worth more than one, where lines ride along.
+FEWEST_AT_ONCE: Final = 8
 
 
 class Current(NamedTuple):
@@ -93,8 +93,8 @@ class CurrentSnapshot:
         #: Why, set for good once the store's history is not the one that the snapshot was made of.
         self._behind: str | None = None
         self._waiting: list[_Waiter] = []
-        #: Whether those who wait were left over when the others' lines went first.
-        self._left = False
+        #: For how many the last read was.
+        self._last = 0
         #: The store's time as it was last read.
         self._seen_at: datetime | None = None
         #: Those whose lines have yet to be stored, as they are.
@@ -192,21 +192,21 @@ class CurrentSnapshot:
             self._storer = None
 
     async def _next(self) -> list[_Waiter]:
-        """Those who are read for next: all, or half of many whose lines ride along.
+        """Those who are read for next: all who wait, or, where lines ride along, half of all who ask.
 
-        While the lines of the others are on their way to the disk, that half is answered and asks again: from then
-        on there is something to do whenever the disk is waited for.
+        While the lines of one half are on their way to the disk, the other half is answered and asks again: so there is
+        something to do whenever the disk is waited for. Those of the last read ask again too, and are counted with the
+        others, so that the halves stay alike; few do not go before them, since a read for few costs as much.
         """
-        if not self._left:
+        again = self._last if len(self._waiting) >= max(FEWEST_AT_ONCE, self._last // 2) else 0
+        if not (self._rides and again):
             await self._gather()
         waiting, self._waiting = self._waiting, []
-        many = len(waiting)
-        self._left = self._rides and not self._left and many > MOST_TOGETHER
-        if self._left:
-            half = max(MOST_TOGETHER, many // 2)
-            self._waiting = waiting[half:]
+        most = max(FEWEST_AT_ONCE, (len(waiting) + again) // 2)
+        if self._rides and len(waiting) > most:
+            self._waiting, waiting = waiting[most:], waiting[:most]
             asyncio.get_running_loop().call_later(self._deadline, self._give_up, self._waiting)
-            return waiting[:half]
+        self._last = len(waiting)
         return waiting
 
     async def _gather(self) -> None:

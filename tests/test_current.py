@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from api.current import MOST_TOGETHER, CurrentSnapshot
+from api.current import FEWEST_AT_ONCE, CurrentSnapshot
 from api.facts import EVERYTHING
 from api.store import StoreBehind, StoreUnreachable
 from models.snapshot import Changes
@@ -33,7 +33,7 @@ async def current(source: HandSource) -> AsyncIterator[CurrentSnapshot]:
 async def test_requests_that_wait_at_the_same_moment_share_one_read(
     source: HandSource, current: CurrentSnapshot
 ) -> None:
-    answers = await asyncio.gather(*(current.get() for _ in range(MOST_TOGETHER)))
+    answers = await asyncio.gather(*(current.get() for _ in range(FEWEST_AT_ONCE)))
     assert {answer.snapshot.revision for answer in answers} == {1}
     assert source.started == 1
 

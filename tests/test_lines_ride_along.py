@@ -7,7 +7,7 @@ from typing import Final
 
 import pytest
 
-from api.current import MOST_LINES, MOST_TOGETHER, CurrentSnapshot, Logged
+from api.current import FEWEST_AT_ONCE, MOST_LINES, CurrentSnapshot, Logged
 from api.store import StoreBehind, StoreUnreachable
 from models.decision import Decision, Question, Reason
 from models.decision_log import Asker, Door, Line, line_of
@@ -80,8 +80,8 @@ async def test_nobody_is_answered_before_the_lines_are_stored(source: HandSource
 async def test_lines_that_wait_at_the_same_moment_share_one_statement(
     source: HandSource, current: CurrentSnapshot
 ) -> None:
-    await asyncio.gather(*(deciding(current) for _ in range(MOST_TOGETHER)))
-    assert [len(stored) for stored in source.stored] == [MOST_TOGETHER]
+    await asyncio.gather(*(deciding(current) for _ in range(FEWEST_AT_ONCE)))
+    assert [len(stored) for stored in source.stored] == [FEWEST_AT_ONCE]
     assert source.started == 2, "one of them was before"
 
 
@@ -97,6 +97,21 @@ async def test_of_many_half_are_answered_and_may_ask_again_while_the_others_line
     await asyncio.gather(*(ask() for _ in range(64)))
     assert [len(stored) for stored in riding.stored] == [32, 32]
     assert answered == [1] * 32 + [2] * 32, "the first half is answered before the lines of the others are stored"
+
+
+async def test_the_halves_stay_alike_however_unlike_they_began(
+    riding: HandSource, current_of_riding: CurrentSnapshot
+) -> None:
+    async def ask_again_and_again(first: int) -> None:
+        if first >= 6:
+            await settle()  # the six are on their way by then
+        for _ in range(6):
+            await deciding(current_of_riding)
+
+    await asyncio.gather(*(ask_again_and_again(number) for number in range(64)))
+    sizes = [len(stored) for stored in riding.stored]
+    assert sum(sizes) == 6 * 64
+    assert sizes[2:10] == [32] * 8, sizes
 
 
 async def test_who_was_left_over_is_denied_by_its_own_deadline(
