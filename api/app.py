@@ -21,6 +21,7 @@ from api import (
     cases,
     changes,
     decisions,
+    deletions,
     due,
     emergency,
     erasure,
@@ -47,6 +48,7 @@ from api.awaited import AwaitedChanges
 from api.callers import Authentication
 from api.current import CurrentSnapshot
 from api.drawing import Drawing
+from api.duties import KeepingDuties
 from api.envelope import Envelope
 from api.evidence import StoreRefused, evidence_of, seal_what_is_open, tell_of_schools
 from api.evidence_keys import EvidenceKeys
@@ -78,6 +80,7 @@ DOORS: Final = (
     processing_register,
     partners,
     requests,
+    deletions,
     applicants,
     cases,
     operators,
@@ -162,6 +165,8 @@ def create_app(settings: Settings, clock: Clock | None = None, on_loaded: Callab
             on_loaded()
             expiring = asyncio.create_task(keep_expiring(store, settings.expiry_interval))
             stack.push_async_callback(_ended, expiring)
+            duties = asyncio.create_task(KeepingDuties(store).keep(settings.expiry_interval))
+            stack.push_async_callback(_ended, duties)
             keeping = asyncio.create_task(keep_checkpoints(store, settings.known_checkpoint_file, keys))
             stack.push_async_callback(_ended, keeping)
             looking_after = asyncio.create_task(

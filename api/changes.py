@@ -134,6 +134,7 @@ _ALIKE: Final = {
     "schoolkey": "brin",
     "clientId": "client_id",
     "requestId": "client_id",
+    "deletionOf": "client_id",
     "groundRuleId": "client_id",
     "agreementId": "client_id",
     "incidentId": "client_id",

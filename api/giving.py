@@ -3,7 +3,7 @@
 import uuid
 from typing import NamedTuple
 
-from api import asking, rows, terms
+from api import asking, duties, rows, terms
 from api.events import Actor
 from api.grants import note, settle, take
 from api.terms import Terms
@@ -75,6 +75,7 @@ async def give_of(
     writing.session.add(given)
     note(writing.write, given, offer.partner, EventKind.GRANT_GRANTED, actor)
     await asking.answer_by(writing.write, given, actor)
+    await duties.lapse(writing.write, given)
     return given
 
 
@@ -98,6 +99,7 @@ async def amend_of(
     found.request_version = connection.request_version
     take(writing.write, found, partner, Step.AMEND, actor)
     await asking.answer_by(writing.write, found, actor)
+    await duties.lapse(writing.write, found)
 
 
 async def _offer(writing: WriteRequest, brin: str, connection: Connection) -> Terms:

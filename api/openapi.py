@@ -39,6 +39,10 @@ ABOUT: Final[dict[str, Any]] = {
         {"name": "boards", "description": "Boards (bevoegd gezag): to grant for all their schools at once."},
         {"name": "partners", "description": "Partners: where a connection has permission, and what changed."},
         {"name": "requests", "description": "What partners ask of schools, and what the schools answer."},
+        {
+            "name": "deletions",
+            "description": "What partners delete after a grant has ended, and by when.",
+        },
         {"name": "applicants", "description": "Anyone who wants to connect: an application, without a token."},
         {"name": "onboarding", "description": "The road from application to live, step by step."},
         {"name": "operators", "description": "The platform's operators: the register, its rules and what is due."},

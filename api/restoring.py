@@ -13,11 +13,12 @@ from sqlmodel import SQLModel
 from api.appending import Write
 from api.forgetting import forget_person, forget_reason
 from models.agreements import Agreement
+from models.deletions import DeletionDuty
 from models.events import Event, EventKind
 from models.grants import Grant
 from models.ground_rules import GroundRule
 from models.partners import Connection, Partner
-from models.replay import AGREEMENTS, CONNECTIONS, GRANTS, PARTNERS, REQUESTS, RULES, SCHOOLS
+from models.replay import AGREEMENTS, CONNECTIONS, DELETIONS, GRANTS, PARTNERS, REQUESTS, RULES, SCHOOLS
 from models.requests import AccessRequest, RequestStatus
 from models.schools import Board, Location, School, SchoolKey
 
@@ -37,6 +38,7 @@ class Restoring:
         self._steps: list[tuple[frozenset[EventKind], Callable[[Entry], Awaitable[None]]]] = [
             (GRANTS, self._grant),
             (REQUESTS, self._request),
+            (DELETIONS, self._duty),
             (CONNECTIONS, self._connection),
             (PARTNERS, self._partner),
             (RULES, self._rule),
@@ -89,6 +91,22 @@ class Restoring:
         if request.status != RequestStatus.OPEN:
             request.answered_in_entry = entry["number"]
         self._session.add(request)
+
+    async def _duty(self, entry: Entry) -> None:
+        state = entry["state"]
+        duty = await self._session.get(DeletionDuty, state["deletionOf"])
+        if duty is None:
+            named = {"grant_id": state["deletionOf"], "brin": state["school"]}
+            duty = DeletionDuty(**named, **_of(state, "client_id", "location", "scopes"))
+        _set(duty, _instants(state, "ended_at", "due_at", "confirmed_at"))
+        duty.revision, moment = entry["revision"], _instant(entry["at"])
+        if entry["kind"] == EventKind.DELETION_CONFIRMED:
+            duty.confirmed_in_entry = entry["number"]
+        elif entry["kind"] == EventKind.DELETION_LAPSED:
+            duty.lapsed_at = moment
+        elif entry["kind"] == EventKind.DELETION_OVERDUE:
+            duty.overdue_told_at = moment
+        self._session.add(duty)
 
     async def _connection(self, entry: Entry) -> None:
         state = entry["state"]

@@ -8,13 +8,14 @@ from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
-from sqlalchemy import exists, func
+from sqlalchemy import exists, func, or_
 from sqlalchemy.orm import aliased
 from sqlmodel import SQLModel, col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from models.agreements import Agreement
 from models.board_grants import SAID
+from models.deletions import DeletionDuty, DutyStatus
 from models.events import Event, Revision
 from models.files import FileChunk, StoredFile
 from models.grants import NOT_YET, OPEN, Grant, Status
@@ -500,6 +501,74 @@ async def clients_changed(session: Session, since: int) -> list[str]:
     """The connections of whose consents any changed after this revision."""
     query = select(Event.client_id).where(col(Event.revision) > since, col(Event.grant_id).is_not(None)).distinct()
     return [client_id for client_id in await session.exec(query) if client_id is not None]
+
+
+# -- who looks after deletion -----------------------------------------------------------------------------------------
+
+
+async def duties(
+    session: Session,
+    now: datetime,
+    status: DutyStatus | None,
+    after: str,
+    limit: int,
+    *,
+    client_id: str | None = None,
+    brin: str | None = None,
+) -> Sequence[DeletionDuty]:
+    """The deletion duties of a connection, towards a school, or all."""
+    query = select(DeletionDuty).where(col(DeletionDuty.grant_id) > after)
+    if client_id is not None:
+        query = query.where(DeletionDuty.client_id == client_id)
+    if brin is not None:
+        query = query.where(DeletionDuty.brin == brin)
+    if status is DutyStatus.CONFIRMED:
+        query = query.where(col(DeletionDuty.confirmed_at).is_not(None))
+    elif status is DutyStatus.LAPSED:
+        query = query.where(col(DeletionDuty.lapsed_at).is_not(None), col(DeletionDuty.confirmed_at).is_(None))
+    elif status is not None:
+        due = col(DeletionDuty.due_at)
+        query = query.where(*_OPEN_DUTY, due <= now if status is DutyStatus.OVERDUE else due > now)
+    return (await session.exec(query.order_by(col(DeletionDuty.grant_id)).limit(limit + 1))).all()
+
+
+async def duty_of_client(session: Session, client_id: str, grant_id: str) -> DeletionDuty:
+    found = await session.get(DeletionDuty, grant_id)
+    return _found(found if found and found.client_id == client_id else None, "There is no such deletion duty.")
+
+
+async def duties_open(session: Session, client_id: str, brin: str) -> Sequence[DeletionDuty]:
+    """The connection's duties towards this school that are not done with."""
+    query = select(DeletionDuty).where(DeletionDuty.client_id == client_id, DeletionDuty.brin == brin, *_OPEN_DUTY)
+    return (await session.exec(query.order_by(col(DeletionDuty.grant_id)))).all()
+
+
+async def duties_overdue(session: Session, now: datetime, limit: int) -> Sequence[DeletionDuty]:
+    """Those that are overdue, of which the log does not say so yet; at most so many."""
+    late = col(DeletionDuty.due_at) <= now, col(DeletionDuty.overdue_told_at).is_(None)
+    query = select(DeletionDuty).where(*late, *_OPEN_DUTY).order_by(col(DeletionDuty.due_at))
+    return (await session.exec(query.limit(limit))).all()
+
+
+async def grants_without_duty(session: Session, since: int, limit: int) -> Sequence[Grant]:
+    """Grants that are ended after this revision, had begun, and have no duty; at most so many, the oldest first."""
+    began = or_(col(Grant.status) == Status.EXPIRED, col(Grant.valid_from) < col(Grant.changed_at))
+    query = select(Grant).outerjoin(DeletionDuty).where(col(Grant.status).in_((Status.REVOKED, Status.EXPIRED)), began)
+    query = query.where(col(Grant.revision) > since, col(DeletionDuty.grant_id).is_(None))
+    return (await session.exec(query.order_by(col(Grant.revision), col(Grant.grant_id)).limit(limit))).all()
+
+
+async def grants_open_at(session: Session, at: Collection[tuple[str, str]]) -> dict[tuple[str, str], list[Grant]]:
+    """The grants that are not ended, by connection and school (BRIN4), of these."""
+    brins, client_ids = {brin for _, brin in at}, {client_id for client_id, _ in at}
+    query = select(Grant).where(col(Grant.brin).in_(brins), col(Grant.client_id).in_(client_ids))
+    found: dict[tuple[str, str], list[Grant]] = {}
+    for grant in await session.exec(query.where(col(Grant.status).in_(OPEN))):
+        found.setdefault((grant.client_id, grant.brin), []).append(grant)
+    return found
+
+
+_OPEN_DUTY = col(DeletionDuty.confirmed_at).is_(None), col(DeletionDuty.lapsed_at).is_(None)
 
 
 # -- time's -----------------------------------------------------------------------------------------------------------

@@ -55,6 +55,10 @@ class EventKind(StrEnum):
     REQUEST_ACCEPTED = "request.accepted"
     REQUEST_DECLINED = "request.declined"
     REQUEST_WITHDRAWN = "request.withdrawn"
+    DELETION_REQUIRED = "deletion.required"
+    DELETION_CONFIRMED = "deletion.confirmed"
+    DELETION_OVERDUE = "deletion.overdue"
+    DELETION_LAPSED = "deletion.lapsed"
 
 
 class Event(SQLModel, table=True):

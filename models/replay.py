@@ -46,8 +46,9 @@ RULES: Final = frozenset({EventKind.GROUND_RULE_MET, EventKind.GROUND_RULE_NOT_K
 AGREEMENTS: Final = frozenset({EventKind.AGREEMENT_SIGNED, EventKind.AGREEMENT_ENDED})
 GRANTS: Final = frozenset(kind for kind in EventKind if kind.startswith("grant."))
 
-#: Of what partners ask, on which no decision rests.
+#: Of what partners ask, and what they have to delete, on which no decision rests.
 REQUESTS: Final = frozenset(kind for kind in EventKind if kind.startswith("request."))
+DELETIONS: Final = frozenset(kind for kind in EventKind if kind.startswith("deletion."))
 
 State = Mapping[str, Any]
 

@@ -5,6 +5,7 @@ from sqlmodel import SQLModel
 from models import (
     agreements,
     decision_log,
+    deletions,
     events,
     files,
     grants,
@@ -28,6 +29,7 @@ TABLES = (
     ground_rules.GroundRule,
     grants.Grant,
     requests.AccessRequest,
+    deletions.DeletionDuty,
     onboarding.Case,
     onboarding.CaseStep,
     incidents.Incident,

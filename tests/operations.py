@@ -19,6 +19,7 @@ from sqlalchemy.engine import make_url
 
 from api.app import documented_app
 from api.demo import DOCUMENT
+from api.duties import KeepingDuties
 from api.openapi import METHODS
 from tests.world import NAMES, OFFERED, OTHER_PURPOSE, PURPOSE, TERMS, Answer, World, question
 
@@ -237,6 +238,16 @@ async def _given_by_board(scene: Scene) -> None:
     assert given.status_code == 201, given.text
 
 
+async def _has_to_delete(scene: Scene) -> None:
+    """The grant was taken back, after it had begun, and the job has been there."""
+    world = scene.world
+    if world.clock is not None:
+        world.clock.advance(seconds=1)
+    path = f"/v1/schools/{scene.brin}/grants/{scene.ids['grant_id']}/_revoke"
+    await world.operate("POST", path, {"reason": "Oefening."})
+    await KeepingDuties(world.store).run()
+
+
 def _suspension(_: Scene) -> dict[str, Any]:
     return {"reason": "Vragen aan de leverancier.", "until": "2026-10-01T00:00:00Z"}
 
@@ -394,6 +405,12 @@ ENTRIES: Final[dict[str, Entry]] = {
     "listRequests": Entry(PARTNER),
     "getRequest": Entry(PARTNER),
     "withdrawRequest": Entry(PARTNER, _because, body_is_optional=True),
+    "listDeletions": Entry(PARTNER),
+    "confirmDeletion": Entry(
+        PARTNER, lambda _: {"statement": "Alles is gewist."}, body_is_optional=True, before=_has_to_delete
+    ),
+    "listDeletionsOfSchool": Entry(SCHOOL),
+    "listAllDeletions": Entry(OPERATOR),
     "listRequestsToSchool": Entry(SCHOOL),
     "getRequestToSchool": Entry(SCHOOL),
     "acceptRequest": Entry(SCHOOL, _acceptance, body_is_optional=True),

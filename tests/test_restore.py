@@ -10,6 +10,7 @@ import pytest
 from sqlmodel import select
 
 from api.app import NotReadyToServe, require_ready
+from api.duties import KeepingDuties
 from api.exports import write_export
 from api.restore import ReplayRefused, confirm, keep_checkpoint, replay
 from api.settings import Mode, Settings
@@ -164,6 +165,34 @@ async def test_requests_are_as_they_were_after_the_replay_but_for_what_was_said(
         assert {each["status"] for each in after} == {"open", "accepted"}
         lost = [each["requestId"] for each in before if each["message"] == "U ook?"]
         assert after == [{**each, "message": None} if each["requestId"] in lost else each for each in before]
+
+
+async def test_deletion_duties_are_as_they_were_after_the_replay_but_for_what_was_said(backup: Any) -> None:
+    """One that came about since the backup, one that was confirmed since."""
+    async with world_on(backup.url, backup.folder) as world:
+        await world.register()
+        token, job = world.token("partner", client_id="rekenrijk"), KeepingDuties(world.store)
+        given = [await world.granted(location=location) for location in ("16SW00", "16SW01")]
+        world.clock.advance(hours=1)
+        await world.step(given[0]["grantId"], "revoke")
+        await job.run()
+        await backup.make(world)
+        await world.step(given[1]["grantId"], "revoke")
+        await job.run()
+        confirmed = f"/v1/consents/deletions/{given[0]['grantId']}/_confirm"
+        assert (await world.call("POST", confirmed, token, {"statement": "Gewist."})).status_code == 200
+        before = (await world.call("GET", "/v1/consents/deletions", token)).json()["items"]
+        assert {each["status"] for each in before} == {"due", "confirmed"}
+        witness = await witnessed(world)
+    backup.put_back()
+    assert witness.last is not None
+    async with store_at(backup.url) as store:
+        await replay(store, witness.entries(), witness.last)
+    async with world_on(backup.url, backup.folder, populated=True) as world:
+        world.clock.advance(hours=1)
+        after = (await world.call("GET", "/v1/consents/deletions", token)).json()["items"]
+        assert after == [{**each, "statement": None} for each in before]
+        assert await KeepingDuties(world.store).run() == 0
 
 
 async def test_what_was_erased_since_an_old_backup_is_erased_again_by_the_replay(backup: Any) -> None:

@@ -1,0 +1,86 @@
+"""A deletion duty: what a partner received under a grant that has ended is deleted by an agreed day, and it says so.
+
+The verwerkersovereenkomst says how many days after the end (AVG art. 28(3)(g)).
+"""
+
+from collections.abc import Collection
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Final
+
+from sqlalchemy import JSON, Column, Index
+from sqlmodel import Field, SQLModel
+
+from models.columns import Instant
+from models.grants import Grant, Status
+from models.refusals import TransitionNotAllowed
+
+#: Where no agreement says when.
+UNLESS_AGREED: Final = timedelta(days=30)
+#: A duty of which its partner is told later than this counts from then.
+TOLD_WITHIN: Final = timedelta(days=1)
+
+
+class DutyStatus(StrEnum):
+    """Where a duty stands. `lapsed`: the school permitted the same again before it was done."""
+
+    DUE = "due"
+    OVERDUE = "overdue"
+    CONFIRMED = "confirmed"
+    LAPSED = "lapsed"
+
+
+class DeletionDuty(SQLModel, table=True):
+    """The duty that comes of the end of one grant. `scopes` are what it permitted last."""
+
+    __tablename__ = "deletion_duties"
+    __table_args__ = (Index("ix_deletion_duties_client_id_brin", "client_id", "brin"),)
+
+    grant_id: str = Field(foreign_key="grants.grant_id", primary_key=True, max_length=36)
+    client_id: str = Field(foreign_key="connections.client_id", max_length=64)
+    brin: str = Field(foreign_key="schools.brin", index=True, max_length=4)
+    location: str | None = Field(default=None, max_length=6)
+    scopes: list[str] = Field(sa_column=Column(JSON, nullable=False))
+    ended_at: datetime = Field(sa_type=Instant)
+    due_at: datetime = Field(sa_type=Instant, index=True)
+    confirmed_at: datetime | None = Field(default=None, sa_type=Instant)
+    #: The entry of the log in which the partner confirmed, with what it said.
+    confirmed_in_entry: int | None = None
+    lapsed_at: datetime | None = Field(default=None, sa_type=Instant)
+    #: When the log said that it is overdue.
+    overdue_told_at: datetime | None = Field(default=None, sa_type=Instant)
+    revision: int = Field(index=True)
+
+    def status_at(self, now: datetime) -> DutyStatus:
+        """Where it stands at `now`. It is overdue from `due_at` on."""
+        if self.confirmed_at is not None:
+            return DutyStatus.CONFIRMED
+        if self.lapsed_at is not None:
+            return DutyStatus.LAPSED
+        return DutyStatus.OVERDUE if now >= self.due_at else DutyStatus.DUE
+
+
+def ended_at(grant: Grant) -> datetime | None:
+    """When a grant that is written down as ended stopped to permit; None for one that never began, or has not ended."""
+    if grant.status == Status.EXPIRED:
+        return grant.valid_until
+    if grant.status == Status.REVOKED and grant.valid_from < grant.changed_at:
+        return grant.changed_at
+    return None
+
+
+def due_at(ended: datetime, told: datetime, retention_days: int | None) -> datetime:
+    """By when what was received is deleted. No agreement keeps data for no day at all: 0 is one that does not say."""
+    begins = ended if told - ended <= TOLD_WITHIN else told
+    return begins + (timedelta(days=retention_days) if retention_days else UNLESS_AGREED)
+
+
+def is_covered(location: str | None, scopes: Collection[str], by: Grant) -> bool:
+    """Whether a grant permits all of this again, at this location, or at the whole school where there is none."""
+    return by.location in (None, location) and frozenset(scopes) <= frozenset(by.scopes)
+
+
+def require_may_confirm(duty: DeletionDuty, now: datetime) -> None:
+    """Raises `TransitionNotAllowed` for a duty that is done with."""
+    if (status := duty.status_at(now)) in (DutyStatus.CONFIRMED, DutyStatus.LAPSED):
+        raise TransitionNotAllowed(f"A duty that is {status} cannot be confirmed.")
