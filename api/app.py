@@ -39,6 +39,7 @@ from api import (
     processing_register,
     reachable,
     receipts,
+    reminders,
     replay,
     requests,
     school_keys,
@@ -57,8 +58,10 @@ from api.facts import source_for
 from api.forward_auth import Authorize, PartnerOfToken
 from api.gateways import Evaluation, Evaluations
 from api.issuers import TrustedIssuer
+from api.mailing import MailServer, keep_sending
 from api.migrations import head, revision_of
 from api.reachable import WhileReachable
+from api.reminding import Reminding
 from api.restore import keep_checkpoints, require_not_behind
 from api.retention import keep_log
 from api.sealing import Sealing
@@ -81,6 +84,7 @@ DOORS: Final = (
     partners,
     requests,
     deletions,
+    reminders,
     applicants,
     cases,
     operators,
@@ -167,6 +171,11 @@ def create_app(settings: Settings, clock: Clock | None = None, on_loaded: Callab
             stack.push_async_callback(_ended, expiring)
             duties = asyncio.create_task(KeepingDuties(store).keep(settings.expiry_interval))
             stack.push_async_callback(_ended, duties)
+            server = MailServer.of(settings)
+            reminding = Reminding(store, settings.operator_email, mails=server is not None)
+            stack.push_async_callback(_ended, asyncio.create_task(reminding.keep()))
+            if server is not None:
+                stack.push_async_callback(_ended, asyncio.create_task(keep_sending(store, server)))
             keeping = asyncio.create_task(keep_checkpoints(store, settings.known_checkpoint_file, keys))
             stack.push_async_callback(_ended, keeping)
             looking_after = asyncio.create_task(

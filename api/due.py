@@ -62,7 +62,7 @@ async def list_due(
     items = [
         *(_reaction(case, reading.now) for case in await rows.cases_waiting(reading.session, horizon)),
         *(_notice(incident, reading.now) for incident in await rows.notices_waiting(reading.session, horizon)),
-        *_checks(await rows.ground_rules_in_force(reading.session), reading.now, horizon),
+        *checks(await rows.ground_rules_in_force(reading.session), reading.now, horizon),
     ]
     after = after_key(cursor)
     following = sorted((item for item in items if item.key > after), key=lambda item: item.key)
@@ -79,7 +79,7 @@ def _notice(incident: Incident, now: datetime) -> DueItem:
     return _item(DueKind.BREACH_NOTICE, due_at, now, incident.incident_id, incident.client_id)
 
 
-def _checks(rules: Sequence[GroundRule], now: datetime, horizon: datetime) -> Iterator[DueItem]:
+def checks(rules: Sequence[GroundRule], now: datetime, horizon: datetime) -> Iterator[DueItem]:
     """Of each rule of each connection: when to do its newest check again, and when no fact shows it any more."""
     facts: dict[tuple[str, str], list[GroundRule]] = {}
     for fact in rules:

@@ -43,6 +43,7 @@ ABOUT: Final[dict[str, Any]] = {
             "name": "deletions",
             "description": "What partners delete after a grant has ended, and by when.",
         },
+        {"name": "reminders", "description": "A letter a week to who has something to look at, and where it goes."},
         {"name": "applicants", "description": "Anyone who wants to connect: an application, without a token."},
         {"name": "onboarding", "description": "The road from application to live, step by step."},
         {"name": "operators", "description": "The platform's operators: the register, its rules and what is due."},

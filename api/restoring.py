@@ -18,6 +18,7 @@ from models.events import Event, EventKind
 from models.grants import Grant
 from models.ground_rules import GroundRule
 from models.partners import Connection, Partner
+from models.reminders import Letter, Mail
 from models.replay import AGREEMENTS, CONNECTIONS, DELETIONS, GRANTS, PARTNERS, REQUESTS, RULES, SCHOOLS
 from models.requests import AccessRequest, RequestStatus
 from models.schools import Board, Location, School, SchoolKey
@@ -45,6 +46,7 @@ class Restoring:
             (AGREEMENTS, self._agreement),
             (SCHOOLS, self._schools),
             (frozenset({EventKind.SCHOOL_KEY_ADDED}), self._key_added),
+            (frozenset({EventKind.REMINDER_GIVEN}), self._letter),
             (frozenset({EventKind.SCHOOL_KEY_REMOVED}), self._key_removed),
             (frozenset({EventKind.ACTOR_ERASED}), self._actor_erased),
             (frozenset({EventKind.REASON_ERASED}), self._reason_erased),
@@ -107,6 +109,20 @@ class Restoring:
         elif entry["kind"] == EventKind.DELETION_OVERDUE:
             duty.overdue_told_at = moment
         self._session.add(duty)
+
+    async def _letter(self, entry: Entry) -> None:
+        """That it was written. Whether it was sent is not known, and nobody gets it twice."""
+        state = entry["state"]
+        letter = Letter(
+            letter_id=state["letterId"],
+            kind=state["recipient"],
+            recipient=entry["brin"] or entry["clientId"] or "",
+            week=date.fromisoformat(state["week"]),
+            parts=state["parts"],
+            made_at=_instant(entry["at"]),
+            mail=Mail.NONE,
+        )
+        self._session.add(letter)
 
     async def _connection(self, entry: Entry) -> None:
         state = entry["state"]

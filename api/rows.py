@@ -5,10 +5,10 @@ Every list is read with one row to spare, which tells whether more follows.
 
 import hmac
 from collections.abc import Collection, Iterable, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, TypeVar
 
-from sqlalchemy import exists, func, or_
+from sqlalchemy import ColumnElement, and_, exists, func, or_
 from sqlalchemy.orm import aliased
 from sqlmodel import SQLModel, col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -25,6 +25,7 @@ from models.onboarding import ENDED as CASE_ENDED
 from models.onboarding import Case, CaseStep, RoadStep
 from models.partners import VISIBLE, Connection, Partner
 from models.refusals import ConnectionNotPlaced, InvalidInput, NotFound
+from models.reminders import Letter
 from models.requests import AccessRequest, RequestStatus
 from models.schools import Board, Location, School, SchoolKey
 from models.snapshot import Changes, Snapshot, facts_of_rows
@@ -528,7 +529,7 @@ async def duties(
         query = query.where(col(DeletionDuty.lapsed_at).is_not(None), col(DeletionDuty.confirmed_at).is_(None))
     elif status is not None:
         due = col(DeletionDuty.due_at)
-        query = query.where(*_OPEN_DUTY, due <= now if status is DutyStatus.OVERDUE else due > now)
+        query = query.where(is_open_duty(), due <= now if status is DutyStatus.OVERDUE else due > now)
     return (await session.exec(query.order_by(col(DeletionDuty.grant_id)).limit(limit + 1))).all()
 
 
@@ -539,14 +540,14 @@ async def duty_of_client(session: Session, client_id: str, grant_id: str) -> Del
 
 async def duties_open(session: Session, client_id: str, brin: str) -> Sequence[DeletionDuty]:
     """The connection's duties towards this school that are not done with."""
-    query = select(DeletionDuty).where(DeletionDuty.client_id == client_id, DeletionDuty.brin == brin, *_OPEN_DUTY)
+    query = select(DeletionDuty).where(DeletionDuty.client_id == client_id, DeletionDuty.brin == brin, is_open_duty())
     return (await session.exec(query.order_by(col(DeletionDuty.grant_id)))).all()
 
 
 async def duties_overdue(session: Session, now: datetime, limit: int) -> Sequence[DeletionDuty]:
     """Those that are overdue, of which the log does not say so yet; at most so many."""
     late = col(DeletionDuty.due_at) <= now, col(DeletionDuty.overdue_told_at).is_(None)
-    query = select(DeletionDuty).where(*late, *_OPEN_DUTY).order_by(col(DeletionDuty.due_at))
+    query = select(DeletionDuty).where(*late, is_open_duty()).order_by(col(DeletionDuty.due_at))
     return (await session.exec(query.limit(limit))).all()
 
 
@@ -568,7 +569,23 @@ async def grants_open_at(session: Session, at: Collection[tuple[str, str]]) -> d
     return found
 
 
-_OPEN_DUTY = col(DeletionDuty.confirmed_at).is_(None), col(DeletionDuty.lapsed_at).is_(None)
+def is_open_duty() -> ColumnElement[bool]:
+    """Whether a duty is not done with."""
+    return and_(col(DeletionDuty.confirmed_at).is_(None), col(DeletionDuty.lapsed_at).is_(None))
+
+
+async def address_applied_with(session: Session, client_id: str) -> str | None:
+    """The address of whoever applied for the connection last."""
+    query = select(Case.contact_email).where(Case.client_id == client_id).order_by(col(Case.created_at).desc())
+    return (await session.exec(query.limit(1))).first()
+
+
+async def letters(session: Session, kind: str, recipient: str, before: str, limit: int) -> Sequence[Letter]:
+    """The letters to one recipient, the newest week first; `before` is a week."""
+    query = select(Letter).where(Letter.kind == kind, Letter.recipient == recipient)
+    if before:
+        query = query.where(col(Letter.week) < date.fromisoformat(before))
+    return (await session.exec(query.order_by(col(Letter.week).desc()).limit(limit + 1))).all()
 
 
 # -- time's -----------------------------------------------------------------------------------------------------------

@@ -2,12 +2,16 @@
 
 from enum import StrEnum
 from pathlib import Path
+from typing import Final
 
-from pydantic import Field, ValidationError
+from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy.engine import URL
 
 from api.issuers import TrustedIssuer
+
+#: One address, or none.
+ADDRESS: Final = r"^$|^[^@\s]+@[^@\s]+$"
 
 
 class Mode(StrEnum):
@@ -81,6 +85,22 @@ class Settings(BaseSettings):
     applications_per_day: int = Field(
         default=1000, ge=1, le=1_000_000, description="Applications that are taken in within 24 hours, from anyone."
     )
+
+    smtp_url: str = Field(
+        default="",
+        description="`smtps://HOST:465`, `smtp+starttls://HOST:587` or `smtp://HOST:25`: what takes e-mail.",
+        pattern=r"^$|^smtp(s|\+starttls)?://[A-Za-z0-9.\[\]:-]+:[1-9][0-9]{0,4}$",
+    )
+    smtp_user: str = Field(default="", description="Who sends, where that server asks.")
+    smtp_password: SecretStr = Field(default=SecretStr(""), description="And its password.")
+    mail_from: str = Field(default="", description="Who reminders are from; required with `SMTP_URL`.", pattern=ADDRESS)
+    operator_email: str = Field(default="", description="Where operators get theirs.", pattern=ADDRESS)
+
+    @model_validator(mode="after")
+    def _mail_has_a_sender(self) -> "Settings":
+        if self.smtp_url and not self.mail_from:
+            raise ValueError("SMTP_URL needs MAIL_FROM")
+        return self
 
     @property
     def store_url(self) -> str:

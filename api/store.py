@@ -111,6 +111,19 @@ class Store:
                 await _commit(session)
                 return deleted.rowcount
 
+    @asynccontextmanager
+    async def marking(self) -> AsyncIterator[AsyncSession]:
+        """A transaction that notes what is no change: it takes no revision, and no lock but on the rows that it writes.
+
+        On SQLite its first statement must be one that writes: what it read before may be old by then. Raises
+        `StoreUnreachable`.
+        """
+        with _unreachable_when_down():
+            async with AsyncSession(self.engine, expire_on_commit=False) as session:
+                session.info[SEALING] = self.sealing
+                yield session
+                await _commit(session)
+
     async def leave_nothing_behind(self) -> None:
         """What was written before a row was destroyed goes from SQLite's write-ahead log too: now, or in the background
         as soon as nobody reads what was there before. PostgreSQL recycles its own.

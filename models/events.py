@@ -59,6 +59,8 @@ class EventKind(StrEnum):
     DELETION_CONFIRMED = "deletion.confirmed"
     DELETION_OVERDUE = "deletion.overdue"
     DELETION_LAPSED = "deletion.lapsed"
+    REMINDER_GIVEN = "reminder.given"
+    CONTACT_CHANGED = "contact.changed"
 
 
 class Event(SQLModel, table=True):

@@ -12,6 +12,7 @@ from sqlmodel import select
 from api.app import NotReadyToServe, require_ready
 from api.duties import KeepingDuties
 from api.exports import write_export
+from api.reminding import Reminding
 from api.restore import ReplayRefused, confirm, keep_checkpoint, replay
 from api.settings import Mode, Settings
 from api.store import Store
@@ -172,6 +173,8 @@ async def test_deletion_duties_are_as_they_were_after_the_replay_but_for_what_wa
     async with world_on(backup.url, backup.folder) as world:
         await world.register()
         token, job = world.token("partner", client_id="rekenrijk"), KeepingDuties(world.store)
+        letters = Reminding(world.store)
+        await world.granted(brin="17TX", validUntil="2026-09-20T00:00:00Z")
         given = [await world.granted(location=location) for location in ("16SW00", "16SW01")]
         world.clock.advance(hours=1)
         await world.step(given[0]["grantId"], "revoke")
@@ -179,10 +182,14 @@ async def test_deletion_duties_are_as_they_were_after_the_replay_but_for_what_wa
         await backup.make(world)
         await world.step(given[1]["grantId"], "revoke")
         await job.run()
+        while await letters.run():
+            pass
         confirmed = f"/v1/consents/deletions/{given[0]['grantId']}/_confirm"
         assert (await world.call("POST", confirmed, token, {"statement": "Gewist."})).status_code == 200
         before = (await world.call("GET", "/v1/consents/deletions", token)).json()["items"]
         assert {each["status"] for each in before} == {"due", "confirmed"}
+        written = (await world.call("GET", "/v1/consents/reminders", token)).json()["items"]
+        assert len(written) == 1
         witness = await witnessed(world)
     backup.put_back()
     assert witness.last is not None
@@ -193,6 +200,9 @@ async def test_deletion_duties_are_as_they_were_after_the_replay_but_for_what_wa
         after = (await world.call("GET", "/v1/consents/deletions", token)).json()["items"]
         assert after == [{**each, "statement": None} for each in before]
         assert await KeepingDuties(world.store).run() == 0
+        while await Reminding(world.store).run():
+            pass
+        assert (await world.call("GET", "/v1/consents/reminders", token)).json()["items"] == written
 
 
 async def test_what_was_erased_since_an_old_backup_is_erased_again_by_the_replay(backup: Any) -> None:

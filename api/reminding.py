@@ -1,0 +1,221 @@
+"""The job that writes each week's letters: to schools, connections and operators, where there is anything to say.
+
+Every letter is an entry of the log, so that webhooks carry it, and it can be shown that a partner was told.
+"""
+
+import asyncio
+import logging
+import uuid
+from collections.abc import Collection, Iterable, Sequence
+from datetime import date, datetime
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, and_, or_
+from sqlalchemy import select as plain_select
+from sqlmodel import col, func, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from api import rows
+from api.due import DueItem, DueKind, checks
+from api.events import SYSTEM, record
+from api.past_events import read_rows
+from api.store import Store, StoreUnreachable, Write
+from models.deletions import DeletionDuty
+from models.events import EventKind
+from models.grants import OPEN, Grant, Status
+from models.reminders import (
+    AHEAD,
+    DELETE_AHEAD,
+    MOST_NAMED,
+    Contact,
+    Letter,
+    Mail,
+    Named,
+    Part,
+    Recipient,
+    Subject,
+    week_of,
+    written,
+    year_to_confirm,
+)
+
+log = logging.getLogger("privacy_manager.reminding")
+
+#: Letters that are written at once.
+BATCH: Final = 25
+INTERVAL_SECONDS: Final = 300.0
+PAUSE_SECONDS: Final = 0.05
+
+_RULES: Final = {DueKind.GROUND_RULE_CHECK: Subject.GROUND_RULE_CHECK, DueKind.GROUND_RULE_END: Subject.GROUND_RULE_END}
+
+
+class Reminding:
+    """Writes the letters of the week, some at a time. `operator` is an address; `mails`: whether e-mail is sent."""
+
+    def __init__(self, store: Store, operator: str = "", *, mails: bool = False) -> None:
+        self._store = store
+        self._operator = operator
+        self._mails = mails
+        self._week: date | None = None
+        #: Up to whom this process has looked in this week; None where all are done.
+        self._after: dict[Recipient, str | None] = {}
+
+    async def run(self) -> int:
+        """Looks at up to `BATCH` recipients; returns how many. Raises `StoreUnreachable`."""
+        async with self._store.reading() as session:
+            now = await self._store.now(session)
+            if self._week != week_of(now):
+                self._week, self._after = week_of(now), dict.fromkeys(Recipient, "")
+            for kind, after in self._after.items():
+                if after is not None:
+                    found = await _whom(session, kind, after, now)
+                    break
+            else:
+                return 0
+        if found:
+            async with self._store.writing() as write:
+                for recipient in await _without_letter(write, kind, found):
+                    await self._write(write, kind, recipient)
+        more = len(found) == BATCH and kind is not Recipient.OPERATOR
+        self._after[kind] = found[-1] if more else None
+        return max(len(found), 1)
+
+    async def keep(self, interval: float = INTERVAL_SECONDS) -> None:
+        """The same for as long as the process runs, about every `interval` seconds. Several processes may do so."""
+        while True:
+            await asyncio.sleep(interval)
+            try:
+                # What many letters cost is spread: decisions go before them.
+                while await self.run():  # noqa: ASYNC110 - there is nothing that would tell of the next
+                    await asyncio.sleep(PAUSE_SECONDS)
+            except StoreUnreachable as error:
+                log.warning("the store did not answer: %s", error)
+            except Exception:
+                log.exception("the reminders could not be written")
+
+    async def _write(self, write: Write, kind: Recipient, recipient: str) -> None:
+        parts = written(await _parts(write.session, kind, recipient, write.now))
+        if not parts:
+            return
+        reached = self._mails and await address_of(write.session, kind, recipient, self._operator) is not None
+        letter = Letter(
+            letter_id=str(uuid.uuid4()),
+            kind=kind,
+            recipient=recipient,
+            week=week_of(write.now),
+            parts=parts,
+            made_at=write.now,
+            mail=Mail.WAITING if reached else Mail.NONE,
+            next_at=write.now if reached else None,
+        )
+        write.session.add(letter)
+        state = {"letterId": letter.letter_id, "recipient": kind, "week": letter.week.isoformat(), "parts": parts}
+        brin = recipient if kind is Recipient.SCHOOL else None
+        client_id = recipient if kind is Recipient.CONNECTION else None
+        record(write, EventKind.REMINDER_GIVEN, SYSTEM, state, brin=brin, client_id=client_id)
+
+
+async def address_of(session: AsyncSession, kind: str, recipient: str, operator: str) -> str | None:
+    """Where a letter goes: the address that was given; of a connection also the one of its application."""
+    if kind == Recipient.OPERATOR:
+        return operator or None
+    contact = await session.get(Contact, (kind, recipient))
+    if contact is not None:
+        return contact.email
+    return await rows.address_applied_with(session, recipient) if kind == Recipient.CONNECTION else None
+
+
+async def _without_letter(write: Write, kind: Recipient, recipients: Collection[str]) -> list[str]:
+    """Another process may have been here."""
+    query = select(Letter.recipient).where(Letter.kind == kind, Letter.week == week_of(write.now))
+    had = set(await write.session.exec(query.where(col(Letter.recipient).in_(recipients))))
+    return [recipient for recipient in recipients if recipient not in had]
+
+
+# -- whom, and of what ------------------------------------------------------------------------------------------------
+
+
+async def _whom(session: AsyncSession, kind: Recipient, after: str, now: datetime) -> list[str]:
+    """The next to whom there may be anything to say, in order."""
+    if kind is Recipient.OPERATOR:
+        return [""]
+    if kind is Recipient.CONNECTION:
+        return [each.client_id for each in (await rows.connections(session, after, BATCH))[:BATCH]]
+    brins: set[str] = set()
+    for query, brin in (
+        *((select(Grant.brin).where(said), col(Grant.brin)) for _, said, _ in _of_grants(now, year_to_confirm(now))),
+        (select(DeletionDuty.brin).where(_overdue(now)), col(DeletionDuty.brin)),
+    ):
+        brins.update(await session.exec(query.where(brin > after).distinct().order_by(brin).limit(BATCH)))
+    return sorted(brins)[:BATCH]
+
+
+async def _parts(session: AsyncSession, kind: Recipient, recipient: str, now: datetime) -> Sequence[Part]:
+    if kind is Recipient.SCHOOL:
+        own, owed = col(Grant.brin) == recipient, col(DeletionDuty.brin) == recipient
+        return [
+            *await _grants(session, own, now, year_to_confirm(now)),
+            await _duties(session, Subject.DELETION_OVERDUE, and_(owed, _overdue(now))),
+        ]
+    rules = list(checks(await rows.ground_rules_in_force(session), now, now + AHEAD))
+    if kind is Recipient.OPERATOR:
+        return [*_rules(rules), await _duties(session, Subject.DELETION_OVERDUE, _overdue(now))]
+    own, owed = col(Grant.client_id) == recipient, col(DeletionDuty.client_id) == recipient
+    return [
+        *_rules(each for each in rules if each.client_id == recipient),
+        *await _grants(session, own, now, None),
+        await _duties(session, Subject.DELETION_DUE, and_(owed, _due_soon(now))),
+        await _duties(session, Subject.DELETION_OVERDUE, and_(owed, _overdue(now))),
+    ]
+
+
+def _of_grants(now: datetime, begun: datetime | None) -> list[tuple[Subject, ColumnElement[bool], ColumnElement[Any]]]:
+    """Of which grants something is said at `now`, and by which moment they are told in order."""
+    valid_until, reconfirm_by = col(Grant.valid_until), col(Grant.reconfirm_by)
+    is_open = and_(col(Grant.status).in_(OPEN), or_(valid_until.is_(None), valid_until > now))
+    asked = or_(col(Grant.status) == Status.NEEDS_RECONFIRMATION, reconfirm_by <= now + AHEAD)
+    said = [
+        (Subject.GRANT_ENDS, and_(is_open, valid_until <= now + AHEAD), valid_until),
+        (Subject.NEEDS_RECONFIRMATION, and_(is_open, asked), reconfirm_by),
+    ]
+    if begun is not None:
+        unlooked = and_(is_open, col(Grant.changed_at) < begun)
+        said.append((Subject.SCHOOL_YEAR, unlooked, col(Grant.changed_at)))
+    return said  # type: ignore[return-value]
+
+
+async def _grants(
+    session: AsyncSession, whose: ColumnElement[bool], now: datetime, begun: datetime | None
+) -> list[Part]:
+    parts = []
+    for subject, said, at in _of_grants(now, begun):
+        columns = (Grant.grant_id, Grant.client_id, func.coalesce(Grant.location, Grant.brin), at)
+        parts.append(await _part(session, subject, columns, and_(whose, said)))
+    return parts
+
+
+async def _duties(session: AsyncSession, subject: Subject, which: ColumnElement[bool]) -> Part:
+    place = func.coalesce(DeletionDuty.location, DeletionDuty.brin)
+    columns = (DeletionDuty.grant_id, DeletionDuty.client_id, place, DeletionDuty.due_at)
+    return await _part(session, subject, columns, which)
+
+
+async def _part(session: AsyncSession, subject: Subject, columns: Any, which: ColumnElement[bool]) -> Part:
+    query = plain_select(*columns, func.count().over()).where(which).order_by(columns[3], columns[0])
+    found: Sequence[Any] = await read_rows(session, query.limit(MOST_NAMED))
+    return Part(subject, found[0][4] if found else 0, [Named(row[0], row[1], row[2], row[3]) for row in found])
+
+
+def _rules(items: Iterable[DueItem]) -> list[Part]:
+    named: dict[Subject, list[Named]] = {}
+    for item in sorted(items, key=lambda item: item.key):
+        named.setdefault(_RULES[item.kind], []).append(Named(item.id, item.client_id, None, item.due_at))
+    return [Part(subject, len(things), things[:MOST_NAMED]) for subject, things in sorted(named.items())]
+
+
+def _overdue(now: datetime) -> ColumnElement[bool]:
+    return and_(rows.is_open_duty(), col(DeletionDuty.due_at) <= now)
+
+
+def _due_soon(now: datetime) -> ColumnElement[bool]:
+    return and_(rows.is_open_duty(), col(DeletionDuty.due_at).between(now, now + DELETE_AHEAD))
