@@ -25,6 +25,7 @@ from api import (
     due,
     emergency,
     erasure,
+    feed,
     forward_auth,
     ground_rules,
     health,
@@ -66,6 +67,7 @@ from api.restore import keep_checkpoints, require_not_behind
 from api.retention import keep_log
 from api.sealing import Sealing
 from api.searches import ActionSearch, ResourceSearch, SubjectSearch
+from api.server import ON_STOP
 from api.settings import Settings
 from api.store import Clock, Store, StoreUnreachable, is_of_a_standby
 from api.tokens import EmbeddedIssuer, TokenVerifier
@@ -82,6 +84,7 @@ DOORS: Final = (
     boards,
     processing_register,
     partners,
+    feed,
     requests,
     deletions,
     reminders,
@@ -156,7 +159,7 @@ def create_app(settings: Settings, clock: Clock | None = None, on_loaded: Callab
     given_up: set[asyncio.Task[None]] = set()
 
     @contextlib.asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Any]]:
         async with contextlib.AsyncExitStack() as stack:
             stack.push_async_callback(store.aclose)
             stack.push_async_callback(drawing.aclose)
@@ -182,7 +185,7 @@ def create_app(settings: Settings, clock: Clock | None = None, on_loaded: Callab
                 keep_log(store, settings.decision_log_days, digests=settings.decision_log)
             )
             stack.push_async_callback(_ended, looking_after)
-            yield
+            yield {ON_STOP: awaited.stop}
 
     app = documented_app(lifespan)
     app.state.store, app.state.current = store, current
@@ -190,7 +193,7 @@ def create_app(settings: Settings, clock: Clock | None = None, on_loaded: Callab
     app.state.turns = Turns()
     app.state.turnstile = applicants.Turnstile(settings.applications_per_hour)
     app.state.applications_per_day = settings.applications_per_day
-    app.state.public_url = settings.public_url
+    app.state.public_url, app.state.verifier = settings.public_url, verifier
     app.add_middleware(WhileReachable, store=store, current=current, given_up=given_up)
     app.add_middleware(Authentication, verifier=verifier)
     hooks: dict[str, ASGIApp] = {

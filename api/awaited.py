@@ -15,10 +15,31 @@ log = logging.getLogger("privacy_manager.awaited")
 
 #: Between two looks while anybody waits.
 LOOK_SECONDS: Final = 0.2
-MOST_SECONDS: Final = 25
+#: After which a refused one may ask again.
+AGAIN_SECONDS: Final = 25
 #: So many of one connection's requests may wait in this process, and so many of all.
 MOST_OF_ONE: Final = 4
 MOST: Final = 1_000
+#: So many of those who were woken read at once: one change may concern all who wait, and others need the store too.
+MOST_READING: Final = 4
+
+
+class Listener:
+    """One who waits, again and again."""
+
+    def __init__(self, awaited: "AwaitedChanges") -> None:
+        self._awaited = awaited
+        self.news = asyncio.Event()
+
+    async def changed(self) -> None:
+        """Until something may have changed since this was last awaited, or, the first time, since it was made.
+
+        Nothing needs to have changed, as when the store went away: whoever wakes looks. Ends at once when the process
+        stops.
+        """
+        if not self._awaited.is_stopping:
+            await self.news.wait()
+            self.news.clear()
 
 
 class AwaitedChanges:
@@ -27,9 +48,11 @@ class AwaitedChanges:
     def __init__(self, store: Store, current: CurrentSnapshot) -> None:
         self._store = store
         self._current = current
-        self._waiting: dict[str, set[asyncio.Future[None]]] = {}
+        self._waiting: dict[str, set[Listener]] = {}
         self._looking: asyncio.Task[None] | None = None
         self._seen = 0
+        self.reading = asyncio.Semaphore(MOST_READING)
+        self.is_stopping = False
 
     @property
     def waiting(self) -> int:
@@ -37,54 +60,58 @@ class AwaitedChanges:
         return sum(map(len, self._waiting.values()))
 
     @contextmanager
-    def listening(self, client_id: str) -> Iterator[asyncio.Future[None]]:
-        """A future that is done by the next change of this connection's consents after this was entered.
-
-        It may also be done when nothing changed, as when the store went away: whoever wakes looks. Raises `Refused`
-        when too many wait.
-        """
+    def listening(self, client_id: str) -> Iterator[Listener]:
+        """Who hears of the changes of this connection's consents. Raises `Refused` when too many wait."""
         own = self._waiting.setdefault(client_id, set())
         if len(own) >= MOST_OF_ONE or self.waiting >= MOST:
-            raise Refused(TOO_MANY_REQUESTS, "Too many requests wait for changes.", {"Retry-After": str(MOST_SECONDS)})
-        changed = asyncio.get_running_loop().create_future()
-        own.add(changed)
+            raise Refused(TOO_MANY_REQUESTS, "Too many requests wait for changes.", {"Retry-After": str(AGAIN_SECONDS)})
+        listener = Listener(self)
+        own.add(listener)
         if self._looking is None:
             self._seen = self._current.revision
-            self._looking = asyncio.create_task(self._look())
+            self._looking = asyncio.create_task(self._look_on())
         try:
-            yield changed
+            yield listener
         finally:
-            own.discard(changed)
+            own.discard(listener)
             if not own and self._waiting.get(client_id) is own:
                 del self._waiting[client_id]
 
-    async def aclose(self) -> None:
-        """Wakes everybody, and looks no more."""
+    def stop(self) -> None:
+        """Wakes everybody for good: the process stops."""
+        self.is_stopping = True
         self._wake(list(self._waiting))
+
+    async def aclose(self) -> None:
+        """Stops, and looks no more."""
+        self.stop()
         if self._looking is not None:
             self._looking.cancel()
             await asyncio.gather(self._looking, return_exceptions=True)
 
-    async def _look(self) -> None:
+    async def _look_on(self) -> None:
         try:
             while self._waiting:
                 await asyncio.sleep(LOOK_SECONDS)
-                found = (await self._current.get()).snapshot.revision
-                if found > self._seen:
-                    async with self._store.reading() as session:
-                        self._wake(await rows.clients_changed(session, self._seen))
-                    self._seen = found
-        except (StoreUnreachable, StoreBehind):
-            # Each finds out for itself, and says so.
-            self._wake(list(self._waiting))
-        except Exception:
-            log.exception("the look for changes failed")
-            self._wake(list(self._waiting))
+                try:
+                    await self._look()
+                except (StoreUnreachable, StoreBehind):
+                    # Each finds out for itself, and says so.
+                    self._wake(list(self._waiting))
+                except Exception:
+                    log.exception("the look for changes failed")
+                    self._wake(list(self._waiting))
         finally:
             self._looking = None
 
+    async def _look(self) -> None:
+        found = (await self._current.get()).snapshot.revision
+        if found > self._seen:
+            async with self._store.reading() as session:
+                self._wake(await rows.clients_changed(session, self._seen))
+            self._seen = found
+
     def _wake(self, client_ids: list[str]) -> None:
         for client_id in client_ids:
-            for changed in self._waiting.get(client_id, ()):
-                if not changed.done():
-                    changed.set_result(None)
+            for listener in self._waiting.get(client_id, ()):
+                listener.news.set()

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Final
 
@@ -16,7 +16,7 @@ from api.envelope import API_VERSION
 from api.problems import ALL, MEDIA_TYPE, TYPE_BASE
 from models.files import ATTACHMENTS, DOCUMENTS
 
-Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[Mapping[str, Any]]]
 Document = dict[str, Any]
 
 ABOUT: Final[dict[str, Any]] = {
@@ -399,7 +399,8 @@ def _refusals(path: str, method: str, sent: set[str]) -> dict[str, str]:
     is_open = path.startswith(OPEN_TO_ANYONE)
     for holds, status, sentence in (
         (is_open, "429", "Too many requests."),
-        (path == "/v1/consents/changes", "429", "Too many requests wait for changes."),
+        (path.startswith("/v1/consents/changes"), "429", "Too many requests wait for changes."),
+        (path.startswith("/v1/consents/changes"), "410", "The store's history does not hold what `since` names."),
         (not is_open, "403", "The token's role may not do this."),
         (path != OPEN_TO_ANYONE, "401", "No valid access token."),
         ("{" in path or (path, method) in NAMING, "404", "There is no such thing, or it is not the caller's."),

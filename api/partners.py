@@ -1,26 +1,21 @@
-"""The partners' side: where a connection has permission, what changed, and why a school is not (yet) there."""
+"""The partners' side: where a connection has permission, and why a school is not (yet) there."""
 
-import asyncio
 import hashlib
-from collections.abc import Awaitable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 
-from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi import APIRouter, Depends, Header, Query, Response
 from pydantic import Field
 
 from api import rows
-from api.awaited import MOST_SECONDS, AwaitedChanges
 from api.callers import PartnerClient
-from api.grants import GrantView
-from api.paging import Cursor, Limit, after_key, after_number, part
+from api.paging import Cursor, Limit, after_key, part
 from api.reads import Reading, ReadRequest
-from api.store import Store, StoreBehind
+from api.store import StoreBehind
 from api.wire import Moment, Page, PurposeCode, ScopeName, Wire
 from models import scopes
 from models.decision import Decision, Question, Reason, decide, standing
-from models.events import Event, EventKind
 from models.grants import Status, status_at
 from models.identifiers import Place
 from models.refusals import InvalidInput
@@ -51,13 +46,6 @@ class Consent(Wire):
     valid_until: Moment | None
     grant_id: str | None
     revision: int
-
-
-class ConsentChange(Consent):
-    """A consent as one change left it."""
-
-    event: EventKind
-    at: Moment
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,62 +99,6 @@ async def list_consents(
     return _unless_known(page, if_none_match, response)
 
 
-@router.get("/changes", operation_id="listConsentChanges")
-async def list_changes(
-    caller: PartnerClient,
-    request: Request,
-    since: Annotated[int, Query(ge=0, le=2**31 - 1, description="Only what changed after this revision.")] = 0,
-    wait: Annotated[
-        int, Query(ge=0, le=MOST_SECONDS, description="Seconds to wait for a change, where there is none yet.")
-    ] = 0,
-    limit: Limit = 100,
-    cursor: Cursor = None,
-) -> Page[ConsentChange]:
-    """Every change of the caller's consents, oldest first.
-
-    Ask again from the `revision` of the last item on, once `next` is null: nothing is missed, and nothing comes twice.
-    With `wait` the answer comes as soon as there is a change, or when the time is over, with nothing in it.
-    """
-    client_id, after = caller.claims.client_id, after_number(cursor)
-    store: Store = request.app.state.store
-    if not wait:
-        return await _changes(store, client_id, since, after, limit)
-    awaited: AwaitedChanges = request.app.state.awaited
-    with awaited.listening(client_id) as changed:
-        found = await _changes(store, client_id, since, after, limit)
-        if found.items:
-            return found
-        # No session is held while it waits, and the store is looked at by one for all.
-        request.state.waits = True
-        await _either(changed, _gone(request), seconds=wait)
-    return await _changes(store, client_id, since, after, limit)
-
-
-async def _gone(request: Request) -> None:
-    """Until the caller is no longer there."""
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
-
-
-async def _either(*things: Awaitable[Any], seconds: float) -> None:
-    """Until the first of these, or so many seconds."""
-    tasks = [asyncio.ensure_future(thing) for thing in things]
-    try:
-        await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def _changes(store: Store, client_id: str, since: int, after: int, limit: int) -> Page[ConsentChange]:
-    async with store.reading() as session:
-        found = await rows.changes_of_client(session, client_id, since, after, limit)
-        shown, following = part(found, limit, lambda event: event.number)
-        names = await rows.schools_named(session, {event.brin for event in shown if event.brin})
-        return Page(items=[_change(event, names) for event in shown], next=following)
-
-
 async def _asked_about(reading: ReadRequest, client_id: str, place: str) -> list[str]:
     """The place itself, and for a whole school also the locations that had a grant of their own."""
     if len(place) > 4:
@@ -188,7 +120,7 @@ def _consent(
         raise StoreBehind(f"The store is at revision {snapshot.revision}.")
     grant, _ = standing(snapshot, client_id, place, now)
     return Consent(
-        school=_named(place[:4], names),
+        school=named(place[:4], names),
         location=place if len(place) > 4 else None,
         client_id=client_id,
         status=status_at(grant, now) if grant else NO_CONSENT,
@@ -226,29 +158,7 @@ def _verdict(snapshot: Snapshot, client_id: str, place: str, interest: Interest,
     return next((decision for decision in decisions if decision.permit), decisions[0])
 
 
-def _change(event: Event, names: dict[str, School]) -> ConsentChange:
-    """The consent as the event left it. What it says of the grant is history; eligibility is asked for elsewhere."""
-    grant = GrantView.model_validate(event.state)
-    early = grant.status is Status.GRANTED and event.at < grant.valid_from
-    reason = Reason.NOT_YET_VALID if early else Reason(grant.status)
-    return ConsentChange(
-        school=_named(grant.school, names),
-        location=grant.location,
-        client_id=grant.client_id,
-        status=grant.status,
-        reason=None if reason is Reason.GRANTED else reason,
-        scopes=grant.scopes,
-        purposes=grant.purposes,
-        valid_from=grant.valid_from,
-        valid_until=grant.valid_until,
-        grant_id=grant.grant_id,
-        revision=event.revision,
-        event=EventKind(event.kind),
-        at=event.at,
-    )
-
-
-def _named(brin: str, names: dict[str, School]) -> SchoolName:
+def named(brin: str, names: dict[str, School]) -> SchoolName:
     return SchoolName(brin=brin, name=names[brin].name if brin in names else None)
 
 

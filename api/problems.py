@@ -52,6 +52,7 @@ REFUSALS: Final[dict[type[ConsentError], Problem]] = {
     refusals.ConnectionNotPlaced: Problem("connection_not_placed", 404, "No connection that is placed"),
     refusals.WrongFileType: Problem("wrong_file_type", 400, "Not a file of a type that is kept"),
     refusals.UploadIncomplete: Problem("upload_incomplete", 400, "The file did not arrive whole"),
+    refusals.NotInHistory: Problem("not_in_history", 410, "The history does not hold this place"),
     refusals.Conflict: Problem("conflict", 409, "The present state forbids this"),
     refusals.TransitionNotAllowed: Problem("transition_not_allowed", 409, "Not possible from the present status"),
     refusals.GrantExists: Problem("grant_exists", 409, "There is a grant for this place already"),

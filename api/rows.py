@@ -498,6 +498,12 @@ async def changes_of_client(session: Session, client_id: str, since: int, after:
     return (await session.exec(query.order_by(col(Event.number)).limit(limit + 1))).all()
 
 
+async def mark_of_change(session: Session, client_id: str, number: int) -> str | None:
+    """The mark of the event with this number, when it is there and concerns this connection."""
+    query = select(Event.mark).where(Event.number == number, Event.client_id == client_id)
+    return (await session.exec(query)).first()
+
+
 async def clients_changed(session: Session, since: int) -> list[str]:
     """The connections of whose consents any changed after this revision."""
     query = select(Event.client_id).where(col(Event.revision) > since, col(Event.grant_id).is_not(None)).distinct()

@@ -10,6 +10,7 @@ ConsentError
 │   ├── InvalidPeriod
 │   ├── WrongFileType             a file that is not what it is said to be
 │   └── UploadIncomplete          a body that ended before it was whole
+├── NotInHistory                  a place in the changes that this store's history does not have
 └── Conflict                      what was asked makes sense, and the present state forbids it
     ├── TransitionNotAllowed
     ├── GrantExists
@@ -87,6 +88,10 @@ class WrongFileType(InvalidInput):
 
 class UploadIncomplete(InvalidInput):
     slug = "upload_incomplete"
+
+
+class NotInHistory(ConsentError):
+    slug = "not_in_history"
 
 
 class Conflict(ConsentError):

@@ -401,6 +401,8 @@ ENTRIES: Final[dict[str, Entry]] = {
     "getGrantHistory": Entry(SCHOOL),
     "listConsents": Entry(PARTNER),
     "listConsentChanges": Entry(PARTNER),
+    # What there is now, and no more: else it lasts for minutes.
+    "streamConsentChanges": Entry(PARTNER, query=lambda _: "wait=0"),
     "askSchools": Entry(PARTNER, _new_requests, 201),
     "listRequests": Entry(PARTNER),
     "getRequest": Entry(PARTNER),
