@@ -79,7 +79,7 @@ async def test_a_malformed_query_is_400(name: str, ours: Scene) -> None:
             path = f"{ours.path(operation)}?{beside}&{parameter}={value}"
             await ledger.expect((400,), path[-80:], ours.call(operation, path))
         # A revision that the store has not reached is no fault of the caller's.
-        large = (400, 503) if parameter == "minRevision" else (200, 400, 404)
+        large = {"minRevision": (400, 503), "since": (400, 410)}.get(parameter, (200, 400, 404))
         for number in LARGE_NUMBERS if is_number else ():
             path = f"{ours.path(operation)}?{beside}&{parameter}={number}"
             await ledger.expect(large, path, ours.call(operation, path))

@@ -1,0 +1,35 @@
+"""The privacy manager, for partners and gateways in Python.
+
+Gateway    asks whether data may be released, now; whatever is not a clear permit in time is a deny
+Partner    sees its consents, asks schools, and follows what changes
+received   what a webhook says, once its signature has been verified
+"""
+
+from privacy_manager_client.bookmarks import Bookmarks, InFile
+from privacy_manager_client.gateway import Decision, Gateway, Question
+from privacy_manager_client.partner import Partner
+from privacy_manager_client.problems import Problem, Unavailable
+from privacy_manager_client.tokens import ClientCredentials, Token
+from privacy_manager_client.views import Asked, Change, Consent, NotAsked, Request
+from privacy_manager_client.webhooks import NotVerified, Received, received
+
+__all__ = [
+    "Asked",
+    "Bookmarks",
+    "Change",
+    "ClientCredentials",
+    "Consent",
+    "Decision",
+    "Gateway",
+    "InFile",
+    "NotAsked",
+    "NotVerified",
+    "Partner",
+    "Problem",
+    "Question",
+    "Received",
+    "Request",
+    "Token",
+    "Unavailable",
+    "received",
+]
