@@ -136,6 +136,13 @@ class Server:
         self.is_up.clear()
         await _kill(self._process)
 
+    async def end(self, by: signal.Signals) -> None:
+        """Asks it to end, in this way, and waits until it has."""
+        self.is_up.clear()
+        assert self._process is not None
+        self._process.send_signal(by)
+        await self._process.wait()
+
     async def stop(self) -> None:
         await self.kill()
         await _kill(self._spare)
@@ -172,11 +179,15 @@ class Tokens:
     def __init__(self, folder: Path) -> None:
         self._issuer = EmbeddedIssuer.at(folder / "embedded-issuer.jwk")
         self.schools = {brin: self._minted("school", brin) for brin in BRINS}
-        self.gateway = self._minted("gateway", None)
+        self.gateway = self._minted("gateway")
 
-    def _minted(self, role: str, school: str | None) -> dict[str, str]:
-        now = datetime.now(UTC)
-        token = self._issuer.mint(role, subject="iemand", school=school, lifetime=timedelta(hours=1), now=now)
+    def partner(self, client_id: str) -> dict[str, str]:
+        return self._minted("partner", client_id=client_id)
+
+    def _minted(self, role: str, school: str | None = None, client_id: str | None = None) -> dict[str, str]:
+        named = {"school": school, "client_id": client_id}
+        lifetime, now = timedelta(hours=1), datetime.now(UTC)
+        token = self._issuer.mint(role, subject="iemand", **named, lifetime=lifetime, now=now)
         return {"Authorization": f"Bearer {token}"}
 
 

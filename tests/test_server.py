@@ -1,15 +1,14 @@
 """The server's side of a connection: an answer in one piece, and nothing that HTTP promises lost by it."""
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
-import uvicorn
 from starlette.types import Receive, Scope, Send
 
-from api.server import MOST_HELD_BYTES, WholeAnswers
+from api.server import MOST_HELD_BYTES
+from tests.serving import serving
 
 
 async def echo(scope: Scope, receive: Receive, send: Send) -> None:
@@ -34,20 +33,12 @@ async def echo(scope: Scope, receive: Receive, send: Send) -> None:
 
 @asynccontextmanager
 async def connected() -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        config = uvicorn.Config(echo, http=WholeAnswers, lifespan="off", log_level="critical")
-        server = uvicorn.Server(config)
-        serving = asyncio.create_task(server.serve(sockets=[listening]))
-        while not server.started:  # noqa: ASYNC110 - the server offers nothing to wait for
-            await asyncio.sleep(0.01)
-        reader, writer = await asyncio.open_connection(*listening.getsockname())
+    async with serving(echo) as address:
+        reader, writer = await asyncio.open_connection(*address)
         try:
             yield reader, writer
         finally:
             writer.close()
-            server.should_exit = True
-            await serving
 
 
 async def answer(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
