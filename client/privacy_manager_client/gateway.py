@@ -171,7 +171,7 @@ class Gateway:
                 raise ValueError(f"status {answer.status_code}")
             if "content-encoding" in answer.headers:
                 raise ValueError("an answer that is packed")
-            async for piece in answer.aiter_raw():
+            async for piece in answer.aiter_bytes():
                 said += piece
                 if len(said) > most:
                     raise ValueError("an answer that is too large")
