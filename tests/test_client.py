@@ -210,6 +210,42 @@ async def test_a_token_is_got_once_and_anew_before_it_ends_or_when_it_is_refused
     assert len(short.asked) == 2
 
 
+async def test_who_has_no_time_to_wait_for_a_token_leaves_it_to_the_next() -> None:
+    given, issuer = asyncio.Event(), Issuer()
+
+    async def slow(request: httpx2.Request) -> httpx2.Response:
+        await given.wait()
+        return issuer(request)
+
+    token = ClientCredentials("https://login.example/token", "ik", "geheim", transport=httpx2.MockTransport(slow))
+    transport = httpx2.MockTransport(lambda _: httpx2.Response(200, content=permit()))
+    async with Gateway("https://manager.example", token, deadline=0.05, transport=transport) as hurried:
+        assert (await hurried.evaluation(ASKED)).reason == gateway.UNAVAILABLE
+    given.set()
+    async with Gateway("https://manager.example", token, deadline=20, transport=transport) as asking:
+        assert await asking.evaluation(ASKED)
+    assert len(issuer.asked) == 1
+
+
+async def test_a_new_token_is_fetched_beside_what_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    issuer, seen = Issuer(), list[str]()
+
+    def answering(request: httpx2.Request) -> httpx2.Response:
+        seen.append(request.headers["Authorization"])
+        return httpx2.Response(200, content=permit())
+
+    transport = httpx2.MockTransport(answering)
+    credentials = issuer.credentials
+    async with Gateway("https://manager.example", credentials, deadline=20, transport=transport) as asking:
+        assert await asking.evaluation(ASKED)
+        monkeypatch.setattr(credentials, "_new_at", 0.0)
+        monkeypatch.setattr(credentials, "_ends_at", float("inf"))
+        assert await asking.evaluation(ASKED)
+        while len(issuer.asked) < 2:  # noqa: ASYNC110 - it tells nobody
+            await asyncio.sleep(0.01)
+    assert seen == ["Bearer token-1"] * 2, "the old one is good for the while"
+
+
 @pytest.mark.parametrize(
     "wrong", [{"access_token": None}, {"access_token": "a\nb"}, {"token_type": "mac"}, {"access_token": ""}]
 )

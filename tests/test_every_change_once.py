@@ -9,6 +9,7 @@ import random
 import signal
 import sys
 import uuid
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx2
@@ -26,10 +27,22 @@ from tests.test_kill import CLIENT_IDS, PLACES, ROOT, Server, Tokens, granting, 
 READER, OTHER = CLIENT_IDS[:2]
 #: Those of one school change over HTTP, all others through the write layer, many of them in one revision.
 OVER_HTTP, ALSO_OF_OTHER = "01AB", "02AB"
-CHANGES = {"postgresql": int(os.environ.get("PRIVACY_TEST_CHANGES", "10000")), "sqlite": 1_500}
 MOST_AT_ONCE = 48
-KILLS_OF_SERVER = 4
-KILLS_OF_READER = 5
+
+
+@dataclass(frozen=True)
+class Ordeal:
+    """How many changes there are, and how often the server and each reader are killed meanwhile."""
+
+    changes: int
+    of_server: int
+    of_reader: int
+
+
+ORDEALS = {
+    "postgresql": Ordeal(int(os.environ.get("PRIVACY_TEST_CHANGES", "10000")), of_server=3, of_reader=5),
+    "sqlite": Ordeal(1_500, of_server=2, of_reader=3),
+}
 
 
 class Progress:
@@ -100,9 +113,9 @@ async def write_to_store(store: Store, grant_ids: list[str], progress: Progress,
         await asyncio.sleep(chance.uniform(0, 0.1))
 
 
-async def kill_server(server: Server, progress: Progress, chance: random.Random) -> None:
+async def kill_server(server: Server, progress: Progress, kills: int, chance: random.Random) -> None:
     """`kill -9`, and in between a restart as in a deployment."""
-    for number, many in enumerate(sorted(chance.sample(range(progress.wanted * 9 // 10), KILLS_OF_SERVER))):
+    for number, many in enumerate(sorted(chance.sample(range(progress.wanted * 9 // 10), kills))):
         await progress.reaches(many)
         await (server.end(signal.SIGTERM) if number % 2 else server.kill())
         await server.start()
@@ -112,18 +125,20 @@ def lines_of(path: Path) -> list[str]:
     return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
 
 
-async def read_and_be_killed(server: Server, token: str, path: Path, progress: Progress, chance: random.Random) -> int:
+async def read_and_be_killed(
+    server: Server, token: str, path: Path, progress: Progress, most: int, chance: random.Random
+) -> int:
     """Starts a reader again each time that it was killed, until it has read all; how often it was killed.
 
     It is killed after it wrote something: just then, or when the changes are so far that their number was drawn for it.
     """
     kills = 0
-    thresholds = sorted(chance.sample(range(progress.made, progress.wanted), KILLS_OF_READER))
+    thresholds = sorted(chance.sample(range(progress.made, progress.wanted), most))
     while True:
         begun = _size(path)
         reader = await started(server, token, path)
         try:
-            while _size(path) <= begun or kills == KILLS_OF_READER or progress.made < thresholds[kills]:
+            while _size(path) <= begun or kills == most or progress.made < thresholds[kills]:
                 assert reader.returncode is None, "it ends when it is killed, and not before"
                 if progress.is_over and len(lines_of(path)) >= progress.made:
                     return kills
@@ -168,6 +183,7 @@ async def test_every_change_comes_once_and_in_order_whatever_dies(
 ) -> None:
     chance = random.Random("who dies when")
     store = Store(store_url)
+    ordeal = ORDEALS["sqlite" if store.is_sqlite else "postgresql"]
     await populate(store)
     tokens = Tokens(tmp_path)
     token = tokens.partner(READER)["Authorization"].removeprefix("Bearer ")
@@ -175,21 +191,23 @@ async def test_every_change_comes_once_and_in_order_whatever_dies(
     async with served(store_url, tmp_path) as server, asyncio.timeout(480):
         await granted(server, tokens)
         over_http, others = await grants_of(store)
-        progress = Progress(CHANGES["sqlite" if store.is_sqlite else "postgresql"])
+        progress = Progress(ordeal.changes)
         await progress.add(len(await events_of(store, READER)))
         async with asyncio.TaskGroup() as group:
             reading = [
-                group.create_task(read_and_be_killed(server, token, path, progress, random.Random(path.stem)))
+                group.create_task(
+                    read_and_be_killed(server, token, path, progress, ordeal.of_reader, random.Random(path.stem))
+                )
                 for path in paths
             ]
             group.create_task(write_to_store(store, others, progress, chance))
             made = group.create_task(write_over_http(server, tokens, over_http, progress))
-            group.create_task(kill_server(server, progress, random.Random("the server")))
+            group.create_task(kill_server(server, progress, ordeal.of_server, random.Random("the server")))
     written = await events_of(store, READER)
     await store.aclose()
     assert len(written) == progress.made >= progress.wanted
     assert len({line.split()[1] for line in written}) < len(written), "some came together in one revision"
     for path in paths:
         assert lines_of(path) == written, path.stem
-    assert made.result() > KILLS_OF_SERVER
-    assert [task.result() for task in reading] == [KILLS_OF_READER] * 2
+    assert made.result() > ordeal.of_server, "one wrote over HTTP all the while"
+    assert all(task.result() for task in reading), "each was killed, and went on"

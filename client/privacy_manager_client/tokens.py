@@ -10,8 +10,9 @@ import httpx2
 
 from privacy_manager_client.problems import Unavailable
 
-#: A token that ends sooner is not sent any more: it may end on the way.
-MARGIN_SECONDS: Final = 30.0
+#: So long before a token ends a new one is fetched, beside what is asked; in the last seconds it is not sent any more.
+AHEAD_SECONDS: Final = 30.0
+MARGIN_SECONDS: Final = 5.0
 FETCH_SECONDS: Final = 10.0
 
 
@@ -46,8 +47,8 @@ class ClientCredentials(httpx2.Auth):
         self._basic = httpx2.BasicAuth(quote_plus(client_id), quote_plus(secret))
         self._form = {"grant_type": "client_credentials", **(more or {})}
         self._transport = transport
-        self._token, self._ends_at = "", 0.0
-        self._fetching = asyncio.Lock()
+        self._token, self._new_at, self._ends_at = "", 0.0, 0.0
+        self._fetching: asyncio.Task[str] | None = None
 
     async def async_auth_flow(self, request: httpx2.Request) -> AsyncGenerator[httpx2.Request, httpx2.Response]:
         token = await self._current()
@@ -59,14 +60,31 @@ class ClientCredentials(httpx2.Auth):
             yield request
 
     async def _current(self, but: str = "") -> str:
-        """A token that does not end soon, and is not `but`. Raises `Unavailable`."""
-        async with self._fetching:
-            if time.monotonic() >= self._ends_at or self._token == but:
-                self._token, self._ends_at = await self._fetch()
-            return self._token
+        """A token that does not end now, and is not `but`. Raises `Unavailable`."""
+        now = time.monotonic()
+        if now >= self._new_at or self._token == but:
+            if self._fetching is None:
+                self._fetching = asyncio.create_task(self._renewed())
+                # What went wrong is for those who wait for it, and nobody may.
+                self._fetching.add_done_callback(lambda task: task.cancelled() or task.exception())
+            if now >= self._ends_at or self._token == but:
+                # Whoever's time is up leaves it to go on: the next one finds the token there.
+                return await asyncio.shield(self._fetching)
+        return self._token
+
+    async def _renewed(self) -> str:
+        asked_at = time.monotonic()
+        try:
+            self._token, lasts = await self._fetch()
+        finally:
+            self._fetching = None
+        # One that lasts hardly longer than that is used for half of its time.
+        self._new_at = asked_at + max(lasts - AHEAD_SECONDS, lasts / 2)
+        self._ends_at = asked_at + max(lasts - MARGIN_SECONDS, lasts / 2)
+        return self._token
 
     async def _fetch(self) -> tuple[str, float]:
-        asked_at = time.monotonic()
+        """A token, and for how many seconds it lasts."""
         try:
             async with (
                 asyncio.timeout(FETCH_SECONDS),
@@ -82,7 +100,6 @@ class ClientCredentials(httpx2.Auth):
         if not (isinstance(token, str) and token.isascii() and token.isprintable() and token):
             raise Unavailable("the issuer gave no token that can be sent")
         if isinstance(lasts, bool) or not isinstance(lasts, int | float):
-            # It does not say how long: it is used once.
+            # It does not say how long: the next request gets another one.
             lasts = 0
-        # One that lasts hardly longer than the margin is used for half of its time.
-        return token, asked_at + max(lasts - MARGIN_SECONDS, lasts / 2)
+        return token, lasts
