@@ -29,7 +29,7 @@ class Listener:
 
     def __init__(self, awaited: "AwaitedChanges") -> None:
         self._awaited = awaited
-        self.news = asyncio.Event()
+        self._news: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def changed(self) -> None:
         """Until something may have changed since this was last awaited, or, the first time, since it was made.
@@ -38,8 +38,14 @@ class Listener:
         stops.
         """
         if not self._awaited.is_stopping:
-            await self.news.wait()
-            self.news.clear()
+            # Not by itself: who gives up waiting must not take the news with it.
+            await asyncio.wait({self._news})
+            self._news = asyncio.get_running_loop().create_future()
+
+    def tell(self) -> None:
+        """Wakes it, now or when it next waits."""
+        if not self._news.done():
+            self._news.set_result(None)
 
 
 class AwaitedChanges:
@@ -114,4 +120,4 @@ class AwaitedChanges:
     def _wake(self, client_ids: list[str]) -> None:
         for client_id in client_ids:
             for listener in self._waiting.get(client_id, ()):
-                listener.news.set()
+                listener.tell()

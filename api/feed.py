@@ -49,6 +49,21 @@ PART: Final = 50
 #: When a reader comes back whose stream ended, in milliseconds: not all of them at once.
 RETRY: Final = 1_000, 3_000
 
+#: An event as the contract has it.
+EVENT: Final[dict[str, Any]] = {
+    "type": "object",
+    "description": "One event. What only says when to come back, and comments, are none.",
+    "required": ["id", "data"],
+    "properties": {
+        "id": {"type": "string", "description": "The bookmark of the change."},
+        "data": {
+            "type": "string",
+            "contentMediaType": "application/json",
+            "contentSchema": {"$ref": "#/components/schemas/ConsentChange"},
+        },
+    },
+}
+
 Bookmark = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,8}-[0-9a-f]{32}$", max_length=42)]
 Since = Annotated[
     Annotated[int, Field(ge=0, le=2**31 - 1)] | Bookmark,
@@ -119,7 +134,13 @@ async def _listening(caller: PartnerClient, request: Request) -> AsyncIterator[L
         yield listener
 
 
-@router.get("/stream", operation_id="streamConsentChanges", status_code=200, response_class=EventStream)
+@router.get(
+    "/stream",
+    operation_id="streamConsentChanges",
+    status_code=200,
+    response_class=EventStream,
+    responses={200: {"content": {EventStream.media_type: {"schema": EVENT}}}},
+)
 async def stream_changes(
     caller: PartnerClient,
     request: Request,
