@@ -200,7 +200,8 @@ async def test_deletion_duties_are_as_they_were_after_the_replay_but_for_what_wa
         after = (await world.call("GET", "/v1/consents/deletions", token)).json()["items"]
         assert after == [{**each, "statement": None} for each in before]
         assert await KeepingDuties(world.store).run() == 0
-        while await Reminding(world.store).run():
+        letters = Reminding(world.store)
+        while await letters.run():
             pass
         assert (await world.call("GET", "/v1/consents/reminders", token)).json()["items"] == written
 
