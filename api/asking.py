@@ -1,7 +1,9 @@
 """A request as it goes over the wire and into the log, and the steps of its life that several callers take."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import uuid
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Annotated, Any, Final
 
 from pydantic import Field
@@ -12,10 +14,21 @@ from api.grants import PartnerName
 from api.store import Write
 from api.terms import Difference, RequestedScopes
 from api.wire import Moment, Said, Wire
+from api.writes import WriteRequest
 from models.events import Event, EventKind
 from models.grants import Grant
 from models.partners import Connection, Partner
-from models.requests import AccessRequest, RequestStatus, RequestStep, Wish, acceptance, after, wish_after_change
+from models.refusals import ConsentError, NotFound
+from models.requests import (
+    AccessRequest,
+    RequestStatus,
+    RequestStep,
+    Wish,
+    acceptance,
+    after,
+    require_may_ask,
+    wish_after_change,
+)
 from models.schools import School
 
 
@@ -58,6 +71,30 @@ EVENTS: Final[Mapping[RequestStep, EventKind]] = {
     RequestStep.DECLINE: EventKind.REQUEST_DECLINED,
     RequestStep.WITHDRAW: EventKind.REQUEST_WITHDRAWN,
 }
+
+
+async def ask(
+    writing: WriteRequest, connection: Connection, wish: Wish, places: Collection[str], actor: Actor, said: str | None
+) -> tuple[list[AccessRequest], dict[str, ConsentError]]:
+    """Asks these places for this; what was made, and why the other places were not asked.
+
+    Raises the first of these refusals where there is no place that can be asked.
+    """
+    known = await _known(writing, connection, places)
+    made: list[AccessRequest] = []
+    refusals: dict[str, ConsentError] = {}
+    for place in places:
+        try:
+            known.require_may_ask(place, wish)
+        except ConsentError as refusal:
+            refusals[place] = refusal
+        else:
+            made.append(_made(writing, connection, place, wish))
+            note(writing.write, made[-1], EventKind.REQUEST_MADE, actor, said)
+    if not made:
+        raise next(iter(refusals.values()))
+    writing.session.add_all(made)
+    return made, refusals
 
 
 def note(write: Write, request: AccessRequest, kind: EventKind, actor: Actor, said: str | None = None) -> int:
@@ -125,6 +162,64 @@ async def views(
 
 def _entries_of(request: AccessRequest) -> list[int]:
     return [number for number in (request.asked_in_entry, request.answered_in_entry) if number is not None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What is known of the places that a connection wants to ask."""
+
+    schools: Mapping[str, School]
+    locations: Collection[str]
+    grants: Mapping[tuple[str, str], Grant]
+    latest: Mapping[str, AccessRequest]
+    waiting: Mapping[str, int]
+    connection: Connection
+    now: datetime
+
+    def require_may_ask(self, place: str, wish: Wish) -> None:
+        """Raises the refusal that applies."""
+        school = self.schools.get(place[:4])
+        if school is None or school.gone_at is not None or (len(place) > 4 and place not in self.locations):
+            raise NotFound(f"There is no school or location {place}, or it is no longer listed.")
+        require_may_ask(
+            wish,
+            self.grants.get((self.connection.client_id, place)),
+            self.latest.get(place),
+            self.connection.request_version,
+            self.waiting.get(place[:4], 0),
+            self.now,
+        )
+
+
+async def _known(writing: WriteRequest, connection: Connection, places: Collection[str]) -> _Known:
+    session, brins = writing.session, {place[:4] for place in places}
+    return _Known(
+        schools=await rows.schools_named(session, brins),
+        locations=await rows.locations_listed(session, [place for place in places if len(place) > 4]),
+        grants=await rows.open_grants(session, [connection.client_id], brins),
+        latest=await rows.latest_requests(session, connection.client_id, brins),
+        waiting=await rows.requests_waiting(session, connection.kvk_number, brins),
+        connection=connection,
+        now=writing.now,
+    )
+
+
+def _made(writing: WriteRequest, connection: Connection, place: str, wish: Wish) -> AccessRequest:
+    return AccessRequest(
+        request_id=str(uuid.uuid4()),
+        client_id=connection.client_id,
+        brin=place[:4],
+        location=place if len(place) > 4 else None,
+        required_scopes=sorted(wish.required),
+        optional_scopes=sorted(wish.optional),
+        purposes=sorted(wish.purposes),
+        status=RequestStatus.OPEN,
+        request_version=connection.request_version,
+        asked_in_entry=writing.write.next_number,
+        revision=writing.write.revision,
+        created_at=writing.now,
+        changed_at=writing.now,
+    )
 
 
 @dataclass(frozen=True, slots=True)

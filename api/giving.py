@@ -53,7 +53,7 @@ async def give_of(
     require_offered(choice, connection, agreement)
     begins, ends = period(choice, writing.now)
     await rows.require_listed(writing.session, place.brin, place.location)
-    await _require_no_open_grant(writing, connection.client_id, place, offer.partner)
+    await _require_no_open_grant(writing, connection.client_id, place)
     given = Grant(
         grant_id=str(uuid.uuid4()),
         client_id=connection.client_id,
@@ -102,6 +102,19 @@ async def amend_of(
     await duties.lapse(writing.write, found)
 
 
+async def present(writing: WriteRequest, client_id: str, place: GrantPlace) -> Grant | None:
+    """The grant of exactly this place that is not ended, as time has left it; None without one."""
+    found = await rows.open_grant(writing.session, client_id, *place)
+    if found is None:
+        return None
+    settle(writing.write, found, (await rows.partners_of_grants(writing.session, [found]))[client_id])
+    if found.status in OPEN:
+        return found
+    # What has just been found ended must not stand in the way of the one that takes its place.
+    await writing.session.flush()
+    return None
+
+
 async def _offer(writing: WriteRequest, brin: str, connection: Connection) -> Terms:
     school = await rows.school(writing.session, brin)
     if school.gone_at is not None:
@@ -134,12 +147,7 @@ def _require_named(named: str | None, agreement: Agreement) -> None:
         raise AgreementNotConfirmed("agreementId names another agreement than the one that counts: read it again.")
 
 
-async def _require_no_open_grant(writing: WriteRequest, client_id: str, place: GrantPlace, partner: Partner) -> None:
-    present = await rows.open_grant(writing.session, client_id, *place)
-    if present is None:
-        return
-    settle(writing.write, present, partner)
-    if present.status in OPEN:
-        raise GrantExists(f"Grant {present.grant_id} is for the same place: amend or revoke it first.")
-    # What has just been found ended must not stand in the way of the one that takes its place.
-    await writing.session.flush()
+async def _require_no_open_grant(writing: WriteRequest, client_id: str, place: GrantPlace) -> None:
+    found = await present(writing, client_id, place)
+    if found is not None:
+        raise GrantExists(f"Grant {found.grant_id} is for the same place: amend or revoke it first.")

@@ -1,8 +1,5 @@
 """Requests: a partner asks schools for what its connection needs; the school accepts, accepts in part, or declines."""
 
-import uuid
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated
 
@@ -13,19 +10,15 @@ from api import asking, giving, rows
 from api.asking import RequestView, views
 from api.callers import PartnerClient, SchoolAdmin
 from api.giving import GrantPlace
-from api.grants import settle
 from api.paging import Cursor, Limit, after_key, part
 from api.problems import REFUSALS
 from api.reads import Reading
 from api.wire import Moment, Page, PurposeCodes, Reason, RecordId, ScopeNames, Wire, WireIn, distinct
 from api.writes import IfMatch, WriteRequest, Writing, etag, require_version
-from models.events import EventKind
-from models.grants import OPEN, Choice, Grant
+from models.grants import Choice
 from models.identifiers import BoardNumber, Brin, Place
-from models.partners import Connection
-from models.refusals import ConsentError, NotFound
-from models.requests import AccessRequest, RequestStatus, RequestStep, Wish, after, require_may_ask, wish_of
-from models.schools import School
+from models.refusals import NotFound
+from models.requests import AccessRequest, RequestStatus, RequestStep, after, wish_of
 
 router = APIRouter(tags=["requests"])
 
@@ -100,20 +93,7 @@ async def ask(caller: PartnerClient, wish: NewRequests, writing: Writing) -> Ask
     connection = await rows.connection_placed(writing.session, caller.claims.client_id)
     asked_for = wish_of(connection, wish.scopes, wish.purposes)
     places = await _places(writing, wish)
-    known = await _known(writing, connection, places)
-    made: list[AccessRequest] = []
-    refusals: dict[str, ConsentError] = {}
-    for place in places:
-        try:
-            known.require_may_ask(place, asked_for)
-        except ConsentError as refusal:
-            refusals[place] = refusal
-        else:
-            made.append(_made(writing, connection, place, asked_for))
-            asking.note(writing.write, made[-1], EventKind.REQUEST_MADE, caller.actor, wish.message)
-    if not made:
-        raise next(iter(refusals.values()))
-    writing.session.add_all(made)
+    made, refusals = await asking.ask(writing, connection, asked_for, places, caller.actor, wish.message)
     return writing.answer(
         Asked(
             items=await views(writing.session, made, writing.write.events),
@@ -207,11 +187,8 @@ async def accept(
     found = await _own(writing, brin, request_id, if_match, required=True)
     wish = wish or Acceptance()
     place = GrantPlace(brin, found.location)
-    present = await rows.open_grant(writing.session, found.client_id, *place)
+    present = await giving.present(writing, found.client_id, place)
     if present is not None:
-        partner = (await rows.partners_of_grants(writing.session, [present]))[present.client_id]
-        settle(writing.write, present, partner)
-    if present is not None and present.status in OPEN:
         choice = _choice(wish, found, present.valid_until)
         await giving.amend(writing, present, choice, wish.agreement_id, caller.actor)
     else:
@@ -238,46 +215,6 @@ async def decline(
 # -- both -------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class _Known:
-    """What is known of the places that a connection wants to ask."""
-
-    schools: Mapping[str, School]
-    locations: Collection[str]
-    grants: Mapping[tuple[str, str], Grant]
-    latest: Mapping[str, AccessRequest]
-    waiting: Mapping[str, int]
-    connection: Connection
-    now: datetime
-
-    def require_may_ask(self, place: str, wish: Wish) -> None:
-        """Raises the refusal that applies."""
-        school = self.schools.get(place[:4])
-        if school is None or school.gone_at is not None or (len(place) > 4 and place not in self.locations):
-            raise NotFound(f"There is no school or location {place}, or it is no longer listed.")
-        require_may_ask(
-            wish,
-            self.grants.get((self.connection.client_id, place)),
-            self.latest.get(place),
-            self.connection.request_version,
-            self.waiting.get(place[:4], 0),
-            self.now,
-        )
-
-
-async def _known(writing: WriteRequest, connection: Connection, places: Collection[str]) -> _Known:
-    session, brins = writing.session, {place[:4] for place in places}
-    return _Known(
-        schools=await rows.schools_named(session, brins),
-        locations=await rows.locations_listed(session, [place for place in places if len(place) > 4]),
-        grants=await rows.open_grants(session, [connection.client_id], brins),
-        latest=await rows.latest_requests(session, connection.client_id, brins),
-        waiting=await rows.requests_waiting(session, connection.kvk_number, brins),
-        connection=connection,
-        now=writing.now,
-    )
-
-
 async def _places(writing: WriteRequest, wish: NewRequests) -> list[str]:
     """Each once, in their order."""
     if wish.schools is not None:
@@ -286,24 +223,6 @@ async def _places(writing: WriteRequest, wish: NewRequests) -> list[str]:
     if not found:
         raise NotFound("There is no such board, or it has no schools that are listed.")
     return [school.brin for school in found]
-
-
-def _made(writing: WriteRequest, connection: Connection, place: str, wish: Wish) -> AccessRequest:
-    return AccessRequest(
-        request_id=str(uuid.uuid4()),
-        client_id=connection.client_id,
-        brin=place[:4],
-        location=place if len(place) > 4 else None,
-        required_scopes=sorted(wish.required),
-        optional_scopes=sorted(wish.optional),
-        purposes=sorted(wish.purposes),
-        status=RequestStatus.OPEN,
-        request_version=connection.request_version,
-        asked_in_entry=writing.write.next_number,
-        revision=writing.write.revision,
-        created_at=writing.now,
-        changed_at=writing.now,
-    )
 
 
 def _choice(wish: Acceptance, request: AccessRequest, valid_until: datetime | None) -> Choice:
