@@ -18,18 +18,20 @@ test: $(INSTALLED) ## run the whole suite, on SQLite and on a PostgreSQL that it
 stress: $(INSTALLED) ## prove in full, while everything fails, that nothing revoked is released (most of an hour)
 	@$(BIN)/python -m tests.faults
 
-check: $(INSTALLED) ## check format, lint, types, import rules and the published contract
+check: $(INSTALLED) ## check format, lint, types, import rules and the published contracts
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/privacy-manager openapi --check openapi/privacy-manager.json
+	@$(BIN)/privacy-manager openapi --edu-v --check openapi/edu-v-consent.json
 
 bench: $(INSTALLED) ## measure, each figure as a ratio to a reference of the same run
 	@$(BIN)/python -m bench
 
-openapi: $(INSTALLED) ## write the published contract from the routes
+openapi: $(INSTALLED) ## write the published contracts from the routes
 	@$(BIN)/privacy-manager openapi --write openapi/privacy-manager.json
+	@$(BIN)/privacy-manager openapi --edu-v --write openapi/edu-v-consent.json
 
 format: $(INSTALLED) ## format the code
 	@$(BIN)/ruff check --fix .

@@ -47,10 +47,12 @@ from api import (
     schools,
 )
 from api.awaited import AwaitedChanges
-from api.callers import Authentication
+from api.callers import Authentication, needs_token
 from api.current import CurrentSnapshot
 from api.drawing import Drawing
 from api.duties import KeepingDuties
+from api.edu_v import answers as edu_v_answers
+from api.edu_v import door as edu_v
 from api.envelope import Envelope
 from api.evidence import StoreRefused, evidence_of, seal_what_is_open, tell_of_schools
 from api.evidence_keys import EvidenceKeys
@@ -195,7 +197,8 @@ def create_app(settings: Settings, clock: Clock | None = None, on_loaded: Callab
     app.state.applications_per_day = settings.applications_per_day
     app.state.public_url, app.state.verifier = settings.public_url, verifier
     app.add_middleware(WhileReachable, store=store, current=current, given_up=given_up)
-    app.add_middleware(Authentication, verifier=verifier)
+    app.add_middleware(Authentication, verifier=verifier, guards=needs_token)
+    app.mount(edu_v.PATH, _edu_v(app, verifier, given_up))
     hooks: dict[str, ASGIApp] = {
         "/access/v1/evaluation": Evaluation(verifier, current),
         "/access/v1/evaluations": Evaluations(verifier, current),
@@ -217,6 +220,22 @@ def documented_app(lifespan: openapi.Lifespan | None = None) -> FastAPI:
     app.add_exception_handler(Replayed, give_again)
     openapi.publish(app)
     return app
+
+
+def _edu_v(app: FastAPI, verifier: TokenVerifier, given_up: set[asyncio.Task[None]]) -> FastAPI:
+    """The Edu-V door, on the same store and for the same tokens; what refuses there speaks its language."""
+    beside = edu_v.documented_door()
+    beside.state = app.state
+    beside.add_middleware(
+        WhileReachable,
+        store=app.state.store,
+        current=app.state.current,
+        given_up=given_up,
+        room=f"{edu_v.PATH}/",
+        answer=edu_v_answers.unreachable,
+    )
+    beside.add_middleware(Authentication, verifier=verifier, guards=edu_v.needs_token, answer=edu_v_answers.answer)
+    return beside
 
 
 def _issuers(settings: Settings) -> list[TrustedIssuer]:

@@ -7,20 +7,23 @@ caller: Operator        role `operator`
 caller: SchoolOrOperator    either of the two: in an emergency an operator may revoke for a school
 caller: PartnerOrOperator   an operator, or a partner, which sees what is its own connection's and no more
 caller: GatewayOrOperator   a gateway, which asks about any school
+caller: PartnerOrSchool a partner or a school, by its token alone: the path names neither
+caller: SchoolByToken   a school, likewise
 caller: Concerned       a school, a partner or an operator; which things are whose, the route tells
 caller: Anyone          any of the roles
 caller: OwnConnection   the same, where the path names the connection: another one's is 404
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Final, cast
 
-from fastapi import Depends, Path, Request
+from fastapi import Depends, Path, Request, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api import problems
 from api.events import Actor
-from api.problems import FORBIDDEN, UNAUTHENTICATED, Refused
+from api.problems import FORBIDDEN, UNAUTHENTICATED, Problem, Refused
 from api.tokens import Claims, TokenRefused, TokenVerifier
 from models.identifiers import BoardNumber, Brin, ClientId
 from models.refusals import NotFound
@@ -48,24 +51,33 @@ OPEN_TO_ANYONE: Final = "/v1/applications"
 
 
 class Authentication:
-    """Verifies the bearer token of everything below `/v1/` but applications, before a byte of the body is read."""
+    """Verifies the bearer token of all that it guards, before a byte of the body is read; `answer` says a refusal."""
 
-    def __init__(self, app: ASGIApp, verifier: TokenVerifier) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        verifier: TokenVerifier,
+        guards: Callable[[str], bool],
+        answer: Callable[[Problem, str], Response] = problems.answer,
+    ) -> None:
         self.app = app
         self.verifier = verifier
+        self.guards = guards
+        self.answer = answer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not _needs_token(scope["path"]):
+        if scope["type"] != "http" or not self.guards(scope["path"]):
             return await self.app(scope, receive, send)
         try:
             claims = await authenticated(scope, self.verifier)
         except Refused as refused:
-            return await problems.answer(refused.problem, refused.detail)(scope, receive, send)
+            return await self.answer(refused.problem, refused.detail)(scope, receive, send)
         scope.setdefault("state", {})["claims"] = claims
         return await self.app(scope, receive, send)
 
 
-def _needs_token(path: str) -> bool:
+def needs_token(path: str) -> bool:
+    """Everything below `/v1/` does, but applications."""
     return path.startswith("/v1/") and path != OPEN_TO_ANYONE and not path.startswith(f"{OPEN_TO_ANYONE}/")
 
 
@@ -147,6 +159,20 @@ async def _anyone(request: Request) -> Caller:
     return _caller(request, "operator", "school", "board", "partner", "gateway")
 
 
+async def _partner_or_school(request: Request) -> Caller:
+    return _with_school(_caller(request, "partner", "school"))
+
+
+async def _school_by_token(request: Request) -> Caller:
+    return _with_school(_caller(request, "school"))
+
+
+def _with_school(caller: Caller) -> Caller:
+    if caller.role == "school" and caller.claims.school is None:
+        raise NotFound("The token names no school.")
+    return caller
+
+
 async def _concerned(request: Request) -> Caller:
     return _caller(request, "operator", "school", "partner")
 
@@ -165,6 +191,8 @@ PartnerClient = Annotated[Caller, Depends(_partner_client)]
 Operator = Annotated[Caller, Depends(_operator)]
 PartnerOrOperator = Annotated[Caller, Depends(_partner_or_operator)]
 GatewayOrOperator = Annotated[Caller, Depends(_gateway_or_operator)]
+PartnerOrSchool = Annotated[Caller, Depends(_partner_or_school)]
+SchoolByToken = Annotated[Caller, Depends(_school_by_token)]
 Concerned = Annotated[Caller, Depends(_concerned)]
 Anyone = Annotated[Caller, Depends(_anyone)]
 OwnConnection = Annotated[Caller, Depends(_own_connection)]

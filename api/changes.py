@@ -135,6 +135,7 @@ _ALIKE: Final = {
     "clientId": "client_id",
     "requestId": "client_id",
     "deletionOf": "client_id",
+    "referenceId": "client_id",
     "groundRuleId": "client_id",
     "agreementId": "client_id",
     "incidentId": "client_id",

@@ -24,6 +24,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from api import demo, evidence_cli, openapi, past_cli
 from api.app import NotReadyToServe, Service, create_app, documented_app, require_ready
 from api.characters import printable_lines
+from api.edu_v.door import documented_door
 from api.evidence import StoreRefused
 from api.exports import ExportRefused
 from api.migrations import head, migrate
@@ -220,9 +221,10 @@ def import_schools(
 def print_openapi(
     write: Annotated[Path | None, typer.Option(help="Write it to this file.")] = None,
     check: Annotated[Path | None, typer.Option(help="Fail when this file is not the same.")] = None,
+    edu_v: Annotated[bool, typer.Option("--edu-v", help="The Edu-V door's contract instead.")] = False,
 ) -> None:
     """Print the published contract."""
-    text = openapi.as_text(documented_app().openapi())
+    text = openapi.as_text((documented_door() if edu_v else documented_app()).openapi())
     if check is not None:
         if check.read_text(encoding="utf-8") != text:
             raise NotReadyToServe(f"{check} is not the contract that the routes make: run `make openapi`.")

@@ -232,7 +232,7 @@ def _document(app: FastAPI) -> Document:
     }
     _add_hooks(document, schemas)
     document["paths"].update(forward_auth_contract.PATHS)
-    for path, method, operation in _operations(document):
+    for path, method, operation in operations_of(document):
         _complete(path, method, operation)
     return document
 
@@ -243,7 +243,8 @@ def _well_named(document: Document) -> Document:
     return renamed
 
 
-def _operations(document: Document) -> Iterator[tuple[str, str, Document]]:
+def operations_of(document: Document) -> Iterator[tuple[str, str, Document]]:
+    """Each operation of a contract, with its path and method."""
     for path, item in document["paths"].items():
         for method in METHODS:
             if method in item:

@@ -96,7 +96,9 @@ ALL: Final = (
     *REFUSALS.values(),
 )
 
-_BY_STATUS: Final = {problem.status: problem for problem in (NOT_FOUND, METHOD_NOT_ALLOWED, TOO_LARGE, INVALID_INPUT)}
+CHALLENGE: Final = {"WWW-Authenticate": 'Bearer error="invalid_token"'}
+
+BY_STATUS: Final = {problem.status: problem for problem in (NOT_FOUND, METHOD_NOT_ALLOWED, TOO_LARGE, INVALID_INPUT)}
 
 
 class Refused(Exception):
@@ -125,7 +127,7 @@ def document(problem: Problem, detail: str, **members: Any) -> bytes:
 def answer(problem: Problem, detail: str, headers: dict[str, str] | None = None, **members: Any) -> Response:
     """The problem as an answer."""
     if problem is UNAUTHENTICATED:
-        headers = {"WWW-Authenticate": 'Bearer error="invalid_token"', **(headers or {})}
+        headers = {**CHALLENGE, **(headers or {})}
     return Response(document(problem, detail, **members), problem.status, headers, MEDIA_TYPE)
 
 
@@ -159,11 +161,11 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def _invalid(_: Request, error: RequestValidationError) -> Response:
-        return answer(INVALID_INPUT, "One or more values are not valid.", errors=_errors(error))
+        return answer(INVALID_INPUT, "One or more values are not valid.", errors=errors_in(error))
 
     @app.exception_handler(HTTPException)
     async def _http(_: Request, error: HTTPException) -> Response:
-        problem = _BY_STATUS.get(error.status_code, INVALID_INPUT)
+        problem = BY_STATUS.get(error.status_code, INVALID_INPUT)
         return answer(problem, problem.title + ".", dict(error.headers or {}))
 
     @app.exception_handler(Exception)
@@ -172,7 +174,7 @@ def install(app: FastAPI) -> None:
         return answer(INTERNAL, "The error is in the log under this request's X-Request-ID.")
 
 
-def _errors(error: RequestValidationError) -> list[dict[str, str]]:
+def errors_in(error: RequestValidationError) -> list[dict[str, str]]:
     """Where and what, never the value itself: it may be anything, of any size."""
     return [
         {

@@ -8,8 +8,10 @@ request may wait for it, and once it doesn't, nobody waits any longer.
 import asyncio
 import contextlib
 import logging
+from collections.abc import Callable
 from typing import Final
 
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import problems
@@ -25,18 +27,26 @@ PATIENT_SECONDS: Final = 1.0
 
 
 class WhileReachable:
-    """Lets requests below `/v1/` go on for as long as the store answers."""
+    """Lets requests below `/v1/`, or another room, go on for as long as the store answers; `answer` says that not."""
 
     def __init__(
-        self, app: ASGIApp, store: Store, current: CurrentSnapshot, given_up: "set[asyncio.Task[None]]"
+        self,
+        app: ASGIApp,
+        store: Store,
+        current: CurrentSnapshot,
+        given_up: "set[asyncio.Task[None]]",
+        room: str = "/v1/",
+        answer: Callable[[StoreUnreachable], Response] = problems.unreachable,
     ) -> None:
         self.app = app
         self.store = store
         self.current = current
         self.given_up = given_up
+        self.room = room
+        self.answer = answer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not scope["path"].startswith("/v1/"):
+        if scope["type"] != "http" or not scope["path"].startswith(self.room):
             return await self.app(scope, receive, send)
         answer = _Answer(send)
         work: asyncio.Task[None] | None = None
@@ -52,7 +62,7 @@ class WhileReachable:
             if work is not None:
                 self._leave(work, answer)
                 self.store.sever()
-            await problems.unreachable(error)(scope, receive, send)
+            await self.answer(error)(scope, receive, send)
         except asyncio.CancelledError:
             if work is not None:
                 self._leave(work, answer)

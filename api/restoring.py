@@ -19,7 +19,8 @@ from models.grants import Grant
 from models.ground_rules import GroundRule
 from models.partners import Connection, Partner
 from models.reminders import Letter, Mail
-from models.replay import AGREEMENTS, CONNECTIONS, DELETIONS, GRANTS, PARTNERS, REQUESTS, RULES, SCHOOLS
+from models.references import ConsentReference
+from models.replay import AGREEMENTS, CONNECTIONS, DELETIONS, GRANTS, PARTNERS, REFERENCES, REQUESTS, RULES, SCHOOLS
 from models.requests import AccessRequest, RequestStatus
 from models.schools import Board, Location, School, SchoolKey
 
@@ -40,6 +41,7 @@ class Restoring:
             (GRANTS, self._grant),
             (REQUESTS, self._request),
             (DELETIONS, self._duty),
+            (REFERENCES, self._reference),
             (CONNECTIONS, self._connection),
             (PARTNERS, self._partner),
             (RULES, self._rule),
@@ -123,6 +125,18 @@ class Restoring:
             mail=Mail.NONE,
         )
         self._session.add(letter)
+    async def _reference(self, entry: Entry) -> None:
+        state = entry["state"]
+        found = await self._session.get(ConsentReference, state["referenceId"])
+        if found is None:
+            found = ConsentReference(
+                **_of(state, "reference_id", "client_id", "party", "reference"),
+                brin=state["school"],
+                created_at=_instant(entry["at"]),
+            )
+        _set(found, {**_of(state, "request_id", "grant_id"), **_instants(state, "confirmed_at")})
+        found.revision = entry["revision"]
+        self._session.add(found)
 
     async def _connection(self, entry: Entry) -> None:
         state = entry["state"]

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 from models.events import EventKind
-from models.replay import AGREEMENTS, CONNECTIONS, DELETIONS, GRANTS, PARTNERS, REQUESTS, RULES, State
+from models.replay import AGREEMENTS, CONNECTIONS, DELETIONS, GRANTS, PARTNERS, REFERENCES, REQUESTS, RULES, State
 
 
 class Thing(NamedTuple):
@@ -26,6 +26,7 @@ THINGS: Final = (
     Thing(PARTNERS, "kvkNumber"),
     Thing(REQUESTS, "requestId"),
     Thing(DELETIONS, "deletionOf"),
+    Thing(REFERENCES, "referenceId"),
     Thing(RULES, "groundRuleId"),
     Thing(AGREEMENTS, "agreementId"),
     Thing(frozenset({EventKind.AGREEMENT_DOCUMENT_KEPT}), "agreementId"),

@@ -61,6 +61,7 @@ class EventKind(StrEnum):
     DELETION_LAPSED = "deletion.lapsed"
     REMINDER_GIVEN = "reminder.given"
     CONTACT_CHANGED = "contact.changed"
+    CONSENT_REFERENCED = "consent.referenced"
 
 
 class Event(SQLModel, table=True):

@@ -49,6 +49,8 @@ GRANTS: Final = frozenset(kind for kind in EventKind if kind.startswith("grant."
 #: Of what partners ask, and what they have to delete, on which no decision rests.
 REQUESTS: Final = frozenset(kind for kind in EventKind if kind.startswith("request."))
 DELETIONS: Final = frozenset(kind for kind in EventKind if kind.startswith("deletion."))
+#: Of what the parties call a consent; the same holds of these.
+REFERENCES: Final = frozenset({EventKind.CONSENT_REFERENCED})
 
 State = Mapping[str, Any]
 

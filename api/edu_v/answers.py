@@ -1,0 +1,140 @@
+"""The standard's status codes, and the one table from what went wrong to them.
+
+Edu-V, Status- en foutcodes 0.0.4. Its 0099 is for every other reason; we keep its HTTP status as precise as elsewhere.
+"""
+
+import logging
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from api import problems
+from api.problems import (
+    INTERNAL,
+    INVALID_INPUT,
+    NOT_FOUND,
+    REFUSALS,
+    REVISION_BEHIND,
+    STORE_UNREACHABLE,
+    Problem,
+    Refused,
+)
+from api.problems import UNAUTHENTICATED as NO_TOKEN
+from api.store import StoreBehind, StoreUnreachable
+from models.refusals import ConsentError
+
+log = logging.getLogger("privacy_manager.edu_v")
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """One status of the standard. Without a message of its own it carries the reason as its message."""
+
+    status: str
+    message: str | None
+    http: int
+
+
+OK: Final = Code("0000", "OK", 200)
+CREATED: Final = Code("0001", "Created", 201)
+SCHEMA_INCORRECT: Final = Code("0011", "Schema incorrect", 400)
+SCOPE_REQUIRED: Final = Code("0021", "scope required", 401)
+SCHOOL_UNKNOWN: Final = Code("0023", "edu_org_id unknown", 400)
+OTHER: Final = Code("0099", None, 400)
+# Of these the standard names no HTTP status: it sends them in messages that go back later, and we answer at once.
+PROVIDER_UNKNOWN: Final = Code("1001", "providerReferenceId unknown", 404)
+PROVIDER_USED: Final = Code("1002", "providerReferenceId already used", 409)
+CONSUMER_UNKNOWN: Final = Code("1003", "consumerReferenceId unknown", 404)
+CONSUMER_USED: Final = Code("1004", "consumerReferenceId already used", 409)
+
+REFUSING: Final = (
+    SCHEMA_INCORRECT,
+    SCOPE_REQUIRED,
+    SCHOOL_UNKNOWN,
+    OTHER,
+    PROVIDER_UNKNOWN,
+    PROVIDER_USED,
+    CONSUMER_UNKNOWN,
+    CONSUMER_USED,
+)
+
+
+class Told(Exception):
+    """A refusal in the standard's own terms, which no rule of ours knows."""
+
+    def __init__(self, code: Code, detail: str, http: int | None = None) -> None:
+        super().__init__(detail)
+        self.code, self.detail, self.http = code, detail, http
+
+
+def code_of(problem: Problem) -> Code:
+    """The standard's code for one of our problems; its HTTP status stays the problem's."""
+    if problem.status == 400:
+        return SCHEMA_INCORRECT
+    return SCOPE_REQUIRED if problem.status in (401, 403) else OTHER
+
+
+def answer(problem: Problem, detail: str, headers: dict[str, str] | None = None) -> Response:
+    """One of our problems, as the standard says it."""
+    if problem is NO_TOKEN:
+        headers = {**problems.CHALLENGE, **(headers or {})}
+    return _said(code_of(problem), problem.status, detail, headers)
+
+
+def unreachable(error: StoreUnreachable) -> Response:
+    """The answer when the store gave none."""
+    log.warning("the store did not answer: %s", error)
+    return answer(STORE_UNREACHABLE, "Whether a change was made is uncertain: send it again.", {"Retry-After": "1"})
+
+
+def _said(code: Code, http: int, detail: str, headers: dict[str, str] | None = None, **members: Any) -> Response:
+    body = {"status": code.status, "statusMessage": code.message or detail, "detail": detail, **members}
+    return Response(msgspec.json.encode(body), http, headers, "application/json")
+
+
+def install(door: FastAPI) -> None:
+    """Makes every exception of the door an answer with one of the standard's codes."""
+
+    @door.exception_handler(Told)
+    async def _told(_: Request, told: Told) -> Response:
+        return _said(told.code, told.http or told.code.http, told.detail)
+
+    @door.exception_handler(ConsentError)
+    async def _refusal(_: Request, refusal: ConsentError) -> Response:
+        return answer(REFUSALS[type(refusal)], refusal.detail)
+
+    @door.exception_handler(Refused)
+    async def _refused(_: Request, refused: Refused) -> Response:
+        return answer(refused.problem, refused.detail, refused.sent_with)
+
+    @door.exception_handler(StoreUnreachable)
+    async def _unreachable(_: Request, error: StoreUnreachable) -> Response:
+        return unreachable(error)
+
+    @door.exception_handler(StoreBehind)
+    async def _behind(_: Request, error: StoreBehind) -> Response:
+        return answer(REVISION_BEHIND, str(error), {"Retry-After": "1"})
+
+    @door.exception_handler(RequestValidationError)
+    async def _invalid(_: Request, error: RequestValidationError) -> Response:
+        found = problems.errors_in(error)
+        return _said(SCHEMA_INCORRECT, INVALID_INPUT.status, "One or more values are not valid.", errors=found)
+
+    @door.exception_handler(HTTPException)
+    async def _http(_: Request, error: HTTPException) -> Response:
+        problem = problems.BY_STATUS.get(error.status_code, INVALID_INPUT)
+        return answer(problem, problem.title + ".", dict(error.headers or {}))
+
+    @door.exception_handler(Exception)
+    async def _internal(request: Request, error: Exception) -> Response:
+        log.error("request %s failed", request.state.request_id, exc_info=error)
+        return answer(INTERNAL, "The error is in the log under this request's X-Request-ID.")
+
+
+def nothing_registered() -> Told:
+    """There is no consent of the caller's where it looks."""
+    return Told(OTHER, "No consent is registered there.", NOT_FOUND.status)

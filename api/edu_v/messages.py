@@ -1,0 +1,313 @@
+"""What either side says: a connection asks, confirms and takes back; a school permits, declines and takes back.
+
+Each message is one consent, is answered at once, and goes through the rules of the main door.
+"""
+
+from typing import Annotated, Literal
+from uuid import uuid4
+
+from fastapi import APIRouter, Response
+from pydantic import Field
+
+from api import asking, giving, rows
+from api.callers import Caller, PartnerClient, PartnerOrSchool, SchoolByToken
+from api.edu_v.answers import (
+    CONSUMER_USED,
+    CREATED,
+    OK,
+    OTHER,
+    PROVIDER_UNKNOWN,
+    PROVIDER_USED,
+    Code,
+    Told,
+)
+from api.edu_v.naming import NamedSchool, require_known
+from api.edu_v.registrations import (
+    ConsentStatus,
+    Registration,
+    Whose,
+    called,
+    names_of,
+    of_grants,
+    of_requests,
+    references,
+)
+from api.edu_v.statuses import one, whose
+from api.edu_v.wording import OurApi, Reference
+from api.events import record
+from api.giving import GrantPlace
+from api.grants import settle, take
+from api.wire import Moment, PurposeCodes, Reason, RecordId, ScopeNames, Wire, WireIn
+from api.writes import IfMatch, WriteRequest, Writing, require_version
+from models.events import EventKind
+from models.grants import OPEN, Choice, Grant, Step
+from models.identifiers import ClientId
+from models.references import ConsentReference, Party, require_room
+from models.refusals import VersionMismatch
+from models.requests import AccessRequest, RequestStatus, RequestStep, wish_of
+
+router = APIRouter(prefix="/consent", tags=["consent"])
+
+#: What is told of a declined request where the school gave no reason, which the standard leaves no room for.
+NO_REASON = "Geen reden opgegeven."
+
+Scopes = Annotated[ScopeNames, Field(min_length=1, description="Scopes of UWLR, as in the main contract.")]
+
+
+class Message(WireIn):
+    """What every message names."""
+
+    school: NamedSchool
+    api: OurApi
+
+
+class ConsentRequest(Message):
+    """What a connection asks. `purposes` and `message` are ours: without purposes, all that it is registered for."""
+
+    consumer_reference_id: Reference
+    scopes: Scopes
+    consumer_status: Literal["accepted"] | None = None
+    purposes: PurposeCodes | None = None
+    message: Annotated[Reason | None, Field(description="For the school to read.")] = None
+
+
+class ConsentConfirmation(Message):
+    """That a connection has registered what was granted. `scopes`, where named, are those that it knows of."""
+
+    provider_reference_id: Reference
+    consumer_reference_id: Reference
+    scopes: Scopes | None = None
+    consumer_status: Literal["accepted"] | None = None
+
+
+class ConsentNotification(Message):
+    """What a school permits a connection. `clientId`, `purposes` and what follows them are ours.
+
+    Where there is a grant for the place it becomes this, by If-Match; without `validUntil` it keeps its end.
+    """
+
+    provider_reference_id: Annotated[Reference | None, Field(description="Else it is called by its own id.")] = None
+    consumer_reference_id: Annotated[Reference | None, Field(description="Of the request that this answers.")] = None
+    scopes: Scopes
+    provider_status: Literal["accepted"] | None = None
+    client_id: ClientId
+    purposes: Annotated[PurposeCodes, Field(min_length=1)]
+    valid_from: Moment | None = None
+    valid_until: Moment | None = None
+    agreement_id: RecordId | None = None
+
+
+class ConsentRevoke(Message):
+    """Takes back a whole consent, or a request that waits: a connection its own, a school what is its own to say.
+
+    `scopes`, where named, must be no less than what stands: of a part nothing is taken back here.
+    """
+
+    provider_reference_id: Reference | None = None
+    consumer_reference_id: Reference | None = None
+    scopes: Scopes | None = None
+    provider_status: Literal["revoked"] | None = None
+    consumer_status: Literal["revoked"] | None = None
+    client_id: Annotated[ClientId | None, Field(description="Ours: of a school, whose.")] = None
+    reason: Reason | None = None
+
+
+class Acknowledgement(Wire):
+    """The standard's confirming message, with the consent as it now is."""
+
+    status: str
+    status_message: str
+    consent: ConsentStatus
+
+
+@router.put("/requests", status_code=201, operation_id="putConsentRequest")
+async def put_request(
+    caller: PartnerClient, message: ConsentRequest, writing: Writing, response: Response
+) -> Acknowledgement:
+    """Asks a school. The same message again changes nothing; another one under the same reference is refused."""
+    session, client_id, place = writing.session, caller.claims.client_id, message.school.place
+    await require_known(session, place, None)
+    connection = await rows.connection_placed(session, client_id)
+    wish = wish_of(connection, message.scopes, message.purposes)
+    known = await references(session, Whose(client_id, None), Party.CONSUMER, message.consumer_reference_id)
+    if known:
+        before = await session.get(AccessRequest, known[0].request_id) if known[0].request_id is not None else None
+        if before is None or before.place != place or asking.asked_by(before) != wish:
+            raise Told(CONSUMER_USED, "It is the name of another request, or of a consent.")
+        return _acknowledged(writing, response, OK, (await of_requests(session, [before]))[0])
+    (made,), _ = await asking.ask(writing, connection, wish, [place], caller.actor, message.message)
+    await session.flush()
+    name = _name(writing, client_id, place, Party.CONSUMER, message.consumer_reference_id)
+    name.request_id = made.request_id
+    _refer(writing, caller, name)
+    return _acknowledged(writing, response, CREATED, (await of_requests(session, [made]))[0])
+
+
+@router.put("/confirmations", status_code=201, operation_id="putConsentConfirmation")
+async def put_confirmation(
+    caller: PartnerClient, message: ConsentConfirmation, writing: Writing, response: Response
+) -> Acknowledgement:
+    """Notes that the connection has registered a grant, and how it calls it. What may be released is not changed."""
+    session, client_id, place = writing.session, caller.claims.client_id, message.school.place
+    await require_known(session, place, None)
+    own = Whose(client_id, None)
+    grant = (await one(session, own, place, message.provider_reference_id, None)).of
+    if not isinstance(grant, Grant):
+        raise Told(PROVIDER_UNKNOWN, "It is not the name of a grant.")
+    await _require_stands(writing, grant)
+    if message.scopes is not None and set(message.scopes) != set(grant.scopes):
+        raise Told(OTHER, "The grant is for other scopes: read it again.", 409)
+    known = await references(session, own, Party.CONSUMER, message.consumer_reference_id)
+    name = known[0] if known else _name(writing, client_id, place, Party.CONSUMER, message.consumer_reference_id)
+    if known and grant.grant_id not in [
+        each.of.grant_id for each in await called(session, own, Party.CONSUMER, name.reference)
+    ]:
+        raise Told(CONSUMER_USED, "It is the name of another consent.")
+    if name.confirmed_at is None:
+        await _name_grant(writing, caller, name, grant, confirmed=True)
+        await session.flush()
+    code = CREATED if name.revision == writing.write.revision else OK
+    return _acknowledged(writing, response, code, (await of_grants(session, [grant]))[0])
+
+
+@router.put("/notifications", status_code=201, operation_id="putConsentNotification")
+async def put_notification(
+    caller: SchoolByToken,
+    message: ConsentNotification,
+    writing: Writing,
+    response: Response,
+    if_match: IfMatch = None,
+) -> Acknowledgement:
+    """Permits a connection to receive these scopes for these purposes. A request that waits is answered by it."""
+    session, client_id, place = writing.session, message.client_id, message.school.place
+    await require_known(session, place, caller.claims.school)
+    own = Whose(client_id, caller.claims.school)
+    await rows.connection_placed(session, client_id)
+    if message.consumer_reference_id is not None:
+        await one(session, own, place, None, message.consumer_reference_id)
+    where = GrantPlace(place[:4], place if len(place) > 4 else None)
+    grant = await giving.present(writing, client_id, where)
+    if grant is None and if_match is not None:
+        raise VersionMismatch("There is no grant that stands: what was read has ended.")
+    await _require_free(session, own, message.provider_reference_id, grant)
+    code = CREATED if grant is None else OK
+    if grant is None:
+        choice = _choice(message, None)
+        grant, _ = await giving.give(writing, client_id, where, choice, message.agreement_id, caller.actor)
+    else:
+        require_version(if_match, grant.version)
+        await giving.amend(writing, grant, _choice(message, grant), message.agreement_id, caller.actor)
+    await session.flush()
+    reference = message.provider_reference_id
+    if reference not in (None, grant.grant_id) and not await references(session, own, Party.PROVIDER, reference):
+        name = _name(writing, client_id, place, Party.PROVIDER, reference)
+        await _name_grant(writing, caller, name, grant)
+    return _acknowledged(writing, response, code, (await of_grants(session, [grant]))[0])
+
+
+@router.put("/revokes", operation_id="putConsentRevoke")
+async def put_revoke(
+    caller: PartnerOrSchool, message: ConsentRevoke, writing: Writing, response: Response
+) -> Acknowledgement:
+    """Ends a consent for good, from the answer on; or takes back, of a school declines, a request that waits.
+
+    What has ended stays ended: then nothing is changed.
+    """
+    session, place = writing.session, message.school.place
+    await require_known(session, place, caller.claims.school if caller.role == "school" else None)
+    own = whose(caller, message.client_id)
+    found = await one(session, own, place, message.provider_reference_id, message.consumer_reference_id)
+    if isinstance(found.of, Grant):
+        await _end(writing, caller, found.of, message)
+        await session.flush()
+        return _acknowledged(writing, response, OK, (await of_grants(session, [found.of]))[0])
+    if found.of.status == RequestStatus.OPEN:
+        session.add(found.of)
+        if caller.role == "partner":
+            asking.take(writing.write, found.of, RequestStep.WITHDRAW, caller.actor, message.reason)
+        else:
+            asking.take(writing.write, found.of, RequestStep.DECLINE, caller.actor, message.reason or NO_REASON)
+        await session.flush()
+    return _acknowledged(writing, response, OK, (await of_requests(session, [found.of]))[0])
+
+
+async def _end(writing: WriteRequest, caller: Caller, grant: Grant, message: ConsentRevoke) -> None:
+    partner = (await rows.partners_of_grants(writing.session, [grant]))[grant.client_id]
+    settle(writing.write, grant, partner)
+    if grant.status not in OPEN:
+        return
+    if message.scopes is not None and set(grant.scopes) - set(message.scopes):
+        raise Told(OTHER, "More was permitted than these scopes: a consent is taken back as a whole.", 409)
+    take(writing.write, grant, partner, Step.REVOKE, caller.actor, message.reason)
+
+
+async def _require_stands(writing: WriteRequest, grant: Grant) -> None:
+    """Raises `Told` for a grant that has ended, which is written down where time alone ended it."""
+    settle(writing.write, grant, (await rows.partners_of_grants(writing.session, [grant]))[grant.client_id])
+    if grant.status not in OPEN:
+        raise Told(OTHER, f"The consent is {grant.status}.", 409)
+
+
+async def _require_free(session: rows.Session, own: Whose, reference: str | None, grant: Grant | None) -> None:
+    """Raises `Told` where a school calls something else so."""
+    if reference is None:
+        return
+    known = {each.position.name for each in await called(session, own, Party.PROVIDER, reference)}
+    if known - {grant.grant_id if grant is not None else None}:
+        raise Told(PROVIDER_USED, "It is the name of another consent.")
+
+
+def _choice(message: ConsentNotification, present: Grant | None) -> Choice:
+    """What the school permits; without an end, what there is keeps the one that it has."""
+    keeps = present is not None and "valid_until" not in message.model_fields_set
+    return Choice(
+        scopes=frozenset(message.scopes),
+        purposes=frozenset(message.purposes),
+        valid_from=message.valid_from,
+        valid_until=present.valid_until if keeps and present is not None else message.valid_until,
+    )
+
+
+def _name(writing: WriteRequest, client_id: str, place: str, party: Party, reference: str) -> ConsentReference:
+    return ConsentReference(
+        reference_id=str(uuid4()),
+        client_id=client_id,
+        brin=place[:4],
+        party=party,
+        reference=reference,
+        revision=writing.write.revision,
+        created_at=writing.now,
+    )
+
+
+async def _name_grant(
+    writing: WriteRequest, caller: Caller, name: ConsentReference, grant: Grant, *, confirmed: bool = False
+) -> None:
+    """Makes it a name of the grant."""
+    require_room(await names_of(writing.session, grant, Party(name.party)))
+    name.grant_id, name.confirmed_at = grant.grant_id, writing.now if confirmed else None
+    _refer(writing, caller, name)
+
+
+def _refer(writing: WriteRequest, caller: Caller, name: ConsentReference) -> None:
+    """Keeps what one side calls a consent, with its event, which is about no change of what may be released."""
+    name.revision = writing.write.revision
+    writing.session.add(name)
+    state = {
+        "referenceId": name.reference_id,
+        "clientId": name.client_id,
+        "school": name.brin,
+        "party": name.party,
+        "reference": name.reference,
+        "requestId": name.request_id,
+        "grantId": name.grant_id,
+        "confirmedAt": name.confirmed_at.isoformat() if name.confirmed_at is not None else None,
+    }
+    kind = EventKind.CONSENT_REFERENCED
+    record(writing.write, kind, caller.actor, state, brin=name.brin, client_id=name.client_id)
+
+
+def _acknowledged(writing: WriteRequest, response: Response, code: Code, found: Registration) -> Acknowledgement:
+    response.status_code = writing.status = code.http
+    said = Acknowledgement(status=code.status, status_message=code.message or "", consent=found.at(writing.now))
+    return writing.answer(said, found.of.version)

@@ -1,0 +1,310 @@
+"""Consents as the standard registers them: one for each grant, and one for each request that led to none.
+
+Of a partner those of its connection are read, of a school its own: `Whose`.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any, Final, NamedTuple
+
+from pydantic import Field
+from sqlalchemy import ColumnElement, and_, case, or_
+from sqlmodel import col, func, select
+
+from api import rows
+from api.edu_v.naming import SchoolReference, reference_to
+from api.wire import Moment, Wire
+from models.events import Event
+from models.grants import NOT_YET, Grant, Status, status_at
+from models.references import ConsentReference, Party
+from models.requests import AccessRequest, RequestStatus
+
+#: Our one data service. The standard's own nine exchange other data than UWLR-L, and what was permitted of the one
+#: says nothing of the other.
+API: Final = "uwlr-api"
+#: After every revision that there can be.
+NEVER: Final = 2**31 - 1
+
+
+class ProviderStatus(StrEnum):
+    """Where a consent stands on the school's side. Nothing but `accepted` permits anything."""
+
+    REQUESTED = "requested"
+    ACCEPTED = "accepted"
+    SUSPENDED = "suspended"
+    NEEDS_RECONFIRMATION = "needs_reconfirmation"
+    DECLINED = "declined"
+    REVOKED = "revoked"
+    EXPIRED = "expired"
+
+
+class ConsumerStatus(StrEnum):
+    """Where it stands on the connection's side, which accepted what it asked for itself, or has confirmed."""
+
+    UNCONFIRMED = "unconfirmed"
+    ACCEPTED = "accepted"
+    REVOKED = "revoked"
+
+
+class ConsentStatus(Wire):
+    """A consent as it stands. A reference that there is not (yet) is empty."""
+
+    provider_reference_id: Annotated[str, Field(description="Empty while a request was not accepted.")]
+    consumer_reference_id: Annotated[str, Field(description="Empty until the connection has given one.")]
+    school: SchoolReference
+    api: str
+    scopes: list[str]
+    provider_status: ProviderStatus
+    consumer_status: ConsumerStatus
+    client_id: str
+    purposes: list[str]
+    valid_from: Moment | None
+    valid_until: Moment | None
+    changed_at: Moment
+    revision: Annotated[int, Field(description="What `since` takes: what changed after this one comes next.")]
+
+
+class Whose(NamedTuple):
+    """What is read: one connection's, one school's, or what is both's. At least one of them is the caller's own."""
+
+    client_id: str | None
+    brin: str | None
+
+
+class Position(NamedTuple):
+    """A place in a list that is in order of change."""
+
+    revision: int
+    name: str
+
+
+class Registration(NamedTuple):
+    """A grant or a request; the last request that led to the one, what the other led to, and what both call it."""
+
+    of: Grant | AccessRequest
+    request: AccessRequest | None
+    grant: Grant | None
+    consumer: ConsentReference | None
+    provider: ConsentReference | None
+
+    @property
+    def position(self) -> Position:
+        """Where it stands among all others. A confirmation changes a grant's registration, and not the grant."""
+        revision = self.of.revision
+        if isinstance(self.of, AccessRequest):
+            return Position(revision, self.of.request_id)
+        if self.consumer is not None and self.consumer.grant_id is not None:
+            revision = max(revision, self.consumer.revision)
+        return Position(revision, self.of.grant_id)
+
+    def at(self, now: datetime) -> ConsentStatus:
+        """It as it stands at `now`."""
+        return ConsentStatus(
+            provider_reference_id=self._provider_name(),
+            consumer_reference_id=self.consumer.reference if self.consumer is not None else "",
+            school=reference_to(self.of.place),
+            api=API,
+            scopes=sorted(self.of.scopes),
+            provider_status=self._provider_status(now),
+            consumer_status=self._consumer_status(),
+            client_id=self.of.client_id,
+            purposes=sorted(self.of.purposes),
+            valid_from=self.grant.valid_from if self.grant is not None else None,
+            valid_until=self.grant.valid_until if self.grant is not None else None,
+            changed_at=self.of.changed_at,
+            revision=self.position.revision,
+        )
+
+    def _provider_name(self) -> str:
+        if self.grant is None:
+            return ""
+        return self.provider.reference if self.provider is not None else self.grant.grant_id
+
+    def _provider_status(self, now: datetime) -> ProviderStatus:
+        if self.grant is not None:
+            return OF_GRANTS[status_at(self.grant, now)]
+        declined = self.of.status == RequestStatus.DECLINED
+        return ProviderStatus.DECLINED if declined else ProviderStatus.REQUESTED
+
+    def _consumer_status(self) -> ConsumerStatus:
+        if self.request is not None:
+            withdrawn = self.request.status == RequestStatus.WITHDRAWN
+            return ConsumerStatus.REVOKED if withdrawn else ConsumerStatus.ACCEPTED
+        confirmed = self.consumer is not None and self.consumer.confirmed_at is not None
+        return ConsumerStatus.ACCEPTED if confirmed else ConsumerStatus.UNCONFIRMED
+
+
+OF_GRANTS: Final = {
+    Status.GRANTED: ProviderStatus.ACCEPTED,
+    Status.SUSPENDED: ProviderStatus.SUSPENDED,
+    Status.NEEDS_RECONFIRMATION: ProviderStatus.NEEDS_RECONFIRMATION,
+    Status.REVOKED: ProviderStatus.REVOKED,
+    Status.EXPIRED: ProviderStatus.EXPIRED,
+}
+
+
+# -- what is read -----------------------------------------------------------------------------------------------------
+
+
+async def revision_before(session: rows.Session, whose: Whose, since: int | datetime | None) -> int:
+    """The revision after which everything is new: itself, or the last one before the first change since a moment.
+
+    By the first change and not the last one before it: where a clock was set back, rather twice than not at all.
+    """
+    if since is None or isinstance(since, int):
+        return since or 0
+    first = select(func.min(Event.revision)).where(col(Event.at) >= since, *_own(Event, whose))
+    found: int | None = (await session.exec(first)).one()
+    return NEVER if found is None else found - 1
+
+
+async def listed(session: rows.Session, whose: Whose, since: int, after: Position, limit: int) -> list[Registration]:
+    """Those that changed after `since`, in order of their last change; one to spare."""
+    confirmed = select(ConsentReference.grant_id, func.max(ConsentReference.revision).label("revision"))
+    confirmed = confirmed.where(col(ConsentReference.grant_id).is_not(None), ConsentReference.party == Party.CONSUMER)
+    last = confirmed.where(*_own(ConsentReference, whose)).group_by(col(ConsentReference.grant_id)).subquery()
+    changed = case((last.c.revision > Grant.revision, last.c.revision), else_=Grant.revision)
+    query = select(Grant).outerjoin(last, last.c.grant_id == Grant.grant_id).where(*_own(Grant, whose))
+    query = query.where(col(Grant.status).not_in(NOT_YET), *_behind(changed, col(Grant.grant_id), since, after))
+    grants = (await session.exec(query.order_by(changed, col(Grant.grant_id)).limit(limit + 1))).all()
+    without = (col(AccessRequest.grant_id).is_(None),)
+    requests = await _requests(session, whose, since, after, limit, *without)
+    found = [*await of_grants(session, grants), *await of_requests(session, requests)]
+    return sorted(found, key=lambda each: each.position)[: limit + 1]
+
+
+async def requests_listed(
+    session: rows.Session, whose: Whose, since: int, after: Position, limit: int
+) -> list[Registration]:
+    """The requests, answered ones too, in the same order; one to spare."""
+    return await of_requests(session, await _requests(session, whose, since, after, limit))
+
+
+async def confirmations_listed(
+    session: rows.Session, whose: Whose, since: int, after: Position, limit: int
+) -> list[tuple[ConsentReference, Registration]]:
+    """What the connection has confirmed, in order of that, each with what it confirmed; one to spare."""
+    query = select(ConsentReference).where(
+        col(ConsentReference.confirmed_at).is_not(None),
+        *_own(ConsentReference, whose),
+        *_behind(col(ConsentReference.revision), col(ConsentReference.reference_id), since, after),
+    )
+    query = query.order_by(col(ConsentReference.revision), col(ConsentReference.reference_id))
+    found = (await session.exec(query.limit(limit + 1))).all()
+    confirmed = {each.grant_id for each in found}
+    grants = (await session.exec(select(Grant).where(col(Grant.grant_id).in_(confirmed)))).all()
+    by_grant = {each.position.name: each for each in await of_grants(session, grants)}
+    return [(each, by_grant[each.grant_id]) for each in found if each.grant_id is not None]
+
+
+async def references(session: rows.Session, whose: Whose, party: Party, reference: str) -> Sequence[ConsentReference]:
+    """What one side calls by this name."""
+    query = select(ConsentReference).where(
+        ConsentReference.party == party, ConsentReference.reference == reference, *_own(ConsentReference, whose)
+    )
+    return (await session.exec(query.order_by(col(ConsentReference.reference_id)))).all()
+
+
+async def names_of(session: rows.Session, grant: Grant, party: Party) -> int:
+    """How many names one side has given a grant."""
+    query = select(func.count()).select_from(ConsentReference)
+    found = query.where(ConsentReference.grant_id == grant.grant_id, ConsentReference.party == party)
+    return (await session.exec(found)).one()
+
+
+async def called(session: rows.Session, whose: Whose, party: Party, reference: str) -> list[Registration]:
+    """The consents that one side calls so. A grant without another name is called by its id on the school's side."""
+    found = await references(session, whose, party, reference)
+    asked = select(AccessRequest).where(col(AccessRequest.request_id).in_({each.request_id for each in found} - {None}))
+    requests = (await session.exec(asked.where(*_own(AccessRequest, whose)))).all()
+    led_to = {each.grant_id for each in found} | {each.grant_id for each in requests}
+    named = led_to | {reference} if party is Party.PROVIDER else led_to
+    grants = select(Grant).where(col(Grant.grant_id).in_(named - {None}), *_own(Grant, whose))
+    open_ones = [each for each in requests if each.grant_id is None]
+    granted = (await session.exec(grants.where(col(Grant.status).not_in(NOT_YET)))).all()
+    return [*await of_grants(session, granted), *await of_requests(session, open_ones)]
+
+
+async def of_grants(session: rows.Session, grants: Sequence[Grant]) -> list[Registration]:
+    """Each grant's registration."""
+    if not grants:
+        return []
+    ids = {each.grant_id for each in grants}
+    asked = select(AccessRequest).where(col(AccessRequest.grant_id).in_(ids))
+    requests = (await session.exec(asked.order_by(col(AccessRequest.asked_in_entry)))).all()
+    led_to = {each.request_id: each.grant_id for each in requests}
+    names = select(ConsentReference).where(
+        or_(col(ConsentReference.grant_id).in_(ids), col(ConsentReference.request_id).in_(led_to))
+    )
+    found = (await session.exec(names.order_by(col(ConsentReference.revision)))).all()
+    last = {(each.party, each.grant_id or led_to.get(each.request_id or "")): each for each in found}
+    request_of = {each.grant_id: each for each in requests}
+    return [
+        Registration(
+            each,
+            request_of.get(each.grant_id),
+            each,
+            last.get((Party.CONSUMER, each.grant_id)),
+            last.get((Party.PROVIDER, each.grant_id)),
+        )
+        for each in grants
+    ]
+
+
+async def of_requests(session: rows.Session, requests: Sequence[AccessRequest]) -> list[Registration]:
+    """Each request's registration, with what it led to."""
+    if not requests:
+        return []
+    ids, led_to = {each.request_id for each in requests}, {each.grant_id for each in requests} - {None}
+    names = select(ConsentReference).where(
+        or_(
+            col(ConsentReference.request_id).in_(ids),
+            and_(col(ConsentReference.grant_id).in_(led_to), col(ConsentReference.party) == Party.PROVIDER),
+        )
+    )
+    found = (await session.exec(names.order_by(col(ConsentReference.revision)))).all()
+    consumers = {each.request_id: each for each in found if each.party == Party.CONSUMER}
+    providers = {each.grant_id: each for each in found if each.party == Party.PROVIDER}
+    grants = await session.exec(select(Grant).where(col(Grant.grant_id).in_(led_to)))
+    by_id = {each.grant_id: each for each in grants}
+    return [
+        Registration(
+            each,
+            each,
+            by_id.get(each.grant_id or ""),
+            consumers.get(each.request_id),
+            providers.get(each.grant_id) if each.grant_id is not None else None,
+        )
+        for each in requests
+    ]
+
+
+async def latest_request(session: rows.Session, client_id: str, place: str) -> Registration | None:
+    """The last request of a connection for this place, where it led to nothing."""
+    found = (await rows.latest_requests(session, client_id, [place[:4]])).get(place)
+    return (await of_requests(session, [found]))[0] if found is not None and found.grant_id is None else None
+
+
+async def _requests(
+    session: rows.Session, whose: Whose, since: int, after: Position, limit: int, *more: ColumnElement[bool]
+) -> Sequence[AccessRequest]:
+    behind = _behind(col(AccessRequest.revision), col(AccessRequest.request_id), since, after)
+    query = select(AccessRequest).where(*_own(AccessRequest, whose), *behind, *more)
+    query = query.order_by(col(AccessRequest.revision), col(AccessRequest.request_id))
+    return (await session.exec(query.limit(limit + 1))).all()
+
+
+def _behind(revision: Any, name: Any, since: int, after: Position) -> tuple[ColumnElement[bool], ...]:
+    same = and_(revision == after.revision, name > after.name)
+    return revision > since, or_(revision > after.revision, same)
+
+
+def _own(table: Any, whose: Whose) -> Iterable[ColumnElement[bool]]:
+    """The rows of whoever this is, and of nobody else."""
+    if whose.client_id is None and whose.brin is None:
+        raise ValueError("these are somebody's")
+    if whose.client_id is not None:
+        yield table.client_id == whose.client_id
+    if whose.brin is not None:
+        yield table.brin == whose.brin
