@@ -9,54 +9,16 @@ job. Every few steps many questions are answered in four ways that must agree at
     oracle      by `oracle.py`, from the rows alone, without the code of any snapshot or decision
 """
 
-import asyncio
-import shutil
-import uuid
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import asyncpg
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy.engine import make_url
 
 from tests.histories import Step, Tally, history_on, step_of
 from tests.oracle import ORDER
+from tests.stores import Stores
 
 # -- the runs ---------------------------------------------------------------------------------------------------------
-
-Stores = Callable[[], str]
-
-
-@pytest.fixture
-def sqlite_stores(sqlite_template: Path, tmp_path: Path) -> Stores:
-    def make() -> str:
-        path = tmp_path / f"{uuid.uuid4().hex}.db"
-        shutil.copy(sqlite_template, path)
-        return f"sqlite+aiosqlite:///{path}"
-
-    return make
-
-
-@pytest.fixture
-def postgresql_stores(postgresql_server: str, postgresql_template: str) -> Iterator[Stores]:
-    made: list[str] = []
-
-    async def administer(*statements: str) -> None:
-        connection = await asyncpg.connect(postgresql_server.replace("+asyncpg", ""))
-        for statement in statements:
-            await connection.execute(statement)
-        await connection.close()
-
-    def make() -> str:
-        name = f"history_{uuid.uuid4().hex}"
-        asyncio.run(administer(f"CREATE DATABASE {name} TEMPLATE {postgresql_template}"))
-        made.append(name)
-        return make_url(postgresql_server).set(database=name).render_as_string(hide_password=False)
-
-    yield make
-    asyncio.run(administer(*(f"DROP DATABASE {name} WITH (FORCE)" for name in made)))
 
 
 def run(stores: Stores, folder: Path, histories: int) -> Tally:
