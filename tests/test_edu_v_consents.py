@@ -234,6 +234,7 @@ NAMED: dict[str, tuple[dict[str, Any], tuple[int, str]]] = {
     "by an id of RIO beside": ({**school("16SW"), "organisationMasterIdentifier": "100A123"}, (201, "0001")),
     "by an id of RIO alone": ({"organisationMasterIdentifier": "100A123"}, (400, "0023")),
     "by two that differ": ({**school("16SW"), "organisationMasterIdentifier": "17TX"}, (400, "0023")),
+    "by a code that is none": ({**school("1"), "organisationMasterIdentifier": "16SW"}, (400, "0023")),
     "by one that is not": (school("99ZZ"), (400, "0023")),
     "by a location that is not": (school("16SW77"), (400, "0023")),
     "by another register's": (

@@ -59,9 +59,9 @@ def reference_to(place: str) -> SchoolReference:
 
 
 def place_named(master: str | None, coded: list[str]) -> str:
-    """The one place that these name, of which those that are no BRIN say nothing here. Raises `Told`."""
-    named = {each for each in (master, *coded) if each is not None and is_place(each)}
-    if len(named) != 1:
+    """The one place that these name. An id of RIO says nothing here, where a code stands beside it. Raises `Told`."""
+    named = {*coded} | ({master} if master is not None and (is_place(master) or not coded) else set())
+    if len(named) != 1 or not all(map(is_place, named)):
         raise unknown_school()
     return named.pop()
 
