@@ -22,6 +22,7 @@ from models.audit import Audit
 from models.events import RememberedAnswer
 from models.partners import Stage
 from models.sealed import SealedText
+from tests import edu_v
 from tests.evidence import entries_of, keys_in, keys_of, take, witness_of
 from tests.world import BASIS, OFFERED, World, world_on
 
@@ -190,6 +191,18 @@ async def test_deletion_duties_are_as_they_were_after_the_replay_but_for_what_wa
         assert {each["status"] for each in before} == {"due", "confirmed"}
         written = (await world.call("GET", "/v1/consents/reminders", token)).json()["items"]
         assert len(written) == 1
+async def test_what_either_side_calls_a_consent_is_as_it_was_after_the_replay(backup: Any) -> None:
+    """A request that is in the backup, what it led to since, and how both sides then called that."""
+    async with world_on(backup.url, backup.folder) as world:
+        await world.register()
+        asked, provider, consumer = (edu_v.new_reference() for _ in range(3))
+        assert (await edu_v.ask(world, asked)).status_code == 201
+        await backup.make(world)
+        named = {"providerReferenceId": provider, "consumerReferenceId": asked}
+        assert (await edu_v.notify(world, scopes=BASIS, **named)).status_code == 201
+        assert (await edu_v.confirm(world, provider, consumer)).status_code == 201
+        assert (await edu_v.ask(world, edu_v.new_reference(), "17TX")).status_code == 201
+        before = await edu_v.statuses(world)
         witness = await witnessed(world)
     backup.put_back()
     assert witness.last is not None
@@ -204,6 +217,10 @@ async def test_deletion_duties_are_as_they_were_after_the_replay_but_for_what_wa
         while await letters.run():
             pass
         assert (await world.call("GET", "/v1/consents/reminders", token)).json()["items"] == written
+        assert await edu_v.statuses(world) == before
+        assert {each["consumerReferenceId"] for each in before} > {consumer}
+        query = f"statuses/school?consumerReferenceId={asked}"
+        assert (await edu_v.by_partner(world, "GET", query)).json()["providerReferenceId"] == provider
 
 
 async def test_what_was_erased_since_an_old_backup_is_erased_again_by_the_replay(backup: Any) -> None:

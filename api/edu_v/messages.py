@@ -40,7 +40,7 @@ from api.grants import settle, take
 from api.wire import Moment, PurposeCodes, Reason, RecordId, ScopeNames, Wire, WireIn
 from api.writes import IfMatch, WriteRequest, Writing, require_version
 from models.events import EventKind
-from models.grants import OPEN, Choice, Grant, Step
+from models.grants import OPEN, Choice, Grant, Step, status_at
 from models.identifiers import ClientId
 from models.references import ConsentReference, Party, require_room
 from models.refusals import VersionMismatch
@@ -154,7 +154,8 @@ async def put_confirmation(
     grant = (await one(session, own, place, message.provider_reference_id, None)).of
     if not isinstance(grant, Grant):
         raise Told(PROVIDER_UNKNOWN, "It is not the name of a grant.")
-    await _require_stands(writing, grant)
+    if (stands := status_at(grant, writing.now)) not in OPEN:
+        raise Told(OTHER, f"The consent is {stands}.", 409)
     if message.scopes is not None and set(message.scopes) != set(grant.scopes):
         raise Told(OTHER, "The grant is for other scopes: read it again.", 409)
     known = await references(session, own, Party.CONSUMER, message.consumer_reference_id)
@@ -239,13 +240,6 @@ async def _end(writing: WriteRequest, caller: Caller, grant: Grant, message: Con
     if message.scopes is not None and set(grant.scopes) - set(message.scopes):
         raise Told(OTHER, "More was permitted than these scopes: a consent is taken back as a whole.", 409)
     take(writing.write, grant, partner, Step.REVOKE, caller.actor, message.reason)
-
-
-async def _require_stands(writing: WriteRequest, grant: Grant) -> None:
-    """Raises `Told` for a grant that has ended, which is written down where time alone ended it."""
-    settle(writing.write, grant, (await rows.partners_of_grants(writing.session, [grant]))[grant.client_id])
-    if grant.status not in OPEN:
-        raise Told(OTHER, f"The consent is {grant.status}.", 409)
 
 
 async def _require_free(session: rows.Session, own: Whose, reference: str | None, grant: Grant | None) -> None:
