@@ -18,8 +18,8 @@ from models.events import Event, EventKind
 from models.grants import Grant
 from models.ground_rules import GroundRule
 from models.partners import Connection, Partner
-from models.reminders import Letter, Mail
 from models.references import ConsentReference
+from models.reminders import Letter, Mail
 from models.replay import AGREEMENTS, CONNECTIONS, DELETIONS, GRANTS, PARTNERS, REFERENCES, REQUESTS, RULES, SCHOOLS
 from models.requests import AccessRequest, RequestStatus
 from models.schools import Board, Location, School, SchoolKey
@@ -125,6 +125,7 @@ class Restoring:
             mail=Mail.NONE,
         )
         self._session.add(letter)
+
     async def _reference(self, entry: Entry) -> None:
         state = entry["state"]
         found = await self._session.get(ConsentReference, state["referenceId"])

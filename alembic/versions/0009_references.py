@@ -1,13 +1,13 @@
 """references: what the parties of a consent call it
 
-Revision: 0007, after 0006, on 2026-11-26 14:45:00
+Revision: 0009, after 0008, on 2026-11-26 14:45:00
 """
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0007"
-down_revision = "0006"
+revision = "0009"
+down_revision = "0008"
 branch_labels = None
 depends_on = None
 
