@@ -45,10 +45,12 @@ from api import (
     requests,
     school_keys,
     schools,
+    webhooks,
 )
 from api.awaited import AwaitedChanges
 from api.callers import Authentication, needs_token
 from api.current import CurrentSnapshot
+from api.delivering import AT_ONCE_BESIDE, delivering
 from api.drawing import Drawing
 from api.duties import KeepingDuties
 from api.edu_v import answers as edu_v_answers
@@ -72,6 +74,7 @@ from api.searches import ActionSearch, ResourceSearch, SubjectSearch
 from api.server import ON_STOP
 from api.settings import Settings
 from api.store import Clock, Store, StoreUnreachable, is_of_a_standby
+from api.targets import Targets
 from api.tokens import EmbeddedIssuer, TokenVerifier
 from api.turns import Turns
 from api.writes import Replayed, give_again
@@ -90,6 +93,7 @@ DOORS: Final = (
     requests,
     deletions,
     reminders,
+    webhooks,
     applicants,
     cases,
     operators,
@@ -157,7 +161,7 @@ def create_app(settings: Settings, clock: Clock | None = None, on_loaded: Callab
     verifier = TokenVerifier(_issuers(settings))
     routes = _route_table(settings)
     current = CurrentSnapshot(source_for(store), settings.store_deadline, store.distrust, logged=settings.decision_log)
-    drawing = Drawing()
+    drawing, targets = Drawing(), Targets(loopback=settings.sends_to_loopback)
     given_up: set[asyncio.Task[None]] = set()
 
     @contextlib.asynccontextmanager
@@ -165,6 +169,7 @@ def create_app(settings: Settings, clock: Clock | None = None, on_loaded: Callab
         async with contextlib.AsyncExitStack() as stack:
             stack.push_async_callback(store.aclose)
             stack.push_async_callback(drawing.aclose)
+            stack.callback(targets.close)
             stack.push_async_callback(reachable.ended, given_up)
             stack.push_async_callback(verifier.aclose)
             stack.push_async_callback(current.aclose)
@@ -187,6 +192,8 @@ def create_app(settings: Settings, clock: Clock | None = None, on_loaded: Callab
                 keep_log(store, settings.decision_log_days, digests=settings.decision_log)
             )
             stack.push_async_callback(_ended, looking_after)
+            if settings.delivers:
+                await stack.enter_async_context(delivering(settings, keys, AT_ONCE_BESIDE, clock))
             yield {ON_STOP: awaited.stop}
 
     app = documented_app(lifespan)
@@ -196,6 +203,7 @@ def create_app(settings: Settings, clock: Clock | None = None, on_loaded: Callab
     app.state.turnstile = applicants.Turnstile(settings.applications_per_hour)
     app.state.applications_per_day = settings.applications_per_day
     app.state.public_url, app.state.verifier = settings.public_url, verifier
+    app.state.targets = targets
     app.add_middleware(WhileReachable, store=store, current=current, given_up=given_up)
     app.add_middleware(Authentication, verifier=verifier, guards=needs_token)
     app.mount(edu_v.PATH, _edu_v(app, verifier, given_up))
@@ -268,15 +276,28 @@ async def require_ready(settings: Settings) -> None:
     """Raises `NotReadyToServe` or `StoreUnreachable` when a server with these settings could not start."""
     _issuers(settings)
     _route_table(settings)
+    await require_own_store(settings)
+
+
+async def require_own_store(settings: Settings) -> EvidenceKeys:
+    """The keys of the store of these settings.
+
+    Raises `NotReadyToServe` where it is not one to work on as it now is, and `StoreUnreachable`.
+    """
     store = Store(settings.store_url)
     try:
-        await _require_schema(store)
-        keys = await evidence_of(store, settings.evidence_keys_file)
-        await require_not_behind(store, settings.known_checkpoint_file, keys)
+        return await _own(store, settings)
     except StoreRefused as refused:
         raise NotReadyToServe(str(refused)) from None
     finally:
         await store.aclose()
+
+
+async def _own(store: Store, settings: Settings) -> EvidenceKeys:
+    await _require_schema(store)
+    keys = await evidence_of(store, settings.evidence_keys_file)
+    await require_not_behind(store, settings.known_checkpoint_file, keys)
+    return keys
 
 
 async def _load(store: Store, current: CurrentSnapshot, settings: Settings) -> EvidenceKeys:
@@ -287,9 +308,7 @@ async def _load(store: Store, current: CurrentSnapshot, settings: Settings) -> E
     """
     while True:
         try:
-            await _require_schema(store)
-            keys = await evidence_of(store, settings.evidence_keys_file)
-            await require_not_behind(store, settings.known_checkpoint_file, keys)
+            keys = await _own(store, settings)
             store.sealing = Sealing(keys)
             await seal_what_is_open(store)
             # A process that ended, or was ended, may have left it to the next one.

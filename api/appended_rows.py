@@ -1,4 +1,7 @@
-"""How what a write appends to the log is stored: its events, the texts that were sealed, and the tree above them."""
+"""How what a write appends to the log is stored: its events, the texts that were sealed, and the tree above them.
+
+Beside them stands what the events have to tell: `outbox.py`.
+"""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -8,6 +11,7 @@ from typing import Any, Final, NamedTuple
 from sqlalchemy import insert, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from api import outbox
 from api.json_rows import values
 from models.events import Event, LogNode
 from models.merkle import Node, Peaks
@@ -40,6 +44,8 @@ async def _append_on_sqlite(connection: AsyncConnection, appended: Appended) -> 
     if appended.texts:
         await connection.execute(_INSERT_TEXTS, [each.model_dump() for each in appended.texts])
     await connection.execute(_INSERT_EVENTS, [event.model_dump() for event in appended.events])
+    if outbox.are_told(appended.events):
+        await outbox.note_on_sqlite(connection, appended.events)
     if appended.nodes:
         await connection.execute(_INSERT_NODES, [node._asdict() for node in appended.nodes])
     peaks = appended.peaks
@@ -64,15 +70,20 @@ def _inserted(table: str, kinds: Mapping[str, str], parameter: int) -> str:
     return f"{into} {', '.join(values(kinds.values()))} FROM jsonb_array_elements(${parameter}::jsonb) AS line"
 
 
-#: One statement for all of it: each one is a round trip for whoever waits, and for those who wait for the lock.
-_APPEND: Final = " ".join(
-    (
-        f"WITH texts AS ({_inserted('sealed_texts', _TEXT_KINDS, 1)}),",
-        f"nodes AS ({_inserted('log_nodes', _NODE_KINDS, 2)}),",
-        f"events AS ({_inserted('events', _EVENT_KINDS, 3)})",
-        "UPDATE consent_revision SET events = $4::integer, mark = $5::text, peaks = $6::bytea WHERE id = 1",
+def _append(*more: str) -> str:
+    """One statement for all of it: each one is a round trip for whoever waits, and for those who wait for the lock."""
+    parts = (
+        f"texts AS ({_inserted('sealed_texts', _TEXT_KINDS, 1)})",
+        f"nodes AS ({_inserted('log_nodes', _NODE_KINDS, 2)})",
+        f"events AS ({_inserted('events', _EVENT_KINDS, 3)} RETURNING *)",
+        *more,
     )
-)
+    count = "UPDATE consent_revision SET events = $4::integer, mark = $5::text, peaks = $6::bytea WHERE id = 1"
+    return f"WITH {', '.join(parts)} {count}"
+
+
+_APPEND: Final = _append()
+_APPEND_AND_NOTE: Final = _append(outbox.NOTED)
 
 
 async def _append_on_postgresql(connection: AsyncConnection, appended: Appended) -> None:
@@ -80,7 +91,8 @@ async def _append_on_postgresql(connection: AsyncConnection, appended: Appended)
     nodes = [_line(node._asdict(), _NODE_KINDS) for node in appended.nodes]
     events = [_line(event.model_dump(), _EVENT_KINDS) for event in appended.events]
     lines = (json.dumps(each) for each in (texts, nodes, events))
-    await connection.exec_driver_sql(_APPEND, (*lines, appended.peaks.size, appended.mark, appended.peaks.packed))
+    append = _APPEND_AND_NOTE if outbox.are_told(appended.events) else _APPEND
+    await connection.exec_driver_sql(append, (*lines, appended.peaks.size, appended.mark, appended.peaks.packed))
 
 
 def _line(row: Mapping[str, Any], kinds: Mapping[str, str]) -> list[Any]:

@@ -139,6 +139,7 @@ _ALIKE: Final = {
     "groundRuleId": "client_id",
     "agreementId": "client_id",
     "incidentId": "client_id",
+    "subscriptionId": "client_id",
 }
 
 

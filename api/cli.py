@@ -2,7 +2,9 @@
 
 import asyncio
 import gc
+import logging
 import os
+import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
@@ -22,8 +24,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from sqlalchemy.exc import SQLAlchemyError
 
 from api import demo, evidence_cli, openapi, past_cli
-from api.app import NotReadyToServe, Service, create_app, documented_app, require_ready
+from api.app import NotReadyToServe, Service, create_app, documented_app, require_own_store, require_ready
 from api.characters import printable_lines
+from api.delivering import AT_ONCE, delivering
 from api.edu_v.door import documented_door
 from api.evidence import StoreRefused
 from api.exports import ExportRefused
@@ -138,6 +141,15 @@ def serve_exchange(
         proxy_headers=False,
         log_level="warning",
     )
+
+
+@cli.command("deliver")
+def deliver_webhooks(
+    at_once: Annotated[int, typer.Option(help="How many messages are sent at once.", min=1, max=256)] = AT_ONCE,
+) -> None:
+    """Deliver webhooks, until it is told to end. Several processes may do so at once."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(name)s: %(message)s")
+    asyncio.run(_deliver(Settings(), at_once))
 
 
 @cli.command("migrate")
@@ -257,6 +269,16 @@ class _InvitingServer(uvicorn.Server):
         await super().startup(sockets)
         if self.started:
             typer.echo(self._invitation)
+
+
+async def _deliver(settings: Settings, at_once: int) -> None:
+    loop = asyncio.get_running_loop()
+    told: asyncio.Future[None] = loop.create_future()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, told.cancel)
+    async with delivering(settings, await require_own_store(settings), at_once):
+        typer.echo("Webhooks are delivered.")
+        await asyncio.wait([told])
 
 
 async def _import(

@@ -44,6 +44,7 @@ ABOUT: Final[dict[str, Any]] = {
             "description": "What partners delete after a grant has ended, and by when.",
         },
         {"name": "reminders", "description": "A letter a week to who has something to look at, and where it goes."},
+        {"name": "webhooks", "description": "Where partners are told of changes, and what was delivered."},
         {"name": "applicants", "description": "Anyone who wants to connect: an application, without a token."},
         {"name": "onboarding", "description": "The road from application to live, step by step."},
         {"name": "operators", "description": "The platform's operators: the register, its rules and what is due."},
@@ -126,11 +127,24 @@ VERSIONED: Final = frozenset(
         "reopenIncident",
         "suspectBreach",
         "giveBreachNotice",
+        "subscribe",
+        "getSubscription",
+        "changeSubscription",
+        "rotateSecret",
+        "disableSubscription",
+        "enableSubscription",
     }
 )
 
 #: What these are about is named in the body.
-NAMING: Final = frozenset({("/v1/incidents", "post"), ("/v1/actors/_erase", "post"), ("/v1/consents/requests", "post")})
+NAMING: Final = frozenset(
+    {
+        ("/v1/incidents", "post"),
+        ("/v1/actors/_erase", "post"),
+        ("/v1/consents/requests", "post"),
+        ("/v1/webhooks/subscriptions", "post"),
+    }
+)
 
 #: The operations that take a file as their body, with the types that they take.
 UPLOADS: Final = {"keepAgreementDocument": DOCUMENTS, "attachToIncident": ATTACHMENTS}

@@ -10,6 +10,7 @@ from typing import Any, Final, TypeVar
 
 from sqlmodel import SQLModel
 
+from api import outbox
 from api.appending import Write
 from api.forgetting import forget_person, forget_reason
 from models.agreements import Agreement
@@ -20,9 +21,21 @@ from models.ground_rules import GroundRule
 from models.partners import Connection, Partner
 from models.references import ConsentReference
 from models.reminders import Letter, Mail
-from models.replay import AGREEMENTS, CONNECTIONS, DELETIONS, GRANTS, PARTNERS, REFERENCES, REQUESTS, RULES, SCHOOLS
+from models.replay import (
+    AGREEMENTS,
+    CONNECTIONS,
+    DELETIONS,
+    GRANTS,
+    PARTNERS,
+    REFERENCES,
+    REQUESTS,
+    RULES,
+    SCHOOLS,
+    SUBSCRIPTIONS,
+)
 from models.requests import AccessRequest, RequestStatus
 from models.schools import Board, Location, School, SchoolKey
+from models.webhooks import SubscriptionState, WebhookSubscription, WhyDisabled
 
 #: Stands where the log holds nothing, by design.
 RESTORED: Final = "Hersteld uit het logboek."
@@ -46,6 +59,7 @@ class Restoring:
             (PARTNERS, self._partner),
             (RULES, self._rule),
             (AGREEMENTS, self._agreement),
+            (SUBSCRIPTIONS, self._subscription),
             (SCHOOLS, self._schools),
             (frozenset({EventKind.SCHOOL_KEY_ADDED}), self._key_added),
             (frozenset({EventKind.REMINDER_GIVEN}), self._letter),
@@ -138,6 +152,33 @@ class Restoring:
         _set(found, {**_of(state, "request_id", "grant_id"), **_instants(state, "confirmed_at")})
         found.revision = entry["revision"]
         self._session.add(found)
+
+    async def _subscription(self, entry: Entry) -> None:
+        """A URL that was given since the backup is not known: the log does not hold it, and its partner must."""
+        state = entry["state"]
+        found = await self._session.get(WebhookSubscription, state["subscriptionId"])
+        if entry["kind"] == EventKind.WEBHOOK_REMOVED:
+            if found is not None:
+                await outbox.drop(self._session, found.subscription_id)
+                await self._session.delete(found)
+            return
+        if found is None:
+            found = WebhookSubscription(
+                **_of(state, "subscription_id", "client_id"), url="", created_at=_instant(entry["at"])
+            )
+        _set(found, _of(state, "types", "state", "disabled_reason", "generation", "version"))
+        _set(found, _instants(state, "disabled_at", "former_until"))
+        found.revision, found.changed_at = entry["revision"], _instant(entry["at"])
+        if state["urlVersion"] != found.url_version:
+            found.url, found.url_version = "", state["urlVersion"]
+        if not found.url and found.active:
+            found.state, found.disabled_reason = SubscriptionState.DISABLED, WhyDisabled.RESTORED
+            found.disabled_at = found.changed_at
+        self._session.add(found)
+        if found.active:
+            await outbox.resume(self._session, found.subscription_id, found.changed_at)
+        else:
+            await outbox.pause(self._session, found.subscription_id)
 
     async def _connection(self, entry: Entry) -> None:
         state = entry["state"]

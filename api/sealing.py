@@ -23,6 +23,8 @@ NONCE_BYTES: Final = 12
 MOST_REMEMBERED: Final = 10_000
 #: How a keyed digest begins, and by that is told from one of a version that made them with no key.
 KEYED: Final = "hmac:"
+#: How what stands for the secret of a webhook begins: its subscription and generation follow.
+WEBHOOK: Final = "webhook:"
 
 
 class Sealing:
@@ -48,6 +50,11 @@ class Sealing:
         """A digest that nobody can hold a guess against without this key. Known by how it begins; 48 characters."""
         made = hmac.digest(self._key, b"request\0" + digest.encode(), hashlib.sha256)
         return KEYED + base64.urlsafe_b64encode(made).decode().rstrip("=")
+
+    def webhook_secret(self, standing_for: str) -> str:
+        """The secret that `WEBHOOK` and a subscription and generation stand for. It is made, and kept nowhere."""
+        made = hmac.digest(self._key, standing_for.encode(), hashlib.sha256)
+        return "whsec_" + base64.b64encode(made).decode()
 
     def sealed(self, text: str, *, of_person: bool = False) -> SealedText:
         """A text under a new key of its own."""
@@ -122,10 +129,24 @@ def reason(session: AsyncSession, text: str) -> SealedText:
     return sealing.sealed(text)
 
 
+def webhook_secret(session: AsyncSession, subscription_id: str, generation: int) -> str:
+    """The secret that signs what is sent to a subscription. A remembered answer has what stands for it."""
+    sealing, _ = _of(session)
+    standing_for = f"{WEBHOOK}{subscription_id}:{generation}"
+    secret = sealing.webhook_secret(standing_for)
+    session.info.setdefault("told", {})[secret] = standing_for
+    return secret
+
+
 async def named(session: AsyncSession, values: Iterable[str | None]) -> dict[str, str]:
-    """The texts behind commitments; what was erased is not among them. What is no commitment is its own text."""
+    """The texts behind commitments; what was erased is not among them. What is no commitment is its own text.
+
+    What stands for the secret of a webhook becomes that secret.
+    """
     wanted = {value for value in values if value is not None}
     found = {value: value for value in wanted if not is_commitment(value)}
+    for value in [value for value in found if value.startswith(WEBHOOK)]:
+        found[value] = _of(session)[0].webhook_secret(value)
     if len(found) < len(wanted):
         sealing, _ = _of(session)
         for row in await session.exec(select(SealedText).where(col(SealedText.commitment).in_(wanted - found.keys()))):

@@ -79,6 +79,14 @@ class Settings(BaseSettings):
         pattern=r"^$|^https://[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?(:[1-9][0-9]{0,4})?$",
     )
 
+    deliver: bool | None = Field(
+        default=None,
+        description="Whether a process that serves also delivers webhooks; else it does on SQLite, and not elsewhere.",
+    )
+    webhook_loopback: bool = Field(
+        default=True, description="Whether a demo or a test sends webhooks to this machine, also without TLS."
+    )
+
     applications_per_hour: int = Field(
         default=20, ge=1, le=1_000_000, description="Applications that one address may send in an hour, to one process."
     )
@@ -121,6 +129,16 @@ class Settings(BaseSettings):
     def embeds_issuer(self) -> bool:
         """Whether this process accepts tokens of the embedded issuer: only when it was told to be a demo or a test."""
         return self.mode in (Mode.DEMO, Mode.TEST)
+
+    @property
+    def delivers(self) -> bool:
+        """Whether a process that serves delivers webhooks too."""
+        return self.store_url.startswith("sqlite") if self.deliver is None else self.deliver
+
+    @property
+    def sends_to_loopback(self) -> bool:
+        """Whether webhooks may go to this machine: only where it was told to be a demo or a test."""
+        return self.embeds_issuer and self.webhook_loopback
 
     @property
     def issuer_key(self) -> Path:

@@ -110,6 +110,8 @@ def _told(name: str | None, info: SerializationInfo) -> str | None:
 PersonName = Annotated[str | None, PlainSerializer(_told, when_used="json")]
 #: The same for what somebody said.
 Said = PersonName
+#: The same for a secret that can be made again: what is kept says which one it is, and not what it is.
+MadeSecret = PersonName
 
 
 def distinct(names: Iterable[str]) -> list[str]:

@@ -10,7 +10,18 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 from models.events import EventKind
-from models.replay import AGREEMENTS, CONNECTIONS, DELETIONS, GRANTS, PARTNERS, REFERENCES, REQUESTS, RULES, State
+from models.replay import (
+    AGREEMENTS,
+    CONNECTIONS,
+    DELETIONS,
+    GRANTS,
+    PARTNERS,
+    REFERENCES,
+    REQUESTS,
+    RULES,
+    SUBSCRIPTIONS,
+    State,
+)
 
 
 class Thing(NamedTuple):
@@ -29,6 +40,7 @@ THINGS: Final = (
     Thing(REFERENCES, "referenceId"),
     Thing(RULES, "groundRuleId"),
     Thing(AGREEMENTS, "agreementId"),
+    Thing(SUBSCRIPTIONS, "subscriptionId"),
     Thing(frozenset({EventKind.AGREEMENT_DOCUMENT_KEPT}), "agreementId"),
     Thing(frozenset({EventKind.CASE_APPLIED, EventKind.CASE_STEP_TAKEN}), "caseId"),
     Thing(frozenset({EventKind.INCIDENT_OPENED, EventKind.INCIDENT_CHANGED}), "incidentId"),

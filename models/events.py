@@ -62,6 +62,14 @@ class EventKind(StrEnum):
     REMINDER_GIVEN = "reminder.given"
     CONTACT_CHANGED = "contact.changed"
     CONSENT_REFERENCED = "consent.referenced"
+    WEBHOOK_SUBSCRIBED = "webhook.subscribed"
+    WEBHOOK_CHANGED = "webhook.changed"
+    WEBHOOK_ROTATED = "webhook.rotated"
+    WEBHOOK_DISABLED = "webhook.disabled"
+    WEBHOOK_ENABLED = "webhook.enabled"
+    WEBHOOK_REMOVED = "webhook.removed"
+    WEBHOOK_TESTED = "webhook.tested"
+    WEBHOOK_REPLAYED = "webhook.replayed"
 
 
 class Event(SQLModel, table=True):

@@ -8,6 +8,7 @@ ConsentError
 │   ├── UnknownPurpose
 │   ├── ScopeDependencyMissing    a scope without the scope that it needs
 │   ├── InvalidPeriod
+│   ├── TargetRefused             a URL that nothing is sent to
 │   ├── WrongFileType             a file that is not what it is said to be
 │   └── UploadIncomplete          a body that ended before it was whole
 ├── NotInHistory                  a place in the changes that this store's history does not have
@@ -35,6 +36,9 @@ ConsentError
     ├── ConnectionNotLive
     ├── AgreementNotConfirmed     the agreement that counts is not the one that the school agreed to
     ├── TooManyFiles
+    ├── TooManySubscriptions      of webhooks, with one connection
+    ├── SubscriptionDisabled      nothing is sent to it
+    ├── TestWaits                 a test message has not been delivered yet
     ├── IdempotencyKeyReused
     └── VersionMismatch           If-Match names another version
         └── VersionRequired       no If-Match at all
@@ -80,6 +84,10 @@ class ScopeDependencyMissing(InvalidInput):
 
 class InvalidPeriod(InvalidInput):
     slug = "invalid_period"
+
+
+class TargetRefused(InvalidInput):
+    slug = "target_refused"
 
 
 class WrongFileType(InvalidInput):
@@ -202,6 +210,18 @@ class AgreementNotConfirmed(Conflict):
 
 class TooManyFiles(Conflict):
     slug = "too_many_files"
+
+
+class TooManySubscriptions(Conflict):
+    slug = "too_many_subscriptions"
+
+
+class SubscriptionDisabled(Conflict):
+    slug = "subscription_disabled"
+
+
+class TestWaits(Conflict):
+    slug = "test_waits"
 
 
 class IdempotencyKeyReused(Conflict):

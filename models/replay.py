@@ -51,6 +51,17 @@ REQUESTS: Final = frozenset(kind for kind in EventKind if kind.startswith("reque
 DELETIONS: Final = frozenset(kind for kind in EventKind if kind.startswith("deletion."))
 #: Of what the parties call a consent; the same holds of these.
 REFERENCES: Final = frozenset({EventKind.CONSENT_REFERENCED})
+#: Of where partners are told: how a subscription stands.
+SUBSCRIPTIONS: Final = frozenset(
+    {
+        EventKind.WEBHOOK_SUBSCRIBED,
+        EventKind.WEBHOOK_CHANGED,
+        EventKind.WEBHOOK_ROTATED,
+        EventKind.WEBHOOK_DISABLED,
+        EventKind.WEBHOOK_ENABLED,
+        EventKind.WEBHOOK_REMOVED,
+    }
+)
 
 State = Mapping[str, Any]
 

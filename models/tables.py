@@ -18,6 +18,7 @@ from models import (
     requests,
     schools,
     sealed,
+    webhooks,
 )
 
 TABLES = (
@@ -47,5 +48,9 @@ TABLES = (
     events.RememberedAnswer,
     sealed.SealedText,
     decision_log.LoggedDecision,
+    webhooks.WebhookSubscription,
+    webhooks.WebhookMessage,
+    webhooks.WebhookLane,
+    webhooks.WebhookAttempt,
 )
 METADATA = SQLModel.metadata

@@ -248,6 +248,16 @@ async def _has_to_delete(scene: Scene) -> None:
     await KeepingDuties(world.store).run()
 
 
+def _subscription(_: Scene) -> dict[str, Any]:
+    return {"url": "http://127.0.0.1:9/hooks", "types": ["grant.granted", "grant.revoked"]}
+
+
+async def _disabled(scene: Scene) -> None:
+    path = f"/v1/webhooks/subscriptions/{scene.ids['subscription_id']}/_disable"
+    answer = await scene.world.call("POST", path, scene.token("partner"))
+    assert answer.status_code == 200, answer.text
+
+
 def _suspension(_: Scene) -> dict[str, Any]:
     return {"reason": "Vragen aan de leverancier.", "until": "2026-10-01T00:00:00Z"}
 
@@ -422,6 +432,20 @@ ENTRIES: Final[dict[str, Entry]] = {
     "grantForBoard": Entry(BOARD, _board_grant, 201, before=_given_by_board),
     "revokeForBoard": Entry(BOARD, _board_revocation, before=_given_by_board),
     "listRequestsToBoard": Entry(BOARD),
+    "subscribe": Entry(PARTNER, _subscription, 201),
+    "listSubscriptions": Entry(PARTNER),
+    "getSubscription": Entry(PARTNER),
+    "changeSubscription": Entry(PARTNER, _subscription),
+    "removeSubscription": Entry(PARTNER, once=True),
+    "rotateSecret": Entry(PARTNER, lambda _: {"formerHours": 1}, body_is_optional=True),
+    "testSubscription": Entry(PARTNER),
+    "disableSubscription": Entry(PARTNER),
+    "enableSubscription": Entry(PARTNER, before=_disabled),
+    "listDeliveries": Entry(PARTNER),
+    "listDeadLetters": Entry(PARTNER),
+    "replayDeadLetters": Entry(PARTNER, lambda _: {"numbers": [1]}, body_is_optional=True),
+    "listSubscriptionsOfConnection": Entry(OPERATOR),
+    "listDeadLettersOfConnection": Entry(OPERATOR),
     "getOwnAgreementDocument": Entry(SCHOOL),
     "getRegister": Entry(("school", "operator")),
     "downloadRegister": Entry(("school", "operator")),
@@ -500,6 +524,7 @@ MISSING: Final = {
     "kvk_number": "99999999",
     "grant_id": NOWHERE,
     "request_id": NOWHERE,
+    "subscription_id": NOWHERE,
     "agreement_id": NOWHERE,
     "ground_rule_id": NOWHERE,
     "case_id": NOWHERE,
@@ -534,6 +559,9 @@ async def scene_in(world: World, brin: str = "16SW") -> Scene:
     asked = await world.call("POST", "/v1/consents/requests", scene.token("partner"), {"schools": [brin]})
     assert asked.status_code == 201, asked.text
     scene.ids["request_id"] = asked.json()["items"][0]["requestId"]
+    subscribed = await world.call("POST", "/v1/webhooks/subscriptions", scene.token("partner"), _subscription(scene))
+    assert subscribed.status_code == 201, subscribed.text
+    scene.ids["subscription_id"] = subscribed.json()["subscriptionId"]
     kept = await world.operate("POST", f"/v1/schools/{brin}/keys", {"schoolkey": f"sleutel-{next(_fresh)}"})
     scene.ids["schoolkey"] = kept.json()["schoolkey"]
     for name, grant, at in (("receipt_number", given, 0), ("reason_number", elsewhere, -1)):

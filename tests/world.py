@@ -255,6 +255,7 @@ async def world_on(store_url: str, folder: Path, *, populated: bool = False, **m
             "store_deadline": 5,
             "applications_per_hour": 1_000_000,
             "applications_per_day": 1_000_000,
+            "deliver": False,
             **more,
         },
     )

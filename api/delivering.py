@@ -1,0 +1,185 @@
+"""Delivers webhooks: in the process that serves, or in one of its own (`privacy-manager deliver`), or in many at once.
+
+Each message is a task: it has a lane, sends that lane's first message, and notes what came of it. At most so many run
+at once; a part of them is kept for messages that were not tried before, so that receivers that are away, of which
+there may be many, hold up nobody else.
+"""
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Final
+
+from sqlalchemy import Executable, delete, or_, tuple_
+from sqlmodel import col, select
+
+from api import lanes
+from api.evidence_keys import EvidenceKeys
+from api.lanes import Room, Taken
+from api.sealing import Sealing
+from api.sending import Sender
+from api.settings import Settings
+from api.store import Clock, Store, StoreUnreachable
+from api.targets import Targets
+from models.webhooks import (
+    KEPT_FOR,
+    MessageState,
+    WebhookAttempt,
+    WebhookMessage,
+    WebhookSubscription,
+)
+
+log = logging.getLogger("privacy_manager.delivering")
+
+#: So many messages a process of its own sends at once, and so many one that serves: its first duty are decisions.
+AT_ONCE: Final = 32
+AT_ONCE_BESIDE: Final = 8
+#: Between two looks whether anything is due.
+INTERVAL_SECONDS: Final = 0.5
+#: After a message was dealt with, so that one look serves several.
+_BREATH_SECONDS: Final = 0.02
+#: Between two looks for what is old, and how much of it goes at once.
+TIDY_SECONDS: Final = 300.0
+BATCH: Final = 2_000
+
+
+class Delivery:
+    """Takes lanes and sends their messages, `at_once` at a time, for as long as `run` does."""
+
+    def __init__(
+        self, store: Store, sender: Sender, at_once: int = AT_ONCE, interval: float = INTERVAL_SECONDS
+    ) -> None:
+        self._store = store
+        self._sender = sender
+        self._at_once = at_once
+        self._interval = interval
+        self._under_way: dict[asyncio.Task[None], tuple[Taken, bool]] = {}
+
+    async def run(self) -> None:
+        """Delivers until it is cancelled. Then what was not sent is let go, for whoever comes next."""
+        try:
+            while True:
+                try:
+                    await self._take()
+                except StoreUnreachable as error:
+                    log.warning("the store did not answer: %s", error)
+                except Exception:
+                    log.exception("no message could be taken")
+                await self._wait()
+        finally:
+            await self._stop()
+
+    async def _take(self) -> None:
+        """Begins what is due, as far as there is room."""
+        for again in (False, True):
+            for each in await lanes.take(self._store, self._room(again=again), again=again):
+                task = asyncio.create_task(self._deliver(each))
+                self._under_way[task] = each, again
+                task.add_done_callback(self._under_way.__delitem__)
+
+    def _room(self, *, again: bool) -> Room:
+        """One connection has a quarter at most; what was tried before has half, and what was not the rest at least."""
+        most = self._at_once - len(self._under_way)
+        if again:
+            tried = sum(1 for _, before in self._under_way.values() if before)
+            most = min(most, max(1, self._at_once // 2) - tried)
+        under_way = Counter(taken.client_id for taken, _ in self._under_way.values())
+        return Room(most, max(1, self._at_once // 4), under_way)
+
+    async def _wait(self) -> None:
+        """Until a message is dealt with, after which another one may be due, or until it is time to look again."""
+        if not self._under_way:
+            return await asyncio.sleep(self._interval)
+        await asyncio.wait(list(self._under_way), timeout=self._interval, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.sleep(_BREATH_SECONDS)
+
+    async def _deliver(self, taken: Taken) -> None:
+        """One message: what it is, sent, and noted."""
+        try:
+            work = await lanes.first(self._store, taken)
+            if work is None:
+                return
+            result = await self._sender.send(work)
+            ends = await lanes.note(self._store, work, result, random.random())  # noqa: S311 - no secret
+            if ends is not None and await lanes.disable(self._store, taken.subscription_id, ends):
+                log.warning("webhook subscription %s is disabled: %s", taken.subscription_id, ends)
+        except StoreUnreachable as error:
+            # The lane goes free by itself, and the message is sent again.
+            log.warning("the store did not answer: %s", error)
+        except Exception:
+            log.exception("a message of webhook subscription %s failed", taken.subscription_id)
+
+    async def _stop(self) -> None:
+        left = [taken for taken, _ in self._under_way.values()]
+        tasks = list(self._under_way)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        with contextlib.suppress(StoreUnreachable):
+            await lanes.release(self._store, left)
+
+
+async def tidy(store: Store) -> int:
+    """Deletes what is older than `KEPT_FOR`, up to `BATCH` messages and as many attempts; returns how many.
+
+    What still waits is kept, unless its subscription was removed. Raises `StoreUnreachable`.
+    """
+    return await store.deleting(_old_attempts) + await store.deleting(_old_messages)
+
+
+def _old_attempts(now: datetime) -> Executable:
+    number, at = col(WebhookAttempt.id), col(WebhookAttempt.at)
+    old = select(number).where(at < now - KEPT_FOR).order_by(at).limit(BATCH)
+    return delete(WebhookAttempt).where(number.in_(old))
+
+
+def _old_messages(now: datetime) -> Executable:
+    name = tuple_(col(WebhookMessage.subscription_id), col(WebhookMessage.number))
+    at, state = col(WebhookMessage.at), col(WebhookMessage.state)
+    known = select(WebhookSubscription.subscription_id)
+    over = or_(state != MessageState.WAITING, col(WebhookMessage.subscription_id).not_in(known))
+    old = select(*name).where(at < now - KEPT_FOR, over).order_by(at).limit(BATCH)
+    return delete(WebhookMessage).where(name.in_(old))
+
+
+async def keep_tidy(store: Store, interval: float = TIDY_SECONDS) -> None:
+    """Does so for as long as the process runs, about every `interval` seconds."""
+    while True:
+        await asyncio.sleep(interval * random.uniform(0.5, 1.5))  # noqa: S311 - no secret
+        try:
+            deleted = await tidy(store)
+            while deleted >= BATCH:
+                # On SQLite decisions wait for the same lock.
+                await asyncio.sleep(0.1)
+                deleted = await tidy(store)
+        except StoreUnreachable as error:
+            log.warning("the store did not answer: %s", error)
+        except Exception:
+            log.exception("what was delivered could not be looked after")
+
+
+@asynccontextmanager
+async def delivering(
+    settings: Settings, keys: EvidenceKeys, at_once: int, clock: Clock | None = None
+) -> AsyncIterator[None]:
+    """Delivers for as long as the block lasts, on connections of its own to the store."""
+    store = Store(settings.store_url, clock)
+    store.sealing = Sealing(keys)
+    targets = Targets(loopback=settings.sends_to_loopback)
+    # Which authorities are trusted is read from files.
+    sender = await asyncio.to_thread(Sender, targets)
+    delivery = Delivery(store, sender, at_once)
+    tasks = [asyncio.create_task(delivery.run()), asyncio.create_task(keep_tidy(store))]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        targets.close()
+        await store.aclose()

@@ -1,0 +1,96 @@
+"""A partner that is told of changes: it subscribes, and what is due is delivered."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+from api.delivering import Delivery
+from api.sending import Sender
+from api.store import Store
+from api.targets import Targets
+from tests.receivers import Received
+from tests.world import Answer, World
+
+SUBSCRIPTIONS = "/v1/webhooks/subscriptions"
+
+
+async def call(world: World, method: str, path: str = "", body: Any = None, **more: Any) -> Answer:
+    """As the partner `client_id`."""
+    token = world.token("partner", client_id=more.pop("client_id", "rekenrijk"))
+    return await world.call(method, f"{SUBSCRIPTIONS}{path}", token, body, **more)
+
+
+async def subscribed(world: World, url: str, **more: Any) -> dict[str, Any]:
+    """A subscription that was made, with its secret."""
+    client_id = more.pop("client_id", "rekenrijk")
+    made = await call(world, "POST", body={"url": url, **more}, client_id=client_id)
+    assert made.status_code == 201, made.text
+    shown: dict[str, Any] = made.json()
+    return shown
+
+
+async def changed(world: World, subscription: dict[str, Any], step: str, body: Any = None) -> dict[str, Any]:
+    """What a step answers that succeeds."""
+    answer = await call(world, "POST", f"/{subscription['subscriptionId']}/{step}", body)
+    assert answer.status_code == 200, answer.text
+    shown: dict[str, Any] = answer.json()
+    return shown
+
+
+async def listed(world: World, subscription: dict[str, Any], what: str) -> list[dict[str, Any]]:
+    """Its deliveries or its dead letters, all of them, by parts of three."""
+    items: list[dict[str, Any]] = []
+    query = "?limit=3"
+    while True:
+        page = (await call(world, "GET", f"/{subscription['subscriptionId']}/{what}{query}")).json()
+        items += page["items"]
+        if page["next"] is None:
+            return items
+        query = f"?limit=3&cursor={page['next']}"
+
+
+async def settled(world: World, subscription: dict[str, Any], seconds: float = 60) -> dict[str, Any]:
+    """The subscription, once nothing waits for it any more."""
+    async with asyncio.timeout(seconds):
+        while True:
+            shown: dict[str, Any] = (await call(world, "GET", f"/{subscription['subscriptionId']}")).json()
+            if not shown["waiting"]:
+                return shown
+            await asyncio.sleep(0.02)
+
+
+def tell_the_time(world: World) -> None:
+    """The clock stands at the present: who verifies a signature looks at their own."""
+    world.clock.now = datetime.now(UTC)
+
+
+@asynccontextmanager
+async def delivered(store: Store, *, seconds: float = 5, at_once: int = 8) -> AsyncIterator[Delivery]:
+    """What is due is delivered meanwhile; a receiver has so many seconds."""
+    targets = Targets(loopback=True)
+    delivery = Delivery(store, Sender(targets, seconds=seconds), at_once, interval=0.02)
+    running = asyncio.create_task(delivery.run())
+    try:
+        yield delivery
+    finally:
+        running.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
+        targets.close()
+
+
+def in_order(received: list[Received]) -> bool:
+    """Whether of each school each message came after all that is older, once those are left out that came again."""
+    seen: set[str] = set()
+    last: dict[str | None, int] = {}
+    for each in received:
+        if each.id in seen:
+            continue
+        seen.add(each.id)
+        if each.number < last.get(each.school, 0):
+            return False
+        last[each.school] = each.number
+    return True
