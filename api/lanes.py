@@ -24,6 +24,7 @@ from api.store import Store
 from models.events import Event, EventKind
 from models.webhooks import (
     FAILING_FOR,
+    TAKEN_FOR,
     MessageState,
     Outcome,
     SubscriptionState,
@@ -35,8 +36,6 @@ from models.webhooks import (
     wait_after,
 )
 
-#: For so long a lane is taken: several times what the slowest delivery takes.
-TAKEN_FOR: Final = timedelta(seconds=90)
 #: So many lanes are looked at to find some that may be taken.
 _LOOKED_AT: Final = 500
 

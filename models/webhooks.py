@@ -101,6 +101,8 @@ FAILING_FOR: Final = timedelta(days=5)
 #: How long a secret still signs after the next one was made, unless its owner says otherwise.
 FORMER_SIGNS: Final = timedelta(hours=24)
 MOST_HOURS_OF_FORMER: Final = 168
+#: For so long a lane is taken by who delivers: several times what the slowest delivery takes.
+TAKEN_FOR: Final = timedelta(seconds=90)
 #: How long it is shown what was delivered, what died, and what each attempt came to.
 KEPT_FOR: Final = timedelta(days=30)
 

@@ -41,22 +41,24 @@ async def changed(world: World, subscription: dict[str, Any], step: str, body: A
 
 
 async def listed(world: World, subscription: dict[str, Any], what: str) -> list[dict[str, Any]]:
-    """Its deliveries or its dead letters, all of them, by parts of three."""
+    """Its deliveries or its dead letters, all of them, by parts of fifty."""
     items: list[dict[str, Any]] = []
-    query = "?limit=3"
+    query = "?limit=50"
     while True:
-        page = (await call(world, "GET", f"/{subscription['subscriptionId']}/{what}{query}")).json()
+        path = f"/{subscription['subscriptionId']}/{what}{query}"
+        page = (await call(world, "GET", path, client_id=subscription["clientId"])).json()
         items += page["items"]
         if page["next"] is None:
             return items
-        query = f"?limit=3&cursor={page['next']}"
+        query = f"?limit=50&cursor={page['next']}"
 
 
 async def settled(world: World, subscription: dict[str, Any], seconds: float = 60) -> dict[str, Any]:
     """The subscription, once nothing waits for it any more."""
     async with asyncio.timeout(seconds):
         while True:
-            shown: dict[str, Any] = (await call(world, "GET", f"/{subscription['subscriptionId']}")).json()
+            path, client_id = f"/{subscription['subscriptionId']}", subscription["clientId"]
+            shown: dict[str, Any] = (await call(world, "GET", path, client_id=client_id)).json()
             if not shown["waiting"]:
                 return shown
             await asyncio.sleep(0.02)
@@ -72,14 +74,21 @@ async def delivered(store: Store, *, seconds: float = 5, at_once: int = 8) -> As
     """What is due is delivered meanwhile; a receiver has so many seconds."""
     targets = Targets(loopback=True)
     delivery = Delivery(store, Sender(targets, seconds=seconds), at_once, interval=0.02)
-    running = asyncio.create_task(delivery.run())
-    try:
+    async with running(delivery):
         yield delivery
+    targets.close()
+
+
+@asynccontextmanager
+async def running(delivery: Delivery) -> AsyncIterator[None]:
+    """It runs meanwhile."""
+    task = asyncio.create_task(delivery.run())
+    try:
+        yield
     finally:
-        running.cancel()
+        task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
-            await running
-        targets.close()
+            await task
 
 
 def in_order(received: list[Received]) -> bool:

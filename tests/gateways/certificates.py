@@ -35,7 +35,7 @@ class Authority:
             .not_valid_before(now - timedelta(minutes=5))
             .not_valid_after(now + timedelta(hours=1))
             .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
-            .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+            .add_extension(_alternatives(subject), critical=False)
             .sign(self._key, hashes.SHA256())
         )
 
@@ -48,6 +48,13 @@ class Authority:
             )
         )
         return path
+
+
+def _alternatives(subject: x509.Name) -> x509.SubjectAlternativeName:
+    """This machine, and the name itself where it is one of a host."""
+    (name,) = subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    hosts = [x509.DNSName(str(name.value))] if "." in str(name.value) else []
+    return x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1")), *hosts])
 
 
 def key_of(certificate: Path) -> Path:
