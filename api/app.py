@@ -50,7 +50,7 @@ from api import (
 from api.awaited import AwaitedChanges
 from api.callers import Authentication, needs_token
 from api.current import CurrentSnapshot
-from api.delivering import AT_ONCE_BESIDE, delivering
+from api.delivering import BESIDE, delivering
 from api.drawing import Drawing
 from api.duties import KeepingDuties
 from api.edu_v import answers as edu_v_answers
@@ -193,7 +193,7 @@ def create_app(settings: Settings, clock: Clock | None = None, on_loaded: Callab
             )
             stack.push_async_callback(_ended, looking_after)
             if settings.delivers:
-                await stack.enter_async_context(delivering(settings, keys, AT_ONCE_BESIDE, clock))
+                await stack.enter_async_context(delivering(settings, keys, BESIDE, clock))
             yield {ON_STOP: awaited.stop}
 
     app = documented_app(lifespan)

@@ -26,7 +26,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from api import demo, evidence_cli, openapi, past_cli
 from api.app import NotReadyToServe, Service, create_app, documented_app, require_own_store, require_ready
 from api.characters import printable_lines
-from api.delivering import AT_ONCE, delivering
+from api.delivering import AT_ONCE, Pace, delivering
 from api.edu_v.door import documented_door
 from api.evidence import StoreRefused
 from api.exports import ExportRefused
@@ -276,7 +276,7 @@ async def _deliver(settings: Settings, at_once: int) -> None:
     told: asyncio.Future[None] = loop.create_future()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, told.cancel)
-    async with delivering(settings, await require_own_store(settings), at_once):
+    async with delivering(settings, await require_own_store(settings), Pace(at_once)):
         typer.echo("Webhooks are delivered.")
         await asyncio.wait([told])
 

@@ -12,6 +12,7 @@ import random
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
@@ -36,28 +37,40 @@ from models.webhooks import (
 
 log = logging.getLogger("privacy_manager.delivering")
 
-#: So many messages a process of its own sends at once, and so many one that serves: its first duty are decisions.
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How many messages are sent at once, and how many seconds there are between two looks for more."""
+
+    at_once: int
+    breath: float = 0.02
+
+
+#: Of a process of its own.
 AT_ONCE: Final = 32
-AT_ONCE_BESIDE: Final = 8
+#: Of a process that serves: its first duty are decisions, and each message costs it some milliseconds. It sends
+#: eight a second at most, however many wait and however soon they fail.
+BESIDE: Final = Pace(at_once=4, breath=0.5)
 #: Between two looks whether anything is due.
 INTERVAL_SECONDS: Final = 0.5
-#: After a message was dealt with, so that one look serves several.
-_BREATH_SECONDS: Final = 0.02
+#: So many have a connection to the store at once, beside the one that looks what is due: no more than are kept open.
+_STORING: Final = 4
 #: Between two looks for what is old, and how much of it goes at once.
 TIDY_SECONDS: Final = 300.0
 BATCH: Final = 2_000
 
 
 class Delivery:
-    """Takes lanes and sends their messages, `at_once` at a time, for as long as `run` does."""
+    """Takes lanes and sends their messages, at this pace, for as long as `run` does."""
 
-    def __init__(
-        self, store: Store, sender: Sender, at_once: int = AT_ONCE, interval: float = INTERVAL_SECONDS
-    ) -> None:
+    def __init__(self, store: Store, sender: Sender, pace: Pace, interval: float = INTERVAL_SECONDS) -> None:
         self._store = store
         self._sender = sender
-        self._at_once = at_once
+        self._at_once = pace.at_once
+        self._breath = pace.breath
         self._interval = interval
+        self._storing = asyncio.Semaphore(_STORING)
+        self._turns: dict[str, None] = {}
         self._under_way: dict[asyncio.Task[None], tuple[Taken, bool]] = {}
 
     async def run(self) -> None:
@@ -89,25 +102,27 @@ class Delivery:
             tried = sum(1 for _, before in self._under_way.values() if before)
             most = min(most, max(1, self._at_once // 2) - tried)
         under_way = Counter(taken.client_id for taken, _ in self._under_way.values())
-        return Room(most, max(1, self._at_once // 4), under_way)
+        return Room(most, max(1, self._at_once // 4), under_way, self._turns)
 
     async def _wait(self) -> None:
         """Until a message is dealt with, after which another one may be due, or until it is time to look again."""
         if not self._under_way:
             return await asyncio.sleep(self._interval)
         await asyncio.wait(list(self._under_way), timeout=self._interval, return_when=asyncio.FIRST_COMPLETED)
-        await asyncio.sleep(_BREATH_SECONDS)
+        await asyncio.sleep(self._breath)
 
     async def _deliver(self, taken: Taken) -> None:
         """One message: what it is, sent, and noted."""
         try:
-            work = await lanes.first(self._store, taken)
+            async with self._storing:
+                work = await lanes.first(self._store, taken)
             if work is None:
                 return
             result = await self._sender.send(work)
-            ends = await lanes.note(self._store, work, result, random.random())  # noqa: S311 - no secret
-            if ends is not None and await lanes.disable(self._store, taken.subscription_id, ends):
-                log.warning("webhook subscription %s is disabled: %s", taken.subscription_id, ends)
+            async with self._storing:
+                ends = await lanes.note(self._store, work, result, random.random())  # noqa: S311 - no secret
+                if ends is not None and await lanes.disable(self._store, taken.subscription_id, ends):
+                    log.warning("webhook subscription %s is disabled: %s", taken.subscription_id, ends)
         except StoreUnreachable as error:
             # The lane goes free by itself, and the message is sent again.
             log.warning("the store did not answer: %s", error)
@@ -165,7 +180,7 @@ async def keep_tidy(store: Store, interval: float = TIDY_SECONDS) -> None:
 
 @asynccontextmanager
 async def delivering(
-    settings: Settings, keys: EvidenceKeys, at_once: int, clock: Clock | None = None
+    settings: Settings, keys: EvidenceKeys, pace: Pace, clock: Clock | None = None
 ) -> AsyncIterator[None]:
     """Delivers for as long as the block lasts, on connections of its own to the store."""
     store = Store(settings.store_url, clock)
@@ -173,7 +188,7 @@ async def delivering(
     targets = Targets(loopback=settings.sends_to_loopback)
     # Which authorities are trusted is read from files.
     sender = await asyncio.to_thread(Sender, targets)
-    delivery = Delivery(store, sender, at_once)
+    delivery = Delivery(store, sender, pace)
     tasks = [asyncio.create_task(delivery.run()), asyncio.create_task(keep_tidy(store))]
     try:
         yield

@@ -11,10 +11,10 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any
 
 from sqlalchemy import ColumnElement, delete, insert, literal_column, tuple_, update
-from sqlmodel import col, select
+from sqlmodel import col, func, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from api import outbox
@@ -35,9 +35,6 @@ from models.webhooks import (
     WhyDisabled,
     wait_after,
 )
-
-#: So many lanes are looked at to find some that may be taken.
-_LOOKED_AT: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,31 +72,36 @@ class Result:
     retry_after: timedelta | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Room:
-    """How many lanes a process may take: `most` in all, and `of_one` of one connection, of which so many are under way.
+    """How many lanes a process may take: `most` in all, and `of_one` of one connection.
 
     So a slow receiver waits for itself, with however many subscriptions.
     """
 
     most: int
     of_one: int
+    #: How many lanes of each connection are under way.
     under_way: Counter[str]
+    #: The connections in the order in which they had their last turn.
+    turns: dict[str, None]
 
-    @property
-    def full(self) -> list[str]:
-        """The connections of which no more may be taken."""
-        return [client_id for client_id, many in self.under_way.items() if many >= self.of_one]
-
-    def chosen(self, found: Sequence[tuple[str, str, str]]) -> dict[tuple[str, str], str]:
-        """Of these lanes those that there is room for, the first ones first, each with its connection."""
-        chosen: dict[tuple[str, str], str] = {}
-        many = self.under_way.copy()
-        for client_id, subscription_id, lane in found:
-            if len(chosen) < self.most and many[client_id] < self.of_one:
-                many[client_id] += 1
-                chosen[subscription_id, lane] = client_id
-        return chosen
+    def shared(self, due: Sequence[tuple[str, str]]) -> Counter[tuple[str, str]]:
+        """How many lanes each of these may have, which are connections and their subscriptions, those that have waited
+        longest first. Who has not had a turn for longest comes first, and each has one before any has two."""
+        lists: dict[str, list[tuple[str, str]]] = {}
+        for client_id, subscription_id in due:
+            lists.setdefault(client_id, []).append((client_id, subscription_id))
+        order = {client_id: number for number, client_id in enumerate(self.turns, start=1)}
+        waiting = sorted(lists, key=lambda client_id: order.get(client_id, 0))
+        shared: Counter[tuple[str, str]] = Counter()
+        for turn in range(self.of_one):
+            for client_id in waiting:
+                if shared.total() < self.most and turn + self.under_way[client_id] < self.of_one:
+                    shared[lists[client_id][turn % len(lists[client_id])]] += 1
+                    self.turns.pop(client_id, None)
+                    self.turns[client_id] = None
+        return shared
 
 
 async def take(store: Store, room: Room, *, again: bool) -> list[Taken]:
@@ -109,19 +111,12 @@ async def take(store: Store, room: Room, *, again: bool) -> list[Taken]:
     """
     if room.most <= 0:
         return []
-    names = col(WebhookLane.subscription_id), col(WebhookLane.lane)
-    lane = tuple_(*names)
-    client_id = col(WebhookSubscription.client_id)
     async with store.reading() as session:
-        query = select(client_id, *names).join(
-            WebhookSubscription, col(WebhookSubscription.subscription_id) == WebhookLane.subscription_id
-        )
-        query = query.where(_due(await store.now(session), again=again), client_id.not_in(room.full))
-        found = (await session.exec(query.order_by(col(WebhookLane.next_at)).limit(_LOOKED_AT))).all()
-    chosen = room.chosen(found)
+        chosen = await _chosen(session, room, await store.now(session), again=again)
     if not chosen:
         return []
-    claim = secrets.token_hex(16)
+    names = col(WebhookLane.subscription_id), col(WebhookLane.lane)
+    lane, claim = tuple_(*names), secrets.token_hex(16)
     async with store.marking() as session:
         now = await store.now(session)
         # Who else takes some of them at this moment has them, and nobody waits for anybody.
@@ -132,12 +127,28 @@ async def take(store: Store, room: Room, *, again: bool) -> list[Taken]:
         return [Taken(chosen[row[0], row[1]], row[0], row[1], claim, row[2]) for row in got]
 
 
+async def _chosen(session: AsyncSession, room: Room, now: datetime, *, again: bool) -> dict[tuple[str, str], str]:
+    """Lanes to take, each with its connection: of each subscription one look in an index, however much waits for it."""
+    known = WebhookSubscription
+    own = WebhookLane.subscription_id == col(known.subscription_id)
+    first_due = select(func.min(WebhookLane.next_at)).where(own, _tried(again=again)).scalar_subquery()
+    query = select(known.client_id, known.subscription_id).where(known.state == SubscriptionState.ACTIVE)
+    due = (await session.exec(query.where(first_due <= now).order_by(first_due))).all()
+    chosen: dict[tuple[str, str], str] = {}
+    for (client_id, subscription_id), many in room.shared(due).items():
+        lanes = select(WebhookLane.lane).where(WebhookLane.subscription_id == subscription_id, _due(now, again=again))
+        for lane in await session.exec(lanes.order_by(col(WebhookLane.next_at)).limit(many)):
+            chosen[subscription_id, lane] = client_id
+    return chosen
+
+
 def _due(now: datetime, *, again: bool) -> ColumnElement[bool]:
-    # With the numbers as they are: the index of each is known by them.
-    attempts: ColumnElement[bool] = literal_column(
-        "webhook_lanes.attempts > 0" if again else "webhook_lanes.attempts = 0"
-    )
-    return (col(WebhookLane.next_at) <= now) & attempts
+    return (col(WebhookLane.next_at) <= now) & _tried(again=again)
+
+
+def _tried(*, again: bool) -> ColumnElement[bool]:
+    # With the number as it is: the index of each is known by it.
+    return literal_column("webhook_lanes.attempts > 0" if again else "webhook_lanes.attempts = 0")
 
 
 async def first(store: Store, taken: Taken) -> Work | None:

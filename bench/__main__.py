@@ -19,7 +19,16 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
-from bench import cerbos_row, evidence_rows, exchange_rows, hook_rows, library_rows, revocation_rows, snapshot_rows
+from bench import (
+    cerbos_row,
+    evidence_rows,
+    exchange_rows,
+    hook_rows,
+    library_rows,
+    revocation_rows,
+    snapshot_rows,
+    webhook_rows,
+)
 from bench.load import require_wrk
 from bench.setting import Bench, Options, progress
 from bench.table import heading, notes, shown
@@ -43,6 +52,7 @@ ROWS: Final[Mapping[int, Callable[[Bench], None]]] = {
     15: evidence_rows.a_write,
     16: evidence_rows.a_proof,
     17: hook_rows.with_the_log,
+    18: webhook_rows.with_a_full_outbox,
 }
 _GIGABYTE: Final = 1024**3
 

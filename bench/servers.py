@@ -57,8 +57,8 @@ def postgresql(folder: Path) -> Iterator[str]:
 
 
 @contextmanager
-def hook(folder: Path, url: str, workers: int = 1, *, logged: bool = False) -> Iterator[Server]:
-    """The service as its own command serves it, with the decision log or without."""
+def hook(folder: Path, url: str, workers: int = 1, *, logged: bool = False, delivers: bool = False) -> Iterator[Server]:
+    """The service as its own command serves it, with the decision log or without, delivering webhooks or not."""
     settings = {
         "PRIVACY_MANAGER_MODE": "test",
         "PRIVACY_MANAGER_VAR_DIR": str(folder),
@@ -67,11 +67,35 @@ def hook(folder: Path, url: str, workers: int = 1, *, logged: bool = False) -> I
         # The worlds of a run begin alike: to each other they would be older backups.
         "PRIVACY_MANAGER_KNOWN_CHECKPOINT": str(folder / f"known-{uuid.uuid4().hex}"),
         "PRIVACY_MANAGER_DECISION_LOG": str(logged),
+        "PRIVACY_MANAGER_DELIVER": str(delivers),
     }
     port = free_port()
     command = [sys.executable, "-c", "from api.cli import main; main()", "serve", "--port", str(port)]
     with started([*command, "--workers", str(workers)], settings, port, "/health/live", folder) as server:
         yield server
+
+
+@contextmanager
+def delivery(folder: Path, url: str) -> Iterator[None]:
+    """Webhooks delivered by the process that does nothing else."""
+    settings = {
+        "PRIVACY_MANAGER_MODE": "test",
+        "PRIVACY_MANAGER_VAR_DIR": str(folder),
+        "PRIVACY_MANAGER_DATABASE_URL": url,
+        "PRIVACY_MANAGER_KNOWN_CHECKPOINT": str(folder / f"known-{uuid.uuid4().hex}"),
+    }
+    command = [sys.executable, "-c", "from api.cli import main; main()", "deliver"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **settings}
+    with (
+        (folder / "delivery.log").open("wb") as log,
+        subprocess.Popen(command, env=environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=log) as process,
+    ):
+        try:
+            if process.stdout is None or not process.stdout.readline():
+                raise RuntimeError("no delivery came up")
+            yield
+        finally:
+            _end(process)
 
 
 @contextmanager

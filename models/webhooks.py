@@ -182,8 +182,8 @@ class WebhookLane(SQLModel, table=True):
 
     __tablename__ = "webhook_lanes"
     __table_args__ = (
-        Index("ix_webhook_lanes_fresh", "next_at", postgresql_where=_FRESH, sqlite_where=_FRESH),
-        Index("ix_webhook_lanes_again", "next_at", postgresql_where=_AGAIN, sqlite_where=_AGAIN),
+        Index("ix_webhook_lanes_fresh", "subscription_id", "next_at", postgresql_where=_FRESH, sqlite_where=_FRESH),
+        Index("ix_webhook_lanes_again", "subscription_id", "next_at", postgresql_where=_AGAIN, sqlite_where=_AGAIN),
     )
 
     subscription_id: str = Field(primary_key=True, max_length=36)

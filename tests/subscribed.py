@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-from api.delivering import Delivery
+from api.delivering import Delivery, Pace
 from api.sending import Sender
 from api.store import Store
 from api.targets import Targets
@@ -73,7 +73,7 @@ def tell_the_time(world: World) -> None:
 async def delivered(store: Store, *, seconds: float = 5, at_once: int = 8) -> AsyncIterator[Delivery]:
     """What is due is delivered meanwhile; a receiver has so many seconds."""
     targets = Targets(loopback=True)
-    delivery = Delivery(store, Sender(targets, seconds=seconds), at_once, interval=0.02)
+    delivery = Delivery(store, Sender(targets, seconds=seconds), Pace(at_once), interval=0.02)
     async with running(delivery):
         yield delivery
     targets.close()

@@ -11,7 +11,7 @@ from typing import Any, Final
 import pytest
 from sqlmodel import select
 
-from api.delivering import Delivery
+from api.delivering import Delivery, Pace
 from api.lanes import Result, Taken, Work
 from api.sending import Sender
 from api.targets import Reached, Target, Targets, target_of
@@ -238,7 +238,7 @@ async def test_each_is_refused_again_when_it_is_delivered(strict: World) -> None
     urls += [f"https://{name}.example.nl/" for name in names.known]
     await put(strict, urls)
     await strict.granted()
-    delivery = Delivery(strict.store, Sender(names.targets), at_once=200, interval=0.02)
+    delivery = Delivery(strict.store, Sender(names.targets), Pace(200), interval=0.02)
     async with running(delivery):
         found = await attempts(strict, len(urls))
     assert {each.outcome for each in found} == {"target_refused"}
@@ -254,7 +254,7 @@ async def test_a_name_that_stands_for_another_address_by_then_leads_nowhere(stri
         await subscribed(strict, f"{NAME}?port={receiver.port}")
         names.otherwise = ["127.0.0.1"]
         await strict.granted()
-        async with running(Delivery(strict.store, Sender(names.targets), interval=0.02)):
+        async with running(Delivery(strict.store, Sender(names.targets), Pace(8), interval=0.02)):
             (found,) = await attempts(strict, 1)
         assert (found.outcome, receiver.received) == ("target_refused", [])
 

@@ -61,8 +61,8 @@ def upgrade() -> None:
         sa.Column("claim", sa.String(32), nullable=False),
         sa.PrimaryKeyConstraint("subscription_id", "lane"),
     )
-    _index("webhook_lanes", "fresh", ["next_at"], "attempts = 0")
-    _index("webhook_lanes", "again", ["next_at"], "attempts > 0")
+    _index("webhook_lanes", "fresh", ["subscription_id", "next_at"], "attempts = 0")
+    _index("webhook_lanes", "again", ["subscription_id", "next_at"], "attempts > 0")
     op.create_table(
         "webhook_attempts",
         sa.Column("id", NUMBER, nullable=False),
