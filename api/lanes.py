@@ -9,7 +9,7 @@ then sent again, under the same id. Nothing here holds a transaction while anyth
 import secrets
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -57,7 +57,7 @@ class Work:
     event: Event
     url: str
     #: Those that sign, the newest first.
-    secrets: tuple[str, ...]
+    secrets: tuple[str, ...] = field(repr=False)
     now: datetime
 
 

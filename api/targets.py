@@ -154,15 +154,16 @@ class Targets:
     async def reached(self, url: str) -> Reached:
         """The target and where it is. Raises `TargetRefused` when any address of it is one that nothing goes to."""
         target = target_of(url, loopback=self.loopback)
+        addresses: Sequence[str]
         try:
             async with asyncio.timeout(LOOKUP_SECONDS):
                 addresses = await self._addresses(target.host.strip("[]"), target.port)
         except (OSError, UnicodeError):
             # A deadline that passed is an `OSError` too.
-            raise TargetRefused(f"{target.host} is not known, or not in time.") from None
+            addresses = ()
         if not addresses or not all(self._may_go(target, address) for address in addresses):
-            # Not which one: nobody learns here how names are known inside.
-            raise TargetRefused(f"{target.host} is not a host on the internet.")
+            # The same for a name that nobody knows: who asks does not learn here which names are known inside.
+            raise TargetRefused(f"{target.host} is not a host on the internet, or its name was not answered in time.")
         return Reached(target, tuple(addresses[:MOST_ADDRESSES]))
 
     def _may_go(self, target: Target, address: str) -> bool:

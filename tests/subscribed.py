@@ -54,14 +54,15 @@ async def listed(world: World, subscription: dict[str, Any], what: str) -> list[
 
 
 async def settled(world: World, subscription: dict[str, Any], seconds: float = 60) -> dict[str, Any]:
-    """The subscription, once nothing waits for it any more."""
+    """The subscription, once nothing waits for it any more. Time goes on meanwhile: what failed comes again."""
     async with asyncio.timeout(seconds):
         while True:
             path, client_id = f"/{subscription['subscriptionId']}", subscription["clientId"]
             shown: dict[str, Any] = (await call(world, "GET", path, client_id=client_id)).json()
             if not shown["waiting"]:
                 return shown
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.05)
+            world.clock.advance(seconds=0.1)
 
 
 def tell_the_time(world: World) -> None:

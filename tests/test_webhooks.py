@@ -12,9 +12,11 @@ from sqlmodel import col, func, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from api.delivering import tidy
+from api.events import SYSTEM, record
+from api.restoring import Restoring
 from api.sending import MOST_BYTES
 from api.writes import unsealed
-from models.events import Event, RememberedAnswer
+from models.events import Event, EventKind, RememberedAnswer
 from models.tables import METADATA
 from models.webhooks import (
     DELAYS,
@@ -25,6 +27,7 @@ from models.webhooks import (
     WebhookAttempt,
     WebhookLane,
     WebhookMessage,
+    WebhookSubscription,
     wait_after,
 )
 from tests.receivers import Behaviour, Received, accepting, answering, receiving, resetting, saying, silent
@@ -606,3 +609,33 @@ async def test_the_service_delivers_beside_its_decisions(store_url: str, tmp_pat
         await world.granted()
         await settled(world, subscription)
         assert receiver.accepted[0].is_signed_with(subscription["secret"])
+
+
+async def test_a_subscription_comes_back_with_the_log_but_a_url_that_the_log_does_not_hold(told: World) -> None:
+    """A backup was put back, and what it lacks is replayed: another URL, and a new subscription."""
+    older, newer, gone = [await subscribed(told, f"http://127.0.0.1:9/{number}") for number in range(3)]
+    path = f"/{older['subscriptionId']}"
+    assert (await call(told, "PATCH", path, {"url": "http://127.0.0.1:9/else"}, If_Match="*")).status_code == 200
+    await changed(told, newer, "_rotate")
+    await changed(told, gone, "_remove")
+    entries = (await told.operate("GET", "/v1/log/entries?limit=500")).json()["items"]
+    changes = [entry for entry in entries if entry["kind"].startswith("webhook.")]
+    async with told.store.writing() as write:
+        kept = await write.session.get_one(WebhookSubscription, older["subscriptionId"])
+        kept.url, kept.url_version, kept.version = older["url"], 1, 1
+        write.session.add(kept)
+        await write.session.delete(await write.session.get_one(WebhookSubscription, newer["subscriptionId"]))
+        await write.session.flush()
+        restoring = Restoring(write)
+        for entry in changes:
+            await restoring.apply(entry)
+            await write.session.flush()
+        record(write, EventKind.STORE_REPLAYED, SYSTEM, {})
+    shown = {each["subscriptionId"]: each for each in (await call(told, "GET")).json()["items"]}
+    assert set(shown) == {older["subscriptionId"], newer["subscriptionId"]}
+    for each in shown.values():
+        assert (each["url"], each["state"], each["disabledReason"]) == ("", "disabled", "restored")
+    assert problem(await call(told, "POST", f"{path}/_enable")) == (400, "target_refused")
+    assert (await call(told, "PATCH", path, {"url": "http://127.0.0.1:9/else"}, If_Match="*")).status_code == 200
+    assert (await changed(told, older, "_enable"))["state"] == "active"
+    assert (await changed(told, newer, "_rotate", {"formerHours": 0}))["version"] == 3
