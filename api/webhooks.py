@@ -17,7 +17,7 @@ from api.paging import Cursor, Limit, after_key, after_number, part
 from api.reads import Reading
 from api.sealing import webhook_secret
 from api.targets import Targets, target_of
-from api.wire import MadeSecret, Moment, Page, RecordId, Wire, WireIn, distinct
+from api.wire import MadeSecret, Moment, Page, Reason, RecordId, Wire, WireIn, distinct
 from api.writes import IfMatch, WriteRequest, Writing, etag, require_version
 from models.events import EventKind
 from models.identifiers import ClientId
@@ -84,13 +84,22 @@ class SubscriptionChange(WireIn):
 class Rotation(WireIn):
     former_hours: Annotated[
         int,
-        Field(ge=0, le=MOST_HOURS_OF_FORMER, description="For so long the former secret signs too; 0 when it leaked."),
+        Field(
+            strict=True,
+            ge=0,
+            le=MOST_HOURS_OF_FORMER,
+            description="For so long the former secret signs too; 0 when it leaked.",
+        ),
     ] = int(FORMER_SIGNS / timedelta(hours=1))
+
+
+class Because(WireIn):
+    reason: Reason | None = None
 
 
 class DeadLetterReplay(WireIn):
     numbers: Annotated[
-        list[Annotated[int, Field(ge=1, le=2**31 - 1)]] | None,
+        list[Annotated[int, Field(strict=True, ge=1, le=2**31 - 1)]] | None,
         Field(min_length=1, max_length=MOST_REPLAYED, description="Only these; null for the oldest of all."),
     ] = None
 
@@ -234,7 +243,7 @@ async def change_subscription(
 
 @router.post("/webhooks/subscriptions/{subscription_id}/_remove", operation_id="removeSubscription")
 async def remove_subscription(
-    caller: PartnerClient, subscription_id: OwnSubscriptionId, writing: Writing
+    caller: PartnerClient, subscription_id: OwnSubscriptionId, writing: Writing, wish: Because | None = None
 ) -> SubscriptionView:
     """Ends a subscription. What waits is sent no more."""
     found = await _own(writing, caller, subscription_id)
@@ -242,7 +251,7 @@ async def remove_subscription(
     await outbox.drop(writing.session, subscription_id)
     await writing.session.delete(found)
     found.revision = writing.write.revision
-    record(writing.write, EventKind.WEBHOOK_REMOVED, caller.actor, logged(found), client_id=found.client_id)
+    _record(writing, found, EventKind.WEBHOOK_REMOVED, caller, logged(found), wish)
     return writing.answer(shown.model_copy(update={"revision": found.revision}))
 
 
@@ -259,7 +268,9 @@ async def rotate(
 
 
 @router.post("/webhooks/subscriptions/{subscription_id}/_test", operation_id="testSubscription")
-async def test_subscription(caller: PartnerClient, subscription_id: OwnSubscriptionId, writing: Writing) -> MessageView:
+async def send_test(
+    caller: PartnerClient, subscription_id: OwnSubscriptionId, writing: Writing, wish: Because | None = None
+) -> MessageView:
     """Sends a message of the type `webhook.tested`, like any other. What came of it is among the deliveries."""
     found = await _own(writing, caller, subscription_id)
     if not found.active:
@@ -269,12 +280,14 @@ async def test_subscription(caller: PartnerClient, subscription_id: OwnSubscript
     write = writing.write
     await outbox.note(writing.session, subscription_id, write.next_number, NO_SCHOOL, writing.now)
     state = {"subscriptionId": subscription_id, "clientId": found.client_id}
-    record(write, EventKind.WEBHOOK_TESTED, caller.actor, state, client_id=found.client_id)
+    _record(writing, found, EventKind.WEBHOOK_TESTED, caller, state, wish)
     return writing.answer(MessageView(**_of_event(subscription_id, write.events[-1])))
 
 
 @router.post("/webhooks/subscriptions/{subscription_id}/_disable", operation_id="disableSubscription")
-async def disable(caller: PartnerClient, subscription_id: OwnSubscriptionId, writing: Writing) -> SubscriptionView:
+async def disable(
+    caller: PartnerClient, subscription_id: OwnSubscriptionId, writing: Writing, wish: Because | None = None
+) -> SubscriptionView:
     """Sends nothing more until it is enabled again. What happens meanwhile makes no messages."""
     found = await _own(writing, caller, subscription_id)
     if not found.active:
@@ -285,11 +298,13 @@ async def disable(caller: PartnerClient, subscription_id: OwnSubscriptionId, wri
         WhyDisabled.BY_PARTNER,
         writing.now,
     )
-    return await _saved(writing, found, EventKind.WEBHOOK_DISABLED, caller)
+    return await _saved(writing, found, EventKind.WEBHOOK_DISABLED, caller, wish)
 
 
 @router.post("/webhooks/subscriptions/{subscription_id}/_enable", operation_id="enableSubscription")
-async def enable(caller: PartnerClient, subscription_id: OwnSubscriptionId, writing: Writing) -> SubscriptionView:
+async def enable(
+    caller: PartnerClient, subscription_id: OwnSubscriptionId, writing: Writing, wish: Because | None = None
+) -> SubscriptionView:
     """Sends again, first what waited. What happened meanwhile is in the feed of changes."""
     found = await _own(writing, caller, subscription_id)
     if not found.url:
@@ -297,7 +312,7 @@ async def enable(caller: PartnerClient, subscription_id: OwnSubscriptionId, writ
     await outbox.resume(writing.session, subscription_id, writing.now)
     found.state, found.disabled_reason, found.disabled_at = SubscriptionState.ACTIVE, None, None
     found.failing_since = None
-    return await _saved(writing, found, EventKind.WEBHOOK_ENABLED, caller)
+    return await _saved(writing, found, EventKind.WEBHOOK_ENABLED, caller, wish)
 
 
 @router.get("/webhooks/subscriptions/{subscription_id}/deliveries", operation_id="listDeliveries")
@@ -348,7 +363,7 @@ async def replay_dead_letters(
     many = await outbox.put_back(writing.session, subscription_id, numbers, MOST_REPLAYED, writing.now)
     left = await rows.dead_letters_left(writing.session, subscription_id)
     state = {"subscriptionId": subscription_id, "clientId": found.client_id, "messages": many}
-    record(writing.write, EventKind.WEBHOOK_REPLAYED, caller.actor, state, client_id=found.client_id)
+    _record(writing, found, EventKind.WEBHOOK_REPLAYED, caller, state)
     return writing.answer(Replayed(replayed=many, left=left, revision=writing.write.revision))
 
 
@@ -384,10 +399,14 @@ async def _own(writing: WriteRequest, caller: Caller, subscription_id: str) -> W
 
 
 async def _saved(
-    writing: WriteRequest, subscription: WebhookSubscription, kind: EventKind, caller: Caller
+    writing: WriteRequest,
+    subscription: WebhookSubscription,
+    kind: EventKind,
+    caller: Caller,
+    wish: Because | None = None,
 ) -> SubscriptionView:
     """Notes the change, and answers with the subscription as it now is."""
-    shown = await _changed(writing, subscription, kind, caller)
+    shown = await _changed(writing, subscription, kind, caller, wish)
     return writing.answer(shown, subscription.version)
 
 
@@ -401,14 +420,30 @@ async def _signed(
 
 
 async def _changed(
-    writing: WriteRequest, subscription: WebhookSubscription, kind: EventKind, caller: Caller
+    writing: WriteRequest,
+    subscription: WebhookSubscription,
+    kind: EventKind,
+    caller: Caller,
+    wish: Because | None = None,
 ) -> SubscriptionView:
     if kind is not EventKind.WEBHOOK_SUBSCRIBED:
         subscription.version += 1
     subscription.revision, subscription.changed_at = writing.write.revision, writing.now
     writing.session.add(subscription)
-    record(writing.write, kind, caller.actor, logged(subscription), client_id=subscription.client_id)
+    _record(writing, subscription, kind, caller, logged(subscription), wish)
     return (await _shown(writing.session, [subscription]))[0]
+
+
+def _record(
+    writing: WriteRequest,
+    subscription: WebhookSubscription,
+    kind: EventKind,
+    caller: Caller,
+    state: dict[str, Any],
+    wish: Because | None = None,
+) -> None:
+    reason = wish.reason if wish is not None else None
+    record(writing.write, kind, caller.actor, state, client_id=subscription.client_id, reason=reason)
 
 
 async def _shown(session: rows.Session, subscriptions: Sequence[WebhookSubscription]) -> list[SubscriptionView]:
