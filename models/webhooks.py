@@ -15,7 +15,7 @@ from sqlmodel import Field, SQLModel
 
 from models.columns import Instant
 from models.events import Event, EventKind
-from models.replay import AGREEMENTS, GRANTS, REQUESTS, RULES
+from models.replay import AGREEMENTS, DELETIONS, GRANTS, REQUESTS, RULES
 
 
 class SubscriptionState(StrEnum):
@@ -67,7 +67,9 @@ TOLD: Final[frozenset[EventKind]] = (
     | REQUESTS
     | RULES
     | AGREEMENTS
+    | DELETIONS
     | {
+        EventKind.REMINDER_GIVEN,
         EventKind.CONNECTION_MOVED,
         EventKind.CONNECTION_CHANGED,
         EventKind.CONNECTION_STOPPED,

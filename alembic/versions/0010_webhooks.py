@@ -1,13 +1,13 @@
 """webhooks: where partners are told of changes, what waits to be told, and what came of it
 
-Revision: 0007, after 0006, on 2026-11-26 15:00:00
+Revision: 0010, after 0009, on 2026-11-26 15:00:00
 """
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0007"
-down_revision = "0006"
+revision = "0010"
+down_revision = "0009"
 branch_labels = None
 depends_on = None
 
