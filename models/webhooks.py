@@ -224,7 +224,10 @@ def message_id(event: Event) -> str:
 
 
 #: What of an event's state a message says.
-_SAID: Final = ("location", "status", "stage", "requestId", "agreementId", "groundRuleId", "subscriptionId")
+_SAID: Final = (
+    *("location", "status", "stage", "requestId", "agreementId", "groundRuleId", "subscriptionId"),
+    *("dueAt", "letterId", "week"),
+)
 
 
 def payload_of(event: Event, client_id: str) -> dict[str, Any]:
@@ -237,7 +240,7 @@ def payload_of(event: Event, client_id: str) -> dict[str, Any]:
             "revision": event.revision,
             "clientId": client_id,
             "school": event.brin,
-            "grantId": event.grant_id or event.state.get("grantId"),
+            "grantId": event.grant_id or event.state.get("grantId") or event.state.get("deletionOf"),
             **_said(event.state),
         },
     }

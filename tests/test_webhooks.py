@@ -12,7 +12,9 @@ from sqlmodel import col, func, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from api.delivering import tidy
+from api.duties import KeepingDuties
 from api.events import SYSTEM, record
+from api.reminding import Reminding
 from api.restoring import Restoring
 from api.sending import MOST_BYTES
 from api.writes import unsealed
@@ -33,7 +35,7 @@ from models.webhooks import (
 from tests.receivers import Behaviour, Received, accepting, answering, receiving, resetting, saying, silent
 from tests.subscribed import call, changed, delivered, in_order, listed, settled, subscribed, tell_the_time
 from tests.test_grants import problem
-from tests.world import NAMES, World, world_on
+from tests.world import NAMES, TERMS, World, world_on
 
 
 @pytest.fixture
@@ -589,7 +591,32 @@ async def test_two_workers_deliver_each_message_once(told: World) -> None:
         assert in_order(receiver.accepted)
 
 
-def test_what_is_told_is_all_that_decides_what_a_permission_is_worth() -> None:
+async def test_a_partner_is_told_what_to_delete_and_that_there_is_a_letter(told: World) -> None:
+    async with receiving() as receiver:
+        given = await told.granted()
+        subscription = await subscribed(told, receiver.url, types=["deletion.required", "reminder.given"])
+        told.clock.advance(hours=1)
+        await told.step(given["grantId"], "revoke")
+        await KeepingDuties(told.store).run()
+        told.clock.advance(days=TERMS["retentionDays"] - 7)
+        letters = Reminding(told.store)
+        while await letters.run():
+            pass
+        async with delivered(told.store):
+            await settled(told, subscription)
+        said = {each.said["type"]: each.said["data"] for each in receiver.accepted}
+        assert set(said) == {"deletion.required", "reminder.given"}
+        token = told.token("partner", client_id="rekenrijk")
+        (duty,) = (await told.call("GET", "/v1/consents/deletions", token)).json()["items"]
+        (letter,) = (await told.call("GET", "/v1/consents/reminders", token)).json()["items"]
+        assert {name: said["deletion.required"][name] for name in ("grantId", "school", "status", "dueAt")} == {
+            **{name: duty[name] for name in ("grantId", "school", "dueAt")},
+            "status": "due",
+        }
+        assert said["reminder.given"]["letterId"] == letter["letterId"]
+
+
+def test_what_is_told_is_all_that_a_partner_has_to_act_on() -> None:
     assert {kind.split(".")[0] for kind in TOLD} == {
         "grant",
         "request",
@@ -597,6 +624,8 @@ def test_what_is_told_is_all_that_decides_what_a_permission_is_worth() -> None:
         "agreement",
         "connection",
         "partner",
+        "deletion",
+        "reminder",
     }
     assert sum(DELAYS, timedelta()) * 1.2 < FAILING_FOR, "what is disabled had a dead letter"
 
