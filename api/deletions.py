@@ -3,14 +3,14 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from api import duties, rows
 from api.callers import Operator, PartnerClient, SchoolAdmin
 from api.duties import DutyView, views
 from api.paging import Cursor, Limit, after_key, part
 from api.reads import Reading, ReadRequest
-from api.wire import GrantId, Page, Reason, WireIn
+from api.wire import PROSE, GrantId, Page, WireIn
 from api.writes import Writing
 from models.deletions import DutyStatus
 from models.identifiers import Brin, ClientId
@@ -20,10 +20,15 @@ router = APIRouter(tags=["deletions"])
 Standing = Annotated[DutyStatus | None, Query(description="Only those that stand so.")]
 
 
+Statement = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=500, pattern=PROSE, strip_whitespace=True),
+    Field(description="What was deleted, and what the law makes the partner keep."),
+]
+
+
 class Confirmation(WireIn):
-    statement: Annotated[
-        Reason | None, Field(description="What was deleted, and what the law makes the partner keep.")
-    ] = None
+    statement: Statement
 
 
 @router.get("/v1/consents/deletions", operation_id="listDeletions")
@@ -39,11 +44,11 @@ async def confirm(
     caller: PartnerClient,
     grant_id: Annotated[GrantId, Path()],
     writing: Writing,
-    wish: Confirmation | None = None,
+    wish: Confirmation,
 ) -> DutyView:
-    """States that what was received under the grant is deleted, also when that is late."""
+    """States that what was received under the grant is deleted, also when that is late. It is said once."""
     found = await rows.duty_of_client(writing.session, caller.claims.client_id, grant_id)
-    duties.confirm(writing.write, found, caller.actor, wish.statement if wish is not None else None)
+    duties.confirm(writing.write, found, caller.actor, wish.statement)
     (shown,) = await views(writing.session, [found], writing.now, writing.write.events)
     return writing.answer(shown)
 

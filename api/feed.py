@@ -249,7 +249,8 @@ async def _require_in_history(session: AsyncSession, client_id: str, begin: From
         known = begin.revision <= await rows.revision(session)
     if not known:
         raise NotInHistory(
-            "The store's history does not hold this place: an older one was put back. Begin anew from 0."
+            "The store's history does not hold this place. It is not the bookmark or the revision of a change that this"
+            " service has told, or an older backup was put back since: then begin anew from 0."
         )
 
 

@@ -107,7 +107,7 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _mail_has_a_sender(self) -> "Settings":
         if self.smtp_url and not self.mail_from:
-            raise ValueError("SMTP_URL needs MAIL_FROM")
+            raise ValueError("PRIVACY_MANAGER_SMTP_URL needs PRIVACY_MANAGER_MAIL_FROM")
         return self
 
     @property

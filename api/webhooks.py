@@ -45,7 +45,7 @@ MOST_REPLAYED = 500
 
 def _told(kind: str) -> str:
     if kind not in TOLD:
-        raise ValueError("a type of event that webhooks tell")
+        raise ValueError(f"one of {', '.join(sorted(TOLD))}, each in full; there are no patterns")
     return kind
 
 

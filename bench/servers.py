@@ -80,6 +80,7 @@ def delivery(folder: Path, url: str) -> Iterator[None]:
     """Webhooks delivered by the process that does nothing else."""
     settings = {
         "PRIVACY_MANAGER_MODE": "test",
+        "PRIVACY_MANAGER_DELIVER": "false",
         "PRIVACY_MANAGER_VAR_DIR": str(folder),
         "PRIVACY_MANAGER_DATABASE_URL": url,
         "PRIVACY_MANAGER_KNOWN_CHECKPOINT": str(folder / f"known-{uuid.uuid4().hex}"),

@@ -83,4 +83,5 @@ def is_covered(location: str | None, scopes: Collection[str], by: Grant) -> bool
 def require_may_confirm(duty: DeletionDuty, now: datetime) -> None:
     """Raises `TransitionNotAllowed` for a duty that is done with."""
     if (status := duty.status_at(now)) in (DutyStatus.CONFIRMED, DutyStatus.LAPSED):
-        raise TransitionNotAllowed(f"A duty that is {status} cannot be confirmed.")
+        since = (duty.confirmed_at or duty.lapsed_at or now).isoformat(timespec="seconds").replace("+00:00", "Z")
+        raise TransitionNotAllowed(f"The duty is {status} since {since}, and that does not change any more.")

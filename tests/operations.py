@@ -418,9 +418,7 @@ ENTRIES: Final[dict[str, Entry]] = {
     "getRequest": Entry(PARTNER),
     "withdrawRequest": Entry(PARTNER, _because, body_is_optional=True),
     "listDeletions": Entry(PARTNER),
-    "confirmDeletion": Entry(
-        PARTNER, lambda _: {"statement": "Alles is gewist."}, body_is_optional=True, before=_has_to_delete
-    ),
+    "confirmDeletion": Entry(PARTNER, lambda _: {"statement": "Alles is gewist."}, before=_has_to_delete),
     "listDeletionsOfSchool": Entry(SCHOOL),
     "listAllDeletions": Entry(OPERATOR),
     "listRequestsToSchool": Entry(SCHOOL),

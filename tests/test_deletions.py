@@ -45,6 +45,7 @@ async def told(world: World, status: str | None = None, client_id: str = "rekenr
 
 
 async def confirm(world: World, given: dict[str, Any], body: Any = None, **headers: str) -> Answer:
+    body = body or {"statement": "Gewist."}
     token = world.token("partner", client_id=given["clientId"])
     return await world.call("POST", f"/v1/consents/deletions/{given['grantId']}/_confirm", token, body, **headers)
 
@@ -76,6 +77,16 @@ async def test_a_partner_confirms_with_its_own_words(world: World) -> None:
     assert again.json() == answer.json()
     world.clock.advance(days=DAYS)
     assert await kept(world) == 0, "what is confirmed is never overdue"
+
+
+@pytest.mark.parametrize("body", [None, {}, {"statement": " "}, {"statement": None}, {"statement": "x" * 501}])
+async def test_nobody_confirms_without_a_word(world: World, body: Any) -> None:
+    await world.register()
+    given = await ended(world)
+    token = world.token("partner", client_id="rekenrijk")
+    path = f"/v1/consents/deletions/{given['grantId']}/_confirm"
+    assert (await world.call("POST", path, token, body)).status_code == 400
+    assert [each["status"] for each in await told(world)] == ["due"]
 
 
 async def test_an_overdue_duty_shows_and_is_told_once(world: World) -> None:

@@ -216,6 +216,28 @@ async def test_a_list_comes_in_parts_in_order_of_change_and_goes_on_from_anywher
     assert own == whole[3:]
 
 
+@pytest.mark.parametrize("listed", ["requests", "confirmations"])
+async def test_what_was_asked_and_confirmed_shows_what_is_permitted_and_moves_with_it(
+    world: World, listed: str
+) -> None:
+    await world.register()
+    assert (await ask(world, new_reference(), scopes=OFFERED)).status_code == 201
+    permitted = (await notify(world, scopes=BASIS)).json()["consent"]
+    assert (await confirm(world, permitted["providerReferenceId"], new_reference())).status_code == 201
+    token = world.token("partner", client_id="rekenrijk")
+    (before,) = await all_of(world, token, listed)
+    assert (before["scopes"], before["purposes"]) == (sorted(BASIS), [PURPOSE]), "no more than is permitted"
+    assert before["providerStatus"] == "accepted"
+    assert await all_of(world, token, listed, since=before["revision"]) == []
+    world.clock.advance(minutes=1)
+    grant_id = (await world.look()).json()["items"][0]["grantId"]
+    assert (await world.step(grant_id, "revoke")).status_code == 200
+    (after,) = await all_of(world, token, listed, since=before["revision"])
+    assert (after["providerStatus"], after["changedAt"]) == ("revoked", "2026-09-01T08:01:00Z")
+    assert after["revision"] > before["revision"]
+    assert await all_of(world, token, listed, since=after["revision"]) == []
+
+
 async def test_of_the_standards_own_data_services_nothing_is_registered(world: World) -> None:
     await world.register()
     await world.granted()

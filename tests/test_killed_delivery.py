@@ -29,6 +29,7 @@ async def launched(world: World, *command: str) -> AsyncIterator[Process]:
     environment = {
         **os.environ,
         "PRIVACY_MANAGER_MODE": "test",
+        "PRIVACY_MANAGER_DELIVER": "false",
         "PRIVACY_MANAGER_DATABASE_URL": world.store.url.render_as_string(hide_password=False),
         "PRIVACY_MANAGER_VAR_DIR": str(world.folder),
     }

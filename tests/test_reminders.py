@@ -132,7 +132,7 @@ async def test_what_must_be_deleted_is_told_to_the_partner_and_what_is_overdue_t
         assert subjects(letters[0]) == {"deletion_overdue": [given["grantId"]]}
     await world.look()  # a reader changes nothing
     token = world.token("partner", client_id="rekenrijk")
-    await world.call("POST", f"/v1/consents/deletions/{given['grantId']}/_confirm", token)
+    await world.call("POST", f"/v1/consents/deletions/{given['grantId']}/_confirm", token, {"statement": "Gewist."})
     world.clock.advance(days=7)
     await written(world)
     assert [len(each) for each in (await to_partner(world), await to_school(world))] == [2, 1]

@@ -93,26 +93,28 @@ class Registration(NamedTuple):
         """Where it stands among all others. A confirmation changes a grant's registration, and not the grant."""
         revision = self.of.revision
         if isinstance(self.of, AccessRequest):
-            return Position(revision, self.of.request_id)
+            # What it led to goes on changing.
+            return Position(revision if self.grant is None else max(revision, self.grant.revision), self.of.request_id)
         if self.consumer is not None and self.consumer.grant_id is not None:
             revision = max(revision, self.consumer.revision)
         return Position(revision, self.of.grant_id)
 
     def at(self, now: datetime) -> ConsentStatus:
-        """It as it stands at `now`."""
+        """It as it stands at `now`: of what was granted, what is permitted, which may be less than was asked."""
+        stands = self.of if self.grant is None else self.grant
         return ConsentStatus(
             provider_reference_id=self._provider_name(),
             consumer_reference_id=self.consumer.reference if self.consumer is not None else "",
             school=reference_to(self.of.place),
             api=API,
-            scopes=sorted(self.of.scopes),
+            scopes=sorted(stands.scopes),
             provider_status=self._provider_status(now),
             consumer_status=self._consumer_status(),
             client_id=self.of.client_id,
-            purposes=sorted(self.of.purposes),
+            purposes=sorted(stands.purposes),
             valid_from=self.grant.valid_from if self.grant is not None else None,
             valid_until=self.grant.valid_until if self.grant is not None else None,
-            changed_at=self.of.changed_at,
+            changed_at=max(self.of.changed_at, stands.changed_at),
             revision=self.position.revision,
         )
 
@@ -177,20 +179,22 @@ async def listed(session: rows.Session, whose: Whose, since: int, after: Positio
 async def requests_listed(
     session: rows.Session, whose: Whose, since: int, after: Position, limit: int
 ) -> list[Registration]:
-    """The requests, answered ones too, in the same order; one to spare."""
+    """The requests, answered ones too, in order of the last change of each or of what it led to; one to spare."""
     return await of_requests(session, await _requests(session, whose, since, after, limit))
 
 
 async def confirmations_listed(
     session: rows.Session, whose: Whose, since: int, after: Position, limit: int
 ) -> list[tuple[ConsentReference, Registration]]:
-    """What the connection has confirmed, in order of that, each with what it confirmed; one to spare."""
-    query = select(ConsentReference).where(
+    """What the connection has confirmed, each with what it confirmed, in order of the last change of either; one to
+    spare."""
+    changed, name = _later(ConsentReference), col(ConsentReference.reference_id)
+    query = select(ConsentReference).join(Grant, col(Grant.grant_id) == ConsentReference.grant_id)
+    query = query.where(
         col(ConsentReference.confirmed_at).is_not(None),
         *_own(ConsentReference, whose),
-        *_behind(col(ConsentReference.revision), col(ConsentReference.reference_id), since, after),
-    )
-    query = query.order_by(col(ConsentReference.revision), col(ConsentReference.reference_id))
+        *_behind(changed, name, since, after),
+    ).order_by(changed, name)
     found = (await session.exec(query.limit(limit + 1))).all()
     confirmed = {each.grant_id for each in found}
     grants = (await session.exec(select(Grant).where(col(Grant.grant_id).in_(confirmed)))).all()
@@ -289,10 +293,16 @@ async def latest_request(session: rows.Session, client_id: str, place: str) -> R
 async def _requests(
     session: rows.Session, whose: Whose, since: int, after: Position, limit: int, *more: ColumnElement[bool]
 ) -> Sequence[AccessRequest]:
-    behind = _behind(col(AccessRequest.revision), col(AccessRequest.request_id), since, after)
-    query = select(AccessRequest).where(*_own(AccessRequest, whose), *behind, *more)
-    query = query.order_by(col(AccessRequest.revision), col(AccessRequest.request_id))
+    changed, name = _later(AccessRequest), col(AccessRequest.request_id)
+    query = select(AccessRequest).outerjoin(Grant, col(Grant.grant_id) == AccessRequest.grant_id)
+    query = query.where(*_own(AccessRequest, whose), *_behind(changed, name, since, after), *more)
+    query = query.order_by(changed, name)
     return (await session.exec(query.limit(limit + 1))).all()
+
+
+def _later(table: type[AccessRequest] | type[ConsentReference]) -> Any:
+    """The revision of the last change of a row, or of the grant that it is joined with."""
+    return case((col(Grant.revision) > col(table.revision), Grant.revision), else_=table.revision)
 
 
 def _behind(revision: Any, name: Any, since: int, after: Position) -> tuple[ColumnElement[bool], ...]:

@@ -143,7 +143,7 @@ async def get_requests(
 async def get_confirmations(
     caller: PartnerOrSchool, reading: Reading, asked: Asked, response: Response
 ) -> list[ConsentStatus]:
-    """What the connection has confirmed, each by the name that it confirmed it with, in order of that."""
+    """What the connection has confirmed, each by the name that it confirmed it with, in order of its last change."""
     if asked.nothing:
         return []
     since = await revision_before(reading.session, whose(caller), asked.since)
@@ -151,7 +151,7 @@ async def get_confirmations(
     items = [
         each._replace(consumer=reference)
         .at(reading.now)
-        .model_copy(update={"revision": reference.revision, "changed_at": reference.confirmed_at})
+        .model_copy(update={"revision": max(reference.revision, each.of.revision)})
         for reference, each in found
     ]
     return asked.linked(items, [reference.reference_id for reference, _ in found], response)
@@ -176,6 +176,8 @@ async def get_status_by_school(
     Its ETag is what a notification that changes it sends back.
     """
     place = None
+    if (org_id is None) is not (org_id_type is None):
+        raise Told(SCHEMA_INCORRECT, "orgId and orgIdType go together.")
     if org_master_id is not None or org_id is not None:
         place = place_named(org_master_id, [org_id] if org_id is not None and org_id_type == OIE_CODE else [])
         await require_known(reading.session, place, caller.claims.school if caller.role == "school" else None)

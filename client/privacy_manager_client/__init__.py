@@ -8,7 +8,7 @@ received   what a webhook says, once its signature has been verified
 from privacy_manager_client.bookmarks import Bookmarks, InFile
 from privacy_manager_client.gateway import Decision, Gateway, Question
 from privacy_manager_client.partner import Partner
-from privacy_manager_client.problems import Problem, Unavailable
+from privacy_manager_client.problems import ClientError, Problem, Unavailable
 from privacy_manager_client.tokens import ClientCredentials, Token
 from privacy_manager_client.views import Asked, Change, Consent, NotAsked, Request
 from privacy_manager_client.webhooks import NotVerified, Received, received
@@ -18,6 +18,7 @@ __all__ = [
     "Bookmarks",
     "Change",
     "ClientCredentials",
+    "ClientError",
     "Consent",
     "Decision",
     "Gateway",
