@@ -17,13 +17,15 @@ from api.events import SYSTEM, Actor, record
 from api.store import Store, StoreUnreachable, Write
 from api.wire import Moment, Said, Wire
 from models.agreements import Agreement
-from models.deletions import DeletionDuty, DutyStatus, due_at, ended_at, is_covered, require_may_confirm
+from models.deletions import DeletionDuty, DutyStatus, due_at, ended_at, is_permitted_again, require_may_confirm
 from models.events import Event, EventKind
 from models.grants import Grant
 
 log = logging.getLogger("privacy_manager.duties")
 
-BATCH: Final = 200
+#: So many are done at once, while all who write wait, and so long nobody waits in between.
+BATCH: Final = 50
+PAUSE_SECONDS: Final = 0.2
 
 
 class DutyView(Wire):
@@ -63,10 +65,7 @@ def confirm(write: Write, duty: DeletionDuty, actor: Actor, statement: str | Non
 
 async def lapse(write: Write, given: Grant) -> None:
     """What is permitted again need not be deleted."""
-    for duty in await rows.duties_open(write.session, given.client_id, given.brin):
-        if is_covered(duty.location, duty.scopes, given):
-            duty.lapsed_at = write.now
-            _note(write, duty, EventKind.DELETION_LAPSED, SYSTEM)
+    await _lapse(write, await rows.duties_open(write.session, given.client_id, given.brin))
 
 
 class KeepingDuties:
@@ -90,11 +89,12 @@ class KeepingDuties:
             grants = await rows.grants_without_duty(write.session, self._seen, BATCH)
             await _require(write, grants)
             late = await rows.duties_overdue(write.session, write.now, BATCH)
-            for duty in late:
+            # A grant that was given for later may have begun meanwhile.
+            for duty in await _lapse(write, late):
                 duty.overdue_told_at = write.now
                 _note(write, duty, EventKind.DELETION_OVERDUE, SYSTEM)
-        if len(grants) < BATCH:
-            self._seen = revision
+        # In order of their revisions: what is done is not looked at again.
+        self._seen = revision if len(grants) < BATCH else grants[-1].revision - 1
         return max(len(grants), len(late))
 
     async def keep(self, interval: float) -> None:
@@ -102,8 +102,9 @@ class KeepingDuties:
         while True:
             await asyncio.sleep(interval)
             try:
-                while await self.run() == BATCH:
-                    pass
+                while await self.run() >= BATCH:  # noqa: ASYNC110 - there is nothing that would tell of the next
+                    # Whoever writes waits for this, and on SQLite decisions do: they come first.
+                    await asyncio.sleep(PAUSE_SECONDS)
             except StoreUnreachable as error:
                 log.warning("the store did not answer: %s", error)
             except Exception:
@@ -127,9 +128,25 @@ async def _require(write: Write, grants: Sequence[Grant]) -> None:
             due_at=due_at(ended, write.now, days.get(grant.agreement_id or "")),
             revision=write.revision,
         )
-        if any(is_covered(grant.location, grant.scopes, by) for by in opened.get((grant.client_id, grant.brin), ())):
+        if is_permitted_again(grant, opened.get((grant.client_id, grant.brin), ()), write.now):
             duty.lapsed_at = write.now
         _note(write, duty, EventKind.DELETION_LAPSED if duty.lapsed_at else EventKind.DELETION_REQUIRED, SYSTEM)
+
+
+async def _lapse(write: Write, duties: Sequence[DeletionDuty]) -> list[DeletionDuty]:
+    """Ends those of these whose grant is permitted again; returns the others."""
+    if not duties:
+        return []
+    opened = await rows.grants_open_at(write.session, {(duty.client_id, duty.brin) for duty in duties})
+    stand: list[DeletionDuty] = []
+    for duty in duties:
+        ended = await write.session.get_one(Grant, duty.grant_id)
+        if is_permitted_again(ended, opened.get((duty.client_id, duty.brin), ()), write.now):
+            duty.lapsed_at = write.now
+            _note(write, duty, EventKind.DELETION_LAPSED, SYSTEM)
+        else:
+            stand.append(duty)
+    return stand
 
 
 def _note(write: Write, duty: DeletionDuty, kind: EventKind, actor: Actor, said: str | None = None) -> None:

@@ -228,10 +228,11 @@ async def _failing_since(session: AsyncSession, subscription_id: str, now: datet
 
 async def release(store: Store, taken: Collection[Taken]) -> None:
     """Lets lanes go whose messages were not sent: whoever comes next takes them at once."""
-    async with store.marking() as session:
-        connection = await session.connection()
-        for each in taken:
+    for each in taken:
+        # One at a time: who holds several rows may wait for who waits for them.
+        async with store.marking() as session:
             now = await store.now(session)
+            connection = await session.connection()
             await connection.execute(update(WebhookLane).where(*_held(each)).values(claim="", next_at=now))
 
 

@@ -9,6 +9,7 @@ import logging
 import ssl
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from email.headerregistry import Address
 from email.message import EmailMessage
 from email.utils import format_datetime
 from typing import Any, Final
@@ -78,6 +79,7 @@ class MailServer:
         async with asyncio.timeout(SEND_SECONDS):
             await aiosmtplib.send(
                 message,
+                recipients=[str(message["To"].addresses[0].addr_spec)],
                 hostname=self.host,
                 port=self.port,
                 use_tls=self.tls,
@@ -124,14 +126,15 @@ async def _send(store: Store, server: MailServer, letter: Letter, now: datetime)
     attempt = letter.attempts + 1
     async with store.reading() as session:
         address = await address_of(session, letter.kind, letter.recipient, server.operator)
-        text = await _text(session, letter)
+        if address is not None:
+            text = await _text(session, letter)
     if address is None:
         await _marked(store, letter, attempt, {"mail": Mail.NONE, "next_at": None})
         return
     try:
         await server.send(message_of(letter, text, server.sender, address))
-    except (aiosmtplib.SMTPException, OSError, ValueError) as error:
-        # What a server says may hold the address.
+    except Exception as error:
+        # Whatever is wrong with one letter keeps no other waiting. What a server says may hold the address.
         log.warning("letter %s was not taken: %s", letter.letter_id, type(error).__name__)
         left = attempt <= len(DELAYS)
         later = {"next_at": now + DELAYS[attempt - 1]} if left else {"mail": Mail.GIVEN_UP, "next_at": None}
@@ -167,9 +170,9 @@ _SAID: Final = {
 
 
 def message_of(letter: Letter, text: str, sender: str, address: str) -> EmailMessage:
-    """The e-mail. Raises `ValueError` for an address that is none."""
+    """The e-mail, to one address. Raises what that library raises for one that is none."""
     message = EmailMessage()
-    message["From"], message["To"] = sender, address
+    message["From"], message["To"] = sender, Address(addr_spec=address)
     message["Subject"] = f"Privacymanager: herinneringen van de week van {letter.week.isoformat()}"
     message["Date"] = format_datetime(letter.made_at)
     message["Message-ID"] = f"<{letter.letter_id}@{sender.rpartition('@')[2]}>"

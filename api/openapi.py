@@ -136,6 +136,11 @@ VERSIONED: Final = frozenset(
     }
 )
 
+#: Where a URL is given, whose name is looked up.
+LOOKING_UP: Final = frozenset(
+    {("/v1/webhooks/subscriptions", "post"), ("/v1/webhooks/subscriptions/{subscription_id}", "patch")}
+)
+
 #: What these are about is named in the body.
 NAMING: Final = frozenset(
     {
@@ -412,8 +417,10 @@ def _refusals(path: str, method: str, sent: set[str]) -> dict[str, str]:
         return refusals
     refusals["500"] = "Something went wrong here."
     is_open = path.startswith(OPEN_TO_ANYONE)
+    looks_up = (path, method) in LOOKING_UP
     for holds, status, sentence in (
         (is_open, "429", "Too many requests."),
+        (looks_up, "429", "Too many names are being looked up."),
         (path.startswith("/v1/consents/changes"), "429", "Too many requests wait for changes."),
         (path.startswith("/v1/consents/changes"), "410", "The store's history does not hold what `since` names."),
         (not is_open, "403", "The token's role may not do this."),

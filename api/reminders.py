@@ -4,10 +4,9 @@ from datetime import date
 from typing import Annotated, Any
 
 from fastapi import APIRouter
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from api import rows
-from api.applicants import Email
 from api.callers import Caller, Operator, PartnerClient, SchoolAdmin
 from api.events import record
 from api.paging import Cursor, Limit, after_key, part
@@ -20,6 +19,16 @@ from models.refusals import InvalidInput
 from models.reminders import Contact, Letter, Mail, Recipient, Subject
 
 router = APIRouter(tags=["reminders"])
+
+#: One mailbox of a full domain, without the forms that mean several, or none.
+Mailbox = Annotated[
+    str,
+    StringConstraints(
+        pattern=r"^[A-Za-z0-9!#$%&'*+/=?^_{|}~-]+(\.[A-Za-z0-9!#$%&'*+/=?^_{|}~-]+)*"
+        r"@([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z]{2,63}$",
+        max_length=254,
+    ),
+]
 
 
 class NamedView(Wire):
@@ -57,7 +66,7 @@ class ContactView(Wire):
 
 
 class NewContact(WireIn):
-    email: Annotated[Email | None, Field(description="Rather of a role than of a person. Null takes it away.")]
+    email: Annotated[Mailbox | None, Field(description="Rather of a role than of a person. Null takes it away.")]
 
 
 # -- the school -------------------------------------------------------------------------------------------------------
@@ -156,7 +165,7 @@ async def _set(
     found = await writing.session.get(Contact, (kind, recipient))
     if email is None:
         if found is not None:
-            await writing.session.delete(found)
+            await writing.write.forget(found)
     else:
         found = found or Contact(kind=kind, recipient=recipient, email=email, changed_at=writing.now)
         found.email, found.changed_at = email, writing.now

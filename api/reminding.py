@@ -6,7 +6,7 @@ Every letter is an entry of the log, so that webhooks carry it, and it can be sh
 import asyncio
 import logging
 import uuid
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date, datetime
 from typing import Any, Final
 
@@ -62,6 +62,7 @@ class Reminding:
 
     async def run(self) -> int:
         """Looks at up to `BATCH` recipients; returns how many. Raises `StoreUnreachable`."""
+        drafts: list[Letter] = []
         async with self._store.reading() as session:
             now = await self._store.now(session)
             if self._week != week_of(now):
@@ -69,13 +70,15 @@ class Reminding:
             for kind, after in self._after.items():
                 if after is not None:
                     found = await _whom(session, kind, after, now)
+                    drafts = await self._drafted(session, kind, found, now)
                     break
             else:
                 return 0
-        if found:
+        # What there is to say was read before: while a letter is written, nobody else can write.
+        if drafts:
             async with self._store.writing() as write:
-                for recipient in await _without_letter(write, kind, found):
-                    await self._write(write, kind, recipient)
+                for draft in await _without_letter(write, kind, drafts):
+                    _write(write, draft)
         more = len(found) == BATCH and kind is not Recipient.OPERATOR
         self._after[kind] = found[-1] if more else None
         return max(len(found), 1)
@@ -93,26 +96,40 @@ class Reminding:
             except Exception:
                 log.exception("the reminders could not be written")
 
-    async def _write(self, write: Write, kind: Recipient, recipient: str) -> None:
-        parts = written(await _parts(write.session, kind, recipient, write.now))
-        if not parts:
-            return
-        reached = self._mails and await address_of(write.session, kind, recipient, self._operator) is not None
-        letter = Letter(
-            letter_id=str(uuid.uuid4()),
-            kind=kind,
-            recipient=recipient,
-            week=week_of(write.now),
-            parts=parts,
-            made_at=write.now,
-            mail=Mail.WAITING if reached else Mail.NONE,
-            next_at=write.now if reached else None,
-        )
-        write.session.add(letter)
-        state = {"letterId": letter.letter_id, "recipient": kind, "week": letter.week.isoformat(), "parts": parts}
-        brin = recipient if kind is Recipient.SCHOOL else None
-        client_id = recipient if kind is Recipient.CONNECTION else None
-        record(write, EventKind.REMINDER_GIVEN, SYSTEM, state, brin=brin, client_id=client_id)
+    async def _drafted(
+        self, session: AsyncSession, kind: Recipient, recipients: Iterable[str], now: datetime
+    ) -> list[Letter]:
+        """The letters to those of these to whom there is anything to say."""
+        rules = list(checks(await rows.ground_rules_in_force(session), now, now + AHEAD))
+        drafts: list[Letter] = []
+        for recipient in recipients:
+            parts = written(await _parts(session, kind, recipient, rules, now))
+            if parts:
+                reached = self._mails and await address_of(session, kind, recipient, self._operator) is not None
+                drafts.append(_draft(kind, recipient, parts, now, reached=reached))
+        return drafts
+
+
+def _draft(kind: Recipient, recipient: str, parts: list[dict[str, Any]], now: datetime, *, reached: bool) -> Letter:
+    return Letter(
+        letter_id=str(uuid.uuid4()),
+        kind=kind,
+        recipient=recipient,
+        week=week_of(now),
+        parts=parts,
+        made_at=now,
+        mail=Mail.WAITING if reached else Mail.NONE,
+        next_at=now if reached else None,
+    )
+
+
+def _write(write: Write, letter: Letter) -> None:
+    write.session.add(letter)
+    told = {"letterId": letter.letter_id, "recipient": letter.kind, "week": letter.week.isoformat()}
+    brin = letter.recipient if letter.kind == Recipient.SCHOOL else None
+    client_id = letter.recipient if letter.kind == Recipient.CONNECTION else None
+    state = {**told, "parts": letter.parts}
+    record(write, EventKind.REMINDER_GIVEN, SYSTEM, state, brin=brin, client_id=client_id)
 
 
 async def address_of(session: AsyncSession, kind: str, recipient: str, operator: str) -> str | None:
@@ -125,11 +142,11 @@ async def address_of(session: AsyncSession, kind: str, recipient: str, operator:
     return await rows.address_applied_with(session, recipient) if kind == Recipient.CONNECTION else None
 
 
-async def _without_letter(write: Write, kind: Recipient, recipients: Collection[str]) -> list[str]:
+async def _without_letter(write: Write, kind: Recipient, drafts: Sequence[Letter]) -> list[Letter]:
     """Another process may have been here."""
-    query = select(Letter.recipient).where(Letter.kind == kind, Letter.week == week_of(write.now))
-    had = set(await write.session.exec(query.where(col(Letter.recipient).in_(recipients))))
-    return [recipient for recipient in recipients if recipient not in had]
+    query = select(Letter.recipient).where(Letter.kind == kind, Letter.week == drafts[0].week)
+    had = set(await write.session.exec(query.where(col(Letter.recipient).in_([each.recipient for each in drafts]))))
+    return [draft for draft in drafts if draft.recipient not in had]
 
 
 # -- whom, and of what ------------------------------------------------------------------------------------------------
@@ -150,14 +167,15 @@ async def _whom(session: AsyncSession, kind: Recipient, after: str, now: datetim
     return sorted(brins)[:BATCH]
 
 
-async def _parts(session: AsyncSession, kind: Recipient, recipient: str, now: datetime) -> Sequence[Part]:
+async def _parts(
+    session: AsyncSession, kind: Recipient, recipient: str, rules: Sequence[DueItem], now: datetime
+) -> Sequence[Part]:
     if kind is Recipient.SCHOOL:
         own, owed = col(Grant.brin) == recipient, col(DeletionDuty.brin) == recipient
         return [
             *await _grants(session, own, now, year_to_confirm(now)),
             await _duties(session, Subject.DELETION_OVERDUE, and_(owed, _overdue(now))),
         ]
-    rules = list(checks(await rows.ground_rules_in_force(session), now, now + AHEAD))
     if kind is Recipient.OPERATOR:
         return [*_rules(rules), await _duties(session, Subject.DELETION_OVERDUE, _overdue(now))]
     own, owed = col(Grant.client_id) == recipient, col(DeletionDuty.client_id) == recipient

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Sequence
 from datetime import date, datetime
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, and_, exists, func, or_
+from sqlalchemy import ColumnElement, and_, exists, func, or_, tuple_
 from sqlalchemy.orm import aliased
 from sqlmodel import SQLModel, col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -575,8 +575,7 @@ async def grants_without_duty(session: Session, since: int, limit: int) -> Seque
 
 async def grants_open_at(session: Session, at: Collection[tuple[str, str]]) -> dict[tuple[str, str], list[Grant]]:
     """The grants that are not ended, by connection and school (BRIN4), of these."""
-    brins, client_ids = {brin for _, brin in at}, {client_id for client_id, _ in at}
-    query = select(Grant).where(col(Grant.brin).in_(brins), col(Grant.client_id).in_(client_ids))
+    query = select(Grant).where(tuple_(col(Grant.client_id), col(Grant.brin)).in_(at))
     found: dict[tuple[str, str], list[Grant]] = {}
     for grant in await session.exec(query.where(col(Grant.status).in_(OPEN))):
         found.setdefault((grant.client_id, grant.brin), []).append(grant)

@@ -108,6 +108,10 @@ class Settings(BaseSettings):
     def _mail_has_a_sender(self) -> "Settings":
         if self.smtp_url and not self.mail_from:
             raise ValueError("PRIVACY_MANAGER_SMTP_URL needs PRIVACY_MANAGER_MAIL_FROM")
+        if self.smtp_url.startswith("smtp://") and self.smtp_user:
+            raise ValueError(
+                "PRIVACY_MANAGER_SMTP_USER needs smtps or smtp+starttls: a password is not sent in the clear"
+            )
         return self
 
     @property

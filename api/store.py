@@ -121,6 +121,9 @@ class Store:
         with _unreachable_when_down():
             async with AsyncSession(self.engine, expire_on_commit=False) as session:
                 session.info[SEALING] = self.sealing
+                if not self.is_sqlite:
+                    # Who stalls with a row in hand would hold up the write that needs it, and with it all others.
+                    await (await session.connection()).execute(_STALLS_BRIEFLY)
                 yield session
                 await _commit(session)
 
@@ -165,6 +168,7 @@ class Store:
                 return found.origin, found.sealed_with
 
 
+_STALLS_BRIEFLY: Final = text("SET LOCAL idle_in_transaction_session_timeout = '2s'")
 #: The time is told once the lock is held: nothing that was written before it is later.
 _TAKE: Final = text(
     "UPDATE consent_revision SET revision = revision + 1 WHERE id = 1"

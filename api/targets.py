@@ -9,6 +9,7 @@ import asyncio
 import ipaddress
 import re
 import socket
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ LOOKUP_SECONDS: Final = 5.0
 MOST_ADDRESSES: Final = 4
 #: Names that are looked up at once, each once however many ask for it: a name server that says nothing holds one up.
 _LOOKUPS: Final = 64
+#: Names that one connection has looked up at once.
+MOST_OF_ONE: Final = 2
 PORTS: Final = frozenset({443, 8443})
 
 _LABEL: Final = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
@@ -147,17 +150,23 @@ class Targets:
         self._lookup = lookup or self._look_up
         self._threads = ThreadPoolExecutor(_LOOKUPS, thread_name_prefix="webhook-names")
         self._asked: dict[tuple[str, int], asyncio.Future[Sequence[str]]] = {}
+        #: For whom so many are looked up, also once they have given up waiting.
+        self._of: Counter[str] = Counter()
 
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def reached(self, url: str) -> Reached:
+    def is_busy_for(self, whose: str) -> bool:
+        """Whether as many names are looked up for them as may be, or for all: one slow name server holds up few."""
+        return self._of[whose] >= MOST_OF_ONE or len(self._asked) >= _LOOKUPS
+
+    async def reached(self, url: str, whose: str = "") -> Reached:
         """The target and where it is. Raises `TargetRefused` when any address of it is one that nothing goes to."""
         target = target_of(url, loopback=self.loopback)
         addresses: Sequence[str]
         try:
             async with asyncio.timeout(LOOKUP_SECONDS):
-                addresses = await self._addresses(target.host.strip("[]"), target.port)
+                addresses = await self._addresses(target.host.strip("[]"), target.port, whose)
         except (OSError, UnicodeError):
             # A deadline that passed is an `OSError` too.
             addresses = ()
@@ -171,16 +180,20 @@ class Targets:
             return address in ("127.0.0.1", "::1")
         return is_public(address)
 
-    async def _addresses(self, host: str, port: int) -> Sequence[str]:
+    async def _addresses(self, host: str, port: int, whose: str) -> Sequence[str]:
         """Of those who ask for one name at once, one looks it up; who gives up leaves it to the others."""
         asked = self._asked.get((host, port))
         if asked is None:
             asked = self._asked[host, port] = asyncio.ensure_future(self._lookup(host, port))
-            asked.add_done_callback(lambda done: self._forget(host, port, done))
+            self._of[whose] += 1
+            asked.add_done_callback(lambda done: self._forget(host, port, whose, done))
         return await asyncio.shield(asked)
 
-    def _forget(self, host: str, port: int, done: "asyncio.Future[Sequence[str]]") -> None:
+    def _forget(self, host: str, port: int, whose: str, done: "asyncio.Future[Sequence[str]]") -> None:
         del self._asked[host, port]
+        self._of[whose] -= 1
+        if not self._of[whose]:
+            del self._of[whose]
         if not done.cancelled():
             done.exception()
 

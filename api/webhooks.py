@@ -10,10 +10,11 @@ from fastapi import APIRouter, Depends, Path, Request, Response
 from pydantic import AfterValidator, Field, StringConstraints
 
 from api import outbox, rows
-from api.callers import Caller, Operator, PartnerClient
+from api.callers import Caller, Operator, PartnerClient, claims_if_any
 from api.events import record
 from api.lanes import logged
 from api.paging import Cursor, Limit, after_key, after_number, part
+from api.problems import TOO_MANY_REQUESTS, Refused
 from api.reads import Reading
 from api.sealing import webhook_secret
 from api.targets import Targets, target_of
@@ -161,14 +162,21 @@ class Replayed(Wire):
 
 
 async def _reached(request: Request) -> None:
-    """Looks up where the URL in the body leads. Raises `TargetRefused`. What else is wrong with it, others say."""
+    """Looks up where the URL in the body leads. Raises `TargetRefused`, or `Refused` when too many are looked up.
+
+    What else is wrong with it, others say.
+    """
     try:
         body = json.loads(await request.body())
     except (ValueError, RecursionError):
         return
     url = body.get("url") if isinstance(body, dict) else None
     if isinstance(url, str):
-        await cast(Targets, request.app.state.targets).reached(url)
+        targets, claims = cast(Targets, request.app.state.targets), claims_if_any(request)
+        whose = (claims.client_id or "") if claims is not None else ""
+        if targets.is_busy_for(whose):
+            raise Refused(TOO_MANY_REQUESTS, "Too many names are being looked up.", {"Retry-After": "10"})
+        await targets.reached(url, whose)
 
 
 Reached = Annotated[None, Depends(_reached, scope="function")]

@@ -85,7 +85,7 @@ class WriteRequest:
         """The ETag that goes with the answer."""
         return self._response.headers.get("ETag")
 
-    def answer(self, view: View, version: int | None = None) -> View:
+    def answer(self, view: View, version: int | str | None = None) -> View:
         """Notes the answer of this request, with its ETag where the object has versions."""
         if version is not None:
             self._response.headers["ETag"] = etag(version)
@@ -179,12 +179,12 @@ def unsealed(answer: RememberedAnswer, key: str) -> str:
     return _seal(answer.caller, key).decrypt(answer.body).decode()
 
 
-def etag(version: int) -> str:
+def etag(version: int | str) -> str:
     """The strong ETag of a version."""
     return f'"{version}"'
 
 
-def require_version(if_match: str | None, version: int) -> None:
+def require_version(if_match: str | None, version: int | str) -> None:
     """Raises `VersionRequired` or `VersionMismatch` unless `if_match` names the present version."""
     if if_match is None:
         raise VersionRequired("Send the ETag that you read as If-Match.")

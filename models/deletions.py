@@ -3,12 +3,12 @@
 The verwerkersovereenkomst says how many days after the end (AVG art. 28(3)(g)).
 """
 
-from collections.abc import Collection
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
-from sqlalchemy import JSON, Column, Index
+from sqlalchemy import JSON, Column, Index, text
 from sqlmodel import Field, SQLModel
 
 from models.columns import Instant
@@ -19,6 +19,9 @@ from models.refusals import TransitionNotAllowed
 UNLESS_AGREED: Final = timedelta(days=30)
 #: A duty of which its partner is told later than this counts from then.
 TOLD_WITHIN: Final = timedelta(days=1)
+
+
+_OPEN: Final = text("confirmed_at IS NULL AND lapsed_at IS NULL")
 
 
 class DutyStatus(StrEnum):
@@ -34,7 +37,11 @@ class DeletionDuty(SQLModel, table=True):
     """The duty that comes of the end of one grant. `scopes` are what it permitted last."""
 
     __tablename__ = "deletion_duties"
-    __table_args__ = (Index("ix_deletion_duties_client_id_brin", "client_id", "brin"),)
+    __table_args__ = (
+        Index("ix_deletion_duties_client_id_brin", "client_id", "brin"),
+        Index("ix_deletion_duties_open_due_at", "due_at", postgresql_where=_OPEN, sqlite_where=_OPEN),
+        Index("ix_deletion_duties_open_brin", "brin", "due_at", postgresql_where=_OPEN, sqlite_where=_OPEN),
+    )
 
     grant_id: str = Field(foreign_key="grants.grant_id", primary_key=True, max_length=36)
     client_id: str = Field(foreign_key="connections.client_id", max_length=64)
@@ -42,7 +49,7 @@ class DeletionDuty(SQLModel, table=True):
     location: str | None = Field(default=None, max_length=6)
     scopes: list[str] = Field(sa_column=Column(JSON, nullable=False))
     ended_at: datetime = Field(sa_type=Instant)
-    due_at: datetime = Field(sa_type=Instant, index=True)
+    due_at: datetime = Field(sa_type=Instant)
     confirmed_at: datetime | None = Field(default=None, sa_type=Instant)
     #: The entry of the log in which the partner confirmed, with what it said.
     confirmed_in_entry: int | None = None
@@ -75,9 +82,19 @@ def due_at(ended: datetime, told: datetime, retention_days: int | None) -> datet
     return begins + (timedelta(days=retention_days) if retention_days else UNLESS_AGREED)
 
 
-def is_covered(location: str | None, scopes: Collection[str], by: Grant) -> bool:
-    """Whether a grant permits all of this again, at this location, or at the whole school where there is none."""
-    return by.location in (None, location) and frozenset(scopes) <= frozenset(by.scopes)
+def is_permitted_again(ended: Grant, opened: Sequence[Grant], now: datetime) -> bool:
+    """Whether the grant that counts at the place of an ended one permits all that it did, and has begun.
+
+    `opened` are the connection's grants of the school that are not ended. As in the decision, a location's own counts,
+    and the whole school's only where there is none.
+    """
+    own = [grant for grant in opened if grant.location == ended.location]
+    return any(
+        grant.valid_from <= now
+        and frozenset(ended.scopes) <= frozenset(grant.scopes)
+        and frozenset(ended.purposes) <= frozenset(grant.purposes)
+        for grant in own or [grant for grant in opened if grant.location is None]
+    )
 
 
 def require_may_confirm(duty: DeletionDuty, now: datetime) -> None:

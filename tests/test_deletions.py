@@ -9,7 +9,7 @@ from api import duties
 from api.duties import KeepingDuties
 from api.expiry import expire
 from models.deletions import UNLESS_AGREED, due_at
-from tests.world import BASIS, NAMES, OFFERED, PURPOSE, START, TERMS, Answer, World
+from tests.world import BASIS, NAMES, OFFERED, OTHER_PURPOSE, PURPOSE, START, TERMS, Answer, World
 
 DAYS = TERMS["retentionDays"]
 
@@ -128,6 +128,8 @@ AGAIN: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "a location instead of the school": ({}, {"location": "16SW01"}, "due"),
     "another location": ({"location": "16SW00"}, {"location": "16SW01"}, "due"),
     "another school": ({}, {"brin": "17TX"}, "due"),
+    "from later on": ({}, {"validFrom": "2026-09-20T00:00:00Z"}, "due"),
+    "for another purpose": ({}, {"purposes": [OTHER_PURPOSE]}, "due"),
 }
 
 
@@ -146,6 +148,39 @@ async def test_what_is_permitted_again_need_not_be_deleted(world: World, case: s
     (duty,) = await told(world)
     assert duty["status"] == status
     assert (await confirm(world, given)).status_code == (409 if status == "lapsed" else 200)
+
+
+async def test_a_school_that_permits_it_counts_only_where_the_location_says_nothing_itself(world: World) -> None:
+    await world.register()
+    first = await ended(world, location="16SW01")
+    own = await world.granted(location="16SW01", scopes=BASIS)
+    await world.granted()
+    assert [each["status"] for each in await told(world)] == ["due"]
+    assert await world.reason(place="16SW01", scopes=["leerling.naam"]) == "scope_not_granted"
+    world.clock.advance(hours=1)
+    await world.step(own["grantId"], "revoke")
+    await kept(world)
+    stands = {each["grantId"]: each["status"] for each in await told(world)}
+    assert stands == {first["grantId"]: "due", own["grantId"]: "lapsed"}
+    world.clock.advance(days=DAYS)
+    await kept(world)
+    assert {each["status"] for each in await told(world)} == {"lapsed"}, "it is looked at again before it is overdue"
+
+
+async def test_what_begins_before_it_is_due_need_not_be_deleted_and_what_never_does_must(world: World) -> None:
+    await world.register()
+    await ended(world)
+    later = await world.granted(validFrom="2026-10-01T00:00:00Z")
+    never = await ended(world, brin="17TX")
+    again = await world.granted(brin="17TX", validFrom="2027-06-01T00:00:00Z")
+    await world.step(again["grantId"], "revoke", brin="17TX")
+    assert {each["status"] for each in await told(world)} == {"due"}
+    world.clock.advance(days=DAYS)
+    await kept(world)
+    assert [each["grantId"] for each in await told(world, "overdue")] == [never["grantId"]]
+    await world.step(later["grantId"], "revoke")
+    await kept(world)
+    assert [each["grantId"] for each in await told(world, "due")] == [later["grantId"]]
 
 
 async def test_a_wider_grant_ends_the_duty_once_it_is_wide_enough(world: World) -> None:

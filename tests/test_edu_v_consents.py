@@ -77,21 +77,27 @@ async def test_a_notification_grants_answers_the_request_and_holds_at_once(world
     ):
         assert (await by_partner(world, "GET", f"statuses/school?{query}")).json() == shown
     by_place = await by_school(world, "GET", "statuses/school?orgMasterId=16SW&clientId=rekenrijk")
-    assert (by_place.json(), by_place.headers["ETag"]) == (shown, '"1"')
+    assert (by_place.json(), by_place.headers["ETag"]) == (shown, f'"{grant["grantId"]}.1"')
 
 
 async def test_what_stands_is_changed_only_by_whoever_has_read_it(world: World) -> None:
     await world.register()
     given = await world.granted(validUntil="2027-06-01T00:00:00Z")
     assert code(await notify(world, scopes=BASIS)) == (428, "0099")
-    assert code(await notify(world, scopes=BASIS, if_match='"9"')) == (412, "0099")
-    answer = await notify(world, scopes=BASIS, if_match='"1"')
-    assert (code(answer), answer.headers["ETag"]) == ((200, "0000"), '"2"')
+    read = f'"{given["grantId"]}.{{}}"'.format
+    for other in (read(9), '"1"', f'"{new_reference()}.1"'):
+        assert code(await notify(world, scopes=BASIS, if_match=other)) == (412, "0099")
+    answer = await notify(world, scopes=BASIS, if_match=read(1))
+    assert (code(answer), answer.headers["ETag"]) == ((200, "0000"), read(2))
     shown = (await world.administer("GET", f"/grants/{given['grantId']}")).json()
     assert (shown["scopes"], shown["validUntil"]) == (sorted(BASIS), "2027-06-01T00:00:00Z")
     await world.operate("POST", f"/v1/schools/16SW/grants/{given['grantId']}/_revoke", {"reason": "Noodgeval."})
-    assert code(await notify(world, scopes=BASIS, if_match='"3"')) == (412, "0099"), "what was read has ended"
+    assert code(await notify(world, scopes=BASIS, if_match=read(3))) == (412, "0099"), "what was read has ended"
     assert await world.reason() == "revoked"
+    narrow = await world.granted(scopes=BASIS)
+    assert narrow["version"] == given["version"]
+    assert code(await notify(world, if_match=read(1))) == (412, "0099"), "another stands there, in the same version"
+    assert await world.reason(scopes=["leerling.naam"]) == "scope_not_granted"
 
 
 @pytest.mark.parametrize(

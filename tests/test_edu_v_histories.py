@@ -31,6 +31,11 @@ Shown = tuple[str, str, tuple[str, ...], tuple[str, ...], str, str | None, str |
 STANDS: Final = {"granted": "accepted", "open": "requested", "withdrawn": "requested"}
 
 
+def read(grant: dict[str, Any]) -> str:
+    """The ETag of this grant at the Edu-V door."""
+    return f'"{grant["grantId"]}.{grant["version"]}"'
+
+
 class Consents:
     """One history, on a store of its own."""
 
@@ -113,7 +118,7 @@ class Consents:
         place = grant["location"] or grant["school"]
         if here:
             body = {**self.about(place), "clientId": grant["clientId"], **change}
-            answer = self.school(place, "PUT", f"{EDU_V}/notifications", body, If_Match=f'"{grant["version"]}"')
+            answer = self.school(place, "PUT", f"{EDU_V}/notifications", body, If_Match=read(grant))
         else:
             path = f"/v1/schools/{place[:4]}/grants/{grant['grantId']}"
             answer = self.school(place, "PATCH", path, change, If_Match="*")
@@ -278,7 +283,7 @@ class Consents:
         for each in self.main(request["school"]["brin"], "grants"):
             stands = each["status"] not in ("revoked", "expired") and each["clientId"] == request["clientId"]
             if stands and (each["location"] or each["school"]) == self.place_of(request):
-                return {"If_Match": f'"{each["version"]}"'}
+                return {"If_Match": read(each)}
         return {}
 
     def place_of(self, request: dict[str, Any]) -> str:

@@ -9,13 +9,15 @@ from typing import Any
 import pytest
 from aiosmtpd.controller import Controller
 from pydantic import SecretStr
+from sqlalchemy import update
+from sqlmodel import col
 
 from api import reminding
 from api.duties import KeepingDuties
 from api.mailing import DELAYS, TAKEN_FOR, MailServer, send_waiting
 from api.reminding import Reminding
 from api.settings import Settings
-from models.reminders import week_of, year_to_confirm
+from models.reminders import Contact, week_of, year_to_confirm
 from tests.gateways.gateways import free_port
 from tests.world import BASIS, TERMS, World
 
@@ -263,6 +265,26 @@ async def test_a_server_that_refuses_is_tried_again_and_given_up_at_last(
     assert await send_waiting(world.store, server) == 0
 
 
+async def test_one_address_that_is_none_keeps_no_other_letter_waiting(
+    world: World, received: Received, server: MailServer
+) -> None:
+    """As an older version, or an application, may have taken it in."""
+    await ending(world)
+    await give(world, "privacy@voorbeeld.example")
+    await written(world)
+    async with world.store.marking() as session:
+        await (await session.connection()).execute(
+            update(Contact).where(col(Contact.kind) == "school").values(email="a:b;@c.nl")
+        )
+    assert await send_waiting(world.store, server) == 2
+    assert len(received.messages) == 1
+    for delay in DELAYS:
+        world.clock.advance(seconds=delay.total_seconds())
+        assert await send_waiting(world.store, server) == 1
+    assert [each["mail"] for each in await to_school(world)] == ["given_up"]
+    assert [each["mail"] for each in await to_partner(world)] == ["sent"]
+
+
 async def test_a_letter_whose_sender_died_is_sent_by_the_next(
     world: World, received: Received, server: MailServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -302,7 +324,23 @@ async def test_an_address_is_in_no_log_and_gone_once_it_is_taken_away(
     assert [each["mail"] for each in await to_school(world)] == ["none"]
 
 
-@pytest.mark.parametrize("email", ["geen adres", "a@b", "a@voorbeeld.example\r\nBcc: x@y.nl", "x" * 250 + "@a.nl", ""])
+NO_ADDRESSES = [
+    *("geen adres", "a@b", "a@voorbeeld.example\r\nBcc: x@y.nl", "x" * 250 + "@a.nl", ""),
+    *(
+        "directie,beheer,a@b.nl",
+        "a@b,c.nl",
+        "[a@b.nl",
+        "a@[b.nl",
+        "a:b;@c.nl",
+        "<a@b.nl>",
+        '"a"@b.nl',
+        "a@b..nl",
+        "a@-b.nl",
+    ),
+]
+
+
+@pytest.mark.parametrize("email", NO_ADDRESSES)
 async def test_what_is_no_address_is_refused(world: World, email: str) -> None:
     assert (await world.administer("PUT", "/contact", {"email": email})).status_code == 400
 
@@ -323,3 +361,5 @@ def test_settings_say_where_the_mail_server_is() -> None:
     assert "geheim" not in repr(server)
     with pytest.raises(ValueError, match="MAIL_FROM"):
         Settings(smtp_url="smtps://mail.example:465")
+    with pytest.raises(ValueError, match="smtps"):
+        Settings(smtp_url="smtp://mail.example:25", mail_from="a@b.example", smtp_user="wie", smtp_password=password)

@@ -21,6 +21,7 @@ from models.webhooks import WebhookAttempt, WebhookSubscription
 from tests.gateways.certificates import Authority, key_of
 from tests.receivers import answering, receiving
 from tests.subscribed import call, running, subscribed, tell_the_time
+from tests.waiting import settle
 from tests.world import START, World, world_on
 
 #: No lookup is needed to refuse these: each is another way to write what is no name of a host on the internet.
@@ -150,6 +151,27 @@ class Names:
 def by_number(lists: Iterable[Sequence[str]]) -> dict[str, Sequence[str]]:
     """Each of these as what a name of its own stands for."""
     return {f"name-{number}": addresses for number, addresses in enumerate(lists)}
+
+
+async def test_one_connection_holds_up_a_few_lookups_and_no_more() -> None:
+    answered = asyncio.Event()
+
+    async def slowly(host: str, port: int) -> Sequence[str]:
+        await answered.wait()
+        return PUBLIC
+
+    targets = Targets(loopback=False, lookup=slowly)
+    asked = [asyncio.create_task(targets.reached(f"https://{name}.example.com/", "een")) for name in ("a", "b")]
+    await settle()
+    for task in asked:
+        task.cancel()
+    await asyncio.gather(*asked, return_exceptions=True)
+    assert targets.is_busy_for("een"), "who gave up has them looked up still"
+    assert not targets.is_busy_for("ander")
+    answered.set()
+    await settle()
+    assert not targets.is_busy_for("een")
+    targets.close()
 
 
 # -- what is no host on the internet ----------------------------------------------------------------------------------
@@ -290,7 +312,7 @@ class Looked(Targets):
         super().__init__(loopback=False)
         self._at = Reached(Target("https", host, port, "/hooks", is_loopback=False), ("127.0.0.1",))
 
-    async def reached(self, url: str) -> Reached:
+    async def reached(self, url: str, whose: str = "") -> Reached:
         return self._at
 
 

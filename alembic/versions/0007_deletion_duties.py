@@ -13,6 +13,7 @@ depends_on = None
 
 # Fixed-width text on SQLite, where text order is then time order.
 INSTANT = sa.DateTime(timezone=True).with_variant(sa.String(27), "sqlite")
+OPEN = sa.text("confirmed_at IS NULL AND lapsed_at IS NULL")
 
 
 def upgrade() -> None:
@@ -37,7 +38,15 @@ def upgrade() -> None:
     )
     op.create_index("ix_deletion_duties_client_id_brin", "deletion_duties", ["client_id", "brin"], unique=False)
     op.create_index("ix_deletion_duties_brin", "deletion_duties", ["brin"], unique=False)
-    op.create_index("ix_deletion_duties_due_at", "deletion_duties", ["due_at"], unique=False)
+    for name, columns in (("open_due_at", ["due_at"]), ("open_brin", ["brin", "due_at"])):
+        op.create_index(
+            f"ix_deletion_duties_{name}",
+            "deletion_duties",
+            columns,
+            unique=False,
+            postgresql_where=OPEN,
+            sqlite_where=OPEN,
+        )
     op.create_index("ix_deletion_duties_revision", "deletion_duties", ["revision"], unique=False)
 
 

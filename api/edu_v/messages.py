@@ -31,6 +31,7 @@ from api.edu_v.registrations import (
     of_grants,
     of_requests,
     references,
+    version_of,
 )
 from api.edu_v.statuses import one, whose
 from api.edu_v.wording import OurApi, Reference
@@ -196,7 +197,7 @@ async def put_notification(
         choice = _choice(message, None)
         grant, _ = await giving.give(writing, client_id, where, choice, message.agreement_id, caller.actor)
     else:
-        require_version(if_match, grant.version)
+        require_version(if_match, version_of(grant))
         await giving.amend(writing, grant, _choice(message, grant), message.agreement_id, caller.actor)
     await session.flush()
     reference = message.provider_reference_id
@@ -304,4 +305,6 @@ def _refer(writing: WriteRequest, caller: Caller, name: ConsentReference) -> Non
 def _acknowledged(writing: WriteRequest, response: Response, code: Code, found: Registration) -> Acknowledgement:
     response.status_code = writing.status = code.http
     said = Acknowledgement(status=code.status, status_message=code.message or "", consent=found.at(writing.now))
+    if isinstance(found.of, Grant):
+        return writing.answer(said, version_of(found.of))
     return writing.answer(said, found.of.version)

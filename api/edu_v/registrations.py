@@ -137,6 +137,11 @@ class Registration(NamedTuple):
         return ConsumerStatus.ACCEPTED if confirmed else ConsumerStatus.UNCONFIRMED
 
 
+def version_of(grant: Grant) -> str:
+    """Which grant, in which version: here a place is read, where another grant may stand by the next time."""
+    return f"{grant.grant_id}.{grant.version}"
+
+
 OF_GRANTS: Final = {
     Status.GRANTED: ProviderStatus.ACCEPTED,
     Status.SUSPENDED: ProviderStatus.SUSPENDED,

@@ -25,6 +25,7 @@ from api.edu_v.registrations import (
     of_grants,
     requests_listed,
     revision_before,
+    version_of,
 )
 from api.edu_v.wording import Reference
 from api.paging import Cursor, Limit, after_key, part
@@ -190,7 +191,7 @@ async def get_status_by_school(
     if api not in (None, API) or found.position.revision <= changed_since:
         raise nothing_registered()
     if isinstance(found.of, Grant):
-        response.headers["ETag"] = etag(found.of.version)
+        response.headers["ETag"] = etag(version_of(found.of))
     return found.at(reading.now)
 
 
