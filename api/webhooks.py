@@ -158,28 +158,34 @@ class Replayed(Wire):
     revision: int
 
 
-# -- a URL that nothing is sent to is refused before the revision's lock is taken -------------------------------------
+# -- where a URL leads is looked up before the revision's lock is taken ----------------------------------------------
 
 
-async def _reached(request: Request) -> None:
-    """Looks up where the URL in the body leads. Raises `TargetRefused`, or `Refused` when too many are looked up.
+async def _reached(request: Request) -> TargetRefused | None:
+    """Looks up where the URL in the body leads; what stands against it, if anything. Raises `Refused` when too many are
+    looked up.
 
-    What else is wrong with it, others say.
+    Not raised here, since a replay under an Idempotency-Key gets the first answer, whatever the name stands for by now.
+    What else is wrong with the body, others say.
     """
     try:
         body = json.loads(await request.body())
     except (ValueError, RecursionError):
-        return
+        return None
     url = body.get("url") if isinstance(body, dict) else None
     if isinstance(url, str):
         targets, claims = cast(Targets, request.app.state.targets), claims_if_any(request)
         whose = (claims.client_id or "") if claims is not None else ""
         if targets.is_busy_for(whose):
             raise Refused(TOO_MANY_REQUESTS, "Too many names are being looked up.", {"Retry-After": "10"})
-        await targets.reached(url, whose)
+        try:
+            await targets.reached(url, whose)
+        except TargetRefused as refused:
+            return refused
+    return None
 
 
-Reached = Annotated[None, Depends(_reached, scope="function")]
+Reached = Annotated[TargetRefused | None, Depends(_reached, scope="function")]
 
 
 def _written(request: Request, url: str) -> str:
@@ -195,6 +201,8 @@ async def subscribe(
     caller: PartnerClient, reached: Reached, request: Request, wish: NewSubscription, writing: Writing
 ) -> SignedSubscription:
     """Tells the connection of its changes at this URL from now on. The answer has the secret, once."""
+    if reached is not None:
+        raise reached
     client_id = caller.claims.client_id
     await rows.connection(writing.session, client_id)
     if len(await rows.subscriptions_of_client(writing.session, client_id)) >= MOST_SUBSCRIPTIONS:
@@ -240,6 +248,8 @@ async def change_subscription(
     if_match: IfMatch = None,
 ) -> SubscriptionView:
     """Another URL, or other types. What waits goes to the new URL, also when it is of a type no longer wanted."""
+    if reached is not None:
+        raise reached
     found = await _own(writing, caller, subscription_id)
     require_version(if_match, found.version)
     if wish.url is not None and found.url != (url := _written(request, wish.url)):

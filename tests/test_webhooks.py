@@ -459,6 +459,17 @@ async def test_a_former_secret_signs_no_more_once_its_time_is_over(told: World) 
         assert not receiver.accepted[-1].is_signed_with(subscription["secret"])
 
 
+async def test_the_first_answer_comes_again_whatever_the_name_stands_for_by_then(told: World) -> None:
+    key, body = {"Idempotency_Key": "verloren-antwoord"}, {"url": "http://127.0.0.1:9/hooks"}
+    first = await call(told, "POST", body=body, **key)
+    assert first.status_code == 201
+    told.service._app.state.targets.loopback = False
+    again = await call(told, "POST", body=body, **key)
+    assert (again.status_code, again.json()) == (201, first.json())
+    other = await call(told, "POST", body=body, Idempotency_Key="een-ander")
+    assert problem(other) == (400, "target_refused")
+
+
 async def test_a_secret_is_shown_once_and_stands_nowhere_in_the_store(told: World, store_url: str) -> None:
     key = {"Idempotency_Key": "1"}
     answer = await call(told, "POST", body={"url": "http://127.0.0.1:9/hooks/not-for-the-log"}, **key)
