@@ -64,6 +64,8 @@ BY_OPERATORS_ALONE: Final[tuple[Route, ...]] = (
     ("POST", "/v1/partners/{kvk_number}/_stop", REASON),
     ("POST", "/v1/partners/{kvk_number}/_lift", REASON),
     ("GET", "/v1/connections", None),
+    ("GET", "/v1/connections/{client_id}/webhooks", None),
+    ("GET", "/v1/connections/{client_id}/dead-letters", None),
     ("POST", "/v1/connections", {"clientId": "anders"}),
     ("PATCH", "/v1/connections/{client_id}", ANOTHER_NAME),
     ("POST", "/v1/connections/{client_id}/_stop", REASON),

@@ -194,14 +194,14 @@ async def test_an_erasure_is_counted_for_what_other_processes_remember(world: Wo
 
 async def test_no_table_holds_a_reason_but_the_one_from_which_it_is_erased(world: World) -> None:
     names = [name async for name in where_a_reason_was_given(world)]
-    assert len(names) == 14
+    assert len(names) == 18
     # An applicant's is no reason of an entry: it stands with the case, as the evidence of its last step.
     assert await tables_with_it(world) == {"case_steps"}
     async with world.store.reading() as session:
         given = (await session.exec(select(Event).where(col(Event.reason).is_not(None)))).all()
         told = await sealing.named(session, [event.reason for event in given])
     numbers = [event.number for event in given if told[event.reason or ""] == WRITTEN]
-    assert len(numbers) == 13
+    assert len(numbers) == 17
     for number in numbers:
         assert (await erased(world, number)).status_code == 200
     async with world.store.reading() as session:
