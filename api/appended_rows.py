@@ -26,6 +26,7 @@ class Appended(NamedTuple):
     nodes: Sequence[Node]
     mark: str
     peaks: Peaks
+    tells: bool = True
 
 
 async def store(connection: AsyncConnection, appended: Appended) -> None:
@@ -44,7 +45,7 @@ async def _append_on_sqlite(connection: AsyncConnection, appended: Appended) -> 
     if appended.texts:
         await connection.execute(_INSERT_TEXTS, [each.model_dump() for each in appended.texts])
     await connection.execute(_INSERT_EVENTS, [event.model_dump() for event in appended.events])
-    if outbox.are_told(appended.events):
+    if appended.tells and outbox.are_told(appended.events):
         await outbox.note_on_sqlite(connection, appended.events)
     if appended.nodes:
         await connection.execute(_INSERT_NODES, [node._asdict() for node in appended.nodes])

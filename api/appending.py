@@ -39,6 +39,8 @@ class Write:
     now: datetime
     events_before: int
     peaks: bytes
+    #: Whether there was any subscription that could be told.
+    tells: bool = True
     mark: str = field(default_factory=lambda: secrets.token_hex(16))
     events: list[Event] = field(default_factory=list)
     #: Something was destroyed: nothing of it may stay behind in the file.
@@ -94,5 +96,5 @@ class Write:
             peaks, completed = peaks.appended(event.leaf)
             nodes += completed
         connection = await self.session.connection()
-        await store(connection, Appended(events, texts, nodes, self.mark, peaks))
+        await store(connection, Appended(events, texts, nodes, self.mark, peaks, self.tells))
         self.events_before, self.peaks = peaks.size, peaks.packed

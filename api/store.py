@@ -144,10 +144,10 @@ class Store:
     async def _begin(self, session: AsyncSession) -> Write:
         connection = await session.connection()
         taken = await connection.execute(_TAKE_ON_SQLITE if self.is_sqlite else _TAKE)
-        revision, events, now, peaks, erasures = taken.one()
+        revision, events, now, peaks, erasures, *anybody = taken.one()
         if self.sealing is not None:
             self.sealing.hold_until(erasures)
-        return Write(session, revision, self._moment(now), events, bytes(peaks))
+        return Write(session, revision, self._moment(now), events, bytes(peaks), tells=all(anybody))
 
     def _moment(self, said: datetime | None) -> datetime:
         """The time that the store said, as the clock behind it has it."""
@@ -175,7 +175,9 @@ _TAKE: Final = text(
     " RETURNING revision, events, clock_timestamp(), peaks, erasures"
 )
 _TAKE_ON_SQLITE: Final = text(
-    "UPDATE consent_revision SET revision = revision + 1 WHERE id = 1 RETURNING revision, events, NULL, peaks, erasures"
+    "UPDATE consent_revision SET revision = revision + 1 WHERE id = 1"
+    # The last tells whether there is anybody to tell: where there is nobody, a write is a statement shorter.
+    " RETURNING revision, events, NULL, peaks, erasures, EXISTS (SELECT 1 FROM webhook_subscriptions)"
 )
 
 
