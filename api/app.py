@@ -177,21 +177,16 @@ def create_app(settings: Settings, clock: Clock | None = None, on_loaded: Callab
             app.state.awaited = awaited = AwaitedChanges(store, current)
             stack.push_async_callback(awaited.aclose)
             on_loaded()
-            expiring = asyncio.create_task(keep_expiring(store, settings.expiry_interval))
-            stack.push_async_callback(_ended, expiring)
-            duties = asyncio.create_task(KeepingDuties(store).keep(settings.expiry_interval))
-            stack.push_async_callback(_ended, duties)
-            server = MailServer.of(settings)
-            reminding = Reminding(store, settings.operator_email, mails=server is not None)
-            stack.push_async_callback(_ended, asyncio.create_task(reminding.keep()))
-            if server is not None:
-                stack.push_async_callback(_ended, asyncio.create_task(keep_sending(store, server)))
-            keeping = asyncio.create_task(keep_checkpoints(store, settings.known_checkpoint_file, keys))
-            stack.push_async_callback(_ended, keeping)
-            looking_after = asyncio.create_task(
-                keep_log(store, settings.decision_log_days, digests=settings.decision_log)
-            )
-            stack.push_async_callback(_ended, looking_after)
+            mail = MailServer.of(settings)
+            for job in (
+                keep_expiring(store, settings.expiry_interval),
+                KeepingDuties(store).keep(settings.expiry_interval),
+                Reminding(store, settings.operator_email, mails=mail is not None).keep(),
+                *([keep_sending(store, mail)] if mail is not None else []),
+                keep_checkpoints(store, settings.known_checkpoint_file, keys),
+                keep_log(store, settings.decision_log_days, digests=settings.decision_log),
+            ):
+                stack.push_async_callback(_ended, asyncio.create_task(job))
             if settings.delivers:
                 await stack.enter_async_context(delivering(settings, keys, BESIDE, clock))
             yield {ON_STOP: awaited.stop}

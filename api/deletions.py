@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query
 from pydantic import Field, StringConstraints
 
-from api import duties, rows
+from api import duties, duty_rows, rows
 from api.callers import Operator, PartnerClient, SchoolAdmin
 from api.duties import DutyView, views
 from api.paging import Cursor, Limit, after_key, part
@@ -47,7 +47,7 @@ async def confirm(
     wish: Confirmation,
 ) -> DutyView:
     """States that what was received under the grant is deleted, also when that is late. It is said once."""
-    found = await rows.duty_of_client(writing.session, caller.claims.client_id, grant_id)
+    found = await duty_rows.of_client(writing.session, caller.claims.client_id, grant_id)
     duties.confirm(writing.write, found, caller.actor, wish.statement)
     (shown,) = await views(writing.session, [found], writing.now, writing.write.events)
     return writing.answer(shown)
@@ -90,7 +90,7 @@ async def _listed(
     client_id: str | None = None,
     brin: str | None = None,
 ) -> Page[DutyView]:
-    found = await rows.duties(
+    found = await duty_rows.listed(
         reading.session, reading.now, status, after_key(cursor), limit, client_id=client_id, brin=brin
     )
     shown, following = part(found, limit, lambda duty: duty.grant_id)

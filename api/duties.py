@@ -12,7 +12,7 @@ from typing import Annotated, Final
 from pydantic import Field
 from sqlmodel import col, select
 
-from api import rows, sealing
+from api import duty_rows, rows, sealing
 from api.events import SYSTEM, Actor, record
 from api.store import Store, StoreUnreachable, Write
 from api.wire import Moment, Said, Wire
@@ -65,7 +65,7 @@ def confirm(write: Write, duty: DeletionDuty, actor: Actor, statement: str | Non
 
 async def lapse(write: Write, given: Grant) -> None:
     """What is permitted again need not be deleted."""
-    await _lapse(write, await rows.duties_open(write.session, given.client_id, given.brin))
+    await _lapse(write, await duty_rows.open_ones(write.session, given.client_id, given.brin))
 
 
 class KeepingDuties:
@@ -80,15 +80,15 @@ class KeepingDuties:
         """Up to `BATCH` of each; returns how many. Raises `StoreUnreachable`."""
         async with self._store.reading() as session:
             now, revision = await self._store.now(session), await rows.revision(session)
-            ended = await rows.grants_without_duty(session, self._seen, 1)
-            overdue = await rows.duties_overdue(session, now, 1)
+            ended = await duty_rows.ended_without(session, self._seen, 1)
+            overdue = await duty_rows.overdue(session, now, 1)
         if not ended and not overdue:
             self._seen = revision
             return 0
         async with self._store.writing() as write:
-            grants = await rows.grants_without_duty(write.session, self._seen, BATCH)
+            grants = await duty_rows.ended_without(write.session, self._seen, BATCH)
             await _require(write, grants)
-            late = await rows.duties_overdue(write.session, write.now, BATCH)
+            late = await duty_rows.overdue(write.session, write.now, BATCH)
             # A grant that was given for later may have begun meanwhile.
             for duty in await _lapse(write, late):
                 duty.overdue_told_at = write.now
@@ -117,7 +117,7 @@ async def _require(write: Write, grants: Sequence[Grant]) -> None:
     agreement_ids = {grant.agreement_id for grant in grants}
     found = await session.exec(select(Agreement).where(col(Agreement.agreement_id).in_(agreement_ids)))
     days = {each.agreement_id: each.retention_days for each in found}
-    opened = await rows.grants_open_at(session, {(grant.client_id, grant.brin) for grant in grants})
+    opened = await duty_rows.opened_at(session, {(grant.client_id, grant.brin) for grant in grants})
     for grant in grants:
         ended = ended_at(grant)
         if ended is None:
@@ -137,7 +137,7 @@ async def _lapse(write: Write, duties: Sequence[DeletionDuty]) -> list[DeletionD
     """Ends those of these whose grant is permitted again; returns the others."""
     if not duties:
         return []
-    opened = await rows.grants_open_at(write.session, {(duty.client_id, duty.brin) for duty in duties})
+    opened = await duty_rows.opened_at(write.session, {(duty.client_id, duty.brin) for duty in duties})
     stand: list[DeletionDuty] = []
     for duty in duties:
         ended = await write.session.get_one(Grant, duty.grant_id)

@@ -15,7 +15,7 @@ from sqlalchemy import select as plain_select
 from sqlmodel import col, func, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from api import rows
+from api import duty_rows, rows
 from api.due import DueItem, DueKind, checks
 from api.events import SYSTEM, record
 from api.past_events import read_rows
@@ -100,7 +100,8 @@ class Reminding:
         self, session: AsyncSession, kind: Recipient, recipients: Iterable[str], now: datetime
     ) -> list[Letter]:
         """The letters to those of these to whom there is anything to say."""
-        rules = list(checks(await rows.ground_rules_in_force(session), now, now + AHEAD))
+        known = await rows.ground_rules_in_force(session) if kind is not Recipient.SCHOOL else ()
+        rules = list(checks(known, now, now + AHEAD))
         drafts: list[Letter] = []
         for recipient in recipients:
             parts = written(await _parts(session, kind, recipient, rules, now))
@@ -232,8 +233,8 @@ def _rules(items: Iterable[DueItem]) -> list[Part]:
 
 
 def _overdue(now: datetime) -> ColumnElement[bool]:
-    return and_(rows.is_open_duty(), col(DeletionDuty.due_at) <= now)
+    return and_(duty_rows.is_open(), col(DeletionDuty.due_at) <= now)
 
 
 def _due_soon(now: datetime) -> ColumnElement[bool]:
-    return and_(rows.is_open_duty(), col(DeletionDuty.due_at).between(now, now + DELETE_AHEAD))
+    return and_(duty_rows.is_open(), col(DeletionDuty.due_at).between(now, now + DELETE_AHEAD))

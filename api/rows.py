@@ -1,6 +1,7 @@
 """Reads rows for a caller, and nothing that is not the caller's: what a tenant owns is read by its tenant.
 
-Every list is read with one row to spare, which tells whether more follows.
+Every list is read with one row to spare, which tells whether more follows. What belongs to deletion duties and to
+webhooks is in `duty_rows.py` and `webhook_rows.py`.
 """
 
 import hmac
@@ -8,15 +9,14 @@ from collections.abc import Collection, Iterable, Sequence
 from datetime import date, datetime
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, and_, exists, func, or_, tuple_
+from sqlalchemy import exists, func
 from sqlalchemy.orm import aliased
 from sqlmodel import SQLModel, col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from models.agreements import Agreement
 from models.board_grants import SAID
-from models.deletions import DeletionDuty, DutyStatus
-from models.events import Event, EventKind, Revision
+from models.events import Event, Revision
 from models.files import FileChunk, StoredFile
 from models.grants import NOT_YET, OPEN, Grant, Status
 from models.ground_rules import GroundRule
@@ -29,14 +29,6 @@ from models.reminders import Letter
 from models.requests import AccessRequest, RequestStatus
 from models.schools import Board, Location, School, SchoolKey
 from models.snapshot import Changes, Snapshot, facts_of_rows
-from models.webhooks import (
-    NO_SCHOOL,
-    MessageState,
-    WebhookAttempt,
-    WebhookLane,
-    WebhookMessage,
-    WebhookSubscription,
-)
 
 Table = TypeVar("Table", bound=SQLModel)
 Session = AsyncSession
@@ -53,11 +45,11 @@ async def revision(session: Session) -> int:
 
 
 async def partner(session: Session, kvk_number: str) -> Partner:
-    return _found(await session.get(Partner, kvk_number), "There is no such partner.")
+    return required(await session.get(Partner, kvk_number), "There is no such partner.")
 
 
 async def connection(session: Session, client_id: str) -> Connection:
-    return _found(await session.get(Connection, client_id), "There is no such connection.")
+    return required(await session.get(Connection, client_id), "There is no such connection.")
 
 
 async def connection_placed(session: Session, client_id: str) -> Connection:
@@ -114,7 +106,7 @@ async def ground_rules(session: Session, client_ids: Collection[str]) -> Sequenc
 
 async def ground_rule(session: Session, client_id: str, ground_rule_id: str) -> GroundRule:
     rule = await session.get(GroundRule, ground_rule_id)
-    return _found(rule if rule and rule.client_id == client_id else None, "There is no such ground rule.")
+    return required(rule if rule and rule.client_id == client_id else None, "There is no such ground rule.")
 
 
 async def agreements(session: Session, client_ids: Collection[str]) -> Sequence[Agreement]:
@@ -124,7 +116,7 @@ async def agreements(session: Session, client_ids: Collection[str]) -> Sequence[
 
 async def agreement(session: Session, client_id: str, agreement_id: str) -> Agreement:
     found = await session.get(Agreement, agreement_id)
-    return _found(found if found and found.client_id == client_id else None, "There is no such agreement.")
+    return required(found if found and found.client_id == client_id else None, "There is no such agreement.")
 
 
 async def documents(session: Session, agreement_ids: Collection[str]) -> dict[str, StoredFile]:
@@ -136,7 +128,7 @@ async def documents(session: Session, agreement_ids: Collection[str]) -> dict[st
 
 async def document(session: Session, agreement: Agreement) -> StoredFile:
     found = (await documents(session, [agreement.agreement_id])).get(agreement.agreement_id)
-    return _found(found, "There is no document of this agreement.")
+    return required(found, "There is no document of this agreement.")
 
 
 async def file_part(session: Session, file: StoredFile, number: int) -> bytes:
@@ -151,14 +143,14 @@ async def file_part(session: Session, file: StoredFile, number: int) -> bytes:
 async def case(session: Session, case_id: str, only: str | None = None) -> Case:
     """A case; for a partner (`only`, its connection) one that is about its own connection."""
     found = await session.get(Case, case_id)
-    return _found(found if found and only in (None, found.client_id) else None, "There is no such case.")
+    return required(found if found and only in (None, found.client_id) else None, "There is no such case.")
 
 
 async def case_of_applicant(session: Session, reference: str, secret_digest: str) -> Case:
     """The case with this reference, for whoever knows its secret."""
     found = (await session.exec(select(Case).where(Case.reference == reference))).one_or_none()
     known = found is not None and hmac.compare_digest(found.secret_digest, secret_digest)
-    return _found(found if known else None, "There is no application of this reference and secret.")
+    return required(found if known else None, "There is no application of this reference and secret.")
 
 
 async def cases(
@@ -196,7 +188,7 @@ async def case_steps(session: Session, case_ids: Collection[str]) -> Sequence[Ca
 async def incident(session: Session, incident_id: str, only: str | None = None) -> Incident:
     """An incident; for a partner (`only`, its connection) one of its own."""
     found = await session.get(Incident, incident_id)
-    return _found(found if found and only in (None, found.client_id) else None, "There is no such incident.")
+    return required(found if found and only in (None, found.client_id) else None, "There is no such incident.")
 
 
 async def incidents(
@@ -239,7 +231,7 @@ async def bytes_attached(session: Session, client_id: str) -> int:
 async def attachment(session: Session, incident: Incident, file_id: str) -> StoredFile:
     found = await session.get(StoredFile, file_id)
     own = found is not None and found.incident_id == incident.incident_id
-    return _found(found if own else None, "There is no such attachment.")
+    return required(found if own else None, "There is no such attachment.")
 
 
 async def entries(session: Session, numbers: Collection[int]) -> dict[int, Event]:
@@ -252,7 +244,7 @@ async def entries(session: Session, numbers: Collection[int]) -> dict[int, Event
 
 
 async def school(session: Session, brin: str) -> School:
-    return _found(await session.get(School, brin), "There is no such school, or it is not yours.")
+    return required(await session.get(School, brin), "There is no such school, or it is not yours.")
 
 
 async def locations(session: Session, brin: str) -> Sequence[Location]:
@@ -275,12 +267,12 @@ async def require_listed(session: Session, brin: str, location: str | None) -> N
 
 
 async def school_key(session: Session, schoolkey: str) -> SchoolKey:
-    return _found(await session.get(SchoolKey, schoolkey), "There is no such schoolkey.")
+    return required(await session.get(SchoolKey, schoolkey), "There is no such schoolkey.")
 
 
 async def key_of_school(session: Session, brin: str, schoolkey: str) -> SchoolKey:
     key = await session.get(SchoolKey, schoolkey)
-    return _found(key if key and key.brin == brin else None, "There is no such schoolkey.")
+    return required(key if key and key.brin == brin else None, "There is no such schoolkey.")
 
 
 async def school_keys(session: Session, brin: str, after: str, limit: int) -> Sequence[SchoolKey]:
@@ -290,7 +282,7 @@ async def school_keys(session: Session, brin: str, after: str, limit: int) -> Se
 
 async def grant_of_school(session: Session, brin: str, grant_id: str) -> Grant:
     grant = await session.get(Grant, grant_id)
-    return _found(grant if grant and grant.brin == brin else None, "There is no such grant.")
+    return required(grant if grant and grant.brin == brin else None, "There is no such grant.")
 
 
 async def grants_of_school(session: Session, brin: str, after: str, limit: int) -> Sequence[Grant]:
@@ -328,7 +320,7 @@ async def open_grants(
 
 async def request_of_school(session: Session, brin: str, request_id: str) -> AccessRequest:
     found = await session.get(AccessRequest, request_id)
-    return _found(found if found and found.brin == brin else None, "There is no such request.")
+    return required(found if found and found.brin == brin else None, "There is no such request.")
 
 
 async def requests_of_school(
@@ -361,7 +353,7 @@ async def agreement_of_school(session: Session, school: School, agreement_id: st
     if found is not None and found.board_number in (None, school.board_number):
         query = select(Grant.grant_id).where(Grant.brin == school.brin, Grant.client_id == found.client_id)
         concerns = (await session.exec(query.limit(1))).one_or_none() is not None
-    return _found(found if concerns else None, "There is no such agreement, or it concerns no grant of yours.")
+    return required(found if concerns else None, "There is no such agreement, or it concerns no grant of yours.")
 
 
 async def history(session: Session, grant: Grant, after: int, limit: int) -> Sequence[Event]:
@@ -373,7 +365,7 @@ async def history(session: Session, grant: Grant, after: int, limit: int) -> Seq
 
 
 async def board(session: Session, number: str) -> Board:
-    return _found(await session.get(Board, number), "There is no such board, or it is not yours.")
+    return required(await session.get(Board, number), "There is no such board, or it is not yours.")
 
 
 async def latest_of_schools(session: Session, client_id: str, brins: Collection[str]) -> dict[str, Grant]:
@@ -420,7 +412,7 @@ async def places_of_client(session: Session, client_id: str, after: str, limit: 
 
 async def request_of_client(session: Session, client_id: str, request_id: str) -> AccessRequest:
     found = await session.get(AccessRequest, request_id)
-    return _found(found if found and found.client_id == client_id else None, "There is no such request.")
+    return required(found if found and found.client_id == client_id else None, "There is no such request.")
 
 
 async def requests_of_client(
@@ -518,73 +510,7 @@ async def clients_changed(session: Session, since: int) -> list[str]:
     return [client_id for client_id in await session.exec(query) if client_id is not None]
 
 
-# -- who looks after deletion -----------------------------------------------------------------------------------------
-
-
-async def duties(
-    session: Session,
-    now: datetime,
-    status: DutyStatus | None,
-    after: str,
-    limit: int,
-    *,
-    client_id: str | None = None,
-    brin: str | None = None,
-) -> Sequence[DeletionDuty]:
-    """The deletion duties of a connection, towards a school, or all."""
-    query = select(DeletionDuty).where(col(DeletionDuty.grant_id) > after)
-    if client_id is not None:
-        query = query.where(DeletionDuty.client_id == client_id)
-    if brin is not None:
-        query = query.where(DeletionDuty.brin == brin)
-    if status is DutyStatus.CONFIRMED:
-        query = query.where(col(DeletionDuty.confirmed_at).is_not(None))
-    elif status is DutyStatus.LAPSED:
-        query = query.where(col(DeletionDuty.lapsed_at).is_not(None), col(DeletionDuty.confirmed_at).is_(None))
-    elif status is not None:
-        due = col(DeletionDuty.due_at)
-        query = query.where(is_open_duty(), due <= now if status is DutyStatus.OVERDUE else due > now)
-    return (await session.exec(query.order_by(col(DeletionDuty.grant_id)).limit(limit + 1))).all()
-
-
-async def duty_of_client(session: Session, client_id: str, grant_id: str) -> DeletionDuty:
-    found = await session.get(DeletionDuty, grant_id)
-    return _found(found if found and found.client_id == client_id else None, "There is no such deletion duty.")
-
-
-async def duties_open(session: Session, client_id: str, brin: str) -> Sequence[DeletionDuty]:
-    """The connection's duties towards this school that are not done with."""
-    query = select(DeletionDuty).where(DeletionDuty.client_id == client_id, DeletionDuty.brin == brin, is_open_duty())
-    return (await session.exec(query.order_by(col(DeletionDuty.grant_id)))).all()
-
-
-async def duties_overdue(session: Session, now: datetime, limit: int) -> Sequence[DeletionDuty]:
-    """Those that are overdue, of which the log does not say so yet; at most so many."""
-    late = col(DeletionDuty.due_at) <= now, col(DeletionDuty.overdue_told_at).is_(None)
-    query = select(DeletionDuty).where(*late, is_open_duty()).order_by(col(DeletionDuty.due_at))
-    return (await session.exec(query.limit(limit))).all()
-
-
-async def grants_without_duty(session: Session, since: int, limit: int) -> Sequence[Grant]:
-    """Grants that are ended after this revision, had begun, and have no duty; at most so many, the oldest first."""
-    began = or_(col(Grant.status) == Status.EXPIRED, col(Grant.valid_from) < col(Grant.changed_at))
-    query = select(Grant).outerjoin(DeletionDuty).where(col(Grant.status).in_((Status.REVOKED, Status.EXPIRED)), began)
-    query = query.where(col(Grant.revision) > since, col(DeletionDuty.grant_id).is_(None))
-    return (await session.exec(query.order_by(col(Grant.revision), col(Grant.grant_id)).limit(limit))).all()
-
-
-async def grants_open_at(session: Session, at: Collection[tuple[str, str]]) -> dict[tuple[str, str], list[Grant]]:
-    """The grants that are not ended, by connection and school (BRIN4), of these."""
-    query = select(Grant).where(tuple_(col(Grant.client_id), col(Grant.brin)).in_(at))
-    found: dict[tuple[str, str], list[Grant]] = {}
-    for grant in await session.exec(query.where(col(Grant.status).in_(OPEN))):
-        found.setdefault((grant.client_id, grant.brin), []).append(grant)
-    return found
-
-
-def is_open_duty() -> ColumnElement[bool]:
-    """Whether a duty is not done with."""
-    return and_(col(DeletionDuty.confirmed_at).is_(None), col(DeletionDuty.lapsed_at).is_(None))
+# -- a letter's -------------------------------------------------------------------------------------------------------
 
 
 async def address_applied_with(session: Session, client_id: str) -> str | None:
@@ -599,91 +525,6 @@ async def letters(session: Session, kind: str, recipient: str, before: str, limi
     if before:
         query = query.where(col(Letter.week) < date.fromisoformat(before))
     return (await session.exec(query.order_by(col(Letter.week).desc()).limit(limit + 1))).all()
-
-
-# -- a subscription's -------------------------------------------------------------------------------------------------
-
-
-async def subscription_of_client(session: Session, client_id: str, subscription_id: str) -> WebhookSubscription:
-    found = await session.get(WebhookSubscription, subscription_id)
-    return _found(found if found and found.client_id == client_id else None, "There is no such subscription.")
-
-
-async def subscriptions_of_client(session: Session, client_id: str) -> Sequence[WebhookSubscription]:
-    query = select(WebhookSubscription).where(WebhookSubscription.client_id == client_id)
-    query = query.order_by(col(WebhookSubscription.created_at), col(WebhookSubscription.subscription_id))
-    return (await session.exec(query)).all()
-
-
-async def messages_waiting(session: Session, subscription_ids: Collection[str]) -> dict[str, int]:
-    """How many messages wait for each of these subscriptions for which any do."""
-    query = select(WebhookLane.subscription_id, func.sum(WebhookLane.waiting))
-    query = query.where(col(WebhookLane.subscription_id).in_(subscription_ids))
-    return {name: int(many) for name, many in await session.exec(query.group_by(col(WebhookLane.subscription_id)))}
-
-
-async def test_waits(session: Session, subscription_id: str) -> bool:
-    """Whether a test message waits for this subscription."""
-    query = select(Event.number).join(WebhookMessage, col(WebhookMessage.number) == Event.number)
-    query = query.where(
-        WebhookMessage.subscription_id == subscription_id,
-        WebhookMessage.lane == NO_SCHOOL,
-        WebhookMessage.state == MessageState.WAITING,
-        Event.kind == EventKind.WEBHOOK_TESTED,
-    )
-    return (await session.exec(query.limit(1))).first() is not None
-
-
-async def attempts(
-    session: Session, subscription_id: str, before: int, limit: int
-) -> Sequence[tuple[WebhookAttempt, Event]]:
-    """The attempts to deliver to a subscription, the latest first; of these those before the one with this number."""
-    query = select(WebhookAttempt, Event).join(Event, col(Event.number) == WebhookAttempt.number)
-    query = query.where(WebhookAttempt.subscription_id == subscription_id)
-    if before:
-        query = query.where(col(WebhookAttempt.id) < before)
-    return (await session.exec(query.order_by(col(WebhookAttempt.id).desc()).limit(limit + 1))).all()
-
-
-async def dead_letters(
-    session: Session, subscription_id: str, after: int, limit: int
-) -> Sequence[tuple[WebhookMessage, Event]]:
-    query = _dead().where(WebhookMessage.subscription_id == subscription_id, col(WebhookMessage.number) > after)
-    found: Sequence[tuple[WebhookMessage, Event]] = (
-        await session.exec(query.order_by(col(WebhookMessage.number)).limit(limit + 1))
-    ).all()
-    return found
-
-
-async def dead_letters_left(session: Session, subscription_id: str) -> int:
-    query = select(func.count()).select_from(WebhookMessage)
-    query = query.where(WebhookMessage.subscription_id == subscription_id, WebhookMessage.state == MessageState.DEAD)
-    return (await session.exec(query)).one()
-
-
-def name_of_message(message: WebhookMessage) -> str:
-    """In the order of `dead_letters_of_client`."""
-    return f"{message.subscription_id}:{message.number}"
-
-
-async def dead_letters_of_client(
-    session: Session, client_id: str, after: str, limit: int
-) -> Sequence[tuple[WebhookMessage, Event]]:
-    """Those of all subscriptions of a connection, behind the one of this name."""
-    subscription_id, _, number = after.partition(":")
-    if after and not (number.isascii() and number.isdigit() and len(number) <= 9):
-        raise InvalidInput("The cursor is not one of ours.")
-    own = select(WebhookSubscription.subscription_id).where(WebhookSubscription.client_id == client_id)
-    name = col(WebhookMessage.subscription_id), col(WebhookMessage.number)
-    query = _dead().where(name[0].in_(own))
-    query = query.where(or_(name[0] > subscription_id, and_(name[0] == subscription_id, name[1] > int(number or 0))))
-    found: Sequence[tuple[WebhookMessage, Event]] = (await session.exec(query.order_by(*name).limit(limit + 1))).all()
-    return found
-
-
-def _dead() -> Any:
-    query = select(WebhookMessage, Event).join(Event, col(Event.number) == WebhookMessage.number)
-    return query.where(WebhookMessage.state == MessageState.DEAD)
 
 
 # -- time's -----------------------------------------------------------------------------------------------------------
@@ -745,7 +586,8 @@ async def grants_open(session: Session, client_id: str) -> Sequence[Grant]:
     return (await session.exec(query.order_by(col(Grant.grant_id)))).all()
 
 
-def _found(row: Table | None, otherwise: str) -> Table:
+def required(row: Table | None, otherwise: str) -> Table:
+    """The row. Raises `NotFound` where there is none."""
     if row is None:
         raise NotFound(otherwise)
     return row

@@ -9,7 +9,7 @@ from typing import Annotated, Any, cast
 from fastapi import APIRouter, Depends, Path, Request, Response
 from pydantic import AfterValidator, Field, StringConstraints
 
-from api import outbox, rows
+from api import outbox, rows, webhook_rows
 from api.callers import Caller, Operator, PartnerClient, claims_if_any
 from api.events import record
 from api.lanes import logged
@@ -205,7 +205,7 @@ async def subscribe(
         raise reached
     client_id = caller.claims.client_id
     await rows.connection(writing.session, client_id)
-    if len(await rows.subscriptions_of_client(writing.session, client_id)) >= MOST_SUBSCRIPTIONS:
+    if len(await webhook_rows.subscriptions_of_client(writing.session, client_id)) >= MOST_SUBSCRIPTIONS:
         raise TooManySubscriptions(f"A connection has at most {MOST_SUBSCRIPTIONS} subscriptions.")
     made = WebhookSubscription(
         subscription_id=str(uuid.uuid4()),
@@ -223,7 +223,7 @@ async def subscribe(
 @router.get("/webhooks/subscriptions", operation_id="listSubscriptions")
 async def list_subscriptions(caller: PartnerClient, reading: Reading) -> Page[SubscriptionView]:
     """The subscriptions of the caller's connection, in one part."""
-    found = await rows.subscriptions_of_client(reading.session, caller.claims.client_id)
+    found = await webhook_rows.subscriptions_of_client(reading.session, caller.claims.client_id)
     return Page(items=await _shown(reading.session, found), next=None)
 
 
@@ -232,7 +232,7 @@ async def get_subscription(
     caller: PartnerClient, subscription_id: OwnSubscriptionId, reading: Reading, response: Response
 ) -> SubscriptionView:
     """One subscription of the caller's connection."""
-    found = await rows.subscription_of_client(reading.session, caller.claims.client_id, subscription_id)
+    found = await webhook_rows.subscription_of_client(reading.session, caller.claims.client_id, subscription_id)
     response.headers["ETag"] = etag(found.version)
     return (await _shown(reading.session, [found]))[0]
 
@@ -293,7 +293,7 @@ async def send_test(
     found = await _own(writing, caller, subscription_id)
     if not found.active:
         raise SubscriptionDisabled("Enable the subscription first.")
-    if await rows.test_waits(writing.session, subscription_id):
+    if await webhook_rows.test_waits(writing.session, subscription_id):
         raise TestWaits("A test message waits to be delivered, or for its next attempt.")
     write = writing.write
     await outbox.note(writing.session, subscription_id, write.next_number, NO_SCHOOL, writing.now)
@@ -342,8 +342,8 @@ async def list_deliveries(
     cursor: Cursor = None,
 ) -> Page[DeliveryView]:
     """Every attempt of the last 30 days, the latest first, and what came of it."""
-    await rows.subscription_of_client(reading.session, caller.claims.client_id, subscription_id)
-    found = await rows.attempts(reading.session, subscription_id, after_number(cursor), limit)
+    await webhook_rows.subscription_of_client(reading.session, caller.claims.client_id, subscription_id)
+    found = await webhook_rows.attempts(reading.session, subscription_id, after_number(cursor), limit)
     shown, following = part(found, limit, lambda row: str(row[0].id))
     return Page(items=[_delivery(attempt, event) for attempt, event in shown], next=following)
 
@@ -357,8 +357,8 @@ async def list_dead_letters(
     cursor: Cursor = None,
 ) -> Page[MessageView]:
     """What was given up after its last attempt in the last 30 days, the oldest first."""
-    await rows.subscription_of_client(reading.session, caller.claims.client_id, subscription_id)
-    found = await rows.dead_letters(reading.session, subscription_id, after_number(cursor), limit)
+    await webhook_rows.subscription_of_client(reading.session, caller.claims.client_id, subscription_id)
+    found = await webhook_rows.dead_letters(reading.session, subscription_id, after_number(cursor), limit)
     shown, following = part(found, limit, lambda row: row[0].number)
     return Page(items=[MessageView(**_of_event(subscription_id, event)) for _, event in shown], next=following)
 
@@ -379,7 +379,7 @@ async def replay_dead_letters(
         raise SubscriptionDisabled("Enable the subscription first.")
     numbers = wish.numbers if wish is not None else None
     many = await outbox.put_back(writing.session, subscription_id, numbers, MOST_REPLAYED, writing.now)
-    left = await rows.dead_letters_left(writing.session, subscription_id)
+    left = await webhook_rows.dead_letters_left(writing.session, subscription_id)
     state = {"subscriptionId": subscription_id, "clientId": found.client_id, "messages": many}
     _record(writing, found, EventKind.WEBHOOK_REPLAYED, caller, state)
     return writing.answer(Replayed(replayed=many, left=left, revision=writing.write.revision))
@@ -394,7 +394,7 @@ async def list_subscriptions_of_connection(
 ) -> Page[SubscriptionView]:
     """The subscriptions of a connection, in one part: who asks why a partner was not told begins here."""
     await rows.connection(reading.session, client_id)
-    found = await rows.subscriptions_of_client(reading.session, client_id)
+    found = await webhook_rows.subscriptions_of_client(reading.session, client_id)
     return Page(items=await _shown(reading.session, found), next=None)
 
 
@@ -404,8 +404,8 @@ async def list_dead_letters_of_connection(
 ) -> Page[MessageView]:
     """What was given up of all subscriptions of a connection, by subscription, the oldest first."""
     await rows.connection(reading.session, client_id)
-    found = await rows.dead_letters_of_client(reading.session, client_id, after_key(cursor), limit)
-    shown, following = part(found, limit, lambda row: rows.name_of_message(row[0]))
+    found = await webhook_rows.dead_letters_of_client(reading.session, client_id, after_key(cursor), limit)
+    shown, following = part(found, limit, lambda row: webhook_rows.name_of_message(row[0]))
     return Page(items=[MessageView(**_of_event(each.subscription_id, event)) for each, event in shown], next=following)
 
 
@@ -413,7 +413,7 @@ async def list_dead_letters_of_connection(
 
 
 async def _own(writing: WriteRequest, caller: Caller, subscription_id: str) -> WebhookSubscription:
-    return await rows.subscription_of_client(writing.session, caller.claims.client_id, subscription_id)
+    return await webhook_rows.subscription_of_client(writing.session, caller.claims.client_id, subscription_id)
 
 
 async def _saved(
@@ -465,7 +465,7 @@ def _record(
 
 
 async def _shown(session: rows.Session, subscriptions: Sequence[WebhookSubscription]) -> list[SubscriptionView]:
-    waiting = await rows.messages_waiting(session, [each.subscription_id for each in subscriptions])
+    waiting = await webhook_rows.messages_waiting(session, [each.subscription_id for each in subscriptions])
     return [
         SubscriptionView(waiting=waiting.get(each.subscription_id, 0), **each.model_dump()) for each in subscriptions
     ]

@@ -78,6 +78,10 @@ class Part:
         """Whether it is about another data service than ours."""
         return self.api not in (None, API)
 
+    def shown(self, found: Sequence[Registration], now: datetime, response: Response) -> list[ConsentStatus]:
+        """What is shown of these, each as it stands at `now`."""
+        return self.linked([each.at(now) for each in found], [each.position.name for each in found], response)
+
     def linked(self, found: Sequence[ConsentStatus], names: Sequence[str], response: Response) -> list[ConsentStatus]:
         """What is shown of these; where more follows, `Link` says how to get it (RFC 8288)."""
         named = list(zip(found, names, strict=True))
@@ -123,8 +127,7 @@ async def get_statuses(
         return []
     since = await revision_before(reading.session, whose(caller), asked.since)
     found = await listed(reading.session, whose(caller), since, asked.after, asked.limit)
-    items = [each.at(reading.now) for each in found]
-    return asked.linked(items, [each.position.name for each in found], response)
+    return asked.shown(found, reading.now, response)
 
 
 @router.get("/requests", operation_id="getConsentRequests")
@@ -136,8 +139,7 @@ async def get_requests(
         return []
     since = await revision_before(reading.session, whose(caller), asked.since)
     found = await requests_listed(reading.session, whose(caller), since, asked.after, asked.limit)
-    items = [each.at(reading.now) for each in found]
-    return asked.linked(items, [each.position.name for each in found], response)
+    return asked.shown(found, reading.now, response)
 
 
 @router.get("/confirmations", operation_id="getConsentConfirmations")
