@@ -4,9 +4,10 @@ import asyncio
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from tempfile import gettempdir
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from typer.testing import CliRunner
@@ -21,7 +22,7 @@ from models.log_entries import canonical
 from models.merkle import leaf_hash, peaks_of
 from models.signed_notes import Checkpoint, signed
 from tests.evidence import keys_of
-from tests.world import HandClock, World
+from tests.world import PURPOSE, HandClock, World
 
 Entries = list[dict[str, Any]]
 
@@ -97,3 +98,28 @@ def forged(
     head = json.dumps({"checkpoint": note, "keys": [str(key) for key in made.verifiers]}).encode()
     path.write_bytes(b"\n".join([head, *(canonical(entry) for entry in entries), b""]))
     return made
+
+
+#: What is asked: options of the command by the names that they have in the API.
+Question = dict[str, Any]
+
+QUESTIONS: Final[tuple[Question, ...]] = (
+    {"clientId": "rekenrijk", "place": "16SW", "type": "leerling"},
+    {"clientId": "rekenrijk", "place": "16SW00", "type": "leerling", "field": ["achternaam"]},
+    {"clientId": "rekenrijk", "place": "16SW01", "type": "leerling", "scope": ["leerling.naam"], "purpose": PURPOSE},
+    {"clientId": "taalhuis", "place": "17TX00", "type": "leerling", "field": ["roepnaam", "achternaam"]},
+)
+
+
+def words_of(asked: Question) -> list[str]:
+    """The question as options of the command."""
+    words = ["replay"]
+    for name, value in asked.items():
+        option = "--client-id" if name == "clientId" else f"--{name}"
+        for each in value if isinstance(value, list) else [value]:
+            words += [option, str(each)]
+    return words
+
+
+def written(moment: datetime) -> str:
+    return moment.isoformat().replace("+00:00", "Z")
