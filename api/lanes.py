@@ -168,7 +168,7 @@ async def first(store: Store, taken: Taken) -> Work | None:
         if event is None:
             return None
         named = subscription.subscription_id
-        made = tuple(webhook_secret(session, named, each) for each in subscription.generations(now))
+        made = tuple(webhook_secret(session, named, each) for each in subscription.seeds(now))
         return Work(taken, event, subscription.url, made, now)
 
 
@@ -275,7 +275,8 @@ def logged(subscription: WebhookSubscription) -> dict[str, Any]:
         "types": subscription.types,
         "state": subscription.state,
         "disabledReason": subscription.disabled_reason,
-        "generation": subscription.generation,
+        "seed": subscription.seed,
+        "formerSeed": subscription.former_seed,
         "version": subscription.version,
     }
     for name, moment in (("disabledAt", subscription.disabled_at), ("formerUntil", subscription.former_until)):

@@ -166,7 +166,7 @@ class Restoring:
             found = WebhookSubscription(
                 **_of(state, "subscription_id", "client_id"), url="", created_at=_instant(entry["at"])
             )
-        _set(found, _of(state, "types", "state", "disabled_reason", "generation", "version"))
+        _set(found, _of(state, "types", "state", "disabled_reason", "seed", "former_seed", "version"))
         _set(found, _instants(state, "disabled_at", "former_until"))
         found.revision, found.changed_at = entry["revision"], _instant(entry["at"])
         if state["urlVersion"] != found.url_version:

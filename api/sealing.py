@@ -23,7 +23,7 @@ NONCE_BYTES: Final = 12
 MOST_REMEMBERED: Final = 10_000
 #: How a keyed digest begins, and by that is told from one of a version that made them with no key.
 KEYED: Final = "hmac:"
-#: How what stands for the secret of a webhook begins: its subscription and generation follow.
+#: How what stands for the secret of a webhook begins: its subscription and seed follow.
 WEBHOOK: Final = "webhook:"
 
 
@@ -52,7 +52,7 @@ class Sealing:
         return KEYED + base64.urlsafe_b64encode(made).decode().rstrip("=")
 
     def webhook_secret(self, standing_for: str) -> str:
-        """The secret that `WEBHOOK` and a subscription and generation stand for. It is made, and kept nowhere."""
+        """The secret that `WEBHOOK` and a subscription and seed stand for. It is made, and kept nowhere."""
         made = hmac.digest(self._key, standing_for.encode(), hashlib.sha256)
         return "whsec_" + base64.b64encode(made).decode()
 
@@ -129,10 +129,10 @@ def reason(session: AsyncSession, text: str) -> SealedText:
     return sealing.sealed(text)
 
 
-def webhook_secret(session: AsyncSession, subscription_id: str, generation: int) -> str:
+def webhook_secret(session: AsyncSession, subscription_id: str, seed: str) -> str:
     """The secret that signs what is sent to a subscription. A remembered answer has what stands for it."""
     sealing, _ = _of(session)
-    standing_for = f"{WEBHOOK}{subscription_id}:{generation}"
+    standing_for = f"{WEBHOOK}{subscription_id}:{seed}"
     secret = sealing.webhook_secret(standing_for)
     session.info.setdefault("told", {})[secret] = standing_for
     return secret

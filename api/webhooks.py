@@ -279,9 +279,8 @@ async def rotate(
 ) -> SignedSubscription:
     """A new secret, which signs from now on. The former one signs beside it for a while, one before that no more."""
     found = await _own(writing, caller, subscription_id)
-    found.generation += 1
     hours = (wish or Rotation()).former_hours
-    found.former_until = writing.now + timedelta(hours=hours) if hours else None
+    found.rotate(writing.now + timedelta(hours=hours) if hours else None)
     return await _signed(writing, found, EventKind.WEBHOOK_ROTATED, caller)
 
 
@@ -433,7 +432,7 @@ async def _signed(
 ) -> SignedSubscription:
     """The same with its secret."""
     shown = await _changed(writing, subscription, kind, caller)
-    secret = webhook_secret(writing.session, subscription.subscription_id, subscription.generation)
+    secret = webhook_secret(writing.session, subscription.subscription_id, subscription.seed)
     return writing.answer(SignedSubscription(**shown.model_dump(), secret=secret), subscription.version)
 
 

@@ -5,6 +5,7 @@ messages of one school stand in a lane, in which one after the other is delivere
 specification, 1.0.0: `webhook-id`, `webhook-timestamp`, `webhook-signature`, and a thin body {type, timestamp, data}.
 """
 
+import secrets
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -115,7 +116,7 @@ _AGAIN: Final = text("attempts > 0")
 
 
 class WebhookSubscription(SQLModel, table=True):
-    """Where a connection wants to be told. Its secret is nowhere: it is made of `generation` and a key outside."""
+    """Where a connection wants to be told. Its secret is nowhere: it is made of `seed` and a key outside."""
 
     __tablename__ = "webhook_subscriptions"
 
@@ -129,9 +130,10 @@ class WebhookSubscription(SQLModel, table=True):
     state: str = Field(default=SubscriptionState.ACTIVE, max_length=16)
     disabled_reason: str | None = Field(default=None, max_length=16)
     disabled_at: datetime | None = Field(default=None, sa_type=Instant)
-    #: Which of its secrets signs now.
-    generation: int = 1
-    #: Until then the one before signs too.
+    #: Of which the secret is made that signs now. Drawn, not counted: a store that was put back would count again.
+    seed: str = Field(default_factory=lambda: secrets.token_hex(16), max_length=32)
+    #: The one before, which signs too until `former_until`.
+    former_seed: str | None = Field(default=None, max_length=32)
     former_until: datetime | None = Field(default=None, sa_type=Instant)
     #: Since when nothing came through, after the first attempt that failed.
     failing_since: datetime | None = Field(default=None, sa_type=Instant)
@@ -144,10 +146,16 @@ class WebhookSubscription(SQLModel, table=True):
     def active(self) -> bool:
         return self.state == SubscriptionState.ACTIVE
 
-    def generations(self, now: datetime) -> list[int]:
-        """The secrets that sign now, the newest first."""
-        former = self.former_until is not None and now < self.former_until
-        return [self.generation, self.generation - 1] if former else [self.generation]
+    def rotate(self, former_until: datetime | None) -> None:
+        """Another secret signs from now on, and until then the former one too; the one before that no more."""
+        former = self.seed if former_until is not None else None
+        self.seed, self.former_seed, self.former_until = secrets.token_hex(16), former, former_until
+
+    def seeds(self, now: datetime) -> list[str]:
+        """Of which the secrets are made that sign now, the newest first."""
+        if self.former_seed is None or self.former_until is None or now >= self.former_until:
+            return [self.seed]
+        return [self.seed, self.former_seed]
 
 
 class WebhookMessage(SQLModel, table=True):

@@ -651,6 +651,25 @@ async def test_the_service_delivers_beside_its_decisions(store_url: str, tmp_pat
         assert receiver.accepted[0].is_signed_with(subscription["secret"])
 
 
+async def seeds_of(world: World, subscription: dict[str, Any]) -> list[str]:
+    async with world.store.reading() as session:
+        found = await session.get_one(WebhookSubscription, subscription["subscriptionId"])
+        return found.seeds(world.clock.now)
+
+
+async def test_no_secret_comes_back_that_a_store_put_back_has_forgotten(told: World) -> None:
+    """It may have been rotated since it leaked."""
+    subscription = await subscribed(told, "http://127.0.0.1:9/hooks")
+    (seed,) = await seeds_of(told, subscription)
+    leaked = (await changed(told, subscription, "_rotate"))["secret"]
+    async with told.store.writing() as write:
+        kept = await write.session.get_one(WebhookSubscription, subscription["subscriptionId"])
+        kept.seed, kept.former_seed, kept.former_until, kept.version = seed, None, None, 1
+        write.session.add(kept)
+        record(write, EventKind.STORE_REPLAYED, SYSTEM, {})
+    assert (await changed(told, subscription, "_rotate"))["secret"] not in (leaked, subscription["secret"])
+
+
 async def test_a_subscription_comes_back_with_the_log_but_a_url_that_the_log_does_not_hold(told: World) -> None:
     """A backup was put back, and what it lacks is replayed: another URL, and a new subscription."""
     older, newer, gone = [await subscribed(told, f"http://127.0.0.1:9/{number}") for number in range(3)]
@@ -660,6 +679,7 @@ async def test_a_subscription_comes_back_with_the_log_but_a_url_that_the_log_doe
     await changed(told, gone, "_remove")
     entries = (await told.operate("GET", "/v1/log/entries?limit=500")).json()["items"]
     changes = [entry for entry in entries if entry["kind"].startswith("webhook.")]
+    secrets = await seeds_of(told, newer)
     async with told.store.writing() as write:
         kept = await write.session.get_one(WebhookSubscription, older["subscriptionId"])
         kept.url, kept.url_version, kept.version = older["url"], 1, 1
@@ -673,6 +693,7 @@ async def test_a_subscription_comes_back_with_the_log_but_a_url_that_the_log_doe
         record(write, EventKind.STORE_REPLAYED, SYSTEM, {})
     shown = {each["subscriptionId"]: each for each in (await call(told, "GET")).json()["items"]}
     assert set(shown) == {older["subscriptionId"], newer["subscriptionId"]}
+    assert await seeds_of(told, newer) == secrets, "what signed before the backup was put back signs now"
     for each in shown.values():
         assert (each["url"], each["state"], each["disabledReason"]) == ("", "disabled", "restored")
     assert problem(await call(told, "POST", f"{path}/_enable")) == (400, "target_refused")
