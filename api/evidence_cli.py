@@ -15,6 +15,7 @@ from api import evidence_keys, exports, known_keys, receipts
 from api import restore as restoring
 from api.characters import printable
 from api.commanded_store import closing, store_of
+from api.digests import decision_log_faults
 from api.evidence_keys import EvidenceKeys
 from api.known_keys import GivenKeys
 from api.receipts import ReceiptRefused
@@ -89,11 +90,18 @@ def export(file: Annotated[Path, typer.Argument(help="The file to write.", metav
 
 
 def verify(
-    older: Checkpoints = None, witness: WitnessFolder = None, key: GivenKeys = None, export: Export = None
+    older: Checkpoints = None,
+    witness: WitnessFolder = None,
+    key: GivenKeys = None,
+    export: Export = None,
+    decisions: Annotated[
+        bool, typer.Option(help="Whether to read the whole decision log too; an export has none.")
+    ] = True,
 ) -> None:
     """Check that all is as it was: the log and its tree, the grants, and every fact that decisions rest on.
 
-    With an older checkpoint, or a witness, also that nothing before it was changed since, by anyone.
+    The decision log too, against the digests of its days. With an older checkpoint, or a witness, also that nothing
+    before it was changed since, by anyone.
     """
     known = known_keys.known(key)
     if export is not None:
@@ -102,8 +110,9 @@ def verify(
     else:
         audit = _audit(witness, known)
         audit.older = [*audit.older, *(checkpoint_in(path.read_bytes(), known) for path in older or ())]
-        store = store_of(Settings())
-        found = asyncio.run(closing(store, _of_store(store, audit)))
+        settings = Settings()
+        store = store_of(settings)
+        found = asyncio.run(closing(store, _of_store(store, audit, settings.decision_log_days if decisions else None)))
         what = "The store"
     for line in found:
         typer.echo(printable(line))
@@ -176,9 +185,13 @@ def _print_public(found: EvidenceKeys) -> None:
     typer.echo(json.dumps(found.jwks))
 
 
-async def _of_store(store: Store, audit: Audit) -> list[str]:
+async def _of_store(store: Store, audit: Audit, decision_log_days: int | None) -> list[str]:
+    """What is wrong with the store; of its decision log too, where it is said how many days that is kept."""
     async with store.reading() as session:
-        return [*await log_faults(session, audit), *await faults(session)]
+        found = [*await log_faults(session, audit), *await faults(session)]
+        if decision_log_days is not None:
+            found += await decision_log_faults(session, await store.now(session), decision_log_days)
+        return found
 
 
 def _of_export(path: Path, older: list[Path], witness: Path | None, known: tuple[VerifierKey, ...]) -> list[str]:

@@ -10,28 +10,24 @@ a clock which jumps ahead deletes nothing that was not due within days.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from random import uniform
 from typing import Any, Final
 
-from sqlalchemy import delete, inspect, literal, tuple_
-from sqlalchemy import select as plain_select
+from sqlalchemy import delete, tuple_
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from api.digests import digest_of_day
 from api.events import SYSTEM, record
 from api.store import Store, StoreUnreachable
-from models.columns import Instant
-from models.decision_log import Digest, LoggedDecision, Members
+from models.decision_log import LoggedDecision
 from models.events import Event, EventKind
 
 log = logging.getLogger("privacy_manager.retention")
 
 #: How long after its end a day is digested: by then every line that was decided in it is stored, or never will be.
 MARGIN: Final = timedelta(minutes=10)
-#: Lines that are read and hashed at once: more would hold up decisions.
-PART: Final = 250
 #: Lines that are deleted at once.
 BATCH: Final = 5_000
 #: Days that are made up for at once: what a clock that jumped ahead for a moment can add to the log is bounded.
@@ -57,9 +53,7 @@ async def digest_days(store: Store) -> int:
             day = await _next_day(session, now) or await _first_day(session, today - timedelta(days=1))
             if day >= today:
                 break
-            digest = Digest()
-            async for lines in _lines_of(session, day):
-                await asyncio.to_thread(digest.add, lines)
+            digest = await digest_of_day(session, day)
         async with store.writing() as write:
             # Whoever writes is alone: another process may have been here since.
             if await _next_day(write.session, write.now) in (None, day):
@@ -144,18 +138,3 @@ async def _believed(session: AsyncSession, now: datetime) -> datetime | None:
     if len(on_days) < DAYS_AT_IT:
         return None
     return datetime.combine(on_days[-DAYS_AT_IT] + timedelta(days=DAYS_AT_IT + 1), time(), UTC)
-
-
-async def _lines_of(session: AsyncSession, day: date) -> AsyncIterator[Sequence[Members]]:
-    """The lines that were decided on this day, in order of time and then of number, some at a time."""
-    begin = datetime.combine(day, time(), UTC)
-    at, number = col(LoggedDecision.at), col(LoggedDecision.id)
-    columns = plain_select(*inspect(LoggedDecision).columns)
-    query = columns.where(at < begin + timedelta(days=1)).order_by(at, number).limit(PART)
-    connection = await session.connection()
-    lines = (await connection.execute(query.where(at >= begin))).mappings().all()
-    while lines:
-        yield lines
-        # By this alone, so that the index is entered where the part before ended.
-        behind = tuple_(at, number) > tuple_(literal(lines[-1]["at"], Instant), literal(lines[-1]["id"]))
-        lines = (await connection.execute(query.where(behind))).mappings().all()

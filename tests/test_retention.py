@@ -9,13 +9,16 @@ from typing import Any
 from unittest.mock import ANY
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import event, inspect, text
 from sqlmodel import col, select
 
 from api import retention
+from api.digests import decision_log_faults
+from api.events import SYSTEM, record
 from api.retention import delete_old, digest_days, keep_log
 from models.decision_log import Digest, LoggedDecision, digest_of
 from models.events import Event, EventKind
+from tests.test_cli import run
 from tests.world import START, World
 
 MIDNIGHT = datetime(2026, 9, 2, tzinfo=UTC)
@@ -92,7 +95,7 @@ async def test_a_digest_is_of_all_lines_however_many_are_read_at_once(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await asked_at(world, *[START] * 5, START + timedelta(seconds=1))
-    monkeypatch.setattr(retention, "PART", 2)
+    monkeypatch.setattr("api.digests.PART", 2)
     world.clock.now = DONE
     await digest_days(world.store)
     [digest] = await digests(world)
@@ -111,7 +114,7 @@ async def test_a_digest_is_made_of_what_anybody_can_hash_again(world: World) -> 
 async def test_a_digest_holds_up_nobody(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its lines are read as plain rows, in small parts, and hashed beside the event loop."""
     await asked_at(world, *[START] * 5)
-    monkeypatch.setattr(retention, "PART", 2)
+    monkeypatch.setattr("api.digests.PART", 2)
     hashed: list[tuple[int, bool]] = []
 
     class Watched(Digest):
@@ -125,7 +128,7 @@ async def test_a_digest_holds_up_nobody(world: World, monkeypatch: pytest.Monkey
         loaded.append(line)
 
     event.listen(LoggedDecision, "load", note)
-    monkeypatch.setattr(retention, "Digest", Watched)
+    monkeypatch.setattr("api.digests.Digest", Watched)
     world.clock.now = DONE
     await digest_days(world.store)
     assert hashed == [(2, False), (2, False), (1, False)]
@@ -241,3 +244,112 @@ async def test_lines_from_before_the_log_was_turned_off_are_digested_and_go(
     finally:
         keeping.cancel()
     assert (await digests(world))[0] == {"day": "2026-09-01", "lines": 1, "sha256": ANY}
+
+
+# -- whether the lines are still those ---------------------------------------------------------------------------------
+
+DAY = timedelta(days=1)
+
+
+@pytest.fixture
+async def digested(world: World) -> World:
+    """Three lines on each of four days, and the digests of these days."""
+    await asked_at(world, *(START + DAY * day + timedelta(minutes=minute) for day in range(4) for minute in range(3)))
+    world.clock.now = DONE + 3 * DAY
+    assert await digest_days(world.store) == 4
+    return world
+
+
+async def found_wrong(world: World, kept_days: int = 400) -> list[str]:
+    async with world.store.reading() as session:
+        return await decision_log_faults(session, world.clock.now, kept_days)
+
+
+async def done_to_lines(world: World, statement: str) -> None:
+    """Past the service, as who can write to the tables would."""
+    async with world.store.engine.begin() as connection:
+        done = await connection.execute(text(statement))
+        assert done.rowcount == 1
+
+
+ONE = "(at, id) IN (SELECT at, id FROM decision_log ORDER BY at, id LIMIT 1 OFFSET 4)"
+OTHERS = ", ".join(column.name for column in inspect(LoggedDecision).columns if column.name != "id")
+FORGED = f"INSERT INTO decision_log (id, {OTHERS}) SELECT 5, {OTHERS} FROM decision_log WHERE {ONE}"
+
+
+async def test_lines_that_are_those_of_their_digests_are_not_complained_of(digested: World) -> None:
+    assert await found_wrong(digested) == []
+    await digested.ask()
+    assert await found_wrong(digested) == [], "a day that has not ended has no digest yet"
+
+
+@pytest.mark.parametrize(
+    ("statement", "told"),
+    [
+        (f"DELETE FROM decision_log WHERE {ONE}", "has 2 lines, its digest is of 3."),
+        (FORGED, "has 4 lines, its digest is of 3."),
+        (f"UPDATE decision_log SET permit = NOT permit WHERE {ONE}", "are not those of its digest."),
+        (f"UPDATE decision_log SET school = '' WHERE {ONE}", "are not those of its digest."),
+        (f"UPDATE decision_log SET id = id + 1 WHERE {ONE}", "are not those of its digest."),
+    ],
+    ids=["deleted", "inserted", "another answer", "another school", "another number"],
+)
+async def test_a_line_that_was_tampered_with_is_told_by_its_day(digested: World, statement: str, told: str) -> None:
+    await done_to_lines(digested, statement)
+    for kept_days in (400, 2):
+        [fault] = await found_wrong(digested, kept_days)
+        assert "2026-09-02" in fault
+        assert fault.endswith(told)
+
+
+async def test_a_line_of_another_day_is_missed_on_the_one_and_too_many_on_the_other(digested: World) -> None:
+    moved = "'2026-09-03T09:00:00.000000Z'" if digested.store.is_sqlite else "TIMESTAMPTZ '2026-09-03T09:00:00Z'"
+    await done_to_lines(digested, f"UPDATE decision_log SET at = {moved} WHERE {ONE}")
+    faults = await found_wrong(digested)
+    assert ["2 lines" in faults[0], "4 lines" in faults[1], len(faults)] == [True, True, 2]
+
+
+@pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("at", ["2026-09-02T09:00:00Z", "2026-09-02T09 noon"])
+async def test_a_time_that_the_service_does_not_write_so_is_told(digested: World, at: str) -> None:
+    await done_to_lines(digested, f"UPDATE decision_log SET at = '{at}' WHERE {ONE}")
+    [fault] = await found_wrong(digested)
+    assert fault.startswith("The lines of the decision log of 2026-09-02 cannot be read: ")
+
+
+async def test_lines_past_their_days_may_be_gone_the_oldest_first_and_no_others(digested: World) -> None:
+    oldest = "DELETE FROM decision_log WHERE (at, id) IN (SELECT at, id FROM decision_log ORDER BY at, id LIMIT 1)"
+    for gone in range(1, 6):
+        await done_to_lines(digested, oldest)
+        assert await found_wrong(digested, 2) == [], gone
+        assert len(await found_wrong(digested)) == 1 + gone // 4
+    # Two days ago is in the third of the four days: what is left of the first two may go, of the fourth nothing.
+    for _ in range(4):
+        await done_to_lines(digested, oldest)
+    assert await found_wrong(digested, 2) == []
+    await done_to_lines(digested, oldest)
+    [fault] = await found_wrong(digested, 2)
+    assert fault == "Of 2026-09-04 the decision log has 2 lines, its digest is of 3."
+
+
+async def test_the_last_digest_of_a_day_counts_and_none_of_a_time_to_come(digested: World) -> None:
+    """As where a clock that was ahead digested a day too early."""
+    async with digested.store.writing() as write:
+        record(write, EventKind.DECISIONS_DIGESTED, SYSTEM, {"day": "2026-09-02", "lines": 1, "sha256": "0" * 64})
+    [fault] = await found_wrong(digested)
+    assert fault == "Of 2026-09-02 the decision log has 3 lines, its digest is of 1."
+    digested.clock.advance(seconds=-1)
+    assert await found_wrong(digested) == []
+
+
+async def test_verify_holds_the_lines_against_the_digests_unless_told_not_to(digested: World, store_url: str) -> None:
+    async def verified(*words: str) -> tuple[int, str]:
+        found = await asyncio.to_thread(
+            run, digested.folder, "verify", *words, MODE="test", DATABASE_URL=store_url, DECISION_LOG_DAYS="36500"
+        )
+        return found.returncode, found.stdout
+
+    assert await verified() == (0, "The store is whole.\n")
+    await done_to_lines(digested, f"UPDATE decision_log SET permit = NOT permit WHERE {ONE}")
+    assert await verified() == (1, "The lines of the decision log of 2026-09-02 are not those of its digest.\n")
+    assert await verified("--no-decisions") == (0, "The store is whole.\n")
