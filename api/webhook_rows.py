@@ -1,7 +1,8 @@
 """Reads subscriptions, and what was and what was not delivered to them, as `rows.py` reads the rest."""
 
 from collections.abc import Collection, Sequence
-from typing import Any
+from datetime import datetime
+from typing import Any, NamedTuple
 
 from sqlalchemy import and_, func, or_
 from sqlmodel import col, select
@@ -30,11 +31,19 @@ async def subscriptions_of_client(session: Session, client_id: str) -> Sequence[
     return (await session.exec(query)).all()
 
 
-async def messages_waiting(session: Session, subscription_ids: Collection[str]) -> dict[str, int]:
-    """How many messages wait for each of these subscriptions for which any do."""
-    query = select(WebhookLane.subscription_id, func.sum(WebhookLane.waiting))
-    query = query.where(col(WebhookLane.subscription_id).in_(subscription_ids))
-    return {name: int(many) for name, many in await session.exec(query.group_by(col(WebhookLane.subscription_id)))}
+class Waiting(NamedTuple):
+    """How many messages wait for a subscription, and from when on the next one is tried; None while it is disabled."""
+
+    messages: int = 0
+    next_at: datetime | None = None
+
+
+async def messages_waiting(session: Session, subscription_ids: Collection[str]) -> dict[str, Waiting]:
+    """What waits for each of these subscriptions for which anything does."""
+    lanes = WebhookLane.subscription_id, func.sum(WebhookLane.waiting), func.min(WebhookLane.next_at)
+    query = select(*lanes).where(col(WebhookLane.subscription_id).in_(subscription_ids))
+    found = await session.exec(query.group_by(col(WebhookLane.subscription_id)))
+    return {name: Waiting(int(many), next_at) for name, many, next_at in found}
 
 
 async def test_waits(session: Session, subscription_id: str) -> bool:

@@ -118,6 +118,9 @@ class SubscriptionView(Wire):
     failing_since: Annotated[Moment | None, Field(description="Since when nothing came through.")]
     former_until: Annotated[Moment | None, Field(description="Until then the former secret signs too.")]
     waiting: Annotated[int, Field(description="How many messages wait.")]
+    next_attempt_at: Annotated[
+        Moment | None, Field(description="From then on the next of them is tried; null where nothing is to be sent.")
+    ]
     version: int
     revision: int
     created_at: Moment
@@ -465,8 +468,11 @@ def _record(
 
 async def _shown(session: rows.Session, subscriptions: Sequence[WebhookSubscription]) -> list[SubscriptionView]:
     waiting = await webhook_rows.messages_waiting(session, [each.subscription_id for each in subscriptions])
+    nothing = webhook_rows.Waiting()
     return [
-        SubscriptionView(waiting=waiting.get(each.subscription_id, 0), **each.model_dump()) for each in subscriptions
+        SubscriptionView(waiting=found.messages, next_attempt_at=found.next_at, **each.model_dump())
+        for each in subscriptions
+        for found in [waiting.get(each.subscription_id, nothing)]
     ]
 
 

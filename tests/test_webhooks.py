@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -312,7 +312,7 @@ async def test_a_receiver_that_is_gone_is_told_nothing_more(told: World) -> None
             subscription = await subscribed(told, receiver.url)
             await told.granted()
             shown = await until_disabled(told, "gone")
-            assert (shown["waiting"], shown["disabledAt"] is None) == (1, False)
+            assert (shown["waiting"], shown["nextAttemptAt"], shown["disabledAt"] is None) == (1, None, False)
             told.clock.advance(days=2)
             await told.granted(brin="17TX")
             assert len(await made(told)) == 1, "what is disabled makes no messages"
@@ -406,6 +406,20 @@ async def logged_attempts(world: World, many: int) -> None:
                 if (await session.exec(select(func.count()).select_from(WebhookAttempt))).one() >= many:
                     return
             await asyncio.sleep(0.02)
+
+
+async def test_a_subscription_tells_when_the_next_attempt_is(told: World) -> None:
+    async with receiving() as receiver, delivered(told.store):
+        receiver.behaviour = answering(500)
+        subscription = await subscribed(told, receiver.url)
+        assert (subscription["waiting"], subscription["nextAttemptAt"]) == (0, None)
+        await told.granted()
+        await logged_attempts(told, 1)
+        [attempt] = await listed(told, subscription, "deliveries")
+        [shown] = (await call(told, "GET")).json()["items"]
+        wait = datetime.fromisoformat(shown["nextAttemptAt"]) - datetime.fromisoformat(attempt["attemptedAt"])
+        assert DELAYS[0] <= wait <= DELAYS[0] * 1.2 + timedelta(seconds=10)
+        assert shown["waiting"] == 1
 
 
 async def test_what_was_delivered_is_forgotten_after_a_month_and_what_waits_is_not(told: World) -> None:
