@@ -28,6 +28,8 @@ READER, OTHER = CLIENT_IDS[:2]
 #: Those of one school change over HTTP, all others through the write layer, many of them in one revision.
 OVER_HTTP, ALSO_OF_OTHER = "01AB", "02AB"
 MOST_AT_ONCE = 48
+#: Seconds after which a reader that has not read all never will.
+LONG = 90
 
 
 @dataclass(frozen=True)
@@ -50,13 +52,25 @@ class Progress:
 
     def __init__(self, wanted: int) -> None:
         self.made, self.wanted = 0, wanted
-        #: Whether nobody writes any more: what one had begun when there was enough is a change too.
-        self.has_ended = False
+        self._ended_at: float | None = None
         self._changed = asyncio.Condition()
 
     @property
     def is_over(self) -> bool:
         return self.made >= self.wanted
+
+    def end(self) -> None:
+        """Nobody writes any more: what one had begun when there was enough is a change too."""
+        self._ended_at = asyncio.get_running_loop().time()
+
+    @property
+    def has_ended(self) -> bool:
+        return self._ended_at is not None
+
+    @property
+    def is_long_over(self) -> bool:
+        """Whether a reader that has not read all by now has missed something."""
+        return self._ended_at is not None and asyncio.get_running_loop().time() > self._ended_at + LONG
 
     async def add(self, many: int) -> None:
         async with self._changed:
@@ -142,7 +156,7 @@ async def read_and_be_killed(
         try:
             while _size(path) <= begun or kills == most or progress.made < thresholds[kills]:
                 assert reader.returncode is None, "it ends when it is killed, and not before"
-                if progress.has_ended and len(lines_of(path)) >= progress.made:
+                if progress.has_ended and (len(lines_of(path)) >= progress.made or progress.is_long_over):
                     return kills
                 await asyncio.sleep(chance.uniform(0, 0.1))
         finally:
@@ -206,7 +220,7 @@ async def test_every_change_comes_once_and_in_order_whatever_dies(
                 writing.create_task(write_to_store(store, others, progress, chance))
                 made = writing.create_task(write_over_http(server, tokens, over_http, progress))
                 writing.create_task(kill_server(server, progress, ordeal.of_server, random.Random("the server")))
-            progress.has_ended = True
+            progress.end()
     written = await events_of(store, READER)
     await store.aclose()
     assert len(written) == progress.made >= progress.wanted

@@ -1,9 +1,11 @@
 """The door put together: its routes, how it refuses, and its own contract beside the main one."""
 
+from functools import cache
 from typing import Any, Final
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from fastapi.openapi.utils import get_openapi
+from starlette.routing import BaseRoute
 
 from api.edu_v import answers, messages, statuses
 from api.envelope import API_VERSION
@@ -67,6 +69,7 @@ def needs_token(path: str) -> bool:
 def documented_door() -> FastAPI:
     """Every route of the door, with its contract, and no store behind it yet."""
     door = FastAPI(
+        routes=_routes(),
         docs_url=None,
         redoc_url=None,
         openapi_url=CONTRACT,
@@ -74,12 +77,19 @@ def documented_door() -> FastAPI:
         root_path_in_servers=False,
         **ABOUT,
     )
-    door.include_router(statuses.router)
-    door.include_router(messages.router)
     answers.install(door)
     door.add_exception_handler(Replayed, give_again)
     door.openapi = lambda: _document(door)  # type: ignore[method-assign]
     return door
+
+
+@cache
+def _routes() -> list[BaseRoute]:
+    """Once for all services of a process."""
+    every = APIRouter()
+    every.include_router(statuses.router)
+    every.include_router(messages.router)
+    return every.routes
 
 
 def _document(door: FastAPI) -> Document:
