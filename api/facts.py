@@ -17,7 +17,7 @@ import asyncpg
 import msgspec
 
 from api.decision_lines import DURABLE, READ_AND_STORE, STORE_ON_POSTGRESQL, SqliteLines, as_json
-from api.store import CONNECT_SECONDS, STATEMENT_SECONDS, Clock, Store, file_identity
+from api.store import STATEMENT_SECONDS, Clock, Store, file_identity
 from models.columns import instant_of
 from models.decision_log import Line
 from models.granted import Draft, Granted, Row, number_of, put
@@ -30,6 +30,8 @@ from models.snapshot import (
     SchoolFacts,
 )
 
+#: Decisions do not wait for a connection: who makes it tries again soon.
+CONNECT_SECONDS: Final = 1
 EVERYTHING: Final = -1
 
 REVISION: Final = "SELECT revision, mark FROM consent_revision WHERE id = 1"
