@@ -229,7 +229,10 @@ def documented_app(lifespan: openapi.Lifespan | None = None) -> FastAPI:
 
 @cache
 def _routes() -> list[BaseRoute]:
-    """Those of every door, once for all services of a process: FastAPI takes a while to make what it needs of them."""
+    """Those of every door, once for all services of a process: FastAPI takes a while to make what it needs of them.
+
+    They know no application, so `dependency_overrides` does not reach them.
+    """
     every = APIRouter()
     for door in DOORS:
         every.include_router(door.router)

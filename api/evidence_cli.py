@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -106,17 +106,19 @@ def verify(
     known = known_keys.known(key)
     if export is not None:
         found = _of_export(export, older or [], witness, known)
+        is_whole = not found
+        for sentence in found:
+            _tell(sentence)
         what = "The export"
     else:
         audit = _audit(witness, known)
         audit.older = [*audit.older, *(checkpoint_in(path.read_bytes(), known) for path in older or ())]
         settings = Settings()
         store = store_of(settings)
-        found = asyncio.run(closing(store, _of_store(store, audit, settings.decision_log_days if decisions else None)))
+        days = settings.decision_log_days if decisions else None
+        is_whole = asyncio.run(closing(store, _all_told(_of_store(store, audit, days))))
         what = "The store"
-    for line in found:
-        typer.echo(printable(line))
-    if found:
+    if not is_whole:
         raise typer.Exit(1)
     typer.echo(f"{what} is whole.")
 
@@ -185,13 +187,29 @@ def _print_public(found: EvidenceKeys) -> None:
     typer.echo(json.dumps(found.jwks))
 
 
-async def _of_store(store: Store, audit: Audit, decision_log_days: int | None) -> list[str]:
+async def _of_store(store: Store, audit: Audit, decision_log_days: int | None) -> AsyncIterator[str]:
     """What is wrong with the store; of its decision log too, where it is said how many days that is kept."""
     async with store.reading() as session:
-        found = [*await log_faults(session, audit), *await faults(session)]
-        if decision_log_days is not None:
-            found += await decision_log_faults(session, await store.now(session), decision_log_days)
-        return found
+        for sentence in await log_faults(session, audit):
+            yield sentence
+        for sentence in await faults(session):
+            yield sentence
+    if decision_log_days is not None:
+        async for sentence in decision_log_faults(store, decision_log_days):
+            yield sentence
+
+
+async def _all_told(sentences: AsyncIterator[str]) -> bool:
+    """Prints each as it is found: what comes behind it may fail. Whether there was none."""
+    is_none = True
+    async for sentence in sentences:
+        _tell(sentence)
+        is_none = False
+    return is_none
+
+
+def _tell(sentence: str) -> None:
+    typer.echo(printable(sentence))
 
 
 def _of_export(path: Path, older: list[Path], witness: Path | None, known: tuple[VerifierKey, ...]) -> list[str]:

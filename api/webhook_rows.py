@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import and_, func, or_
+from sqlalchemy import and_, case, func, or_
 from sqlmodel import col, select
 
 from api.rows import Session, required
@@ -32,7 +32,10 @@ async def subscriptions_of_client(session: Session, client_id: str) -> Sequence[
 
 
 class Waiting(NamedTuple):
-    """How many messages wait for a subscription, and from when on the next one is tried; None while it is disabled."""
+    """How many messages wait for a subscription, and from when on the next one is tried.
+
+    None while that is under way, or the subscription is disabled.
+    """
 
     messages: int = 0
     next_at: datetime | None = None
@@ -40,7 +43,9 @@ class Waiting(NamedTuple):
 
 async def messages_waiting(session: Session, subscription_ids: Collection[str]) -> dict[str, Waiting]:
     """What waits for each of these subscriptions for which anything does."""
-    lanes = WebhookLane.subscription_id, func.sum(WebhookLane.waiting), func.min(WebhookLane.next_at)
+    # Until then who took a lane has it.
+    next_at = case((col(WebhookLane.claim) == "", col(WebhookLane.next_at)))
+    lanes = WebhookLane.subscription_id, func.sum(WebhookLane.waiting), func.min(next_at)
     query = select(*lanes).where(col(WebhookLane.subscription_id).in_(subscription_ids))
     found = await session.exec(query.group_by(col(WebhookLane.subscription_id)))
     return {name: Waiting(int(many), next_at) for name, many, next_at in found}

@@ -119,7 +119,8 @@ class SubscriptionView(Wire):
     former_until: Annotated[Moment | None, Field(description="Until then the former secret signs too.")]
     waiting: Annotated[int, Field(description="How many messages wait.")]
     next_attempt_at: Annotated[
-        Moment | None, Field(description="From then on the next of them is tried; null where nothing is to be sent.")
+        Moment | None,
+        Field(description="From then on the next of them is tried; null while one is, or where nothing is to be sent."),
     ]
     version: int
     revision: int

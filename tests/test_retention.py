@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import json
 import threading
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from unittest.mock import ANY
 
@@ -13,7 +13,7 @@ from sqlalchemy import event, inspect, text
 from sqlmodel import col, select
 
 from api import retention
-from api.digests import decision_log_faults
+from api.digests import NO_SENSE, decision_log_faults, digest_of_day
 from api.events import SYSTEM, record
 from api.retention import delete_old, digest_days, keep_log
 from models.decision_log import Digest, LoggedDecision, digest_of
@@ -261,15 +261,14 @@ async def digested(world: World) -> World:
 
 
 async def found_wrong(world: World, kept_days: int = 400) -> list[str]:
-    async with world.store.reading() as session:
-        return await decision_log_faults(session, world.clock.now, kept_days)
+    return [sentence async for sentence in decision_log_faults(world.store, kept_days)]
 
 
-async def done_to_lines(world: World, statement: str) -> None:
+async def done_to_lines(world: World, statement: str, many: int = 1) -> None:
     """Past the service, as who can write to the tables would."""
     async with world.store.engine.begin() as connection:
         done = await connection.execute(text(statement))
-        assert done.rowcount == 1
+        assert done.rowcount == many
 
 
 ONE = "(at, id) IN (SELECT at, id FROM decision_log ORDER BY at, id LIMIT 1 OFFSET 4)"
@@ -310,11 +309,28 @@ async def test_a_line_of_another_day_is_missed_on_the_one_and_too_many_on_the_ot
 
 
 @pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
-@pytest.mark.parametrize("at", ["2026-09-02T09:00:00Z", "2026-09-02T09 noon"])
-async def test_a_time_that_the_service_does_not_write_so_is_told(digested: World, at: str) -> None:
-    await done_to_lines(digested, f"UPDATE decision_log SET at = '{at}' WHERE {ONE}")
+@pytest.mark.parametrize("part", [1, 2, 3, 250])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("at", "'2026-09-02T09:00:00Z'"),
+        ("at", "'2026-09-02T09 noon'"),
+        ("at", "'2026-09-02T23:00:00+20:00'"),
+        ("at", "'2026-09-02T08:01:00'"),
+        ("purpose", "X'00'"),
+    ],
+    ids=["shorter", "no time", "elsewhere", "nowhere", "bytes"],
+)
+async def test_a_line_that_the_service_cannot_have_stored_is_told_by_its_day(
+    digested: World, monkeypatch: pytest.MonkeyPatch, name: str, value: str, part: int
+) -> None:
+    monkeypatch.setattr("api.digests.PART", part)
+    await done_to_lines(digested, f"UPDATE decision_log SET {name} = {value} WHERE {ONE}")
     [fault] = await found_wrong(digested)
     assert fault.startswith("The lines of the decision log of 2026-09-02 cannot be read: ")
+    with pytest.raises(NO_SENSE):
+        async with digested.store.reading() as session:
+            await digest_of_day(session, date(2026, 9, 2))
 
 
 async def test_lines_past_their_days_may_be_gone_the_oldest_first_and_no_others(digested: World) -> None:
@@ -322,7 +338,7 @@ async def test_lines_past_their_days_may_be_gone_the_oldest_first_and_no_others(
     for gone in range(1, 6):
         await done_to_lines(digested, oldest)
         assert await found_wrong(digested, 2) == [], gone
-        assert len(await found_wrong(digested)) == 1 + gone // 4
+        assert len(await found_wrong(digested)) == 1 + (gone > 3), gone
     # Two days ago is in the third of the four days: what is left of the first two may go, of the fourth nothing.
     for _ in range(4):
         await done_to_lines(digested, oldest)
@@ -334,12 +350,70 @@ async def test_lines_past_their_days_may_be_gone_the_oldest_first_and_no_others(
 
 async def test_the_last_digest_of_a_day_counts_and_none_of_a_time_to_come(digested: World) -> None:
     """As where a clock that was ahead digested a day too early."""
-    async with digested.store.writing() as write:
-        record(write, EventKind.DECISIONS_DIGESTED, SYSTEM, {"day": "2026-09-02", "lines": 1, "sha256": "0" * 64})
+    digested.clock.advance(seconds=2)
+    await recorded(digested, {"day": "2026-09-02", "lines": 1, "sha256": "0" * 64})
     [fault] = await found_wrong(digested)
     assert fault == "Of 2026-09-02 the decision log has 3 lines, its digest is of 1."
     digested.clock.advance(seconds=-1)
     assert await found_wrong(digested) == []
+
+
+async def recorded(world: World, state: dict[str, Any]) -> None:
+    async with world.store.writing() as write:
+        record(write, EventKind.DECISIONS_DIGESTED, SYSTEM, state)
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        {},
+        {"day": "9999-12-31", "lines": 0, "sha256": ""},
+        {"day": "2026-09-05", "lines": 0, "sha256": ""},
+        {"day": "x", "lines": 0, "sha256": ""},
+        {"day": "2026-09-02", "lines": "x", "sha256": ""},
+        {"day": ["2026-09-02"], "lines": 3, "sha256": ""},
+    ],
+    ids=["empty", "the last day of all", "a day that goes on", "no day", "no number", "a list"],
+)
+async def test_a_digest_that_makes_no_sense_is_told_and_the_others_count(
+    digested: World, state: dict[str, Any]
+) -> None:
+    await recorded(digested, state)
+    await done_to_lines(digested, f"DELETE FROM decision_log WHERE {ONE}")
+    senseless, missing = await found_wrong(digested)
+    assert senseless.endswith("says what no digest of a day could.")
+    assert missing == "Of 2026-09-02 the decision log has 2 lines, its digest is of 3."
+
+
+async def test_lines_of_days_that_have_no_digest_are_told_once_they_should_have_one(digested: World) -> None:
+    first = "(at, id) IN (SELECT at, id FROM decision_log ORDER BY at, id LIMIT 1)"
+    early = "'2026-08-31T09:00:00.000000Z'" if digested.store.is_sqlite else "TIMESTAMPTZ '2026-08-31T09:00:00Z'"
+    await done_to_lines(digested, f"UPDATE decision_log SET at = {early} WHERE {first}")
+    before, less = await found_wrong(digested)
+    assert before == "Before 2026-09-01, the first day that has a digest, the decision log has 1 lines."
+    assert less == "Of 2026-09-01 the decision log has 2 lines, its digest is of 3."
+    await done_to_lines(digested, f"DELETE FROM decision_log WHERE {first}")
+    await digested.ask()
+    digested.clock.advance(days=2, hours=12)
+    await digested.operate("POST", "/v1/partners", {"kvkNumber": "90000009", "name": "Later"})
+    assert await found_wrong(digested) == [less], "it may still come"
+    digested.clock.advance(days=1)
+    assert await found_wrong(digested) == [less], "a backup that is looked at later is not late"
+    await digested.operate("POST", "/v1/partners", {"kvkNumber": "90000008", "name": "Later still"})
+    assert await found_wrong(digested) == [
+        "Before 2026-09-06 the decision log has 1 lines of days that have no digest.",
+        less,
+    ]
+
+
+async def test_a_log_that_lacks_its_beginning_is_told_in_one_sentence(digested: World) -> None:
+    await done_to_lines(digested, "DELETE FROM decision_log WHERE at < (SELECT max(at) FROM decision_log)", 11)
+    gone, less = await found_wrong(digested)
+    assert gone == "From 2026-09-01 to 2026-09-03 the decision log has none of 9 lines, which are kept for 400 days."
+    assert less == "Of 2026-09-04 the decision log has 1 lines, its digest is of 3."
+    await done_to_lines(digested, "DELETE FROM decision_log")
+    [gone] = await found_wrong(digested, 2)
+    assert gone == "From 2026-09-04 to 2026-09-04 the decision log has none of 3 lines, which are kept for 2 days."
 
 
 async def test_verify_holds_the_lines_against_the_digests_unless_told_not_to(digested: World, store_url: str) -> None:
