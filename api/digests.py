@@ -15,14 +15,13 @@ from api.store import Store
 from models.columns import Instant
 from models.decision_log import Digest, LoggedDecision, Members
 from models.events import Event, EventKind
+from models.log_entries import NO_SENSE
 
 #: Lines that are read and hashed at once: more would hold up decisions.
 PART: Final = 250
 #: A day that ended so long before the log's last entry has a digest.
 DIGESTED_WITHIN: Final = timedelta(days=2)
 _DAY: Final = timedelta(days=1)
-#: What comes of rows that were tampered with.
-NO_SENSE: Final = (ArithmeticError, AttributeError, KeyError, TypeError, ValueError)
 
 
 async def digest_of_day(session: AsyncSession, day: date) -> Digest:
@@ -48,7 +47,7 @@ class _Kept:
 
     @property
     def may_have_begun_to_go(self) -> bool:
-        return _midnight(self.day) < self.may_be_gone and self.kept < self.recorded
+        return midnight(self.day) < self.may_be_gone and self.kept < self.recorded
 
 
 async def decision_log_faults(store: Store, kept_days: int) -> AsyncIterator[str]:
@@ -112,11 +111,13 @@ async def _recorded(session: AsyncSession, now: datetime) -> tuple[dict[date, tu
     recorded, senseless = {}, []
     for number, state in await session.exec(query.order_by(col(Event.number))):
         try:
-            day, lines, sha256 = date.fromisoformat(state["day"]), int(state["lines"]), str(state["sha256"])
-            if not day < now.astimezone(UTC).date():
-                raise ValueError(f"{day} has not ended")
-            recorded[day] = lines, sha256
+            day, digest = date.fromisoformat(state["day"]), (int(state["lines"]), str(state["sha256"]))
+            has_ended = day < now.astimezone(UTC).date()
         except NO_SENSE:
+            has_ended = False
+        if has_ended:
+            recorded[day] = digest
+        else:
             senseless.append(f"Entry {number} says what no digest of a day could.")
     return recorded, senseless
 
@@ -130,14 +131,14 @@ async def _undigested(session: AsyncSession, recorded: dict[date, tuple[int, str
     if last is None:
         return []
     at, sentences = col(LoggedDecision.at), []
-    end = _midnight((last - DIGESTED_WITHIN).astimezone(UTC).date())
+    end = midnight((last - DIGESTED_WITHIN).astimezone(UTC).date())
     behind = at < end
     if recorded:
         first = min(recorded)
-        before = await _counted(session, at < _midnight(first))
+        before = await _counted(session, at < midnight(first))
         if before:
             sentences.append(f"Before {first}, the first day that has a digest, the decision log has {before} lines.")
-        behind &= at >= _midnight(max(recorded)) + _DAY
+        behind &= at >= midnight(max(recorded)) + _DAY
     late = await _counted(session, behind)
     if late:
         sentences.append(f"Before {end.date()} the decision log has {late} lines of days that have no digest.")
@@ -148,13 +149,14 @@ async def _counted(session: AsyncSession, condition: ColumnElement[bool]) -> int
     return (await session.exec(select(func.count()).select_from(LoggedDecision).where(condition))).one()
 
 
-def _midnight(day: date) -> datetime:
+def midnight(day: date) -> datetime:
+    """When a day of the decision log begins, in UTC."""
     return datetime.combine(day, time(), UTC)
 
 
 async def _lines_of(session: AsyncSession, day: date) -> AsyncIterator[Sequence[Members]]:
     """The lines that were decided on this day, in order of time and then of number, some at a time."""
-    begin = _midnight(day)
+    begin = midnight(day)
     end = begin + _DAY
     at, number = col(LoggedDecision.at), col(LoggedDecision.id)
     columns = plain_select(*inspect(LoggedDecision).columns)

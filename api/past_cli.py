@@ -28,6 +28,7 @@ from api.wire import Moment
 from models.decided_then import decided_then
 from models.differences import Change, Wanted, compared, differences
 from models.identifiers import Brin, ClientId
+from models.log_entries import NO_SENSE
 from models.refusals import InvalidInput
 
 Options = TypeVar("Options", bound=BaseModel)
@@ -36,8 +37,6 @@ Result = TypeVar("Result")
 ExportFile = Annotated[Path | None, typer.Option("--export", help="An export, instead of the store.", metavar="FILE")]
 AsJson = Annotated[bool, typer.Option("--json", help="As the API answers.")]
 
-#: What comes of an entry that says what no change could.
-NO_SENSE: Final = (KeyError, TypeError, ValueError, AttributeError, ArithmeticError)
 #: So many changes are read of a store at once.
 AT_ONCE: Final = 500
 

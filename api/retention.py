@@ -10,7 +10,7 @@ a clock which jumps ahead deletes nothing that was not due within days.
 
 import asyncio
 import logging
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, timedelta
 from random import uniform
 from typing import Any, Final
 
@@ -18,7 +18,7 @@ from sqlalchemy import delete, tuple_
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from api.digests import digest_of_day
+from api.digests import digest_of_day, midnight
 from api.events import SYSTEM, record
 from api.store import Store, StoreUnreachable
 from models.decision_log import LoggedDecision
@@ -74,7 +74,7 @@ async def delete_old(store: Store, days: int) -> int:
         digested_until, believed = await _next_day(session, now), await _believed(session, now)
     if digested_until is None or believed is None:
         return 0
-    last = datetime.combine(digested_until, time(), UTC)
+    last = midnight(digested_until)
     return await store.deleting(lambda now: _oldest(min(min(now, believed) - timedelta(days=days), last)))
 
 
@@ -137,4 +137,4 @@ async def _believed(session: AsyncSession, now: datetime) -> datetime | None:
     on_days = sorted({at.astimezone(UTC).date() for at in await session.exec(newest)})
     if len(on_days) < DAYS_AT_IT:
         return None
-    return datetime.combine(on_days[-DAYS_AT_IT] + timedelta(days=DAYS_AT_IT + 1), time(), UTC)
+    return midnight(on_days[-DAYS_AT_IT] + timedelta(days=DAYS_AT_IT + 1))

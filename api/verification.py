@@ -13,14 +13,12 @@ from api.grants import GrantView
 from models.audit import Audit, Counted, Kept
 from models.events import Event, LogNode, Revision
 from models.grants import Grant, Status
-from models.log_entries import entry_of
+from models.log_entries import NO_SENSE, entry_of
 from models.merkle import Node
 from models.replay import Told
 from models.snapshot import Changes
 
 AT_ONCE: Final = 2_000
-#: What comes of an entry that was tampered with.
-NO_SENSE: Final = (KeyError, TypeError, ValueError, AttributeError)
 
 
 async def faults(session: AsyncSession) -> list[str]:

