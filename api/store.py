@@ -4,6 +4,7 @@ A read sees one instant. A write first takes the lock on the row that counts the
 another, what they then read is current, and the order of revisions is the order of commits. SQLite or PostgreSQL.
 """
 
+import asyncio
 import os
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -54,6 +55,7 @@ class Store:
         self._connections = _Connections()
         self.engine = _sqlite_engine(self.url) if self.is_sqlite else _postgresql_engine(self.url, self._connections)
         self._ahead = WriteAheadLog(self.engine) if self.is_sqlite else None
+        self._turn = asyncio.Lock()
 
     def distrust(self) -> None:
         """The store did not answer: what is connected to it now is not used again."""
@@ -89,7 +91,7 @@ class Store:
         Raises `StoreUnreachable`.
         """
         with _unreachable_when_down():
-            async with AsyncSession(self.engine, expire_on_commit=False) as session:
+            async with self._in_turn(), AsyncSession(self.engine, expire_on_commit=False) as session:
                 session.info[SEALING] = self.sealing
                 write = await self._begin(session)
                 yield write
@@ -105,7 +107,7 @@ class Store:
         Raises `StoreUnreachable`.
         """
         with _unreachable_when_down():
-            async with AsyncSession(self.engine) as session:
+            async with self._in_turn(), AsyncSession(self.engine) as session:
                 connection = await session.connection()
                 deleted = await connection.execute(statement(await self.now(session)))
                 await _commit(session)
@@ -119,13 +121,32 @@ class Store:
         `StoreUnreachable`.
         """
         with _unreachable_when_down():
-            async with AsyncSession(self.engine, expire_on_commit=False) as session:
+            async with self._in_turn(), AsyncSession(self.engine, expire_on_commit=False) as session:
                 session.info[SEALING] = self.sealing
                 if not self.is_sqlite:
                     # Who stalls with a row in hand would hold up the write that needs it, and with it all others.
                     await (await session.connection()).execute(_STALLS_BRIEFLY)
                 yield session
                 await _commit(session)
+
+    @asynccontextmanager
+    async def _in_turn(self) -> AsyncIterator[None]:
+        """On SQLite one writes at a time, and the lock goes to who looks at the right moment: here who came first is first.
+
+        PostgreSQL has a queue of its own. Raises `StoreUnreachable` when it is not one's turn in time.
+        """
+        if not self.is_sqlite:
+            yield
+            return
+        try:
+            async with asyncio.timeout(LOCK_WAIT_SECONDS):
+                await self._turn.acquire()
+        except TimeoutError:
+            raise StoreUnreachable("others write") from None
+        try:
+            yield
+        finally:
+            self._turn.release()
 
     async def leave_nothing_behind(self) -> None:
         """What was written before a row was destroyed goes from SQLite's write-ahead log too: now, or in the background
