@@ -131,7 +131,7 @@ class Store:
 
     @asynccontextmanager
     async def _in_turn(self) -> AsyncIterator[None]:
-        """On SQLite one writes at a time, and the lock goes to who looks at the right moment: here who came first is first.
+        """On SQLite one writes at a time, whoever looks at the right moment: here who came first is first.
 
         PostgreSQL has a queue of its own. Raises `StoreUnreachable` when it is not one's turn in time.
         """

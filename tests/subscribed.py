@@ -7,10 +7,13 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
 
+from sqlmodel import col, func, select
+
 from api.delivering import Delivery, Pace
 from api.sending import Sender
 from api.store import Store
 from api.targets import Targets
+from models.webhooks import WebhookAttempt, WebhookMessage
 from tests.receivers import Received
 from tests.world import Answer, World
 
@@ -104,3 +107,41 @@ def in_order(received: list[Received]) -> bool:
             return False
         last[each.school] = each.number
     return True
+
+
+async def lives_of_grants(world: World, many: int, client_id: str = "rekenrijk") -> int:
+    """So many lives of a grant at each of two schools, by turns; how many messages that makes."""
+    for _ in range(many):
+        given = [await world.granted(client_id, brin=brin) for brin in ("16SW", "17TX")]
+        for step in ("suspend", "resume", "revoke"):
+            for grant in given:
+                body = {"reason": "Oefening."}
+                assert (await world.step(grant["grantId"], step, body, brin=grant["school"])).status_code == 200
+    return many * 8
+
+
+async def made(world: World) -> list[WebhookMessage]:
+    """Every message there is."""
+    async with world.store.reading() as session:
+        return list((await session.exec(select(WebhookMessage).order_by(col(WebhookMessage.number)))).all())
+
+
+async def until_disabled(world: World, why: str) -> dict[str, Any]:
+    """The one subscription that there is, once it is disabled."""
+    async with asyncio.timeout(60):
+        while True:
+            shown: dict[str, Any] = (await call(world, "GET")).json()["items"][0]
+            if shown["state"] == "disabled":
+                assert shown["disabledReason"] == why
+                return shown
+            await asyncio.sleep(0.02)
+
+
+async def logged_attempts(world: World, many: int) -> None:
+    """Waits until so many attempts were noted."""
+    async with asyncio.timeout(60):
+        while True:
+            async with world.store.reading() as session:
+                if (await session.exec(select(func.count()).select_from(WebhookAttempt))).one() >= many:
+                    return
+            await asyncio.sleep(0.02)

@@ -1,23 +1,9 @@
 """The decision log as operators and schools read it, and the use of grants that it tells."""
 
 import base64
-from typing import Any, Final
+from typing import Final
 
 from tests.world import BASIS, PURPOSE, START, World, question
-
-
-async def whole(world: World, path: str, **query: Any) -> list[dict[str, Any]]:
-    """All items of a list, read two at a time."""
-    items: list[dict[str, Any]] = []
-    cursor = ""
-    while True:
-        given = "&".join(f"{name}={value}" for name, value in {"limit": 2, **query}.items())
-        answer = await world.operate("GET", f"{path}?{given}{cursor}")
-        assert answer.status_code == 200, answer.text
-        items += answer.json()["items"]
-        if answer.json()["next"] is None:
-            return items
-        cursor = f"&cursor={answer.json()['next']}"
 
 
 async def test_an_operator_reads_every_line_in_order_and_in_parts(world: World) -> None:
@@ -25,11 +11,11 @@ async def test_an_operator_reads_every_line_in_order_and_in_parts(world: World) 
     places = ["16SW", "17TX", "16SW01", "16SW00", "17TX00"]
     for place in places:
         await world.ask(place=place)
-    assert [each["place"] for each in await whole(world, "/v1/decisions")] == places
-    assert [each["place"] for each in await whole(world, "/v1/decisions", school="17TX")] == ["17TX", "17TX00"]
-    assert await whole(world, "/v1/decisions", clientId="taalhuis") == []
-    assert await whole(world, "/v1/decisions", until="2026-09-01T08:00:00Z") == []
-    assert len(await whole(world, "/v1/decisions", since="2026-09-01T08:00:00Z")) == 5
+    assert [each["place"] for each in await world.listed("/v1/decisions", 2)] == places
+    assert [each["place"] for each in await world.listed("/v1/decisions", 2, school="17TX")] == ["17TX", "17TX00"]
+    assert await world.listed("/v1/decisions", 2, clientId="taalhuis") == []
+    assert await world.listed("/v1/decisions", 2, until="2026-09-01T08:00:00Z") == []
+    assert len(await world.listed("/v1/decisions", 2, since="2026-09-01T08:00:00Z")) == 5
 
 
 async def test_a_school_reads_the_lines_about_itself_alone(world: World) -> None:

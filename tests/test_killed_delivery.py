@@ -15,8 +15,7 @@ from models.columns import Instant
 from models.webhooks import TAKEN_FOR
 from tests.killed_worker import POINTS
 from tests.receivers import Behaviour, Received, accepting, receiving
-from tests.subscribed import in_order, settled, subscribed, tell_the_time
-from tests.test_webhooks import lives_of_grants
+from tests.subscribed import in_order, lives_of_grants, settled, subscribed, tell_the_time
 from tests.world import World
 
 ROOT = Path(__file__).resolve().parent.parent

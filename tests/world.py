@@ -94,6 +94,19 @@ class World:
             given["Authorization"] = f"Bearer {token}"
         return await self.client.request(method, path, json=body, headers=given)
 
+    async def listed(self, path: str, limit: int, **query: str) -> list[dict[str, Any]]:
+        """All items of a list of the operator's, read so many at a time."""
+        items: list[dict[str, Any]] = []
+        cursor: dict[str, str] = {}
+        while True:
+            given = "&".join(f"{name}={value}" for name, value in {"limit": limit, **query, **cursor}.items())
+            answer = await self.operate("GET", f"{path}?{given}")
+            assert answer.status_code == 200, answer.text
+            items += answer.json()["items"]
+            if answer.json()["next"] is None:
+                return items
+            cursor = {"cursor": answer.json()["next"]}
+
     # -- the operator ---------------------------------------------------------------------------------------------
 
     async def operate(self, method: str, path: str, body: Any = None, **headers: str) -> Answer:
