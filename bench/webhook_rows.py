@@ -8,7 +8,7 @@ from typing import Any
 from api.events import SYSTEM, record
 from api.store import Store
 from bench import servers
-from bench.load import Target, Turn, in_turns, put_load
+from bench.load import Turn, in_turns, put_load
 from bench.setting import POSTGRESQL, Aim, Bench
 from bench.world import World
 from models.events import EventKind
@@ -21,38 +21,40 @@ CONNECTIONS = 16
 
 
 def with_a_full_outbox(bench: Bench) -> None:
-    """Decisions while messages of 1,000 subscriptions wait for receivers that are away, against none."""
+    """Decisions while messages of 1,000 subscriptions wait, and while they are sent to receivers that are away."""
     world = bench.options.world
-    url = bench.new_store(POSTGRESQL, "webhooks", world)
+    none, url = bench.store(POSTGRESQL, world), bench.new_store(POSTGRESQL, "webhooks", world)
     bench.say(f"filling the outbox of {SUBSCRIPTIONS:,} subscriptions")
     messages = asyncio.run(_fill(url, world, f"http://127.0.0.1:{servers.free_port()}/"))
-    with bench.hook(POSTGRESQL, world) as hook:
 
-        def quiet() -> Turn:
-            return _turn(bench, hook)
+    def reference() -> Turn:
+        return _turn(bench, none)
 
-        def beside(*, delivers: bool = True) -> Turn:
-            with servers.hook(bench.folder, url, delivers=delivers) as server:
-                target = bench.target("hook with a full outbox", server.origin, world)
-                bench.require_right(target, world)
-                return _turn(bench, target)
+    def waiting() -> Turn:
+        return _turn(bench, url)
 
-        def apart() -> Turn:
-            with servers.delivery(bench.folder, url):
-                return beside(delivers=False)
+    def beside() -> Turn:
+        return _turn(bench, url, delivers=True)
 
-        bench.say(f"decisions while {messages:,} messages wait")
-        own, other, reference = in_turns([beside, apart, quiet], bench.options.turns)
-    for where, turns, aim in (("by the same process", own, Aim(">=", 0.9)), ("by another process", other, None)):
-        what = f"decisions, {messages:,} messages sent {where} : none, {CONNECTIONS} conn."
-        bench.compare(18, what, turns, reference, aim)
-        bench.compare_p99(18, "  p99 of the same", turns, reference, None)
+    def apart() -> Turn:
+        with servers.delivery(bench.folder, url):
+            return _turn(bench, url)
+
+    bench.say(f"decisions while {messages:,} messages wait")
+    *measured, compared = in_turns([waiting, beside, apart, reference], bench.options.turns)
+    ways = (("that wait", Aim(">=", 0.9)), ("sent by the same process", Aim(">=", 0.9)), ("sent by another", None))
+    for (way, aim), turns in zip(ways, measured, strict=True):
+        bench.compare(18, f"decisions, {messages:,} messages {way} : none, {CONNECTIONS} conn.", turns, compared, aim)
+        bench.compare_p99(18, "  p99 of the same", turns, compared, None)
 
 
-def _turn(bench: Bench, target: Target) -> Turn:
-    """After a moment in which it and all that it shares the machine with gets going."""
-    put_load(target, CONNECTIONS, 1)
-    turn = put_load(target, CONNECTIONS, bench.options.seconds)
+def _turn(bench: Bench, url: str, *, delivers: bool = False) -> Turn:
+    """Of a server that has just started, as that of each of them has: after a moment in which it gets going."""
+    with servers.hook(bench.folder, url, delivers=delivers) as server:
+        target = bench.target("hook", server.origin, bench.options.world)
+        bench.require_right(target, bench.options.world)
+        put_load(target, CONNECTIONS, 1)
+        turn = put_load(target, CONNECTIONS, bench.options.seconds)
     if turn.errors:
         bench.notes.append(f"row 18: {turn.errors} decisions were not 200")
     return turn
@@ -66,8 +68,8 @@ async def _fill(url: str, world: World, target: str) -> int:
     async with store.marking() as session:
         for client_id in clients:
             for _ in range(each):
-                name = str(uuid.uuid4())
-                session.add(WebhookSubscription(subscription_id=name, client_id=client_id, url=target, **dated))
+                own: dict[str, Any] = {"subscription_id": str(uuid.uuid4()), "seed": uuid.uuid4().hex, "url": target}
+                session.add(WebhookSubscription(client_id=client_id, **own, **dated))
         await session.flush()
     brins = [world.brin_of(number * world.connections) for number in range(min(CHANGES, world.schools))]
     for client_id in clients:

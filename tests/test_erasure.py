@@ -1,5 +1,6 @@
 """Erasing who acted: nothing of the name is in database, write-ahead log or export, and every proof still holds."""
 
+import uuid
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -20,7 +21,8 @@ from tests.evidence import entries_of, keys_of, where_it_is
 from tests.reporters import reported
 from tests.world import Answer, World
 
-SUBJECT = "zq-sjoukje-van-der-meer-4711"
+#: Nobody else's: the write-ahead log of a PostgreSQL is one for all its databases, and other tests write names in it.
+SUBJECT = f"zq-sjoukje-{uuid.uuid4().hex}"
 
 
 async def by_them(world: World, method: str, path: str, body: dict[str, Any], **headers: str) -> Answer:

@@ -286,8 +286,8 @@ async def put(world: World, urls: Iterable[str]) -> None:
     async with world.store.marking() as session:
         dated: dict[str, Any] = {"revision": 1, "created_at": world.clock.now, "changed_at": world.clock.now}
         for url in urls:
-            made = str(uuid.uuid4())
-            session.add(WebhookSubscription(subscription_id=made, client_id="rekenrijk", url=url, **dated))
+            own: dict[str, Any] = {"subscription_id": str(uuid.uuid4()), "seed": uuid.uuid4().hex, "url": url}
+            session.add(WebhookSubscription(client_id="rekenrijk", **own, **dated))
         await session.flush()
 
 
