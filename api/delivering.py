@@ -8,12 +8,12 @@ there may be many, hold up nobody else.
 import asyncio
 import contextlib
 import logging
-import random
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from random import SystemRandom
 from typing import Final
 
 from sqlalchemy import Executable, delete, or_, tuple_
@@ -55,6 +55,8 @@ BESIDE: Final = Pace(at_once=4, breath=0.5)
 INTERVAL_SECONDS: Final = 0.5
 #: So many have a connection to the store at once, beside the one that looks what is due: no more than are kept open.
 _STORING: Final = 4
+#: Of the system, as in `api.retention`.
+_RANDOM: Final = SystemRandom()
 #: Between two looks for what is old, and how much of it goes at once.
 TIDY_SECONDS: Final = 300.0
 BATCH: Final = 2_000
@@ -120,7 +122,7 @@ class Delivery:
                 return
             result = await self._sender.send(work)
             async with self._storing:
-                ends = await lanes.note(self._store, work, result, random.random())  # noqa: S311 - no secret
+                ends = await lanes.note(self._store, work, result, _RANDOM.random())
                 if ends is not None and await lanes.disable(self._store, taken.subscription_id, ends):
                     log.warning("webhook subscription %s is disabled: %s", taken.subscription_id, ends)
         except StoreUnreachable as error:
@@ -165,7 +167,7 @@ def _old_messages(now: datetime) -> Executable:
 async def keep_tidy(store: Store, interval: float = TIDY_SECONDS) -> None:
     """Does so for as long as the process runs, about every `interval` seconds."""
     while True:
-        await asyncio.sleep(interval * random.uniform(0.5, 1.5))  # noqa: S311 - no secret
+        await asyncio.sleep(interval * _RANDOM.uniform(0.5, 1.5))
         try:
             deleted = await tidy(store)
             while deleted >= BATCH:

@@ -7,10 +7,10 @@ history does not hold, as after the restore of a backup, is told.
 
 import asyncio
 import logging
-import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Coroutine
 from dataclasses import dataclass
+from random import SystemRandom
 from typing import Annotated, Any, Final, Self
 
 from fastapi import APIRouter, Depends, Header, Query, Request
@@ -194,7 +194,7 @@ async def _pieces(
     now = asyncio.get_running_loop().time
     quiet_at, ends_at = now() + min(wait, valid), now() + min(MOST_STREAM, valid)
     # The first thing that is said, so that a reader knows at once that it is heard.
-    yield format_sse_event(retry=random.randint(*RETRY))  # noqa: S311 - no secret
+    yield format_sse_event(retry=SystemRandom().randint(*RETRY))
     try:
         while now() < ends_at and not reader.awaited.is_stopping:
             if found:

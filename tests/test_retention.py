@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import json
+import random
 import threading
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -13,6 +14,7 @@ from sqlalchemy import event, inspect, text
 from sqlmodel import col, select
 
 from api import retention
+from api.delivering import keep_tidy
 from api.digests import NO_SENSE, decision_log_faults, digest_of_day
 from api.events import SYSTEM, record
 from api.retention import delete_old, digest_days, keep_log
@@ -244,6 +246,20 @@ async def test_lines_from_before_the_log_was_turned_off_are_digested_and_go(
     finally:
         keeping.cancel()
     assert (await digests(world))[0] == {"day": "2026-09-01", "lines": 1, "sha256": ANY}
+
+
+async def test_how_long_a_job_sleeps_takes_nothing_from_what_somebody_seeded(world: World) -> None:
+    before = random.getstate()
+    jobs = [
+        asyncio.create_task(keep_log(world.store, 2, digests=True, interval=60)),
+        asyncio.create_task(keep_tidy(world.store, interval=60)),
+    ]
+    # Each goes to sleep at its first step.
+    await asyncio.sleep(0)
+    for job in jobs:
+        job.cancel()
+    await asyncio.gather(*jobs, return_exceptions=True)
+    assert random.getstate() == before
 
 
 # -- whether the lines are still those ---------------------------------------------------------------------------------
