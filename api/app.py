@@ -190,7 +190,7 @@ def create_app(settings: Settings, clock: Clock | None = None, on_loaded: Callab
             ):
                 stack.push_async_callback(_ended, asyncio.create_task(job))
             if settings.delivers:
-                await stack.enter_async_context(delivering(settings, keys, BESIDE, clock))
+                await stack.enter_async_context(delivering(settings, keys, BESIDE, clock, store.queue))
             yield {ON_STOP: awaited.stop}
 
     app = documented_app(lifespan)

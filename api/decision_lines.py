@@ -13,6 +13,7 @@ import msgspec
 
 from api.json_rows import values
 from api.store import file_identity
+from api.write_queue import WriteQueue
 from models.columns import SQLITE_INSTANT
 from models.decision_log import Line
 
@@ -65,8 +66,9 @@ def as_json(lines: Sequence[Line]) -> str:
 class SqliteLines:
     """Lines in an SQLite file, over a connection of its own, in a thread: the disk holds up nobody else."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, queue: WriteQueue) -> None:
         self._path = path
+        self._queue = queue
         self._connection: sqlite3.Connection | None = None
         #: The connection may not be closed under the thread that still writes to it.
         self._alone = asyncio.Lock()
@@ -74,10 +76,10 @@ class SqliteLines:
         self._file = (0, 0)
 
     async def store(self, lines: Sequence[Line], within: float) -> None:
-        """Stores the lines. Raises after about `within` seconds, when others hold the lock for as long."""
+        """Stores the lines. Raises after about `within` seconds, when somebody holds the lock for as long."""
         fixed = [line._replace(at=line.at.astimezone(UTC).strftime(SQLITE_INSTANT)) for line in lines]  # type: ignore[arg-type]
         arguments = (as_json(fixed),)
-        async with self._alone:
+        async with self._alone, self._queue.turn(within, ahead=True):
             connection = self._connected(within)
             storing = asyncio.ensure_future(asyncio.to_thread(connection.execute, STORE_ON_SQLITE, arguments))
             try:

@@ -27,6 +27,7 @@ from api.sending import Sender
 from api.settings import Settings
 from api.store import Clock, Store, StoreUnreachable
 from api.targets import Targets
+from api.write_queue import WriteQueue
 from models.webhooks import (
     KEPT_FOR,
     MessageState,
@@ -182,10 +183,14 @@ async def keep_tidy(store: Store, interval: float = TIDY_SECONDS) -> None:
 
 @asynccontextmanager
 async def delivering(
-    settings: Settings, keys: EvidenceKeys, pace: Pace, clock: Clock | None = None
+    settings: Settings,
+    keys: EvidenceKeys,
+    pace: Pace,
+    clock: Clock | None = None,
+    queue: WriteQueue | None = None,
 ) -> AsyncIterator[None]:
-    """Delivers for as long as the block lasts, on connections of its own to the store."""
-    store = Store(settings.store_url, clock)
+    """Delivers for as long as the block lasts, on connections of its own to the store, in the `queue` of who serves."""
+    store = Store(settings.store_url, clock, queue)
     store.sealing = Sealing(keys)
     targets = Targets(loopback=settings.sends_to_loopback)
     # Which authorities are trusted is read from files.

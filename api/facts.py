@@ -18,6 +18,7 @@ import msgspec
 
 from api.decision_lines import DURABLE, READ_AND_STORE, STORE_ON_POSTGRESQL, SqliteLines, as_json
 from api.store import STATEMENT_SECONDS, Clock, Store, file_identity
+from api.write_queue import WriteQueue
 from models.columns import instant_of
 from models.decision_log import Line
 from models.granted import Draft, Granted, Row, number_of, put
@@ -117,7 +118,7 @@ class FactSource(Protocol):
 
 def source_for(store: Store) -> FactSource:
     if store.is_sqlite:
-        return SqliteFacts(str(store.url.database), store.clock)
+        return SqliteFacts(str(store.url.database), store.queue, store.clock)
     # As SQLAlchemy would connect: what the address may say there, it may say here too.
     _, arguments = store.engine.dialect.create_connect_args(store.url)
     return PostgresqlFacts(arguments, store.clock)
@@ -213,14 +214,14 @@ def _go_on(step: asyncio.Timeout) -> None:
 class SqliteFacts:
     """The facts in an SQLite file. `PRAGMA data_version` tells in microseconds whether anyone else wrote to it."""
 
-    # A read never waits; a line waits for the lock that every write takes.
+    # A read never waits; a line waits for whoever writes just now.
     lines_ride_along = False
 
-    def __init__(self, path: str, clock: Clock | None) -> None:
+    def __init__(self, path: str, queue: WriteQueue, clock: Clock | None) -> None:
         self._path = path
         self._clock = clock or (lambda: datetime.now(UTC))
         self._connection: sqlite3.Connection | None = None
-        self._lines = SqliteLines(path)
+        self._lines = SqliteLines(path, queue)
         self._data_version = -1
         self._revision, self._mark = -1, ""
         #: Which file is open: another one at the same path is another store.

@@ -4,11 +4,10 @@ A read sees one instant. A write first takes the lock on the row that counts the
 another, what they then read is current, and the order of revisions is the order of commits. SQLite or PostgreSQL.
 """
 
-import asyncio
 import os
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -25,6 +24,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from api.appending import Write
 from api.sealing import SEALING, Sealing
 from api.write_ahead_log import WriteAheadLog
+from api.write_queue import WriteQueue
 
 #: Tests put a clock behind the store; without one, the store's own counts.
 Clock = Callable[[], datetime]
@@ -44,9 +44,12 @@ class StoreBehind(Exception):
 
 
 class Store:
-    """Opens read and write transactions on the database behind `url`."""
+    """Opens read and write transactions on the database behind `url`.
 
-    def __init__(self, url: str, clock: Clock | None = None) -> None:
+    On an SQLite file that another store of this process writes to as well, `queue` is that of the other.
+    """
+
+    def __init__(self, url: str, clock: Clock | None = None, queue: WriteQueue | None = None) -> None:
         self.url: URL = make_url(url)
         self.clock = clock
         #: Seals who acted and why. Until it is given, only the system itself can act.
@@ -54,8 +57,9 @@ class Store:
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self._connections = _Connections()
         self.engine = _sqlite_engine(self.url) if self.is_sqlite else _postgresql_engine(self.url, self._connections)
-        self._ahead = WriteAheadLog(self.engine) if self.is_sqlite else None
-        self._turn = asyncio.Lock()
+        #: Of who writes to a file. PostgreSQL has one for all processes.
+        self.queue = queue or WriteQueue()
+        self._ahead = WriteAheadLog(self.engine, self.queue) if self.is_sqlite else None
 
     def distrust(self) -> None:
         """The store did not answer: what is connected to it now is not used again."""
@@ -91,15 +95,16 @@ class Store:
         Raises `StoreUnreachable`.
         """
         with _unreachable_when_down():
-            async with self._in_turn(), AsyncSession(self.engine, expire_on_commit=False) as session:
-                session.info[SEALING] = self.sealing
-                write = await self._begin(session)
-                yield write
-                if write.events:
-                    await write.append()
-                    await _commit(session)
-            if write.forgets:
-                await self.leave_nothing_behind()
+            async with self._in_turn():
+                async with AsyncSession(self.engine, expire_on_commit=False) as session:
+                    session.info[SEALING] = self.sealing
+                    write = await self._begin(session)
+                    yield write
+                    if write.events:
+                        await write.append()
+                        await _commit(session)
+                if write.forgets and self._ahead is not None:
+                    await self._ahead.empty()
 
     async def deleting(self, statement: Callable[[datetime], Executable]) -> int:
         """Deletes what this statement says as of now, and says how many rows. It is no change, and takes no revision.
@@ -131,29 +136,22 @@ class Store:
 
     @asynccontextmanager
     async def _in_turn(self) -> AsyncIterator[None]:
-        """On SQLite one writes at a time, whoever looks at the right moment: here who came first is first.
-
-        PostgreSQL has a queue of its own. Raises `StoreUnreachable` when it is not one's turn in time.
-        """
-        if not self.is_sqlite:
+        """On SQLite one writes at a time. Raises `StoreUnreachable` when it is not one's turn in time."""
+        async with AsyncExitStack() as held:
+            if self.is_sqlite:
+                try:
+                    await held.enter_async_context(self.queue.turn(LOCK_WAIT_SECONDS))
+                except TimeoutError:
+                    raise StoreUnreachable("others write") from None
             yield
-            return
-        try:
-            async with asyncio.timeout(LOCK_WAIT_SECONDS):
-                await self._turn.acquire()
-        except TimeoutError:
-            raise StoreUnreachable("others write") from None
-        try:
-            yield
-        finally:
-            self._turn.release()
 
     async def leave_nothing_behind(self) -> None:
         """What was written before a row was destroyed goes from SQLite's write-ahead log too: now, or in the background
         as soon as nobody reads what was there before. PostgreSQL recycles its own.
         """
         if self._ahead is not None:
-            await self._ahead.empty()
+            async with self._in_turn():
+                await self._ahead.empty()
 
     async def now(self, session: AsyncSession) -> datetime:
         """The store's time, as the transaction of `session` sees it."""
@@ -179,7 +177,7 @@ class Store:
     async def adopt(self, origin: str, sealed_with: str) -> tuple[str, str]:
         """Notes whose keys the store's evidence is kept with, if that was not noted yet; says whose it is now."""
         with _unreachable_when_down():
-            async with AsyncSession(self.engine) as session:
+            async with self._in_turn(), AsyncSession(self.engine) as session:
                 connection = await session.connection()
                 found = (await connection.execute(_ADOPTED)).one()
                 if not found.origin:
@@ -190,9 +188,12 @@ class Store:
 
 
 _STALLS_BRIEFLY: Final = text("SET LOCAL idle_in_transaction_session_timeout = '2s'")
-#: The time is told once the lock is held: nothing that was written before it is later.
+#: For a row that changes whenever it is let go, PostgreSQL keeps no order; for this lock it does, whatever the process.
+#: It has a number that nobody else in a database comes upon. The time is told once both are held: nothing that was
+#: written before it is later.
 _TAKE: Final = text(
-    "UPDATE consent_revision SET revision = revision + 1 WHERE id = 1"
+    "UPDATE consent_revision SET revision = revision + 1"
+    " WHERE id = (SELECT 1 FROM pg_advisory_xact_lock(7203911530442871556))"
     " RETURNING revision, events, clock_timestamp(), peaks, erasures"
 )
 _TAKE_ON_SQLITE: Final = text(
@@ -263,7 +264,12 @@ def _sqlite_engine(url: URL) -> AsyncEngine:
     path = str(url.database)
     # Never made here: a file that is gone must not come back empty.
     address = url.set(database=f"file:{quote(path)}", query={**url.query, "mode": "rw", "uri": "true"})
-    engine = create_async_engine(address, hide_parameters=True, connect_args={"timeout": LOCK_WAIT_SECONDS})
+    engine = create_async_engine(
+        address,
+        hide_parameters=True,
+        pool_timeout=LOCK_WAIT_SECONDS,
+        connect_args={"timeout": LOCK_WAIT_SECONDS},
+    )
 
     def remember_file(connection: Any, record: Any) -> None:
         record.info["file"] = file_identity(path)

@@ -13,6 +13,8 @@ from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from api.write_queue import WriteQueue
+
 log = logging.getLogger("privacy_manager.store")
 
 #: Between two attempts: at first, and at most.
@@ -25,8 +27,9 @@ LASTS_SECONDS: Final = 60.0
 class WriteAheadLog:
     """That of the SQLite file which `engine` connects to."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, queue: WriteQueue) -> None:
         self._engine = engine
+        self._queue = queue
         self._trying: asyncio.Task[None] | None = None
         #: Something may be in it that was not yet there at the last attempt's beginning, or that this one left.
         self._left = False
@@ -37,7 +40,10 @@ class WriteAheadLog:
         return self._trying is not None and not self._trying.done()
 
     async def empty(self) -> None:
-        """Empties it now or, where something is in the way, once that is gone. Waits for nobody, raises nothing."""
+        """Empties it now or, where something is in the way, once that is gone. Waits for nobody, raises nothing.
+
+        Whoever calls has the turn to write.
+        """
         if await self._emptied():
             return
         self._left = True
@@ -55,8 +61,10 @@ class WriteAheadLog:
         began, pause, said_after = loop.time(), SOON_SECONDS, LASTS_SECONDS
         while self._left:
             self._left = False
-            if await self._emptied():
-                continue
+            with contextlib.suppress(TimeoutError):
+                async with self._queue.turn(LATER_SECONDS):
+                    if await self._emptied():
+                        continue
             self._left = True
             if loop.time() - began >= said_after:
                 log.warning(

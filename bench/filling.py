@@ -50,11 +50,15 @@ async def _fill_postgresql(url: str, world: World) -> None:
         for _, definition in found:
             await connection.execute(definition, timeout=1800)
         await connection.execute(_COUNT_ONE)
-        await connection.execute("VACUUM ANALYZE", timeout=1800)
-        # So that nothing of the filling is written out while something is measured.
-        await connection.execute("CHECKPOINT", timeout=1800)
+        await written_out(connection)
     finally:
         await connection.close()
+
+
+async def written_out(connection: asyncpg.Connection) -> None:
+    """So that nothing of what was filled is looked after or written out while something is measured."""
+    await connection.execute("VACUUM ANALYZE", timeout=1800)
+    await connection.execute("CHECKPOINT", timeout=1800)
 
 
 def _fill_sqlite(path: str, world: World) -> None:

@@ -113,7 +113,8 @@ def _remove_left_behind(memory: Path) -> None:
     for folder in memory.glob(f"{OF_TESTS}*"):
         # Another run may remove it at the same time.
         with suppress(OSError):
-            pids = (folder / "postmaster.pid").read_text(encoding="ascii").split()[:1]
+            started = folder / "postmaster.pid"
+            pids = started.read_text(encoding="ascii").split()[:1] if started.exists() else []
             is_old = time.time() - folder.stat().st_mtime > 4 * 3600
             if is_old and not any(Path("/proc", pid).exists() for pid in pids):
                 shutil.rmtree(folder, ignore_errors=True)

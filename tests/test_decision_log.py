@@ -14,6 +14,7 @@ from api.decision_lines import SqliteLines
 from api.events import SYSTEM
 from api.facts import Drafted, PostgresqlFacts, Reading
 from api.grants import take
+from api.write_queue import WriteQueue
 from models.decision_log import LONGEST_NAMES, Line, LoggedDecision, asker
 from models.grants import Grant, Step
 from models.partners import Partner
@@ -259,7 +260,7 @@ async def test_a_file_that_somebody_writes_to_for_too_long_is_a_denial_in_time(s
 
 @pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
 async def test_a_line_in_a_file_is_on_the_disk_when_it_is_stored(store_url: str, tmp_path: Path) -> None:
-    lines = SqliteLines(store_url.split("///")[1])
+    lines = SqliteLines(store_url.split("///")[1], WriteQueue())
     await lines.store([a_line()], 1)
     assert lines._connection is not None
     assert lines._connection.execute("PRAGMA synchronous").fetchone() == (2,)

@@ -1,13 +1,11 @@
 """A write commits its row, its event and its revision together, or nothing."""
 
-import asyncio
-
 import pytest
 from sqlalchemy.exc import DBAPIError
 
 from api.events import SYSTEM, record
 from api.migrations import head, revision_of
-from api.store import Store, StoreUnreachable
+from api.store import Store
 from models.events import Event, EventKind, Revision
 from models.schools import Board, School
 
@@ -50,30 +48,6 @@ async def test_a_write_that_fails_leaves_nothing_behind(store: Store) -> None:
             record(write, EventKind.SCHOOLS_IMPORTED, SYSTEM, {})
             raise RuntimeError
     assert await _revision(store) == (0, 0)
-
-
-async def test_who_asked_first_writes_first(store: Store) -> None:
-    """Where the lock went to whoever looked at the right moment, one of many could wait for it until it was refused."""
-    order: list[int] = []
-
-    async def write(number: int) -> None:
-        async with store.writing():
-            order.append(number)
-
-    async with asyncio.TaskGroup() as group, store.writing():
-        for number in range(10):
-            group.create_task(write(number))
-            await asyncio.sleep(0.05)
-    assert order == list(range(10))
-
-
-async def test_a_write_whose_turn_does_not_come_is_told_so(store: Store) -> None:
-    async with asyncio.timeout(30), store.writing():
-        with pytest.raises(StoreUnreachable):
-            async with store.writing():
-                pass
-    async with store.writing() as write:
-        assert write.revision == 1
 
 
 @pytest.mark.parametrize("store_url", ["postgresql"], indirect=True)
