@@ -37,7 +37,7 @@ def _on(bench: Bench, kind: str, *, logged: bool = False) -> None:
     messages = asyncio.run(_fill(url, world, f"http://127.0.0.1:{servers.free_port()}/"))
 
     def turn(url: str, *, delivers: bool = False) -> Turn:
-        """Of a server that has just started, as that of each of them has: after a moment in which it gets going."""
+        """Of a server that ends with it, as one that sends must: after a moment in which it gets going."""
         with servers.hook(bench.folder, url, logged=logged, delivers=delivers) as server:
             target = bench.target("hook", server.origin, world)
             bench.require_right(target, world)
@@ -51,18 +51,33 @@ def _on(bench: Bench, kind: str, *, logged: bool = False) -> None:
         with servers.delivery(bench.folder, url):
             return turn(url)
 
-    ways: list[tuple[str, Aim | None]] = [("that wait", Aim(">=", 0.9)), ("sent by the same process", Aim(">=", 0.9))]
-    subjects = [lambda: turn(url), lambda: turn(none), lambda: turn(url, delivers=True)]
+    bench.say(f"decisions while {messages:,} messages wait, on {kind}")
+    hooks = [servers.hook(bench.folder, each, logged=logged) for each in (url, none)]
+    with hooks[0] as full, hooks[1] as idle:
+        targets = [
+            bench.target("hook with a full outbox", full.origin, world),
+            bench.target("hook without webhooks", idle.origin, world),
+        ]
+        for target in targets:
+            bench.require_right(target, world)
+        waiting, compared = bench.turns(targets, CONNECTIONS)
+    _compare(bench, f"{kind}: decisions, {messages:,} messages that wait", waiting, compared, Aim(">=", 0.9))
+
+    bench.say(f"decisions while messages are sent, on {kind}")
+    ways: list[tuple[str, Aim | None]] = [("the same process", Aim(">=", 0.9))]
+    subjects = [lambda: turn(none), lambda: turn(url, delivers=True)]
     if kind == POSTGRESQL:
         # On a file nobody should: which of two processes writes is chance.
-        ways.append(("sent by another", None))
+        ways.append(("another", None))
         subjects.append(apart)
-    bench.say(f"decisions while {messages:,} messages wait, on {kind}")
-    waiting, compared, *sent = in_turns(subjects, bench.options.turns)
-    for (way, aim), turns in zip(ways, (waiting, *sent), strict=True):
-        what = f"{kind}: decisions, {messages:,} messages {way} : none, {CONNECTIONS} conn."
-        bench.compare(18, what, turns, compared, aim)
-        bench.compare_p99(18, "  p99 of the same", turns, compared, None)
+    compared, *sent = in_turns(subjects, bench.options.turns)
+    for (way, aim), turns in zip(ways, sent, strict=True):
+        _compare(bench, f"{kind}: decisions, messages sent by {way}", turns, compared, aim)
+
+
+def _compare(bench: Bench, what: str, turns: list[Turn], compared: list[Turn], aim: Aim | None) -> None:
+    bench.compare(18, f"{what} : none, {CONNECTIONS} conn.", turns, compared, aim)
+    bench.compare_p99(18, "  p99 of the same", turns, compared, None)
 
 
 async def _fill(url: str, world: World, target: str) -> int:
