@@ -194,10 +194,10 @@ async def writers(store: Store, many: int = 4) -> AsyncIterator[None]:
         while True:
             await write(store)
 
-    tasks = [asyncio.create_task(again_and_again()) for _ in range(many)]
-    try:
-        yield
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(again_and_again()) for _ in range(many)]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
