@@ -16,100 +16,80 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from api import (
-    agreements,
-    applicants,
-    boards,
-    cases,
-    changes,
-    decisions,
-    deletions,
-    due,
-    emergency,
-    erasure,
-    feed,
-    forward_auth,
-    ground_rules,
-    health,
-    incidents,
-    log,
-    metadata,
-    offers,
-    openapi,
-    operators,
-    partners,
-    problems,
-    processing_register,
-    reachable,
-    receipts,
-    reminders,
-    replay,
-    requests,
-    school_keys,
-    schools,
-    webhooks,
-)
-from api.awaited import AwaitedChanges
-from api.callers import Authentication, needs_token
-from api.current import CurrentSnapshot
-from api.delivering import BESIDE, delivering
-from api.drawing import Drawing
-from api.duties import KeepingDuties
+from api import openapi
+from api.deletions import deletion_routes
+from api.deletions.duties import KeepingDuties
 from api.edu_v import answers as edu_v_answers
 from api.edu_v import door as edu_v
-from api.envelope import Envelope
-from api.evidence import StoreRefused, evidence_of, seal_what_is_open, tell_of_schools
-from api.evidence_keys import EvidenceKeys
-from api.expiry import keep_expiring
-from api.facts import source_for
-from api.forward_auth import Authorize, PartnerOfToken
-from api.gateways import Evaluation, Evaluations
-from api.issuers import TrustedIssuer
-from api.mailing import MailServer, keep_sending
-from api.migrations import head, revision_of
-from api.reachable import WhileReachable
-from api.reminding import Reminding
-from api.restore import keep_checkpoints, require_not_behind
-from api.retention import keep_log
-from api.sealing import Sealing
-from api.searches import ActionSearch, ResourceSearch, SubjectSearch
-from api.server import ON_STOP
+from api.evidence import erasure_routes, log_routes, receipts
+from api.evidence.backup_recovery import keep_checkpoints, require_not_behind
+from api.evidence.key_custody import StoreRefused, evidence_of, seal_what_is_open, tell_of_schools
+from api.gateways import forward_auth, metadata
+from api.gateways.evaluation import Evaluation, Evaluations
+from api.gateways.forward_auth import Authorize, PartnerOfToken
+from api.gateways.search_routes import ActionSearch, ResourceSearch, SubjectSearch
+from api.grants import board_routes, consent_routes, offer_routes, request_routes, school_routes
+from api.grants.expiry_job import keep_expiring
+from api.history import decision_log_routes, diff_routes, replay_routes
+from api.history.retention_job import keep_log
+from api.incidents import incident_routes
+from api.notifications import feed_routes, webhook_routes
+from api.notifications.change_listeners import AwaitedChanges
+from api.notifications.delivery import BESIDE, delivering
+from api.notifications.targets import Targets
+from api.onboarding import applicant_routes, case_routes
+from api.processing_register import register_routes
+from api.processing_register.pdf_process import Drawing
+from api.registry import agreement_routes, connection_routes, emergency_routes, ground_rule_routes, school_key_routes
+from api.reminders import contact_routes, due_routes
+from api.reminders.letters_job import Reminding
+from api.reminders.mail_job import MailServer, keep_sending
+from api.security.evidence_keys import EvidenceKeys
+from api.security.issuers import TrustedIssuer
+from api.security.sealing import Sealing
+from api.security.tokens import EmbeddedIssuer, TokenVerifier
 from api.settings import Settings
-from api.store import Clock, Store, StoreUnreachable, is_of_a_standby
-from api.targets import Targets
-from api.tokens import EmbeddedIssuer, TokenVerifier
-from api.turns import Turns
-from api.writes import Replayed, give_again
-from models.route_table import RouteTable
+from api.snapshot.current import CurrentSnapshot
+from api.snapshot.source import source_for
+from api.store.migrations import head, revision_of
+from api.store.store import Clock, Store, StoreUnreachable, is_of_a_standby
+from api.web import availability, health, problems
+from api.web.availability import WhileReachable
+from api.web.callers import Authentication, needs_token
+from api.web.concurrency import Turns
+from api.web.request_context import Envelope
+from api.web.server import ON_STOP
+from api.web.write_request import Replayed, give_again
+from models.decision.route_table import RouteTable
 
 #: Every module with routes; one for each caller, and for each thing that several of them look after.
 DOORS: Final = (
     health,
-    schools,
-    offers,
-    school_keys,
-    boards,
-    processing_register,
-    partners,
-    feed,
-    requests,
-    deletions,
-    reminders,
-    webhooks,
-    applicants,
-    cases,
-    operators,
-    emergency,
-    agreements,
-    ground_rules,
-    incidents,
-    due,
-    log,
+    school_routes,
+    offer_routes,
+    school_key_routes,
+    board_routes,
+    register_routes,
+    consent_routes,
+    feed_routes,
+    request_routes,
+    deletion_routes,
+    contact_routes,
+    webhook_routes,
+    applicant_routes,
+    case_routes,
+    connection_routes,
+    emergency_routes,
+    agreement_routes,
+    ground_rule_routes,
+    incident_routes,
+    due_routes,
+    log_routes,
     receipts,
-    replay,
-    changes,
-    decisions,
-    erasure,
+    replay_routes,
+    diff_routes,
+    decision_log_routes,
+    erasure_routes,
     metadata,
 )
 
@@ -172,7 +152,7 @@ def create_app(settings: Settings, clock: Clock | None = None, on_loaded: Callab
             stack.push_async_callback(store.aclose)
             stack.push_async_callback(drawing.aclose)
             stack.callback(targets.close)
-            stack.push_async_callback(reachable.ended, given_up)
+            stack.push_async_callback(availability.ended, given_up)
             stack.push_async_callback(verifier.aclose)
             stack.push_async_callback(current.aclose)
             app.state.evidence = keys = await _load(store, current, settings)
@@ -197,7 +177,7 @@ def create_app(settings: Settings, clock: Clock | None = None, on_loaded: Callab
     app.state.store, app.state.current = store, current
     app.state.storing, app.state.drawing = asyncio.Semaphore(1), drawing
     app.state.turns = Turns()
-    app.state.turnstile = applicants.Turnstile(settings.applications_per_hour)
+    app.state.turnstile = applicant_routes.Turnstile(settings.applications_per_hour)
     app.state.applications_per_day = settings.applications_per_day
     app.state.public_url, app.state.verifier = settings.public_url, verifier
     app.state.targets = targets

@@ -10,11 +10,11 @@ import msgspec
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from api import authzen, authzen_search, forward_auth_contract
-from api.callers import OPEN_TO_ANYONE
-from api.envelope import API_VERSION
-from api.problems import ALL, MEDIA_TYPE, TYPE_BASE
-from models.files import ATTACHMENTS, DOCUMENTS
+from api.gateways import authzen, authzen_search, forward_auth_contract
+from api.web.callers import OPEN_TO_ANYONE
+from api.web.problems import ALL, MEDIA_TYPE, TYPE_BASE
+from api.web.request_context import API_VERSION
+from models.consents.files import ATTACHMENTS, DOCUMENTS
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[Mapping[str, Any]]]
 Document = dict[str, Any]

@@ -8,7 +8,7 @@ from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy.engine import URL
 
-from api.issuers import TrustedIssuer
+from api.security.issuers import TrustedIssuer
 
 #: One address, or none.
 ADDRESS: Final = r"^$|^[^@\s]+@[^@\s]+$"

@@ -17,11 +17,11 @@ import asyncpg
 from sqlalchemy import text
 from sqlalchemy.engine import make_url
 
-from api.proofs import inclusion
-from api.store import Store
+from api.evidence.proofs import inclusion
+from api.store.store import Store
 from bench.filling import driver_url
-from models.columns import SQLITE_INSTANT
-from models.merkle import Peaks
+from models.log.merkle import Peaks
+from models.vocabulary.columns import SQLITE_INSTANT
 
 PROOFS = 300
 _AT_ONCE = 20_000

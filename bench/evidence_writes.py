@@ -23,19 +23,19 @@ from typing import Any, Final
 import asyncpg
 from sqlalchemy.engine import make_url
 
-from api import evidence_keys
 from api.app import Service, create_app
-from api.appending import Write
-from api.current import CurrentSnapshot
-from api.events import Actor, record
-from api.sealing import Sealing
+from api.security import evidence_keys
+from api.security.sealing import Sealing
+from api.security.tokens import EmbeddedIssuer
 from api.settings import Mode, Settings
-from api.store import Store
-from api.tokens import EmbeddedIssuer
+from api.snapshot.current import CurrentSnapshot
+from api.store.events import Actor, record
+from api.store.store import Store
+from api.store.unit_of_work import Write
 from bench.filling import driver_url
 from bench.world import PURPOSES, SCOPES
-from models.events import EventKind
-from models.schools import Board
+from models.consents.schools import Board
+from models.log.events import EventKind
 
 WITH, WITHOUT = "with", "without"
 REASON: Final = "Niet meer nodig."

@@ -69,7 +69,7 @@ def _gate(bench: Bench, upstream: str, manager: str, client_id: str) -> Any:
         "PRIVACY_MANAGER_EXCHANGE_CREDENTIALS": str(credentials),
     }
     port = servers.free_port()
-    command = [sys.executable, "-c", "from api.cli import main; main()", "exchange", "--upstream", upstream]
+    command = [sys.executable, "-c", "from api.cli.main import main; main()", "exchange", "--upstream", upstream]
     return servers.started([*command, "--manager", manager, "--port", str(port)], settings, port, "/", bench.folder)
 
 

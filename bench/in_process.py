@@ -21,15 +21,15 @@ from typing import Any
 import asyncpg
 from sqlalchemy.engine import make_url
 
-from api.authzen import question_of
-from api.current import CurrentSnapshot
-from api.facts import CHANGED, CHANGED_GRANTS, EVERYTHING, source_for
-from api.store import Store
+from api.gateways.authzen import question_of
+from api.snapshot.current import CurrentSnapshot
+from api.snapshot.source import CHANGED, CHANGED_GRANTS, EVERYTHING, source_for
+from api.store.store import Store
 from bench.filling import driver_url
 from bench.world import PURPOSES, SCOPES, brin, client_id
-from models.decision import decide
-from models.granted import Granted, GrantFacts
-from models.snapshot import Changes, Snapshot
+from models.decision.decision import decide
+from models.decision.packed_grants import Granted, GrantFacts
+from models.decision.snapshot import Changes, Snapshot
 
 SCHOOLS = 8_000
 CHANGES = 400

@@ -15,12 +15,12 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlmodel import col, func, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from api.tokens import Claims, EmbeddedIssuer, TokenRefused, TokenVerifier
-from models.agreements import Agreement
-from models.grants import Grant
-from models.ground_rules import GroundRule, GroundRuleName
-from models.partners import Connection, Partner
-from models.schools import School
+from api.security.tokens import Claims, EmbeddedIssuer, TokenRefused, TokenVerifier
+from models.consents.agreements import Agreement
+from models.consents.grants import Grant
+from models.consents.ground_rules import GroundRule, GroundRuleName
+from models.consents.partners import Connection, Partner
+from models.consents.schools import School
 
 app = FastAPI()
 engine = create_async_engine(os.environ["BENCH_STORE"])

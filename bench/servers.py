@@ -70,7 +70,7 @@ def hook(folder: Path, url: str, workers: int = 1, *, logged: bool = False, deli
         "PRIVACY_MANAGER_DELIVER": str(delivers),
     }
     port = free_port()
-    command = [sys.executable, "-c", "from api.cli import main; main()", "serve", "--port", str(port)]
+    command = [sys.executable, "-c", "from api.cli.main import main; main()", "serve", "--port", str(port)]
     with started([*command, "--workers", str(workers)], settings, port, "/health/live", folder) as server:
         yield server
 
@@ -85,7 +85,7 @@ def delivery(folder: Path, url: str) -> Iterator[None]:
         "PRIVACY_MANAGER_DATABASE_URL": url,
         "PRIVACY_MANAGER_KNOWN_CHECKPOINT": str(folder / f"known-{uuid.uuid4().hex}"),
     }
-    command = [sys.executable, "-c", "from api.cli import main; main()", "deliver"]
+    command = [sys.executable, "-c", "from api.cli.main import main; main()", "deliver"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), **settings}
     with (
         (folder / "delivery.log").open("wb") as log,
@@ -113,7 +113,7 @@ def uvicorn_with_own_protocol(application: str, folder: Path) -> Iterator[Server
     """The same with the HTTP protocol that the service brings along."""
     port = free_port()
     program = (
-        "import uvicorn; from api.server import WholeAnswers; "
+        "import uvicorn; from api.web.server import WholeAnswers; "
         f"uvicorn.run({application!r}, host='127.0.0.1', port={port}, access_log=False, server_header=False, "
         "proxy_headers=False, log_level='error', http=WholeAnswers)"
     )

@@ -13,7 +13,7 @@ from pathlib import Path
 import asyncpg
 from sqlalchemy.engine import make_url
 
-from api.tokens import EmbeddedIssuer
+from api.security.tokens import EmbeddedIssuer
 from bench import servers
 from bench.filling import driver_url, fill
 from bench.load import Target, Turn, in_turns, median, median_ratio, put_load, require_right, write_bodies

@@ -7,15 +7,15 @@ from typing import Any
 
 import asyncpg
 
-from api.events import SYSTEM, record
-from api.store import Store
+from api.store.events import SYSTEM, record
+from api.store.store import Store
 from bench import servers
 from bench.filling import driver_url, written_out
 from bench.load import Turn, in_turns, put_load
 from bench.setting import POSTGRESQL, SQLITE, Aim, Bench
 from bench.world import World
-from models.events import EventKind
-from models.webhooks import WebhookSubscription
+from models.consents.webhooks import WebhookSubscription
+from models.log.events import EventKind
 
 SUBSCRIPTIONS = 1_000
 #: Of each connection, each at a school of its own.

@@ -14,9 +14,9 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from models.events import Event, EventKind
-from models.ground_rules import GroundRuleName
-from models.log_entries import leaf_of
+from models.consents.ground_rules import GroundRuleName
+from models.log.events import Event, EventKind
+from models.log.log_entries import leaf_of
 
 SCOPES = ["school.basis", "leerling.pseudoniem", "leerling.naam"]
 PURPOSES = ["onderwijs-en-begeleiding"]

@@ -24,7 +24,7 @@ from exchange.places import AnswerRefused, Release
 from exchange.requests import MOST_BYTES, Asked, RequestRefused, asked_in
 from exchange.settings import ExchangeSettings
 from exchange.uwlr import SECTIONS, Fault
-from models.scopes import CATALOGUE
+from models.vocabulary.scopes import CATALOGUE
 
 log = logging.getLogger("privacy_manager.exchange")
 

@@ -15,8 +15,8 @@ from pydantic.alias_generators import to_camel
 from exchange.places import Release
 from exchange.requests import RequestRefused
 from exchange.uwlr import Call, Fault, place_of
-from models.identifiers import is_place, is_schoolkey
-from models.scopes import CATALOGUE
+from models.vocabulary.identifiers import is_place, is_schoolkey
+from models.vocabulary.scopes import CATALOGUE
 
 TYPES: Final = ("school", "groep", "leerling", "docent")
 _KNOWN: Final = {

@@ -2,11 +2,9 @@
 
 from sqlmodel import SQLModel
 
-from models import (
+from models.consents import (
     agreements,
-    decision_log,
     deletions,
-    events,
     files,
     grants,
     ground_rules,
@@ -17,9 +15,10 @@ from models import (
     reminders,
     requests,
     schools,
-    sealed,
     webhooks,
 )
+from models.decision import decision_log
+from models.log import events, sealed_texts
 
 TABLES = (
     schools.Board,
@@ -46,7 +45,7 @@ TABLES = (
     events.Revision,
     events.LogNode,
     events.RememberedAnswer,
-    sealed.SealedText,
+    sealed_texts.SealedText,
     decision_log.LoggedDecision,
     webhooks.WebhookSubscription,
     webhooks.WebhookMessage,

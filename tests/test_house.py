@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from api.problems import ALL, REFUSALS
-from models.refusals import ConsentError
+from api.web.problems import ALL, REFUSALS
+from models.vocabulary.refusals import ConsentError
 
 ROOT = Path(__file__).resolve().parent.parent
 NO_NAMES = re.compile(r"(^|_)(utils?|helpers?|common|misc|service|manager)$")
@@ -36,21 +36,21 @@ def called(tree: ast.Module) -> set[str]:
 
 
 def test_one_module_imports_jose() -> None:
-    assert [path for path, tree in sources("api", "models") if "jose" in imported(tree)] == ["api/tokens.py"]
+    assert [path for path, tree in sources("api", "models") if "jose" in imported(tree)] == ["api/security/tokens.py"]
 
 
 def test_one_module_commits() -> None:
-    assert [path for path, tree in sources("api", "models") if "commit" in called(tree)] == ["api/store.py"]
+    assert [path for path, tree in sources("api", "models") if "commit" in called(tree)] == ["api/store/store.py"]
 
 
 def test_one_module_writes_events() -> None:
-    assert [path for path, tree in sources("api", "models") if "Event" in called(tree)] == ["api/events.py"]
+    assert [path for path, tree in sources("api", "models") if "Event" in called(tree)] == ["api/store/events.py"]
 
 
 def test_one_function_makes_a_permit() -> None:
-    """`Reason.GRANTED` enters a `Decision` in `models/decision.py` alone."""
+    """`Reason.GRANTED` enters a `Decision` in `models/decision/decision.py` alone."""
     makers = [path for path, tree in sources("api", "models") if "Decision" in called(tree)]
-    assert makers == ["models/decision.py"]
+    assert makers == ["models/decision/decision.py"]
 
 
 def test_the_models_know_no_clock_and_do_no_input_or_output() -> None:

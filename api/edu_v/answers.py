@@ -12,8 +12,9 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from api import problems
-from api.problems import (
+from api.store.store import StoreBehind, StoreUnreachable
+from api.web import problems
+from api.web.problems import (
     INTERNAL,
     INVALID_INPUT,
     NOT_FOUND,
@@ -23,9 +24,8 @@ from api.problems import (
     Problem,
     Refused,
 )
-from api.problems import UNAUTHENTICATED as NO_TOKEN
-from api.store import StoreBehind, StoreUnreachable
-from models.refusals import ConsentError
+from api.web.problems import UNAUTHENTICATED as NO_TOKEN
+from models.vocabulary.refusals import ConsentError
 
 log = logging.getLogger("privacy_manager.edu_v")
 

@@ -8,9 +8,9 @@ from fastapi.openapi.utils import get_openapi
 from starlette.routing import BaseRoute
 
 from api.edu_v import answers, messages, statuses
-from api.envelope import API_VERSION
 from api.openapi import CHALLENGE, ETAG, HEADERS, REPLAYED, RETRY, Document, operations_of
-from api.writes import Replayed, give_again
+from api.web.request_context import API_VERSION
+from api.web.write_request import Replayed, give_again
 
 #: Where the standard's paths begin.
 PATH: Final = "/edu-v/v1"

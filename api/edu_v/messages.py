@@ -9,8 +9,6 @@ from uuid import uuid4
 from fastapi import APIRouter, Response
 from pydantic import Field
 
-from api import asking, giving, rows
-from api.callers import Caller, PartnerClient, PartnerOrSchool, SchoolByToken
 from api.edu_v.answers import (
     CONSUMER_USED,
     CREATED,
@@ -35,17 +33,20 @@ from api.edu_v.registrations import (
 )
 from api.edu_v.statuses import one, whose
 from api.edu_v.wording import OurApi, Reference
-from api.events import record
-from api.giving import GrantPlace
-from api.grants import settle, take
-from api.wire import Moment, PurposeCodes, Reason, RecordId, ScopeNames, Wire, WireIn
-from api.writes import IfMatch, WriteRequest, Writing, require_version
-from models.events import EventKind
-from models.grants import OPEN, Choice, Grant, Step, status_at
-from models.identifiers import ClientId
-from models.references import ConsentReference, Party, require_room
-from models.refusals import VersionMismatch
-from models.requests import AccessRequest, RequestStatus, RequestStep, wish_of
+from api.grants import granting, request_lifecycle
+from api.grants.grant_lifecycle import settle, take
+from api.grants.granting import GrantPlace
+from api.queries import session as rows
+from api.store.events import record
+from api.web.callers import Caller, PartnerClient, PartnerOrSchool, SchoolByToken
+from api.web.schemas import Moment, PurposeCodes, Reason, RecordId, ScopeNames, Wire, WireIn
+from api.web.write_request import IfMatch, WriteRequest, Writing, require_version
+from models.consents.grants import OPEN, Choice, Grant, Step, status_at
+from models.consents.references import ConsentReference, Party, require_room
+from models.consents.requests import AccessRequest, RequestStatus, RequestStep, wish_of
+from models.log.events import EventKind
+from models.vocabulary.identifiers import ClientId
+from models.vocabulary.refusals import VersionMismatch
 
 router = APIRouter(prefix="/consent", tags=["consent"])
 
@@ -133,10 +134,10 @@ async def put_request(
     known = await references(session, Whose(client_id, None), Party.CONSUMER, message.consumer_reference_id)
     if known:
         before = await session.get(AccessRequest, known[0].request_id) if known[0].request_id is not None else None
-        if before is None or before.place != place or asking.asked_by(before) != wish:
+        if before is None or before.place != place or request_lifecycle.asked_by(before) != wish:
             raise Told(CONSUMER_USED, "It is the name of another request, or of a consent.")
         return _acknowledged(writing, response, OK, (await of_requests(session, [before]))[0])
-    (made,), _ = await asking.ask(writing, connection, wish, [place], caller.actor, message.message)
+    (made,), _ = await request_lifecycle.ask(writing, connection, wish, [place], caller.actor, message.message)
     await session.flush()
     name = _name(writing, client_id, place, Party.CONSUMER, message.consumer_reference_id)
     name.request_id = made.request_id
@@ -188,17 +189,17 @@ async def put_notification(
     if message.consumer_reference_id is not None:
         await one(session, own, place, None, message.consumer_reference_id)
     where = GrantPlace(place[:4], place if len(place) > 4 else None)
-    grant = await giving.present(writing, client_id, where)
+    grant = await granting.present(writing, client_id, where)
     if grant is None and if_match is not None:
         raise VersionMismatch("There is no grant that stands: what was read has ended.")
     await _require_free(session, own, message.provider_reference_id, grant)
     code = CREATED if grant is None else OK
     if grant is None:
         choice = _choice(message, None)
-        grant, _ = await giving.give(writing, client_id, where, choice, message.agreement_id, caller.actor)
+        grant, _ = await granting.give(writing, client_id, where, choice, message.agreement_id, caller.actor)
     else:
         require_version(if_match, version_of(grant))
-        await giving.amend(writing, grant, _choice(message, grant), message.agreement_id, caller.actor)
+        await granting.amend(writing, grant, _choice(message, grant), message.agreement_id, caller.actor)
     await session.flush()
     reference = message.provider_reference_id
     if reference not in (None, grant.grant_id) and not await references(session, own, Party.PROVIDER, reference):
@@ -226,9 +227,11 @@ async def put_revoke(
     if found.of.status == RequestStatus.OPEN:
         session.add(found.of)
         if caller.role == "partner":
-            asking.take(writing.write, found.of, RequestStep.WITHDRAW, caller.actor, message.reason)
+            request_lifecycle.take(writing.write, found.of, RequestStep.WITHDRAW, caller.actor, message.reason)
         else:
-            asking.take(writing.write, found.of, RequestStep.DECLINE, caller.actor, message.reason or NO_REASON)
+            request_lifecycle.take(
+                writing.write, found.of, RequestStep.DECLINE, caller.actor, message.reason or NO_REASON
+            )
         await session.flush()
     return _acknowledged(writing, response, OK, (await of_requests(session, [found.of]))[0])
 

@@ -4,10 +4,10 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
-from api import rows
 from api.edu_v.answers import SCHOOL_UNKNOWN, Told
-from api.wire import PRINTABLE, Wire, WireIn
-from models.identifiers import is_place
+from api.queries import session as rows
+from api.web.schemas import PRINTABLE, Wire, WireIn
+from models.vocabulary.identifiers import is_place
 
 #: OIE_CODE is the code of a recognised institution: BRIN. The others name schools in books that are not ours.
 IdType = Literal["OIE_CODE", "BP_ID", "DD_ID", "AS_ID"]

@@ -12,13 +12,13 @@ from pydantic import Field
 from sqlalchemy import ColumnElement, and_, case, or_
 from sqlmodel import col, func, select
 
-from api import rows
 from api.edu_v.naming import SchoolReference, reference_to
-from api.wire import Moment, Wire
-from models.events import Event
-from models.grants import NOT_YET, Grant, Status, status_at
-from models.references import ConsentReference, Party
-from models.requests import AccessRequest, RequestStatus
+from api.queries import session as rows
+from api.web.schemas import Moment, Wire
+from models.consents.grants import NOT_YET, Grant, Status, status_at
+from models.consents.references import ConsentReference, Party
+from models.consents.requests import AccessRequest, RequestStatus
+from models.log.events import Event
 
 #: Our one data service. The standard's own nine exchange other data than UWLR-L, and what was permitted of the one
 #: says nothing of the other.

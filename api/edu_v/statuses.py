@@ -8,8 +8,6 @@ from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
-from api import rows
-from api.callers import Caller, PartnerOrSchool
 from api.edu_v.answers import CONSUMER_UNKNOWN, OTHER, PROVIDER_UNKNOWN, SCHEMA_INCORRECT, Told, nothing_registered
 from api.edu_v.naming import OIE_CODE, IdType, SchoolId, place_named, require_known
 from api.edu_v.registrations import (
@@ -28,15 +26,17 @@ from api.edu_v.registrations import (
     version_of,
 )
 from api.edu_v.wording import Reference
-from api.paging import Cursor, Limit, after_key, part
-from api.reads import Reading, ReadRequest
-from api.wire import Moment
-from api.writes import etag
-from models.decision import standing
-from models.grants import Grant
-from models.identifiers import ClientId
-from models.references import Party
-from models.refusals import InvalidInput
+from api.queries import session as rows
+from api.web.callers import Caller, PartnerOrSchool
+from api.web.paging import Cursor, Limit, after_key, part
+from api.web.read_request import Reading, ReadRequest
+from api.web.schemas import Moment
+from api.web.write_request import etag
+from models.consents.grants import Grant
+from models.consents.references import Party
+from models.decision.decision import standing
+from models.vocabulary.identifiers import ClientId
+from models.vocabulary.refusals import InvalidInput
 
 router = APIRouter(prefix="/consent", tags=["consent"])
 

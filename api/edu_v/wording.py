@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints
 
-from api.wire import UUID_PATTERN
+from api.web.schemas import UUID_PATTERN
 
 #: In lower case, as RFC 9562 writes it; capitals are the same reference.
 Reference = Annotated[

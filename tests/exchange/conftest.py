@@ -10,10 +10,11 @@ from typing import Final
 
 import pytest
 
-from tests.exchange import las, oracle
-from tests.exchange.las import SECRET, Behaviour, Las
-from tests.exchange.partner import Partner
-from tests.exchange.running import Customer, Manager, Process, manager_in, release_layer_in
+from tests.exchange import oracle
+from tests.exchange.peers import las
+from tests.exchange.peers.las import SECRET, Behaviour, Las
+from tests.exchange.peers.partner import Partner
+from tests.exchange.peers.running import Customer, Manager, Process, manager_in, release_layer_in
 from tests.exchange.subsets import release_of
 
 PROFILE: Final[list[str]] = json.loads((Path(__file__).parents[2] / "models/catalogue/scopes.json").read_text("utf-8"))[

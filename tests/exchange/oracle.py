@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 import pytest
 from lxml import etree
 
-from tests.exchange.invented import SOAP, UWLR, CallName, Invented, inner_name
+from tests.exchange.peers.invented import SOAP, UWLR, CallName, Invented, inner_name
 
 CATALOGUE: Final = json.loads((Path(__file__).parents[2] / "models/catalogue/scopes.json").read_text("utf-8"))
 NEVER_RELEASED: Final = frozenset((entry["type"], entry["field"]) for entry in CATALOGUE["neverReleased"])

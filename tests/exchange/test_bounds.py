@@ -16,8 +16,8 @@ from exchange.requests import MOST_BYTES, Asked, RequestRefused, asked_in
 from exchange.settings import ExchangeSettings
 from exchange.uwlr import UWLR, Call, Expected
 from tests.exchange.conftest import CUSTOMERS
-from tests.exchange.invented import BRIN, SCHOOLJAAR, enveloped
-from tests.exchange.raw import verzoek
+from tests.exchange.peers.invented import BRIN, SCHOOLJAAR, enveloped
+from tests.exchange.peers.raw import verzoek
 
 EXPECTED = Expected(SCHOOLJAAR, BRIN, None, None, "2.3")
 RELEASE: Release = {

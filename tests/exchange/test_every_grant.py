@@ -10,7 +10,7 @@ import pytest
 from exchange.answers import AnswerFilter, Released
 from exchange.uwlr import Call, Expected
 from tests.exchange import oracle
-from tests.exchange.invented import CALLS, CallName, Invented, invented
+from tests.exchange.peers.invented import CALLS, CallName, Invented, invented
 from tests.exchange.subsets import EVERYTHING, TYPE_OF_CALL, release_of, subsets
 
 CHUNKS = (64_000, 1_000, 17, 1)

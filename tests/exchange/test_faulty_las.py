@@ -8,12 +8,13 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 
-from tests.exchange import las, oracle
+from tests.exchange import oracle
 from tests.exchange.conftest import CUSTOMERS, TELLING, Scene
-from tests.exchange.invented import CALLS, FORBIDDEN, GRANTABLE, CallName
-from tests.exchange.las import FAULTY, ODD, SECRET, SILENT, answer_to
-from tests.exchange.raw import soap, verzoek
-from tests.exchange.running import wait_until
+from tests.exchange.peers import las
+from tests.exchange.peers.invented import CALLS, FORBIDDEN, GRANTABLE, CallName
+from tests.exchange.peers.las import FAULTY, ODD, SECRET, SILENT, answer_to
+from tests.exchange.peers.raw import soap, verzoek
+from tests.exchange.peers.running import wait_until
 
 ALL = CUSTOMERS["allesrijk"]
 

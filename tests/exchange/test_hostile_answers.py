@@ -11,7 +11,7 @@ from exchange.answers import AnswerFilter
 from exchange.places import AnswerRefused
 from exchange.uwlr import Call, Expected
 from tests.exchange import oracle
-from tests.exchange.invented import (
+from tests.exchange.peers.invented import (
     BRIN,
     CALLS,
     FORBIDDEN,
@@ -23,9 +23,9 @@ from tests.exchange.invented import (
     enveloped,
     exception_answer,
 )
-from tests.exchange.las import FAULTY_CONTENT, ODD_CONTENT, SECRET, Behaviour, Request, answer_to
+from tests.exchange.peers.las import FAULTY_CONTENT, ODD_CONTENT, SECRET, Behaviour, Request, answer_to
+from tests.exchange.peers.test_las import verzoek
 from tests.exchange.subsets import EVERYTHING, release_of
-from tests.exchange.test_las import verzoek
 
 ALL_FIELDS = release_of(EVERYTHING)
 LITTLE = release_of({"school.basis", "leerling.pseudoniem", "docent.pseudoniem"})

@@ -10,12 +10,13 @@ import pytest
 import requests
 from lxml import etree
 
-from tests.exchange import las, oracle
+from tests.exchange import oracle
 from tests.exchange.conftest import CUSTOMERS, TELLING, Scene
-from tests.exchange.invented import BRIN, CALLS, SCHOOLJAAR, SOAP, UWLR, XSI, CallName, enveloped
-from tests.exchange.las import answer_to
-from tests.exchange.partner import AUTORISATIE
-from tests.exchange.raw import ASKED, asking, autorisatie, soap, verzoek
+from tests.exchange.peers import las
+from tests.exchange.peers.invented import BRIN, CALLS, SCHOOLJAAR, SOAP, UWLR, XSI, CallName, enveloped
+from tests.exchange.peers.las import answer_to
+from tests.exchange.peers.partner import AUTORISATIE
+from tests.exchange.peers.raw import ASKED, asking, autorisatie, soap, verzoek
 
 ALL = CUSTOMERS["allesrijk"]
 RIGHT: Final = verzoek("leerlingen", ALL)

@@ -10,7 +10,7 @@ from exchange import uwlr
 from exchange.answers import AnswerFilter, AnswerRefused
 from exchange.uwlr import Call, Expected
 from tests.exchange import oracle
-from tests.exchange.invented import BRIN, SCHOOLJAAR, UWLR, CallName, enveloped, inner_name
+from tests.exchange.peers.invented import BRIN, SCHOOLJAAR, UWLR, CallName, enveloped, inner_name
 from tests.exchange.subsets import EVERYTHING, release_of
 
 SCHOOL = f"<school><schooljaar>{SCHOOLJAAR}</schooljaar><brincode>{BRIN}</brincode></school>"

@@ -6,8 +6,8 @@ from xml.sax.saxutils import escape, quoteattr
 import pytest
 
 from tests.exchange import oracle
-from tests.exchange.invented import CALLS, UWLR, CallName, Invented, enveloped, invented
 from tests.exchange.oracle import Node
+from tests.exchange.peers.invented import CALLS, UWLR, CallName, Invented, enveloped, invented
 from tests.exchange.subsets import EVERYTHING, TYPE_OF_CALL, release_of, subsets
 
 

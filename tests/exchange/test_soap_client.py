@@ -7,13 +7,14 @@ from typing import Any, Final
 
 import pytest
 
-from tests.exchange import las, oracle
+from tests.exchange import oracle
 from tests.exchange.conftest import CUSTOMERS, GRANTED, PROFILE, TELLING, Scene
-from tests.exchange.invented import CALLS, CallName, inner_name, invented
-from tests.exchange.las import Behaviour, Request, answer_to
-from tests.exchange.partner import Partner
-from tests.exchange.raw import soap, verzoek
-from tests.exchange.running import Customer, free_port, hanging_server, release_layer_in
+from tests.exchange.peers import las
+from tests.exchange.peers.invented import CALLS, CallName, inner_name, invented
+from tests.exchange.peers.las import Behaviour, Request, answer_to
+from tests.exchange.peers.partner import Partner
+from tests.exchange.peers.raw import soap, verzoek
+from tests.exchange.peers.running import Customer, free_port, hanging_server, release_layer_in
 from tests.exchange.subsets import release_of
 
 pytestmark = oracle.needs_standard

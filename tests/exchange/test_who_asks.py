@@ -16,7 +16,7 @@ from exchange.partners import CredentialsInvalid, Customers, Partners
 from exchange.requests import Credential, RequestRefused
 from exchange.settings import ExchangeSettings, require_usable
 from exchange.uwlr import Call, Fault
-from tests.world import World
+from tests.worlds.world import World
 
 KEY = "een-willekeurige-sleutel"
 CREDENTIAL = Credential("K-1", "Rekenrijk B.V.", KEY)

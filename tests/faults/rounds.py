@@ -17,11 +17,11 @@ from typing import Any, Final
 
 import httpx2
 
-from api.tokens import EmbeddedIssuer
+from api.security.tokens import EmbeddedIssuer
 from tests.faults.cases import Case
 from tests.faults.replicas import Replica, Site
 from tests.faults.workload import brin_of
-from tests.world import BASIS, PURPOSE, question
+from tests.worlds.world import BASIS, PURPOSE, question
 
 SCHOOLS: Final = 40
 ROUNDS_AT_ONCE: Final = 16

@@ -11,11 +11,11 @@ from typing import Any
 import asyncpg
 
 import api.app
-from api.current import Answer, CurrentSnapshot, Logged
-from api.facts import PostgresqlFacts
 from api.settings import Settings
-from api.store import StoreUnreachable
-from models.snapshot import Snapshot
+from api.snapshot.current import Answer, CurrentSnapshot, Logged
+from api.snapshot.source import PostgresqlFacts
+from api.store.store import StoreUnreachable
+from models.decision.snapshot import Snapshot
 
 
 class Listening(CurrentSnapshot):

@@ -19,16 +19,16 @@ from typing import Any, Final, NamedTuple
 
 import httpx2
 
-from api.evidence import tell_schools
-from api.store import Store
-from api.tokens import EmbeddedIssuer
-from models.schools import School
+from api.evidence.key_custody import tell_schools
+from api.security.tokens import EmbeddedIssuer
+from api.store.store import Store
+from models.consents.schools import School
 from tests.faults import cases
 from tests.faults.cases import Case
 from tests.faults.history import NOTHING, Key, Kind, Operation, Outcome, Phase, Scopes
 from tests.faults.replicas import Site, fresh_store, site_on
-from tests.furnished import add_connections
-from tests.world import BASIS, PURPOSE, question
+from tests.worlds.live_connections import add_connections
+from tests.worlds.world import BASIS, PURPOSE, question
 
 CLIENTS: Final = 5
 READ_SECONDS: Final = 0.6

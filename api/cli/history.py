@@ -1,0 +1,245 @@
+"""The commands about the past: what was decided at an instant, and what changed between two.
+
+Both ask the store of the settings, or an export, for which neither a store nor a key is needed.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any, Final, TypeVar
+
+import typer
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic.alias_generators import to_camel
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from api.cli import verifier_keys
+from api.cli.open_store import closing, store_of
+from api.cli.verifier_keys import GivenKeys
+from api.evidence import exports
+from api.evidence.exports import Export, ExportRefused
+from api.history import diff_routes as changing
+from api.history import replay_routes
+from api.history.replay_routes import AskedOfAnyPlace, Replayed
+from api.printable_text import printable
+from api.settings import Settings
+from api.store.store import Store
+from api.web.schemas import Moment
+from models.log.log_entries import NO_SENSE
+from models.past.decided_then import decided_then
+from models.past.differences import Change, Wanted, compared, differences
+from models.vocabulary.identifiers import Brin, ClientId
+from models.vocabulary.refusals import InvalidInput
+
+Options = TypeVar("Options", bound=BaseModel)
+Result = TypeVar("Result")
+
+ExportFile = Annotated[Path | None, typer.Option("--export", help="An export, instead of the store.", metavar="FILE")]
+AsJson = Annotated[bool, typer.Option("--json", help="As the API answers.")]
+
+#: So many changes are read of a store at once.
+AT_ONCE: Final = 500
+
+
+def replay_then(
+    client_id: Annotated[str, typer.Option(help="The connection.", metavar="ID")],
+    place: Annotated[str, typer.Option(help="A school (BRIN4) or a location (BRIN6).", metavar="PLACE")],
+    kind: Annotated[str, typer.Option("--type", help="leerling, docent, groep, school or vestiging.", metavar="TYPE")],
+    scope: Annotated[list[str] | None, typer.Option(help="A scope; may be repeated.", metavar="SCOPE")] = None,
+    field: Annotated[list[str] | None, typer.Option(help="A field of UWLR; may be repeated.", metavar="FIELD")] = None,
+    purpose: Annotated[str | None, typer.Option(help="A purpose.", metavar="CODE")] = None,
+    at: Annotated[
+        str | None, typer.Option(help="When, as in RFC 3339; else now, or the end of the export.", metavar="INSTANT")
+    ] = None,
+    revision: Annotated[
+        str | None,
+        typer.Option(help="As of this revision, which every decision carries, and at its instant.", metavar="N"),
+    ] = None,
+    export: ExportFile = None,
+    key: GivenKeys = None,
+    as_json: AsJson = False,
+) -> None:
+    """May this connection have received this, then, and why? The same as the decision that was given then.
+
+    Exit status 0 when that was answered, with yes or with no; 1 when it could not be; 2 for options that make no sense.
+    """
+    asked = _valid(
+        AskedOfAnyPlace,
+        clientId=client_id,
+        place=place,
+        type=kind,
+        scope=scope or [],
+        field=field or [],
+        purpose=purpose,
+        at=at,
+        revision=revision,
+    )
+    if export is None:
+        answer = _of_store(key, lambda store, session: _replayed(store, session, asked))
+    else:
+        with _opened(export, key) as opened:
+            answer = _replayed_of(opened, asked)
+    if as_json:
+        typer.echo(answer.model_dump_json(by_alias=True, ensure_ascii=True))
+    else:
+        typer.echo("\n".join(_answer_lines(answer, asked)))
+
+
+def changes(
+    since: Annotated[
+        str | None, typer.Option(help="From then on, as in RFC 3339; else from the beginning.", metavar="INSTANT")
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option(help="Before then; else up to now, or the end of the export.", metavar="INSTANT")
+    ] = None,
+    school: Annotated[
+        str | None, typer.Option("--school", "--brin", help="Only of this school (BRIN4).", metavar="BRIN")
+    ] = None,
+    client_id: Annotated[str | None, typer.Option(help="Only of this connection.", metavar="ID")] = None,
+    export: ExportFile = None,
+    key: GivenKeys = None,
+    as_json: AsJson = False,
+) -> None:
+    """What changed between two instants, in order, a line each: what it is about, and what it now says differently."""
+    period = _valid(_Period, since=since, until=until, school=school, clientId=client_id)
+    wanted = Wanted(period.since, period.until, period.school, period.client_id)
+    changing.require_in_order(wanted)
+    tell = _change_json if as_json else _change_line
+    if export is None:
+        _of_store(key, lambda _, session: _print_changes(session, wanted, tell))
+        return
+    with _opened(export, key) as opened:
+        lines = [tell(change) for change in _changes_of(opened, wanted)]
+    for line in lines:
+        typer.echo(line)
+
+
+def register(cli: typer.Typer) -> None:
+    """Adds the commands."""
+    cli.command("replay")(replay_then)
+    cli.command()(changes)
+
+
+class _Period(BaseModel):
+    """The options of `changes`."""
+
+    model_config = ConfigDict(alias_generator=to_camel, frozen=True)
+
+    since: Moment | None = None
+    until: Moment | None = None
+    school: Brin | None = None
+    client_id: ClientId | None = None
+
+
+def _valid(options: type[Options], **given: Any) -> Options:
+    """The options, by their names in the API, as the API would take them. What is wrong is told without its value."""
+    try:
+        return options.model_validate({name: value for name, value in given.items() if value is not None})
+    except ValidationError as error:
+        found = {
+            ": ".join([*(f"--{_dashed(str(name))}" for name in each["loc"][:1]), each["msg"]])
+            for each in error.errors(include_input=False)
+        }
+        raise typer.BadParameter("; ".join(sorted(found))) from None
+
+
+def _dashed(name: str) -> str:
+    return "".join(f"-{sign.lower()}" if sign.isupper() else sign for sign in name)
+
+
+# -- of a store -------------------------------------------------------------------------------------------------------
+
+
+def _of_store(key: list[str] | None, ask: Callable[[Store, AsyncSession], Awaitable[Result]]) -> Result:
+    """What the store of the settings says at one instant."""
+    if key:
+        raise typer.BadParameter("--key: it is of an export (--export)")
+
+    async def asking(store: Store) -> Result:
+        async with store.reading() as session:
+            return await ask(store, session)
+
+    store = store_of(Settings())
+    return asyncio.run(closing(store, asking(store)))
+
+
+async def _replayed(store: Store, session: AsyncSession, asked: AskedOfAnyPlace) -> Replayed:
+    now = await store.now(session)
+    return await replay_routes.replayed(session, asked.question(asked.place), asked.at or now, asked.revision, now)
+
+
+async def _print_changes(session: AsyncSession, wanted: Wanted, tell: Callable[[Change], str]) -> None:
+    cursor: str | None = None
+    while True:
+        some, cursor = await changing.changes_of(session, wanted, AT_ONCE, cursor)
+        for change in some:
+            typer.echo(tell(change))
+        if cursor is None:
+            return
+        session.expunge_all()
+
+
+# -- of an export -----------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _opened(path: Path, key: list[str] | None) -> Iterator[Export]:
+    """The export; where no key is known, that is told. Raises `ExportRefused` for what no change could say."""
+    known = verifier_keys.known(key)
+    with exports.opened(path, known) as opened:
+        try:
+            yield opened
+        except NO_SENSE:
+            raise ExportRefused(f"{path} says what no change could: nothing is told of it.") from None
+    verifier_keys.tell_when_unknown(known)
+
+
+def _replayed_of(export: Export, asked: AskedOfAnyPlace) -> Replayed:
+    at = asked.at or export.until
+    _require_told(export, at)
+    return replay_routes.shown(decided_then(export.held(), asked.question(asked.place), at, asked.revision), at)
+
+
+def _changes_of(export: Export, wanted: Wanted) -> list[Change]:
+    """All of them, before any is told: only behind the last entry is it known that the export holds."""
+    if wanted.until is not None:
+        _require_told(export, wanted.until)
+    return [change for change in compared(export.held()) if wanted.has(change.entry)]
+
+
+def _require_told(export: Export, instant: datetime) -> None:
+    if instant > export.until:
+        raise InvalidInput(f"The export is of {export.until.isoformat()}: what changed after it, it does not tell.")
+
+
+# -- as it is printed -------------------------------------------------------------------------------------------------
+
+
+def _answer_lines(answer: Replayed, asked: AskedOfAnyPlace) -> Iterator[str]:
+    told = answer.model_dump(mode="json")
+    yield f"{'yes' if answer.decision else 'no'}: {answer.reason}"
+    about = [asked.type, *asked.scope, *asked.field, *([asked.purpose] if asked.purpose is not None else [])]
+    yield f"asked      {asked.client_id}, {asked.place}, {printable(', '.join(about))}"
+    yield f"at         {told['at']}, as of revision {answer.revision}"
+    if answer.grant_id is not None:
+        until = f"valid until {told['valid_until']}" if answer.valid_until is not None else "without an end"
+        yield f"grant      {printable(answer.grant_id)}{f', {until}' if answer.decision else ''}"
+    if answer.decision:
+        yield f"scopes     {', '.join(answer.scopes)}"
+        yield f"fields     {', '.join(answer.fields)}"
+    for each in told["because"]:
+        yield f"because    #{each['number']}  {each['at']}  {printable(each['event'])}"
+
+
+def _change_json(change: Change) -> str:
+    return changing.shown(change).model_dump_json(by_alias=True, ensure_ascii=True)
+
+
+def _change_line(change: Change) -> str:
+    entry = change.entry
+    about = (entry[name] or "-" for name in ("brin", "clientId", "grantId"))
+    said = "; ".join(differences(change)) or "-"
+    new = "new; " if change.before is None and entry["grantId"] is not None else ""
+    return printable("  ".join([entry["at"], f"#{entry['number']}", entry["kind"], *about, new + said]))

@@ -1,0 +1,113 @@
+"""Whether a store is whole: its log as it was, each grant as its last event left it, and all facts as the log tells."""
+
+from collections.abc import AsyncIterator
+from operator import attrgetter
+from typing import Any, Final
+
+from sqlalchemy import func
+from sqlmodel import col, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from api.grants.grant_lifecycle import GrantView
+from api.queries import session as rows
+from models.consents.grants import Grant, Status
+from models.decision.snapshot import Changes
+from models.log.events import Event, LogNode, Revision
+from models.log.log_entries import NO_SENSE, entry_of
+from models.log.merkle import Node
+from models.log.verification import Audit, Counted, Kept
+from models.past.replay import Told
+
+AT_ONCE: Final = 2_000
+
+
+async def faults(session: AsyncSession) -> list[str]:
+    """What is wrong with the store, a sentence each; empty when it is whole."""
+    return [*await _counting_faults(session), *await _grant_faults(session)]
+
+
+async def _counting_faults(session: AsyncSession) -> list[str]:
+    counted = await session.get_one(Revision, 1)
+    query = select(func.count(), func.coalesce(func.max(Event.number), 0), func.coalesce(func.max(Event.revision), 0))
+    events, last_number, last_revision = (await session.exec(query.select_from(Event))).one()
+    found = []
+    if not events == last_number == counted.events:
+        found.append(f"{counted.events} events were counted, {events} are there, the last is number {last_number}.")
+    if last_revision != counted.revision:
+        found.append(f"The store is at revision {counted.revision}, its last event at {last_revision}.")
+    return found
+
+
+async def _grant_faults(session: AsyncSession) -> list[str]:
+    last = select(func.max(Event.number)).where(col(Event.grant_id).is_not(None)).group_by(col(Event.grant_id))
+    events = (await session.exec(select(Event).where(col(Event.number).in_(last)))).all()
+    states = {event.grant_id: event.state for event in events}
+    found = []
+    for grant in await session.exec(select(Grant)):
+        state = states.pop(grant.grant_id, None)
+        if state is None:
+            found.append(f"Grant {grant.grant_id} has no event.")
+        elif _differs(grant, state):
+            found.append(f"Grant {grant.grant_id} is not as its last event left it.")
+    return [*found, *(f"Grant {grant_id} is gone; its events are there." for grant_id in states)]
+
+
+def _differs(grant: Grant, state: dict[str, Any]) -> bool:
+    """Whether the row says anything else than its last event."""
+    told = GrantView.model_validate(state)
+    kept = GrantView(
+        school=grant.brin,
+        partner=told.partner,
+        status=Status(grant.status),
+        suspended_until=grant.suspended_until if grant.status == Status.SUSPENDED else None,
+        **grant.model_dump(exclude={"brin", "status", "suspended_until", "request_version", "granted_at_revision"}),
+    )
+    return kept != told
+
+
+async def log_faults(session: AsyncSession, audit: Audit) -> list[str]:
+    """What is wrong with the log, against what `audit` knows of before; and which facts are not as it tells them.
+
+    A fact that decisions rest on was then changed past the log, or was never told to it. Grants are compared with their
+    last events: `faults`.
+    """
+    told, senseless = Told(), []
+    async for event in _events(session):
+        entry = entry_of(event)
+        audit.read(Kept(entry, event.leaf))
+        try:
+            told.hear(entry)
+        except NO_SENSE:
+            senseless.append(f"Entry {event.number} says what no change of its kind could.")
+    counted = await session.get_one(Revision, 1)
+    nodes = frozenset(
+        Node(node.level, node.position, node.hash) for node in (await session.exec(select(LogNode))).all()
+    )
+    found = audit.ended(Counted(counted.events, counted.peaks, nodes))
+    return [*found, *senseless, *_differences(told.facts, await rows.all_facts_but_grants(session))]
+
+
+def _differences(told: Changes, found: Changes) -> list[str]:
+    return [
+        f"{kind} {key} is not as the log tells."
+        for kind, name, key_of in (
+            ("School", "schools", attrgetter("brin")),
+            ("Location", "locations", attrgetter("code")),
+            ("Connection", "connections", attrgetter("client_id")),
+            ("Ground rule", "ground_rules", attrgetter("ground_rule_id")),
+            ("Agreement", "agreements", attrgetter("agreement_id")),
+        )
+        for key in sorted({key_of(fact) for fact in set(getattr(told, name)) ^ set(getattr(found, name))})
+    ]
+
+
+async def _events(session: AsyncSession) -> AsyncIterator[Event]:
+    """All events in order, some at a time."""
+    last = 0
+    while some := (
+        await session.exec(select(Event).where(Event.number > last).order_by(col(Event.number)).limit(AT_ONCE))
+    ).all():
+        for event in some:
+            yield event
+        last = some[-1].number
+        session.expunge_all()

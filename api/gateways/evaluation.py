@@ -1,0 +1,164 @@
+"""The gateways' side, OpenID AuthZEN 1.0: may this be released, now?
+
+This is the hot path. It is read from the top of `Evaluation` downwards and stays outside FastAPI's dependencies and
+validation: who asks, what is asked, the snapshot as of this request, the decision, its line in the log, the answer.
+"""
+
+import logging
+from abc import ABC, abstractmethod
+from datetime import datetime
+from typing import Any, ClassVar, Final
+
+from starlette.types import Receive, Scope, Send
+
+from api.gateways.authzen import Semantic, encoded, question_of, questions_of, response_of
+from api.security.tokens import Claims, TokenVerifier
+from api.snapshot.current import CurrentSnapshot, Logged
+from api.store.store import StoreBehind, StoreUnreachable
+from api.web import problems
+from api.web.callers import authenticated
+from api.web.problems import FORBIDDEN, INTERNAL, INVALID_INPUT, METHOD_NOT_ALLOWED, TOO_LARGE, Refused
+from api.web.request_context import TOO_LONG, asker_of, headers_around, is_too_long, request_id_in, sending
+from models.decision.decision import FOREVER, Decision, Question, Reason, behind, decide, steady_until, unreachable
+from models.decision.decision_log import Asker, Door, Line, line_of, line_of_malformed
+from models.decision.snapshot import Snapshot
+
+log = logging.getLogger("privacy_manager.gateways")
+
+#: Answers that tell of the store, not of a permission; a gateway may ask again.
+UNAVAILABLE: Final = frozenset({Reason.STORE_UNREACHABLE, Reason.REVISION_BEHIND})
+
+_JSON: Final = (b"content-type", b"application/json")
+_RETRY_SOON: Final = (b"retry-after", b"1")
+
+
+class Hook(ABC):
+    """What the doors for gateways share: the caller's role, a bounded body, a decision or a refusal."""
+
+    most_bytes: ClassVar[int]
+
+    def __init__(self, verifier: TokenVerifier, current: CurrentSnapshot) -> None:
+        self.verifier = verifier
+        self.current = current
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        around = headers_around(scope)
+        try:
+            claims = await self._require_gateway(scope)
+            asker = asker_of(claims.issuer, claims.subject, around)
+            status, answer = await self.answer(await _body(receive, self.most_bytes), asker)
+        except Refused as refused:
+            headers = {"Allow": "POST"} if refused.problem is METHOD_NOT_ALLOWED else None
+            refusal = problems.answer(refused.problem, refused.detail, headers)
+            return await refusal(scope, receive, sending(around, send))
+        except Exception:
+            log.exception("request %s failed", request_id_in(around))
+            refusal = problems.answer(INTERNAL, "Release nothing.", decision=False)
+            return await refusal(scope, receive, sending(around, send))
+        if status == 503:
+            around.append(_RETRY_SOON)
+        length = (b"content-length", b"%d" % len(answer))
+        await send({"type": "http.response.start", "status": status, "headers": [_JSON, length, *around]})
+        await send({"type": "http.response.body", "body": answer})
+
+    @abstractmethod
+    async def answer(self, body: bytes, asker: Asker) -> tuple[int, bytes]:
+        """The status and the body of the answer. Raises `Refused`."""
+
+    async def _require_gateway(self, scope: Scope) -> Claims:
+        if is_too_long(scope):
+            raise Refused(INVALID_INPUT, TOO_LONG)
+        if scope["method"] != "POST":
+            raise Refused(METHOD_NOT_ALLOWED, "This is asked with POST.")
+        claims = await authenticated(scope, self.verifier)
+        if "gateway" not in claims.roles:
+            raise Refused(FORBIDDEN, "This needs a token with the role gateway.")
+        return claims
+
+
+class Evaluation(Hook):
+    """`POST /access/v1/evaluation`: one question, one decision."""
+
+    most_bytes = 64 * 1024
+    door = Door.EVALUATION
+
+    async def answer(self, body: bytes, asker: Asker) -> tuple[int, bytes]:
+        question = question_of(body)
+
+        def decided(snapshot: Snapshot, now: datetime) -> Logged[Decision]:
+            decision = decide(snapshot, question, now)
+            line = line_of(asker, self.door, now, question, decision)
+            return Logged(decision, [line], steady_until(snapshot, question, now))
+
+        try:
+            decision = await self.current.decided(decided)
+        except StoreUnreachable:
+            decision = unreachable(self.current.revision)
+        except StoreBehind:
+            decision = behind(self.current.revision)
+        return 503 if decision.reason in UNAVAILABLE else 200, encoded(response_of(decision))
+
+
+class Evaluations(Evaluation):
+    """`POST /access/v1/evaluations`: many questions, decided on one snapshot, at one instant."""
+
+    most_bytes = 1024 * 1024
+    door = Door.EVALUATIONS
+
+    async def answer(self, body: bytes, asker: Asker) -> tuple[int, bytes]:
+        asked = questions_of(body)
+        if isinstance(asked, Question):
+            return await super().answer(body, asker)
+
+        def decided(snapshot: Snapshot, now: datetime) -> Logged[list[Any]]:
+            return _decided(*asked, asker, snapshot, now)
+
+        try:
+            evaluations = await self.current.decided(decided)
+        except StoreUnreachable:
+            return 503, encoded(response_of(unreachable(self.current.revision)))
+        except StoreBehind:
+            return 503, encoded(response_of(behind(self.current.revision)))
+        return 200, encoded({"evaluations": evaluations})
+
+
+def _decided(
+    semantic: Semantic, questions: list[Question | Refused], asker: Asker, snapshot: Snapshot, now: datetime
+) -> Logged[list[Any]]:
+    answers: list[Any] = []
+    lines: list[Line] = []
+    until = FOREVER
+    for question in questions:
+        if isinstance(question, Refused):
+            permit = False
+            answers.append(_malformed(question))
+            lines.append(line_of_malformed(asker, now, snapshot.revision))
+        else:
+            decision = decide(snapshot, question, now)
+            permit = decision.permit
+            answers.append(response_of(decision))
+            lines.append(line_of(asker, Door.EVALUATIONS, now, question, decision))
+            until = min(until, steady_until(snapshot, question, now))
+        if semantic is (Semantic.PERMIT_ON_FIRST_PERMIT if permit else Semantic.DENY_ON_FIRST_DENY):
+            break
+    return Logged(answers, lines, until)
+
+
+def _malformed(refused: Refused) -> dict[str, Any]:
+    error = {"status": refused.problem.status, "message": refused.detail}
+    return {"decision": False, "context": {"error": error}}
+
+
+async def _body(receive: Receive, most: int) -> bytes:
+    """The whole body. Raises `Refused` for one that is larger than `most` bytes, or that never ends."""
+    body = b""
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Refused(INVALID_INPUT, "The request ended early.")
+        chunk: bytes = message.get("body", b"")
+        body = body + chunk if body else chunk
+        if len(body) > most:
+            raise Refused(TOO_LARGE, f"At most {most} bytes.")
+        if not message.get("more_body", False):
+            return body

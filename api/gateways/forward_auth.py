@@ -1,0 +1,165 @@
+"""Forward-auth: a gateway asks whether a request that it holds may go on. nginx, Traefik, Caddy and Envoy do.
+
+Who the gateway is, who its partner is, which request it holds, what that is about, the decision, the answer. What is
+not said, or said in two ways, is denied; a gateway lets only a 200 through.
+"""
+
+import logging
+from abc import ABC, abstractmethod
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from api.security.tokens import Claims, TokenVerifier
+from api.snapshot.current import CurrentSnapshot, Logged
+from api.store.store import StoreBehind, StoreUnreachable
+from api.web import problems
+from api.web.callers import authenticated
+from api.web.problems import (
+    FORBIDDEN,
+    INTERNAL,
+    METHOD_NOT_ALLOWED,
+    NOT_RELEASED,
+    REVISION_BEHIND,
+    STORE_UNREACHABLE,
+    UNAUTHENTICATED,
+    Refused,
+)
+from api.web.request_context import asker_of, headers_around, is_too_long, request_id_in, sending
+from models.decision.decision import Decision, Question, Reason, behind, decide, steady_until, unreachable
+from models.decision.decision_log import Asker, Door, line_of
+from models.decision.route_table import RouteTable
+from models.decision.snapshot import Snapshot
+
+log = logging.getLogger("privacy_manager.forward_auth")
+
+PATH: Final = "/gateway/v1/authorize"
+PARTNER_PATH: Final = "/gateway/v1/partner"
+
+#: The headers that say which request a gateway holds: its method and its URI, as they were sent.
+_TOLD: Final = ((b"x-forwarded-method", b"x-forwarded-uri"), (b"x-original-method", b"x-original-uri"))
+_GATEWAY: Final = b"x-gateway-authorization"
+_CLIENT_ID: Final = b"x-partner-client-id"
+_UNAVAILABLE: Final = {Reason.STORE_UNREACHABLE: STORE_UNREACHABLE, Reason.REVISION_BEHIND: REVISION_BEHIND}
+
+
+class GatewayDoor(ABC):
+    """What both doors share: the gateway's own credential, and the partner that it speaks for. No body is read."""
+
+    def __init__(self, verifier: TokenVerifier) -> None:
+        self.verifier = verifier
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        around = headers_around(scope)
+        try:
+            claims = await self._require_gateway(scope)
+            answer = await self.answer(scope, asker_of(claims.issuer, claims.subject, around))
+        except Refused as refused:
+            answer = problems.answer(refused.problem, refused.detail, refused.sent_with, decision=False)
+        except Exception:
+            log.exception("request %s failed", request_id_in(around))
+            answer = problems.answer(INTERNAL, "Release nothing.", decision=False)
+        await answer(scope, receive, sending(around, send))
+
+    @abstractmethod
+    async def answer(self, scope: Scope, asker: Asker) -> Response:
+        """The answer to a gateway. Raises `Refused`."""
+
+    async def client_id(self, scope: Scope) -> str:
+        """The connection: by its own token, or as the gateway knows it by its certificate. Raises `Refused`."""
+        named = _headers(scope, _CLIENT_ID)
+        if not named:
+            claims = await authenticated(scope, self.verifier)
+            if "partner" not in claims.roles:
+                raise Refused(FORBIDDEN, "The token in Authorization needs the role partner.")
+            return claims.client_id
+        if len(named) > 1 or _headers(scope, b"authorization"):
+            raise Refused(NOT_RELEASED, "The partner is named in two ways.")
+        return named[0]
+
+    async def _require_gateway(self, scope: Scope) -> Claims:
+        if is_too_long(scope):
+            raise Refused(NOT_RELEASED, "The address is too long.")
+        claims = await authenticated(scope, self.verifier, _GATEWAY)
+        if "gateway" not in claims.roles:
+            raise Refused(FORBIDDEN, "The token in X-Gateway-Authorization needs the role gateway.")
+        return claims
+
+
+class Authorize(GatewayDoor):
+    """`/gateway/v1/authorize`, with any method, and with Envoy's path behind it."""
+
+    def __init__(self, verifier: TokenVerifier, current: CurrentSnapshot, routes: RouteTable) -> None:
+        super().__init__(verifier)
+        self.current = current
+        self.routes = routes
+
+    async def answer(self, scope: Scope, asker: Asker) -> Response:
+        client_id = await self.client_id(scope)
+        about = self.routes.about(*_held(scope))
+        if about is None:
+            raise Refused(NOT_RELEASED, "No route names this request.")
+        question = Question("partner", client_id, "release", about.resource_type, about.place, about.scopes)
+
+        def decided(snapshot: Snapshot, now: datetime) -> Logged[Decision]:
+            decision = decide(snapshot, question, now)
+            line = line_of(asker, Door.FORWARD_AUTH, now, question, decision)
+            return Logged(decision, [line], steady_until(snapshot, question, now))
+
+        try:
+            return _answer_of(await self.current.decided(decided))
+        except StoreUnreachable:
+            return _answer_of(unreachable(self.current.revision))
+        except StoreBehind:
+            return _answer_of(behind(self.current.revision))
+
+
+class PartnerOfToken(GatewayDoor):
+    """`GET /gateway/v1/partner`: which connection a partner's token is of, for a layer that asks by client id."""
+
+    async def answer(self, scope: Scope, asker: Asker) -> Response:
+        if scope["method"] != "GET":
+            raise Refused(METHOD_NOT_ALLOWED, "This is asked with GET.", {"Allow": "GET"})
+        if _headers(scope, _CLIENT_ID):
+            raise Refused(UNAUTHENTICATED, "Send the partner's token, and no client id.")
+        document = msgspec.json.encode({"clientId": await self.client_id(scope)})
+        return Response(document, media_type="application/json")
+
+
+def _held(scope: Scope) -> tuple[str, str]:
+    """The method and the URI of the request that the gateway holds. Raises `Refused` unless told in exactly one way."""
+    told = [pair for pair in _TOLD if any(_headers(scope, name) for name in pair)]
+    path = scope["raw_path"].decode("latin-1")
+    behind_path = path.removeprefix(PATH)
+    if behind_path and not told and path != behind_path:
+        query = scope["query_string"].decode("latin-1")
+        return scope["method"], f"{behind_path}?{query}" if query else behind_path
+    if len(told) != 1 or behind_path or scope["query_string"]:
+        raise Refused(NOT_RELEASED, "Which request is held is told in no way, or in several.")
+    methods, targets = (_headers(scope, name) for name in told[0])
+    if len(methods) != 1 or len(targets) != 1:
+        raise Refused(NOT_RELEASED, "Send the held request's method and URI, each once.")
+    return methods[0], targets[0]
+
+
+def _headers(scope: Scope, wanted: bytes) -> list[str]:
+    """The values of a header that are not empty: a gateway that clears one may send it without a value."""
+    return [value.decode("latin-1") for name, value in scope["headers"] if name == wanted and value]
+
+
+def _answer_of(decision: Decision) -> Response:
+    if decision.permit:
+        headers = {
+            "X-Consent-Scopes": " ".join(decision.scopes),
+            "X-Consent-Fields": " ".join(decision.fields),
+            "X-Consent-Grant": decision.grant_id or "",
+            "X-Consent-Revision": str(decision.revision),
+        }
+        return Response(status_code=200, headers=headers)
+    unavailable = _UNAVAILABLE.get(decision.reason)
+    again = {"Retry-After": "1"} if unavailable is not None else None
+    members: dict[str, Any] = {"decision": False, "reason": decision.reason, "revision": decision.revision}
+    return problems.answer(unavailable or NOT_RELEASED, f"Denied: {decision.reason}.", again, **members)

@@ -1,0 +1,40 @@
+"""The job that writes down what time has brought about, so that feeds and history show it. No decision waits for it."""
+
+import asyncio
+import logging
+from typing import Final
+
+from api.grants.grant_lifecycle import settle
+from api.queries import session as rows
+from api.store.store import Store, StoreUnreachable
+
+log = logging.getLogger("privacy_manager.expiry")
+
+BATCH: Final = 500
+
+
+async def expire(store: Store) -> int:
+    """Settles up to `BATCH` grants that ended, or resumed, by time; returns how many. Raises `StoreUnreachable`."""
+    async with store.reading() as session:
+        overdue = await rows.grants_overdue(session, await store.now(session), 1)
+    if not overdue:
+        return 0
+    async with store.writing() as write:
+        grants = await rows.grants_overdue(write.session, write.now, BATCH)
+        partners = await rows.partners_of_grants(write.session, grants)
+        for grant in grants:
+            settle(write, grant, partners[grant.client_id])
+    return len(grants)
+
+
+async def keep_expiring(store: Store, interval: float) -> None:
+    """Settles for as long as the process runs, every `interval` seconds. Several processes may do so at once."""
+    while True:
+        await asyncio.sleep(interval)
+        try:
+            while await expire(store) == BATCH:
+                pass
+        except StoreUnreachable as error:
+            log.warning("the store did not answer: %s", error)
+        except Exception:
+            log.exception("a grant could not be settled")

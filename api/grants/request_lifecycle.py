@@ -1,0 +1,280 @@
+"""A request as it goes over the wire and into the log, and the steps of its life that several callers take."""
+
+import uuid
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Any, Final
+
+from pydantic import Field
+
+from api.grants.grant_lifecycle import PartnerName
+from api.grants.offers import Difference, RequestedScopes
+from api.queries import session as rows
+from api.security import sealing
+from api.store.events import Actor, record
+from api.store.store import Write
+from api.web.schemas import Moment, Said, Wire
+from api.web.write_request import WriteRequest
+from models.consents.grants import Grant
+from models.consents.partners import Connection, Partner
+from models.consents.requests import (
+    AccessRequest,
+    RequestStatus,
+    RequestStep,
+    Wish,
+    acceptance,
+    after,
+    require_may_ask,
+    wish_after_change,
+)
+from models.consents.schools import School
+from models.log.events import Event, EventKind
+from models.vocabulary.refusals import ConsentError, NotFound
+
+
+class AskedSchool(Wire):
+    brin: str
+    name: str | None
+
+
+class RequestView(Wire):
+    """What a connection asks of a school, and how that stands."""
+
+    request_id: str
+    school: AskedSchool
+    location: str | None
+    client_id: str
+    connection_name: str
+    partner: PartnerName
+    scopes: RequestedScopes
+    purposes: list[str]
+    message: Annotated[Said, Field(description="The partner's own words; null once they were erased.")]
+    status: RequestStatus
+    answer: Annotated[Said, Field(description="Why it was declined or withdrawn.")]
+    grant_id: Annotated[str | None, Field(description="What it led to.")]
+    difference: Annotated[
+        Difference | None, Field(description="What the present grant for this place does not permit; null without one.")
+    ]
+    added: Annotated[
+        Difference | None, Field(description="What came in since it was first sent, when the connection changed.")
+    ]
+    version: int
+    created_at: Moment
+    changed_at: Moment
+    revision: int
+
+
+EVENTS: Final[Mapping[RequestStep, EventKind]] = {
+    RequestStep.CHANGE: EventKind.REQUEST_CHANGED,
+    RequestStep.ACCEPT: EventKind.REQUEST_ACCEPTED,
+    RequestStep.ACCEPT_IN_PART: EventKind.REQUEST_ACCEPTED,
+    RequestStep.DECLINE: EventKind.REQUEST_DECLINED,
+    RequestStep.WITHDRAW: EventKind.REQUEST_WITHDRAWN,
+}
+
+
+async def ask(
+    writing: WriteRequest, connection: Connection, wish: Wish, places: Collection[str], actor: Actor, said: str | None
+) -> tuple[list[AccessRequest], dict[str, ConsentError]]:
+    """Asks these places for this; what was made, and why the other places were not asked.
+
+    Raises the first of these refusals where there is no place that can be asked.
+    """
+    known = await _known(writing, connection, places)
+    made: list[AccessRequest] = []
+    refusals: dict[str, ConsentError] = {}
+    for place in places:
+        try:
+            known.require_may_ask(place, wish)
+        except ConsentError as refusal:
+            refusals[place] = refusal
+        else:
+            made.append(_made(writing, connection, place, wish))
+            note(writing.write, made[-1], EventKind.REQUEST_MADE, actor, said)
+    if not made:
+        raise next(iter(refusals.values()))
+    writing.session.add_all(made)
+    return made, refusals
+
+
+def note(write: Write, request: AccessRequest, kind: EventKind, actor: Actor, said: str | None = None) -> int:
+    """Appends the event of a change of the request, with what was said; the number of its entry."""
+    request.revision, request.changed_at = write.revision, write.now
+    state = _logged(request)
+    record(write, kind, actor, state, brin=request.brin, client_id=request.client_id, reason=said)
+    return write.events[-1].number
+
+
+def take(write: Write, request: AccessRequest, step: RequestStep, actor: Actor, said: str | None = None) -> None:
+    """Takes one step in a request's life, with its event. Raises `TransitionNotAllowed`."""
+    request.status = after(request.status, step)
+    request.version += 1
+    number = note(write, request, EVENTS[step], actor, said)
+    if request.status != RequestStatus.OPEN:
+        request.answered_in_entry = number
+
+
+async def answer_by(write: Write, grant: Grant, actor: Actor) -> None:
+    """What a school permits answers the request that waits for it, whether or not it came by that request."""
+    found = (await rows.latest_requests(write.session, grant.client_id, [grant.brin])).get(grant.place)
+    if found is None or found.status != RequestStatus.OPEN:
+        return
+    found.grant_id = grant.grant_id
+    write.session.add(found)
+    take(write, found, acceptance(found, frozenset(grant.scopes), frozenset(grant.purposes)), actor)
+
+
+async def ask_anew(write: Write, connection: Connection, before: Wish, actor: Actor) -> None:
+    """What was not answered yet asks for what the connection now stands for."""
+    for request in await rows.requests_open(write.session, connection.client_id):
+        wish = wish_after_change(request, before, connection)
+        request.request_version = connection.request_version
+        write.session.add(request)
+        if wish != asked_by(request):
+            request.required_scopes, request.optional_scopes = sorted(wish.required), sorted(wish.optional)
+            request.purposes = sorted(wish.purposes)
+            take(write, request, RequestStep.CHANGE, actor)
+
+
+def asked_by(request: AccessRequest) -> Wish:
+    """What the request asks for."""
+    return Wish(*map(frozenset, (request.required_scopes, request.optional_scopes, request.purposes)))
+
+
+async def views(
+    session: rows.Session, requests: Sequence[AccessRequest], appended: Iterable[Event] = ()
+) -> list[RequestView]:
+    """The requests as their partner and their school see them. `appended` are events that this write adds."""
+    brins, client_ids = {each.brin for each in requests}, {each.client_id for each in requests}
+    connections = await rows.connections_named(session, client_ids)
+    entries = await rows.entries(session, {number for each in requests for number in _entries_of(each)})
+    entries |= {event.number: event for event in appended}
+    behind = _Behind(
+        connections=connections,
+        partners=await rows.partners_of(session, connections.values()),
+        schools=await rows.schools_named(session, brins),
+        grants=await rows.open_grants(session, client_ids, brins),
+        entries=entries,
+        said=await sealing.named(session, [event.reason for event in entries.values()]),
+    )
+    return [_view(each, behind) for each in requests]
+
+
+def _entries_of(request: AccessRequest) -> list[int]:
+    return [number for number in (request.asked_in_entry, request.answered_in_entry) if number is not None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What is known of the places that a connection wants to ask."""
+
+    schools: Mapping[str, School]
+    locations: Collection[str]
+    grants: Mapping[tuple[str, str], Grant]
+    latest: Mapping[str, AccessRequest]
+    waiting: Mapping[str, int]
+    connection: Connection
+    now: datetime
+
+    def require_may_ask(self, place: str, wish: Wish) -> None:
+        """Raises the refusal that applies."""
+        school = self.schools.get(place[:4])
+        if school is None or school.gone_at is not None or (len(place) > 4 and place not in self.locations):
+            raise NotFound(f"There is no school or location {place}, or it is no longer listed.")
+        require_may_ask(
+            wish,
+            self.grants.get((self.connection.client_id, place)),
+            self.latest.get(place),
+            self.connection.request_version,
+            self.waiting.get(place[:4], 0),
+            self.now,
+        )
+
+
+async def _known(writing: WriteRequest, connection: Connection, places: Collection[str]) -> _Known:
+    session, brins = writing.session, {place[:4] for place in places}
+    return _Known(
+        schools=await rows.schools_named(session, brins),
+        locations=await rows.locations_listed(session, [place for place in places if len(place) > 4]),
+        grants=await rows.open_grants(session, [connection.client_id], brins),
+        latest=await rows.latest_requests(session, connection.client_id, brins),
+        waiting=await rows.requests_waiting(session, connection.kvk_number, brins),
+        connection=connection,
+        now=writing.now,
+    )
+
+
+def _made(writing: WriteRequest, connection: Connection, place: str, wish: Wish) -> AccessRequest:
+    return AccessRequest(
+        request_id=str(uuid.uuid4()),
+        client_id=connection.client_id,
+        brin=place[:4],
+        location=place if len(place) > 4 else None,
+        required_scopes=sorted(wish.required),
+        optional_scopes=sorted(wish.optional),
+        purposes=sorted(wish.purposes),
+        status=RequestStatus.OPEN,
+        request_version=connection.request_version,
+        asked_in_entry=writing.write.next_number,
+        revision=writing.write.revision,
+        created_at=writing.now,
+        changed_at=writing.now,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Behind:
+    """What is shown of requests, and does not stand in their own rows."""
+
+    connections: Mapping[str, Connection]
+    partners: Mapping[str, Partner]
+    schools: Mapping[str, School]
+    grants: Mapping[tuple[str, str], Grant]
+    entries: Mapping[int, Event]
+    said: Mapping[str, str]
+
+    def words(self, number: int | None) -> str | None:
+        """What somebody said in an entry, unless it was erased."""
+        return None if number is None else self.said.get(self.entries[number].reason or "")
+
+
+def _view(request: AccessRequest, behind: _Behind) -> RequestView:
+    connection, school = behind.connections[request.client_id], behind.schools.get(request.brin)
+    grant = behind.grants.get((request.client_id, request.place))
+    wish, first = asked_by(request), behind.entries[request.asked_in_entry].state
+    first_scopes = [*first["scopes"]["required"], *first["scopes"]["optional"]]
+    added = _beyond(wish, first_scopes, first["purposes"])
+    return RequestView(
+        school=AskedSchool(brin=request.brin, name=school.name if school is not None else None),
+        connection_name=connection.name,
+        partner=PartnerName.model_validate(behind.partners[connection.kvk_number]),
+        scopes=RequestedScopes(required=request.required_scopes, optional=request.optional_scopes),
+        message=behind.words(request.asked_in_entry),
+        answer=behind.words(request.answered_in_entry),
+        difference=grant and _beyond(wish, grant.scopes, grant.purposes),
+        added=added if added.scopes or added.purposes else None,
+        **request.model_dump(exclude={"required_scopes", "optional_scopes", "brin", "scopes"}),
+    )
+
+
+def _beyond(wish: Wish, known_scopes: Iterable[str], known_purposes: Iterable[str]) -> Difference:
+    return Difference(
+        scopes=sorted(wish.scopes - frozenset(known_scopes)), purposes=sorted(wish.purposes - frozenset(known_purposes))
+    )
+
+
+def _logged(request: AccessRequest) -> dict[str, Any]:
+    """The request as the log holds it: nobody's words are in it."""
+    return {
+        "requestId": request.request_id,
+        "clientId": request.client_id,
+        "school": request.brin,
+        "location": request.location,
+        "scopes": {"required": request.required_scopes, "optional": request.optional_scopes},
+        "purposes": request.purposes,
+        "status": request.status,
+        "grantId": request.grant_id,
+        "requestVersion": request.request_version,
+        "version": request.version,
+    }

@@ -1,0 +1,180 @@
+"""What changed between two instants: for operators all of it, for a school what is its own."""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, Final, cast
+
+from fastapi import APIRouter, Query, Response
+from pydantic import Field
+from sqlalchemy import ColumnElement
+from sqlmodel import col, func, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from api.queries.past_events import PART, EventRow, events_of, in_order, read_events
+from api.web.callers import Operator, SchoolAdmin
+from api.web.long_answers import json_answer, json_of
+from api.web.paging import Cursor, Limit, after_number, part
+from api.web.read_request import Reading, ReadRequest
+from api.web.schemas import Moment, Page, Wire
+from models.log.events import Event, PastEvent
+from models.log.log_entries import entry_of
+from models.past.differences import Change, Thing, Wanted, compared, thing_of
+from models.vocabulary.identifiers import Brin, ClientId
+from models.vocabulary.refusals import InvalidInput
+
+router = APIRouter(tags=["evidence"])
+
+Since = Annotated[Moment | None, Query(description="From then on; without it, from the beginning.")]
+Until = Annotated[Moment | None, Query(description="Before then; without it, up to now.")]
+OfConnection = Annotated[ClientId | None, Query(alias="clientId")]
+
+
+class ChangeView(Wire):
+    """An entry of the log, with how the thing that it is about stood before and after it.
+
+    `before` is null for what is new, and for what is about no one thing, as an import of schools.
+    """
+
+    number: int
+    revision: int
+    at: Moment
+    event: str
+    school: str | None
+    client_id: str | None
+    grant_id: str | None
+    before: Annotated[dict[str, Any] | None, Field(description="The state of the same thing until then.")]
+    after: Annotated[dict[str, Any], Field(description="The state as the change left it.")]
+
+
+@router.get("/v1/changes", operation_id="listChanges", response_model=Page[ChangeView])
+async def list_changes(
+    caller: Operator,
+    reading: Reading,
+    since: Since = None,
+    until: Until = None,
+    school: Annotated[Brin | None, Query()] = None,
+    client_id: OfConnection = None,
+    limit: Limit = 100,
+    cursor: Cursor = None,
+) -> Response:
+    """What changed between two instants, in order."""
+    wanted = Wanted(since, until, school, client_id)
+    return await _listed(reading, wanted, limit, cursor)
+
+
+@router.get("/v1/schools/{brin}/changes", operation_id="listChangesOfSchool", response_model=Page[ChangeView])
+async def list_changes_of_school(
+    caller: SchoolAdmin,
+    brin: Brin,
+    reading: Reading,
+    since: Since = None,
+    until: Until = None,
+    client_id: OfConnection = None,
+    limit: Limit = 100,
+    cursor: Cursor = None,
+) -> Response:
+    """What changed between two instants about the school itself, in order: its grants, and its keys."""
+    return await _listed(reading, Wanted(since, until, brin, client_id), limit, cursor)
+
+
+async def _listed(reading: ReadRequest, wanted: Wanted, limit: int, cursor: str | None) -> Response:
+    changes, following = await changes_of(reading.session, wanted, limit, cursor)
+    page = Page[ChangeView](items=[], next=following)
+    return json_answer(await asyncio.to_thread(json_of, page, items=map(shown, changes)))
+
+
+def require_in_order(wanted: Wanted) -> None:
+    """Raises `InvalidInput` for a period that ends before it begins."""
+    if wanted.since is not None and wanted.until is not None and wanted.since > wanted.until:
+        raise InvalidInput("since must not be later than until.")
+
+
+async def changes_of(
+    session: AsyncSession, wanted: Wanted, limit: int, cursor: str | None
+) -> tuple[list[Change], str | None]:
+    """At most `limit` changes behind the cursor, and the cursor of what follows. Raises `InvalidInput`."""
+    require_in_order(wanted)
+    behind = col(Event.number) > after_number(cursor), *_selected(wanted)
+    rows, following = part(await read_events(session, *behind, most=limit + 1), limit, lambda row: str(row.number))
+    found = await asyncio.to_thread(lambda: list(events_of(rows)))
+    before = await _before(session, found)
+    return await asyncio.to_thread(_compared, found, before), following
+
+
+def _compared(found: Sequence[PastEvent], before: Sequence[EventRow]) -> list[Change]:
+    """What was found, each beside what was before it."""
+    numbers = {event.number for event in found}
+    entries = map(entry_of, in_order(events_of(before), found))
+    return [change for change in compared(entries) if change.entry["number"] in numbers]
+
+
+def shown(change: Change) -> ChangeView:
+    """A change as it goes out."""
+    entry = change.entry
+    named = {name: entry[name] for name in ("number", "revision", "at", "clientId", "grantId")}
+    more = {"event": entry["kind"], "school": entry["brin"], "before": change.before, "after": entry["state"]}
+    return ChangeView.model_validate({**named, **more})
+
+
+def _selected(wanted: Wanted) -> Iterator[ColumnElement[bool]]:
+    """The same as `Wanted.has`."""
+    if wanted.since is not None:
+        yield col(Event.at) >= wanted.since
+    if wanted.until is not None:
+        yield col(Event.at) < wanted.until
+    if wanted.school is not None:
+        yield col(Event.brin) == wanted.school
+    if wanted.client_id is not None:
+        yield col(Event.client_id) == wanted.client_id
+
+
+#: The column with an index that the entries of one thing have alike, where there is one.
+_ALIKE: Final = {
+    "grantId": "grant_id",
+    "schoolkey": "brin",
+    "clientId": "client_id",
+    "requestId": "client_id",
+    "deletionOf": "client_id",
+    "referenceId": "client_id",
+    "groundRuleId": "client_id",
+    "agreementId": "client_id",
+    "incidentId": "client_id",
+    "subscriptionId": "client_id",
+}
+
+
+async def _before(session: AsyncSession, events: Sequence[PastEvent]) -> list[EventRow]:
+    """The last event before these about each of the things that they are about, and those in between about them."""
+    things: dict[Thing, list[PastEvent]] = {}
+    for event in events:
+        if (found := thing_of(entry_of(event))) is not None:
+            things.setdefault(found[0], []).append(event)
+    number, numbers = col(Event.number), set[int]()
+    for thing, about in things.items():
+        same = col(Event.kind).in_(thing.kinds), *_same(thing, about)
+        last = select(func.max(Event.number)).where(number < events[0].number, *same)
+        numbers.update(await session.exec(last.group_by(col(Event.brin), _name_of(thing))))
+        numbers.update(await session.exec(select(Event.number).where(number.between(*_around(events)), *same)))
+    missing = sorted(numbers - {event.number for event in events})
+    parts = [missing[begin : begin + PART] for begin in range(0, len(missing), PART)]
+    return [row for some in parts for row in await read_events(session, number.in_(some))]
+
+
+def _around(events: Sequence[PastEvent]) -> tuple[int, int]:
+    return events[0].number, events[-1].number
+
+
+def _same(thing: Thing, about: Sequence[PastEvent]) -> Iterator[ColumnElement[bool]]:
+    name = _ALIKE.get(thing.member)
+    if name is not None:
+        yield col(getattr(Event, name)).in_({getattr(each, name) for each in about} - {None})
+    if name != "grant_id":
+        yield _name_of(thing).in_({each.state[thing.member] for each in about})
+
+
+def _name_of(thing: Thing) -> ColumnElement[str]:
+    """What a thing is named by; where a column says the same, that."""
+    if _ALIKE.get(thing.member) == "grant_id":
+        return cast(ColumnElement[str], col(Event.grant_id))
+    named: ColumnElement[str] = col(Event.state)[thing.member].as_string()
+    return named

@@ -1,0 +1,180 @@
+"""What was decided, or would have been, at an instant of the past: told by the log alone, by the same rules as today's.
+
+"May connection P have received field F of location S at instant T, and why?"
+"""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Self
+
+from fastapi import APIRouter, Query
+from pydantic import ConfigDict, Field, StringConstraints, model_validator
+from sqlalchemy import and_, or_
+from sqlmodel import col, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from api.queries.past_events import events_of, in_order, read_events, read_partners, read_school
+from api.web.callers import Operator, SchoolAdmin
+from api.web.concurrency import Turn
+from api.web.read_request import Reading
+from api.web.schemas import Moment, ScopeName, Wire, WireIn
+from models.decision.decision import Question
+from models.log.events import Event, PastEvent
+from models.log.log_entries import entry_of
+from models.past.decided_then import DecidedThen, decided_then
+from models.past.replay import CONNECTIONS, SCHOOLS
+from models.vocabulary.identifiers import Brin, ClientId, Place
+from models.vocabulary.refusals import InvalidInput
+
+router = APIRouter(tags=["evidence"])
+
+Word = Annotated[str, StringConstraints(max_length=40, pattern=r"^[a-z]+$")]
+Names = Annotated[list[ScopeName], Field(max_length=64)]
+
+
+class AskedThen(WireIn):
+    """What may have been received, and when. Without `at` it is now; with `at` and `revision`, as a decision carries
+    them, exactly the decision of then."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    client_id: ClientId
+    type: Word
+    scope: Names = Field(default_factory=list)
+    field: Names = Field(default_factory=list)
+    purpose: ScopeName | None = None
+    at: Moment | None = None
+    revision: Annotated[int, Field(ge=1, le=2**31 - 1)] | None = Field(
+        default=None, description="As a decision carries it, together with its `at`."
+    )
+
+    @model_validator(mode="after")
+    def _is_of_an_instant(self) -> Self:
+        # On the facts of then, as of now: that answer was never given.
+        if self.revision is not None and self.at is None:
+            raise ValueError("revision needs at, the instant of the decision that carried it")
+        return self
+
+    def question(self, place: str) -> Question:
+        return Question(
+            subject_type="partner",
+            client_id=self.client_id,
+            action="release",
+            resource_type=self.type,
+            place=place,
+            scopes=tuple(self.scope),
+            fields=tuple(self.field),
+            purpose=self.purpose,
+        )
+
+
+class AskedOfAnyPlace(AskedThen):
+    place: Place
+
+
+class AskedOfOwnPlace(AskedThen):
+    """Without a location it is about the school as a whole."""
+
+    location: Annotated[str, StringConstraints(pattern=r"^[0-9]{2}$", max_length=2)] | None = None
+
+
+class Because(Wire):
+    """An entry of the log that a decision rests on."""
+
+    number: int
+    revision: int
+    at: Moment
+    event: str
+
+
+class Replayed(Wire):
+    """The decision of then. `because` names the last entries about the grant, the connection and what it must keep."""
+
+    decision: bool
+    reason: str
+    revision: int
+    at: Moment
+    scopes: list[str]
+    fields: list[str]
+    grant_id: str | None
+    valid_until: Moment | None
+    because: list[Because]
+
+
+@router.get("/v1/replay", operation_id="replay")
+async def replay(
+    caller: Operator, asked: Annotated[AskedOfAnyPlace, Query()], turn: Turn, reading: Reading
+) -> Replayed:
+    """May this connection have received this, then, and why? The same as the decision that was given then."""
+    question = asked.question(asked.place)
+    return await replayed(reading.session, question, asked.at or reading.now, asked.revision, reading.now)
+
+
+@router.get("/v1/schools/{brin}/replay", operation_id="replayOfSchool")
+async def replay_of_school(
+    caller: SchoolAdmin, brin: Brin, asked: Annotated[AskedOfOwnPlace, Query()], turn: Turn, reading: Reading
+) -> Replayed:
+    """The same for a school, about its own data."""
+    question = asked.question(brin + (asked.location or ""))
+    return await replayed(reading.session, question, asked.at or reading.now, asked.revision, reading.now)
+
+
+async def replayed(
+    session: AsyncSession, question: Question, at: datetime, revision: int | None, now: datetime
+) -> Replayed:
+    """The decision on this question as of `at`, on what the log then held: up to `revision`, where that is given.
+
+    Raises `InvalidInput` for an instant that has not come, a revision that there is not, or one that was not the newest
+    then.
+    """
+    if at > now:
+        raise InvalidInput("at must not be in the future.")
+    events = await _events(session, question, await _last(session, at, revision))
+    # In a thread, so that decisions come in between.
+    return shown(await asyncio.to_thread(decided_then, map(entry_of, events), question, at, revision), at)
+
+
+async def _last(session: AsyncSession, at: datetime, revision: int | None) -> int:
+    """The number of the last entry that counted then; 0 before the first."""
+    by = Event.at <= at if revision is None else Event.revision == revision
+    # From the newest on: instants follow the numbers, and need no index of their own.
+    found = (await session.exec(select(Event.number).where(by).order_by(col(Event.number).desc()).limit(1))).first()
+    return found or 0
+
+
+async def _events(session: AsyncSession, question: Question, last: int) -> Sequence[PastEvent]:
+    """Of those up to `last` the ones that concern the question; the last itself and the next.
+
+    As `concerns` says, but of all partners only the connection's, and of all schools only the one in question.
+    """
+    number, kind = col(Event.number), col(Event.kind)
+    of_school = or_(col(Event.brin).is_(None), col(Event.brin) == question.place[:4])
+    of_connection = and_(col(Event.client_id) == question.client_id, of_school)
+    which = or_(of_connection, number >= last)
+    rows = await read_events(session, number <= last + 1, which, kind.not_in(SCHOOLS))
+    about = await asyncio.to_thread(lambda: list(events_of(rows)))
+    partners = await read_partners(
+        session, {each.state["kvkNumber"] for each in about if each.kind in CONNECTIONS}, last
+    )
+    schools = await read_school(session, question.place[:4], last, last + 1)
+    return await asyncio.to_thread(in_order, about, partners, schools)
+
+
+def shown(then: DecidedThen, at: datetime) -> Replayed:
+    """The decision of then as it goes out."""
+    decision = then.decision
+    return Replayed(
+        decision=decision.permit,
+        reason=decision.reason,
+        revision=decision.revision,
+        at=at,
+        scopes=list(decision.scopes),
+        fields=list(decision.fields),
+        grant_id=decision.grant_id,
+        valid_until=decision.valid_until,
+        because=[
+            Because(number=each["number"], revision=each["revision"], at=each["at"], event=each["kind"])
+            for each in then.because
+        ],
+    )

@@ -1,0 +1,277 @@
+"""The feed of a connection's changes: asked for, waited for, or followed as a stream.
+
+Every change has a bookmark: its number in the log, and the mark of its revision, which no other history has. Who goes
+on from a bookmark, wherever it stopped, misses nothing and gets nothing twice; and who comes with one that the store's
+history does not hold, as after the restore of a backup, is told.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Coroutine
+from dataclasses import dataclass
+from random import SystemRandom
+from typing import Annotated, Any, Final, Self
+
+from fastapi import APIRouter, Depends, Header, Query, Request
+from fastapi.sse import format_sse_event
+from pydantic import Field, StringConstraints
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from api.grants.consent_routes import Consent, named
+from api.grants.grant_lifecycle import GrantView
+from api.notifications.change_listeners import AwaitedChanges, Listener
+from api.queries import session as rows
+from api.store.store import Store, StoreBehind, StoreUnreachable
+from api.web.callers import PartnerClient, authenticated
+from api.web.paging import Cursor, Limit, after_number, part
+from api.web.problems import Refused
+from api.web.schemas import Moment, Page
+from api.web.server_sent_events import EventStream, ended, until_gone
+from models.consents.grants import Status
+from models.consents.schools import School
+from models.decision.decision import Reason
+from models.log.events import Event, EventKind
+from models.vocabulary.refusals import NotInHistory
+
+log = logging.getLogger("privacy_manager.feed")
+
+router = APIRouter(prefix="/v1/consents/changes", tags=["partners"])
+
+#: How long a request for the list waits at most, in seconds, and how long a stream lasts.
+MOST_WAIT: Final = 25
+MOST_STREAM: Final = 300
+#: A stream that has nothing to say for so long says that; then it looks whether its caller may still see.
+HEARTBEAT_SECONDS: Final = 15.0
+HEARTBEAT: Final = b":\n\n"
+#: Changes that are read and written at once: between two parts decisions have their turn.
+PART: Final = 50
+#: When a reader comes back whose stream ended, in milliseconds: not all of them at once.
+RETRY: Final = 1_000, 3_000
+
+#: An event as the contract has it.
+EVENT: Final[dict[str, Any]] = {
+    "type": "object",
+    "description": "One event. What only says when to come back, and comments, are none.",
+    "required": ["id", "data"],
+    "properties": {
+        "id": {"type": "string", "description": "The bookmark of the change."},
+        "data": {
+            "type": "string",
+            "contentMediaType": "application/json",
+            "contentSchema": {"$ref": "#/components/schemas/ConsentChange"},
+        },
+    },
+}
+
+Bookmark = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,8}-[0-9a-f]{32}$", max_length=42)]
+Since = Annotated[
+    Annotated[int, Field(ge=0, le=2**31 - 1)] | Bookmark,
+    Query(description="Only what changed after this: the bookmark of a change, or a revision."),
+]
+
+
+class ConsentChange(Consent):
+    """A consent as one change left it."""
+
+    event: EventKind
+    at: Moment
+    bookmark: Annotated[str, Field(description="To go on from, as `since` or as `Last-Event-ID`.")]
+
+
+@dataclass(frozen=True, slots=True)
+class From:
+    """Where in the changes to go on: after this revision, and after the event with this number and mark."""
+
+    revision: int = 0
+    number: int = 0
+    mark: str = ""
+
+    @classmethod
+    def read(cls, since: int | str) -> Self:
+        if isinstance(since, int):
+            return cls(revision=since)
+        number, mark = since.split("-")
+        return cls(number=int(number), mark=mark)
+
+
+@router.get("", operation_id="listConsentChanges")
+async def list_changes(
+    caller: PartnerClient,
+    request: Request,
+    since: Since = 0,
+    wait: Annotated[
+        int, Query(ge=0, le=MOST_WAIT, description="Seconds to wait for a change, where there is none yet.")
+    ] = 0,
+    limit: Limit = 100,
+    cursor: Cursor = None,
+) -> Page[ConsentChange]:
+    """Every change of the caller's consents, oldest first.
+
+    Ask again from the `bookmark` of the last item that you have dealt with: nothing is missed, and nothing comes twice.
+    With `wait` the answer comes as soon as there is a change, or when the time is over, with nothing in it.
+    """
+    client_id, begin, after = caller.claims.client_id, From.read(since), after_number(cursor)
+    store: Store = request.app.state.store
+    if not wait:
+        return await _page(store, client_id, begin, after, limit)
+    awaited: AwaitedChanges = request.app.state.awaited
+    with awaited.listening(client_id) as listener:
+        found = await _page(store, client_id, begin, after, limit)
+        if found.items:
+            return found
+        # No session is held while it waits, and the store is looked at by one for all.
+        request.state.waits = True
+        await _either(listener.changed(), until_gone(request.receive), seconds=wait)
+    async with awaited.reading:
+        return await _page(store, client_id, begin, after, limit)
+
+
+async def _listening(caller: PartnerClient, request: Request) -> AsyncIterator[Listener]:
+    awaited: AwaitedChanges = request.app.state.awaited
+    # Until the answer has been sent, which for a stream is its end.
+    with awaited.listening(caller.claims.client_id) as listener:
+        yield listener
+
+
+@router.get(
+    "/stream",
+    operation_id="streamConsentChanges",
+    status_code=200,
+    response_class=EventStream,
+    responses={200: {"content": {EventStream.media_type: {"schema": EVENT}}}},
+)
+async def stream_changes(
+    caller: PartnerClient,
+    request: Request,
+    listener: Annotated[Listener, Depends(_listening)],
+    since: Since = 0,
+    wait: Annotated[
+        int, Query(ge=0, le=MOST_STREAM, description="Seconds after which it ends, when there is nothing more to say.")
+    ] = MOST_STREAM,
+    last_event_id: Annotated[Bookmark | None, Header(description="A bookmark, in place of `since`.")] = None,
+) -> EventStream:
+    """The same changes as server-sent events, each as it comes.
+
+    The `data` of an event is an item of the list as JSON, its `id` the bookmark. The stream ends by itself, after some
+    minutes and at the latest with the token; come back with `Last-Event-ID`, as browsers do by themselves.
+    """
+    begin = From.read(since if last_event_id is None else last_event_id)
+    reader = _Reader(request, caller.claims.client_id, begin)
+    first = await reader.read()
+    return EventStream(_pieces(reader, first, listener, wait, caller.claims.expires_at - time.time()))
+
+
+class _Reader:
+    """One reader's way through the changes, for as long as it may go on."""
+
+    def __init__(self, request: Request, client_id: str, begin: From) -> None:
+        self._request = request
+        self._begin = begin
+        self.client_id = client_id
+        self.awaited: AwaitedChanges = request.app.state.awaited
+
+    async def read(self) -> list[ConsentChange]:
+        """The next changes, as far as there are any. Raises what a new request would be refused with."""
+        state = self._request.app.state
+        await authenticated(self._request.scope, state.verifier)
+        await state.current.get()
+        async with self.awaited.reading:
+            found = (await _page(state.store, self.client_id, self._begin, 0, PART)).items
+        if found:
+            self._begin = From.read(found[-1].bookmark)
+        return found
+
+
+async def _pieces(
+    reader: _Reader, found: list[ConsentChange], listener: Listener, wait: float, valid: float
+) -> AsyncIterator[bytes]:
+    """What a stream says, until it is over, or anything about it is uncertain.
+
+    It is over when there is nothing to say and `wait` seconds have gone; and in any case after `MOST_STREAM`, or once
+    the token is not `valid` any more.
+    """
+    now = asyncio.get_running_loop().time
+    quiet_at, ends_at = now() + min(wait, valid), now() + min(MOST_STREAM, valid)
+    # The first thing that is said, so that a reader knows at once that it is heard.
+    yield format_sse_event(retry=SystemRandom().randint(*RETRY))
+    try:
+        while now() < ends_at and not reader.awaited.is_stopping:
+            if found:
+                yield b"".join(map(_event, found))
+            elif (left := quiet_at - now()) <= 0:
+                return
+            elif not await _happens(listener.changed(), min(left, HEARTBEAT_SECONDS)):
+                yield HEARTBEAT
+            found = await reader.read()
+    except (StoreUnreachable, StoreBehind, NotInHistory, Refused) as reason:
+        # Whoever comes back is told as an answer, which this can no longer be.
+        log.info("a stream of %s ended: %s", reader.client_id, reason)
+
+
+async def _happens(thing: Awaitable[None], seconds: float) -> bool:
+    try:
+        async with asyncio.timeout(seconds):
+            await thing
+    except TimeoutError:
+        return False
+    return True
+
+
+def _event(change: ConsentChange) -> bytes:
+    return format_sse_event(id=change.bookmark, data_str=change.model_dump_json(by_alias=True))
+
+
+async def _either(*things: Coroutine[Any, Any, None], seconds: float) -> None:
+    """Until the first of these, or so many seconds."""
+    tasks = [asyncio.create_task(thing) for thing in things]
+    try:
+        await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        await ended(*tasks)
+
+
+async def _page(store: Store, client_id: str, begin: From, after: int, limit: int) -> Page[ConsentChange]:
+    """At most so many changes behind `begin`, and behind the number `after`. Raises `NotInHistory`."""
+    async with store.reading() as session:
+        await _require_in_history(session, client_id, begin)
+        behind = max(begin.number, after)
+        found = await rows.changes_of_client(session, client_id, begin.revision, behind, limit)
+        shown, following = part(found, limit, lambda event: event.number)
+        names = await rows.schools_named(session, {event.brin for event in shown if event.brin})
+        return Page(items=[_change(event, names) for event in shown], next=following)
+
+
+async def _require_in_history(session: AsyncSession, client_id: str, begin: From) -> None:
+    if begin.number:
+        known = await rows.mark_of_change(session, client_id, begin.number) == begin.mark
+    else:
+        known = begin.revision <= await rows.revision(session)
+    if not known:
+        raise NotInHistory(
+            "The store's history does not hold this place. It is not the bookmark or the revision of a change that this"
+            " service has told, or an older backup was put back since: then begin anew from 0."
+        )
+
+
+def _change(event: Event, names: dict[str, School]) -> ConsentChange:
+    """The consent as the event left it. What it says of the grant is history; eligibility is asked for elsewhere."""
+    grant = GrantView.model_validate(event.state)
+    early = grant.status is Status.GRANTED and event.at < grant.valid_from
+    reason = Reason.NOT_YET_VALID if early else Reason(grant.status)
+    return ConsentChange(
+        school=named(grant.school, names),
+        location=grant.location,
+        client_id=grant.client_id,
+        status=grant.status,
+        reason=None if reason is Reason.GRANTED else reason,
+        scopes=grant.scopes,
+        purposes=grant.purposes,
+        valid_from=grant.valid_from,
+        valid_until=grant.valid_until,
+        grant_id=grant.grant_id,
+        revision=event.revision,
+        event=EventKind(event.kind),
+        at=event.at,
+        bookmark=f"{event.number}-{event.mark}",
+    )

@@ -1,0 +1,498 @@
+"""Webhooks: a partner says where it wants to be told of changes, and sees what was delivered and what was not."""
+
+import json
+import secrets
+import uuid
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Annotated, Any, cast
+
+from fastapi import APIRouter, Depends, Path, Request, Response
+from pydantic import AfterValidator, Field, StringConstraints
+
+from api.notifications.delivery_queue import logged
+from api.notifications.targets import Targets, target_of
+from api.queries import session as rows
+from api.queries import webhooks
+from api.security.sealing import webhook_secret
+from api.store import outbox
+from api.store.events import record
+from api.web.callers import Caller, Operator, PartnerClient, claims_if_any
+from api.web.paging import Cursor, Limit, after_key, after_number, part
+from api.web.problems import TOO_MANY_REQUESTS, Refused
+from api.web.read_request import Reading
+from api.web.schemas import MadeSecret, Moment, Page, Reason, RecordId, Wire, WireIn, distinct
+from api.web.write_request import IfMatch, WriteRequest, Writing, etag, require_version
+from models.consents.webhooks import (
+    FORMER_SIGNS,
+    MOST_HOURS_OF_FORMER,
+    MOST_SUBSCRIPTIONS,
+    NO_SCHOOL,
+    TOLD,
+    Outcome,
+    SubscriptionState,
+    WebhookAttempt,
+    WebhookSubscription,
+    WhyDisabled,
+    message_id,
+)
+from models.log.events import EventKind
+from models.vocabulary.identifiers import ClientId
+from models.vocabulary.refusals import SubscriptionDisabled, TargetRefused, TestWaits, TooManySubscriptions
+
+router = APIRouter(prefix="/v1", tags=["webhooks"])
+
+OwnSubscriptionId = Annotated[RecordId, Path()]
+#: So many dead letters wait again by one call.
+MOST_REPLAYED = 500
+
+
+def _told(kind: str) -> str:
+    if kind not in TOLD:
+        raise ValueError(f"one of {', '.join(sorted(TOLD))}, each in full; there are no patterns")
+    return kind
+
+
+Url = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=1000),
+    Field(description="`https://`, a host's full name, port 443 or 8443. Nothing secret belongs in it."),
+]
+EventTypes = Annotated[
+    list[
+        Annotated[
+            str,
+            StringConstraints(max_length=40),
+            AfterValidator(_told),
+            Field(json_schema_extra={"enum": sorted(map(str, TOLD))}),
+        ]
+    ],
+    Field(min_length=1, max_length=len(TOLD), description="Only events of these types; null for all."),
+]
+
+
+class NewSubscription(WireIn):
+    """Where the connection wants to be told of changes."""
+
+    url: Url
+    types: EventTypes | None = None
+
+
+class SubscriptionChange(WireIn):
+    """What is left out stays as it is."""
+
+    url: Url | None = None
+    types: EventTypes | None = None
+
+
+class Rotation(WireIn):
+    former_hours: Annotated[
+        int,
+        Field(
+            strict=True,
+            ge=0,
+            le=MOST_HOURS_OF_FORMER,
+            description="For so long the former secret signs too; 0 when it leaked.",
+        ),
+    ] = int(FORMER_SIGNS / timedelta(hours=1))
+
+
+class Because(WireIn):
+    reason: Reason | None = None
+
+
+class DeadLetterReplay(WireIn):
+    numbers: Annotated[
+        list[Annotated[int, Field(strict=True, ge=1, le=2**31 - 1)]] | None,
+        Field(min_length=1, max_length=MOST_REPLAYED, description="Only these; null for the oldest of all."),
+    ] = None
+
+
+class SubscriptionView(Wire):
+    """A subscription, and how it fares."""
+
+    subscription_id: str
+    client_id: str
+    url: Annotated[str, Field(description="Empty where it was lost with a store that was put back: give it again.")]
+    types: list[str] | None
+    state: SubscriptionState
+    disabled_reason: WhyDisabled | None
+    disabled_at: Moment | None
+    failing_since: Annotated[Moment | None, Field(description="Since when nothing came through.")]
+    former_until: Annotated[Moment | None, Field(description="Until then the former secret signs too.")]
+    waiting: Annotated[int, Field(description="How many messages wait.")]
+    next_attempt_at: Annotated[
+        Moment | None,
+        Field(description="From then on the next of them is tried; null while one is, or where nothing is to be sent."),
+    ]
+    version: int
+    revision: int
+    created_at: Moment
+    changed_at: Moment
+
+
+class SignedSubscription(SubscriptionView):
+    secret: Annotated[MadeSecret, Field(description="Signs what is sent. It is shown this once.")]
+
+
+class MessageView(Wire):
+    """A message for one subscription: which event it is of."""
+
+    subscription_id: str
+    message_id: Annotated[str, Field(description="Its `webhook-id`.")]
+    number: Annotated[int, Field(description="Of the event, in the log.")]
+    type: str
+    school: str | None
+    revision: int
+    at: Moment
+
+
+class DeliveryView(MessageView):
+    """An attempt to deliver a message, and what came of it."""
+
+    attempt: int
+    attempted_at: Moment
+    outcome: Outcome
+    status_code: int | None
+    milliseconds: int
+
+
+class Replayed(Wire):
+    """How many dead letters wait again, and how many are left."""
+
+    replayed: int
+    left: int
+    revision: int
+
+
+# -- where a URL leads is looked up before the revision's lock is taken ----------------------------------------------
+
+
+async def _reached(request: Request) -> TargetRefused | None:
+    """Looks up where the URL in the body leads; what stands against it, if anything. Raises `Refused` when too many are
+    looked up.
+
+    Not raised here, since a replay under an Idempotency-Key gets the first answer, whatever the name stands for by now.
+    What else is wrong with the body, others say.
+    """
+    try:
+        body = json.loads(await request.body())
+    except (ValueError, RecursionError):
+        return None
+    url = body.get("url") if isinstance(body, dict) else None
+    if isinstance(url, str):
+        targets, claims = cast(Targets, request.app.state.targets), claims_if_any(request)
+        whose = (claims.client_id or "") if claims is not None else ""
+        if targets.is_busy_for(whose):
+            raise Refused(TOO_MANY_REQUESTS, "Too many names are being looked up.", {"Retry-After": "10"})
+        try:
+            await targets.reached(url, whose)
+        except TargetRefused as refused:
+            return refused
+    return None
+
+
+Reached = Annotated[TargetRefused | None, Depends(_reached, scope="function")]
+
+
+def _written(request: Request, url: str) -> str:
+    """The URL as it is kept."""
+    return target_of(url, loopback=cast(Targets, request.app.state.targets).loopback).url
+
+
+# -- the partner ------------------------------------------------------------------------------------------------------
+
+
+@router.post("/webhooks/subscriptions", status_code=201, operation_id="subscribe")
+async def subscribe(
+    caller: PartnerClient, reached: Reached, request: Request, wish: NewSubscription, writing: Writing
+) -> SignedSubscription:
+    """Tells the connection of its changes at this URL from now on. The answer has the secret, once."""
+    if reached is not None:
+        raise reached
+    client_id = caller.claims.client_id
+    await rows.connection(writing.session, client_id)
+    if len(await webhooks.subscriptions_of_client(writing.session, client_id)) >= MOST_SUBSCRIPTIONS:
+        raise TooManySubscriptions(f"A connection has at most {MOST_SUBSCRIPTIONS} subscriptions.")
+    made = WebhookSubscription(
+        subscription_id=str(uuid.uuid4()),
+        client_id=client_id,
+        url=_written(request, wish.url),
+        types=distinct(wish.types) if wish.types is not None else None,
+        seed=secrets.token_hex(16),
+        revision=writing.write.revision,
+        created_at=writing.now,
+        changed_at=writing.now,
+    )
+    writing.session.add(made)
+    return await _signed(writing, made, EventKind.WEBHOOK_SUBSCRIBED, caller)
+
+
+@router.get("/webhooks/subscriptions", operation_id="listSubscriptions")
+async def list_subscriptions(caller: PartnerClient, reading: Reading) -> Page[SubscriptionView]:
+    """The subscriptions of the caller's connection, in one part."""
+    found = await webhooks.subscriptions_of_client(reading.session, caller.claims.client_id)
+    return Page(items=await _shown(reading.session, found), next=None)
+
+
+@router.get("/webhooks/subscriptions/{subscription_id}", operation_id="getSubscription")
+async def get_subscription(
+    caller: PartnerClient, subscription_id: OwnSubscriptionId, reading: Reading, response: Response
+) -> SubscriptionView:
+    """One subscription of the caller's connection."""
+    found = await webhooks.subscription_of_client(reading.session, caller.claims.client_id, subscription_id)
+    response.headers["ETag"] = etag(found.version)
+    return (await _shown(reading.session, [found]))[0]
+
+
+@router.patch("/webhooks/subscriptions/{subscription_id}", operation_id="changeSubscription")
+async def change_subscription(
+    caller: PartnerClient,
+    subscription_id: OwnSubscriptionId,
+    reached: Reached,
+    request: Request,
+    wish: SubscriptionChange,
+    writing: Writing,
+    if_match: IfMatch = None,
+) -> SubscriptionView:
+    """Another URL, or other types. What waits goes to the new URL, also when it is of a type no longer wanted."""
+    if reached is not None:
+        raise reached
+    found = await _own(writing, caller, subscription_id)
+    require_version(if_match, found.version)
+    if wish.url is not None and found.url != (url := _written(request, wish.url)):
+        found.url, found.url_version = url, found.url_version + 1
+    if "types" in wish.model_fields_set:
+        found.types = distinct(wish.types) if wish.types is not None else None
+    return await _saved(writing, found, EventKind.WEBHOOK_CHANGED, caller)
+
+
+@router.post("/webhooks/subscriptions/{subscription_id}/_remove", operation_id="removeSubscription")
+async def remove_subscription(
+    caller: PartnerClient, subscription_id: OwnSubscriptionId, writing: Writing, wish: Because | None = None
+) -> SubscriptionView:
+    """Ends a subscription. What waits is sent no more."""
+    found = await _own(writing, caller, subscription_id)
+    (shown,) = await _shown(writing.session, [found])
+    await outbox.drop(writing.session, subscription_id)
+    await writing.session.delete(found)
+    found.revision = writing.write.revision
+    _record(writing, found, EventKind.WEBHOOK_REMOVED, caller, logged(found), wish)
+    return writing.answer(shown.model_copy(update={"revision": found.revision}))
+
+
+@router.post("/webhooks/subscriptions/{subscription_id}/_rotate", operation_id="rotateSecret")
+async def rotate(
+    caller: PartnerClient, subscription_id: OwnSubscriptionId, writing: Writing, wish: Rotation | None = None
+) -> SignedSubscription:
+    """A new secret, which signs from now on. The former one signs beside it for a while, one before that no more."""
+    found = await _own(writing, caller, subscription_id)
+    hours = (wish or Rotation()).former_hours
+    found.rotate(secrets.token_hex(16), writing.now + timedelta(hours=hours) if hours else None)
+    return await _signed(writing, found, EventKind.WEBHOOK_ROTATED, caller)
+
+
+@router.post("/webhooks/subscriptions/{subscription_id}/_test", operation_id="testSubscription")
+async def send_test(
+    caller: PartnerClient, subscription_id: OwnSubscriptionId, writing: Writing, wish: Because | None = None
+) -> MessageView:
+    """Sends a message of the type `webhook.tested`, like any other. What came of it is among the deliveries."""
+    found = await _own(writing, caller, subscription_id)
+    if not found.active:
+        raise SubscriptionDisabled("Enable the subscription first.")
+    if await webhooks.test_waits(writing.session, subscription_id):
+        raise TestWaits("A test message waits to be delivered, or for its next attempt.")
+    write = writing.write
+    await outbox.note(writing.session, subscription_id, write.next_number, NO_SCHOOL, writing.now)
+    state = {"subscriptionId": subscription_id, "clientId": found.client_id}
+    _record(writing, found, EventKind.WEBHOOK_TESTED, caller, state, wish)
+    return writing.answer(MessageView(**_of_event(subscription_id, write.events[-1])))
+
+
+@router.post("/webhooks/subscriptions/{subscription_id}/_disable", operation_id="disableSubscription")
+async def disable(
+    caller: PartnerClient, subscription_id: OwnSubscriptionId, writing: Writing, wish: Because | None = None
+) -> SubscriptionView:
+    """Sends nothing more until it is enabled again. What happens meanwhile makes no messages."""
+    found = await _own(writing, caller, subscription_id)
+    if not found.active:
+        raise SubscriptionDisabled("It is disabled already.")
+    await outbox.pause(writing.session, subscription_id)
+    found.state, found.disabled_reason, found.disabled_at = (
+        SubscriptionState.DISABLED,
+        WhyDisabled.BY_PARTNER,
+        writing.now,
+    )
+    return await _saved(writing, found, EventKind.WEBHOOK_DISABLED, caller, wish)
+
+
+@router.post("/webhooks/subscriptions/{subscription_id}/_enable", operation_id="enableSubscription")
+async def enable(
+    caller: PartnerClient, subscription_id: OwnSubscriptionId, writing: Writing, wish: Because | None = None
+) -> SubscriptionView:
+    """Sends again, first what waited. What happened meanwhile is in the feed of changes."""
+    found = await _own(writing, caller, subscription_id)
+    if not found.url:
+        raise TargetRefused("Its URL was lost: give it again first.")
+    await outbox.resume(writing.session, subscription_id, writing.now)
+    found.state, found.disabled_reason, found.disabled_at = SubscriptionState.ACTIVE, None, None
+    found.failing_since = None
+    return await _saved(writing, found, EventKind.WEBHOOK_ENABLED, caller, wish)
+
+
+@router.get("/webhooks/subscriptions/{subscription_id}/deliveries", operation_id="listDeliveries")
+async def list_deliveries(
+    caller: PartnerClient,
+    subscription_id: OwnSubscriptionId,
+    reading: Reading,
+    limit: Limit = 100,
+    cursor: Cursor = None,
+) -> Page[DeliveryView]:
+    """Every attempt of the last 30 days, the latest first, and what came of it."""
+    await webhooks.subscription_of_client(reading.session, caller.claims.client_id, subscription_id)
+    found = await webhooks.attempts(reading.session, subscription_id, after_number(cursor), limit)
+    shown, following = part(found, limit, lambda row: str(row[0].id))
+    return Page(items=[_delivery(attempt, event) for attempt, event in shown], next=following)
+
+
+@router.get("/webhooks/subscriptions/{subscription_id}/dead-letters", operation_id="listDeadLetters")
+async def list_dead_letters(
+    caller: PartnerClient,
+    subscription_id: OwnSubscriptionId,
+    reading: Reading,
+    limit: Limit = 100,
+    cursor: Cursor = None,
+) -> Page[MessageView]:
+    """What was given up after its last attempt in the last 30 days, the oldest first."""
+    await webhooks.subscription_of_client(reading.session, caller.claims.client_id, subscription_id)
+    found = await webhooks.dead_letters(reading.session, subscription_id, after_number(cursor), limit)
+    shown, following = part(found, limit, lambda row: row[0].number)
+    return Page(items=[MessageView(**_of_event(subscription_id, event)) for _, event in shown], next=following)
+
+
+@router.post("/webhooks/subscriptions/{subscription_id}/dead-letters/_replay", operation_id="replayDeadLetters")
+async def replay_dead_letters(
+    caller: PartnerClient,
+    subscription_id: OwnSubscriptionId,
+    writing: Writing,
+    wish: DeadLetterReplay | None = None,
+) -> Replayed:
+    """Sends dead letters again, under the ids that they had: those that are named, or the oldest 500.
+
+    They come after what was delivered since: which word is the last, the revision tells.
+    """
+    found = await _own(writing, caller, subscription_id)
+    if not found.active:
+        raise SubscriptionDisabled("Enable the subscription first.")
+    numbers = wish.numbers if wish is not None else None
+    many = await outbox.put_back(writing.session, subscription_id, numbers, MOST_REPLAYED, writing.now)
+    left = await webhooks.dead_letters_left(writing.session, subscription_id)
+    state = {"subscriptionId": subscription_id, "clientId": found.client_id, "messages": many}
+    _record(writing, found, EventKind.WEBHOOK_REPLAYED, caller, state)
+    return writing.answer(Replayed(replayed=many, left=left, revision=writing.write.revision))
+
+
+# -- the operator -----------------------------------------------------------------------------------------------------
+
+
+@router.get("/connections/{client_id}/webhooks", operation_id="listSubscriptionsOfConnection")
+async def list_subscriptions_of_connection(
+    caller: Operator, client_id: ClientId, reading: Reading
+) -> Page[SubscriptionView]:
+    """The subscriptions of a connection, in one part: who asks why a partner was not told begins here."""
+    await rows.connection(reading.session, client_id)
+    found = await webhooks.subscriptions_of_client(reading.session, client_id)
+    return Page(items=await _shown(reading.session, found), next=None)
+
+
+@router.get("/connections/{client_id}/dead-letters", operation_id="listDeadLettersOfConnection")
+async def list_dead_letters_of_connection(
+    caller: Operator, client_id: ClientId, reading: Reading, limit: Limit = 100, cursor: Cursor = None
+) -> Page[MessageView]:
+    """What was given up of all subscriptions of a connection, by subscription, the oldest first."""
+    await rows.connection(reading.session, client_id)
+    found = await webhooks.dead_letters_of_client(reading.session, client_id, after_key(cursor), limit)
+    shown, following = part(found, limit, lambda row: webhooks.name_of_message(row[0]))
+    return Page(items=[MessageView(**_of_event(each.subscription_id, event)) for each, event in shown], next=following)
+
+
+# -- both -------------------------------------------------------------------------------------------------------------
+
+
+async def _own(writing: WriteRequest, caller: Caller, subscription_id: str) -> WebhookSubscription:
+    return await webhooks.subscription_of_client(writing.session, caller.claims.client_id, subscription_id)
+
+
+async def _saved(
+    writing: WriteRequest,
+    subscription: WebhookSubscription,
+    kind: EventKind,
+    caller: Caller,
+    wish: Because | None = None,
+) -> SubscriptionView:
+    """Notes the change, and answers with the subscription as it now is."""
+    shown = await _changed(writing, subscription, kind, caller, wish)
+    return writing.answer(shown, subscription.version)
+
+
+async def _signed(
+    writing: WriteRequest, subscription: WebhookSubscription, kind: EventKind, caller: Caller
+) -> SignedSubscription:
+    """The same with its secret."""
+    shown = await _changed(writing, subscription, kind, caller)
+    secret = webhook_secret(writing.session, subscription.subscription_id, subscription.seed)
+    return writing.answer(SignedSubscription(**shown.model_dump(), secret=secret), subscription.version)
+
+
+async def _changed(
+    writing: WriteRequest,
+    subscription: WebhookSubscription,
+    kind: EventKind,
+    caller: Caller,
+    wish: Because | None = None,
+) -> SubscriptionView:
+    if kind is not EventKind.WEBHOOK_SUBSCRIBED:
+        subscription.version += 1
+    subscription.revision, subscription.changed_at = writing.write.revision, writing.now
+    writing.session.add(subscription)
+    _record(writing, subscription, kind, caller, logged(subscription), wish)
+    return (await _shown(writing.session, [subscription]))[0]
+
+
+def _record(
+    writing: WriteRequest,
+    subscription: WebhookSubscription,
+    kind: EventKind,
+    caller: Caller,
+    state: dict[str, Any],
+    wish: Because | None = None,
+) -> None:
+    reason = wish.reason if wish is not None else None
+    record(writing.write, kind, caller.actor, state, client_id=subscription.client_id, reason=reason)
+
+
+async def _shown(session: rows.Session, subscriptions: Sequence[WebhookSubscription]) -> list[SubscriptionView]:
+    waiting = await webhooks.messages_waiting(session, [each.subscription_id for each in subscriptions])
+    nothing = webhooks.Waiting()
+    return [
+        SubscriptionView(waiting=found.messages, next_attempt_at=found.next_at, **each.model_dump())
+        for each in subscriptions
+        for found in [waiting.get(each.subscription_id, nothing)]
+    ]
+
+
+def _of_event(subscription_id: str, event: Any) -> dict[str, Any]:
+    return {
+        "subscription_id": subscription_id,
+        "message_id": message_id(event),
+        "number": event.number,
+        "type": event.kind,
+        "school": event.brin,
+        "revision": event.revision,
+        "at": event.at,
+    }
+
+
+def _delivery(attempt: WebhookAttempt, event: Any) -> DeliveryView:
+    shown = attempt.model_dump(include={"attempt", "outcome", "status_code", "milliseconds"})
+    return DeliveryView(**_of_event(attempt.subscription_id, event), **shown, attempted_at=attempt.at)

@@ -1,0 +1,85 @@
+"""The emergency stop: one call denies a partner or a connection everywhere, at once; a second one undoes it.
+
+No grant is touched. The next decision of every replica denies, since it is made on the register as it then is.
+"""
+
+from fastapi import APIRouter
+
+from api.queries import session
+from api.registry.connection_routes import ConnectionInRegister, PartnerView, saved_connection, saved_partner, touch
+from api.web.callers import Operator
+from api.web.schemas import Reason, WireIn
+from api.web.write_request import WriteRequest, Writing
+from models.consents.partners import Connection, Partner
+from models.log.events import EventKind
+from models.vocabulary.identifiers import ClientId, KvkNumber
+from models.vocabulary.refusals import TransitionNotAllowed
+
+router = APIRouter(prefix="/v1", tags=["operators"])
+
+
+class EmergencyStop(WireIn):
+    """Why it is stopped, or why it may go on."""
+
+    reason: Reason
+
+
+@router.post("/partners/{kvk_number}/_stop", operation_id="stopPartner")
+async def stop_partner(caller: Operator, kvk_number: KvkNumber, wish: EmergencyStop, writing: Writing) -> PartnerView:
+    """Denies every connection of a partner, everywhere, from the moment of the answer."""
+    partner = await session.partner(writing.session, kvk_number)
+    _stop(writing, partner)
+    await _pass_on(writing, partner)
+    return saved_partner(writing, partner, EventKind.PARTNER_STOPPED, caller, wish.reason)
+
+
+@router.post("/partners/{kvk_number}/_lift", operation_id="liftPartnerStop")
+async def lift_partner_stop(
+    caller: Operator, kvk_number: KvkNumber, wish: EmergencyStop, writing: Writing
+) -> PartnerView:
+    """Undoes the partner's stop. A connection that was stopped by itself stays so."""
+    partner = await session.partner(writing.session, kvk_number)
+    _lift(writing, partner)
+    await _pass_on(writing, partner)
+    return saved_partner(writing, partner, EventKind.PARTNER_STOP_LIFTED, caller, wish.reason)
+
+
+@router.post("/connections/{client_id}/_stop", operation_id="stopConnection")
+async def stop_connection(
+    caller: Operator, client_id: ClientId, wish: EmergencyStop, writing: Writing
+) -> ConnectionInRegister:
+    """Denies a connection, everywhere, from the moment of the answer."""
+    connection = await session.connection(writing.session, client_id)
+    _stop(writing, connection)
+    return await saved_connection(writing, connection, EventKind.CONNECTION_STOPPED, caller, wish.reason)
+
+
+@router.post("/connections/{client_id}/_lift", operation_id="liftConnectionStop")
+async def lift_connection_stop(
+    caller: Operator, client_id: ClientId, wish: EmergencyStop, writing: Writing
+) -> ConnectionInRegister:
+    """Undoes the connection's own stop. Its partner's, where there is one, stays."""
+    connection = await session.connection(writing.session, client_id)
+    _lift(writing, connection)
+    return await saved_connection(writing, connection, EventKind.CONNECTION_STOP_LIFTED, caller, wish.reason)
+
+
+def _stop(writing: WriteRequest, row: Partner | Connection) -> None:
+    if row.stopped_at is not None:
+        raise TransitionNotAllowed("An emergency stop is in force already.")
+    row.stopped_at = writing.now
+    touch(writing, row)
+
+
+def _lift(writing: WriteRequest, row: Partner | Connection) -> None:
+    if row.stopped_at is None:
+        raise TransitionNotAllowed("No emergency stop is in force.")
+    row.stopped_at = None
+    touch(writing, row)
+
+
+async def _pass_on(writing: WriteRequest, partner: Partner) -> None:
+    """Decisions learn of a partner's stop by its connections: each of them has changed with it."""
+    for connection in await session.connections_of_partner(writing.session, partner.kvk_number):
+        connection.revision = writing.write.revision
+        writing.session.add(connection)

@@ -1,0 +1,162 @@
+"""The ground rules that a connection must keep, as operators check and record them, each check a dated fact."""
+
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Annotated
+
+from fastapi import APIRouter, Path
+from pydantic import Field
+
+from api.queries import session as rows
+from api.security import sealing
+from api.store.events import record
+from api.web.callers import Caller, Operator, OwnConnection
+from api.web.read_request import Reading
+from api.web.schemas import Day, Evidence, Moment, Name, Page, PersonName, Reason, RecordId, Wire, WireIn
+from api.web.write_request import WriteRequest, Writing
+from models.consents.ground_rules import GroundRule, GroundRuleName, require_convenant
+from models.log.events import EventKind
+from models.vocabulary.identifiers import ClientId
+from models.vocabulary.periods import end_now, has_ended, require_period
+from models.vocabulary.refusals import InvalidPeriod
+
+router = APIRouter(prefix="/v1/connections/{client_id}/ground-rules", tags=["operators"])
+
+GroundRuleId = Annotated[RecordId, Path()]
+
+
+class ConvenantStatus(WireIn):
+    """What the register of the privacyconvenant said: of which version, and as what."""
+
+    version: Annotated[str, Field(max_length=8, examples=["4.0"])]
+    status: Annotated[str, Field(max_length=16, examples=["deelnemer"])]
+
+
+class NewGroundRule(WireIn):
+    """A check of a ground rule: what was checked, against which source, when, and when to check again.
+
+    With `kept: false` it was found not to be kept: whatever showed that it was ends now.
+    """
+
+    rule: GroundRuleName
+    kept: bool = True
+    evidence: Evidence
+    source: Name
+    checked_at: Moment | None = None
+    check_again_on: Day | None = None
+    convenant: ConvenantStatus | None = None
+    valid_from: Moment | None = None
+    valid_until: Moment | None = None
+
+
+class Withdrawal(WireIn):
+    """An end, from now on."""
+
+    reason: Reason
+
+
+class GroundRuleView(Wire):
+    """A check on record. `checkedBy` is told to operators alone, until it is erased."""
+
+    ground_rule_id: str
+    client_id: str
+    rule: GroundRuleName
+    kept: bool
+    evidence: str
+    source: str
+    checked_by: PersonName
+    checked_at: Moment
+    check_again_on: Day | None
+    convenant_version: str | None
+    convenant_status: str | None
+    valid_from: Moment
+    valid_until: Moment | None
+    revision: int
+    created_at: Moment
+
+
+@router.post("", status_code=201, operation_id="recordGroundRule")
+async def record_ground_rule(
+    caller: Operator, client_id: ClientId, wish: NewGroundRule, writing: Writing
+) -> GroundRuleView:
+    """Records a check: that a ground rule is kept, from when until when, or that it is not, from now on."""
+    await rows.connection(writing.session, client_id)
+    begins, checked_at = wish.valid_from or writing.now, wish.checked_at or writing.now
+    require_period(begins, wish.valid_until)
+    if checked_at > writing.now:
+        raise InvalidPeriod("checkedAt must not be in the future.")
+    convenant = wish.convenant
+    rule = GroundRule(
+        ground_rule_id=str(uuid.uuid4()),
+        client_id=client_id,
+        rule=wish.rule,
+        kept=wish.kept,
+        evidence=wish.evidence,
+        source=wish.source,
+        checked_by=await sealing.person(writing.session, caller.claims.subject),
+        checked_at=checked_at,
+        check_again_on=wish.check_again_on,
+        convenant_version=convenant.version if convenant is not None else None,
+        convenant_status=convenant.status if convenant is not None else None,
+        valid_from=begins,
+        valid_until=wish.valid_until,
+        revision=writing.write.revision,
+        created_at=writing.now,
+    )
+    require_convenant(rule.rule, rule.convenant_version, rule.convenant_status, kept=rule.kept)
+    if not rule.kept:
+        await _end_what_showed_it(writing, caller, rule)
+    writing.session.add(rule)
+    return await _recorded(
+        writing, caller, EventKind.GROUND_RULE_MET if rule.kept else EventKind.GROUND_RULE_NOT_KEPT, rule
+    )
+
+
+@router.get("", operation_id="listGroundRules")
+async def list_ground_rules(caller: OwnConnection, client_id: ClientId, reading: Reading) -> Page[GroundRuleView]:
+    """Every check on record of a connection's ground rules, oldest first, in one part."""
+    await rows.connection(reading.session, client_id)
+    found = await rows.ground_rules(reading.session, [client_id])
+    names = await _checkers(reading.session, found, caller)
+    return Page(items=[_shown(rule, names) for rule in found], next=None)
+
+
+@router.post("/{ground_rule_id}/_withdraw", operation_id="withdrawGroundRule")
+async def withdraw_ground_rule(
+    caller: Operator, client_id: ClientId, ground_rule_id: GroundRuleId, wish: Withdrawal, writing: Writing
+) -> GroundRuleView:
+    """Ends the fact now: from this answer on the connection is denied, unless another fact shows the same rule."""
+    rule = await rows.ground_rule(writing.session, client_id, ground_rule_id)
+    end_now(rule, writing.now)
+    rule.revision = writing.write.revision
+    return await _recorded(writing, caller, EventKind.GROUND_RULE_WITHDRAWN, rule, wish.reason)
+
+
+async def _end_what_showed_it(writing: WriteRequest, caller: Caller, found: GroundRule) -> None:
+    """A check that found the rule not kept outweighs every fact that said it was; it shows nothing itself."""
+    for fact in await rows.ground_rules(writing.session, [found.client_id]):
+        if fact.rule == found.rule and not has_ended(fact, writing.now):
+            end_now(fact, writing.now)
+            fact.revision = writing.write.revision
+            await _recorded(writing, caller, EventKind.GROUND_RULE_WITHDRAWN, fact, "A later check found it not kept.")
+    found.valid_from = found.valid_until = writing.now
+    found.ended = True
+
+
+async def _recorded(
+    writing: WriteRequest, caller: Caller, kind: EventKind, rule: GroundRule, reason: str | None = None
+) -> GroundRuleView:
+    shown = _shown(rule, await _checkers(writing.session, [rule], caller))
+    # Who checked stands in the event as its actor; what was written stands with the check, and not for ever.
+    state = shown.model_dump(mode="json", by_alias=True, exclude={"checked_by", "evidence"})
+    record(writing.write, kind, caller.actor, state, client_id=shown.client_id, reason=reason)
+    return writing.answer(shown)
+
+
+async def _checkers(session: rows.Session, rules: Sequence[GroundRule], caller: Caller) -> Mapping[str, str]:
+    told = caller.only is None
+    return await sealing.named(session, [rule.checked_by for rule in rules]) if told else {}
+
+
+def _shown(rule: GroundRule, names: Mapping[str, str]) -> GroundRuleView:
+    return GroundRuleView.model_validate(rule).model_copy(update={"checked_by": names.get(rule.checked_by)})

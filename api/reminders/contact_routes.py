@@ -1,0 +1,178 @@
+"""The weekly letters as their recipients read them, and the address that they go to."""
+
+from datetime import date
+from typing import Annotated, Any
+
+from fastapi import APIRouter
+from pydantic import Field, StringConstraints
+
+from api.queries import session
+from api.store.events import record
+from api.web.callers import Caller, Operator, PartnerClient, SchoolAdmin
+from api.web.paging import Cursor, Limit, after_key, part
+from api.web.read_request import Reading, ReadRequest
+from api.web.schemas import Moment, Page, Wire, WireIn
+from api.web.write_request import WriteRequest, Writing
+from models.consents.reminders import Contact, Letter, Mail, Recipient, Subject
+from models.log.events import EventKind
+from models.vocabulary.identifiers import Brin
+from models.vocabulary.refusals import InvalidInput
+
+router = APIRouter(tags=["reminders"])
+
+#: One mailbox of a full domain, without the forms that mean several, or none.
+Mailbox = Annotated[
+    str,
+    StringConstraints(
+        pattern=r"^[A-Za-z0-9!#$%&'*+/=?^_{|}~-]+(\.[A-Za-z0-9!#$%&'*+/=?^_{|}~-]+)*"
+        r"@([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z]{2,63}$",
+        max_length=254,
+    ),
+]
+
+
+class NamedView(Wire):
+    """A grant, a deletion duty by its grant, or a ground rule; `at` is when it ends or is due."""
+
+    id: str
+    client_id: str | None
+    place: str | None
+    at: Moment | None
+
+
+class PartView(Wire):
+    """What a letter says of one subject: how many there are, and the first 50."""
+
+    subject: Subject
+    count: int
+    items: list[NamedView]
+
+
+class LetterView(Wire):
+    """The letter of a week."""
+
+    letter_id: str
+    week: Annotated[date, Field(description="Its Monday.")]
+    parts: list[PartView]
+    made_at: Moment
+    mail: Annotated[Mail, Field(description="What became of the e-mail.")]
+    sent_at: Moment | None
+
+
+class ContactView(Wire):
+    """Where letters go by e-mail; null where nobody gave an address here."""
+
+    email: str | None
+
+
+class NewContact(WireIn):
+    email: Annotated[Mailbox | None, Field(description="Rather of a role than of a person. Null takes it away.")]
+
+
+# -- the school -------------------------------------------------------------------------------------------------------
+
+
+@router.get("/v1/schools/{brin}/reminders", operation_id="listRemindersToSchool")
+async def list_reminders_to_school(
+    caller: SchoolAdmin, brin: Brin, reading: Reading, limit: Limit = 100, cursor: Cursor = None
+) -> Page[LetterView]:
+    """The weekly letters to this school, the newest first: what ends, what to confirm, what partners did not delete."""
+    await session.school(reading.session, brin)
+    return await _listed(reading, Recipient.SCHOOL, brin, limit, cursor)
+
+
+@router.get("/v1/schools/{brin}/contact", operation_id="getContactOfSchool")
+async def get_contact_of_school(caller: SchoolAdmin, brin: Brin, reading: Reading) -> ContactView:
+    """Where this school's letters go."""
+    await session.school(reading.session, brin)
+    return await _contact(reading, Recipient.SCHOOL, brin)
+
+
+@router.put("/v1/schools/{brin}/contact", operation_id="setContactOfSchool")
+async def set_contact_of_school(caller: SchoolAdmin, brin: Brin, wish: NewContact, writing: Writing) -> ContactView:
+    """From now on this school's letters go there."""
+    await session.school(writing.session, brin)
+    return await _set(writing, caller, Recipient.SCHOOL, brin, wish.email)
+
+
+# -- the partner ------------------------------------------------------------------------------------------------------
+
+
+@router.get("/v1/consents/reminders", operation_id="listReminders")
+async def list_reminders(
+    caller: PartnerClient, reading: Reading, limit: Limit = 100, cursor: Cursor = None
+) -> Page[LetterView]:
+    """The weekly letters to the caller's connection, the newest first."""
+    return await _listed(reading, Recipient.CONNECTION, caller.claims.client_id, limit, cursor)
+
+
+@router.get("/v1/consents/contact", operation_id="getContact")
+async def get_contact(caller: PartnerClient, reading: Reading) -> ContactView:
+    """Where the connection's letters go. Where nobody gave an address, that is the application's."""
+    return await _contact(reading, Recipient.CONNECTION, caller.claims.client_id)
+
+
+@router.put("/v1/consents/contact", operation_id="setContact")
+async def set_contact(caller: PartnerClient, wish: NewContact, writing: Writing) -> ContactView:
+    """From now on the connection's letters go there."""
+    client_id = caller.claims.client_id
+    await session.connection_placed(writing.session, client_id)
+    return await _set(writing, caller, Recipient.CONNECTION, client_id, wish.email)
+
+
+# -- the operator -----------------------------------------------------------------------------------------------------
+
+
+@router.get("/v1/reminders", operation_id="listRemindersToOperators")
+async def list_reminders_to_operators(
+    caller: Operator, reading: Reading, limit: Limit = 100, cursor: Cursor = None
+) -> Page[LetterView]:
+    """The weekly letters to operators, the newest first."""
+    return await _listed(reading, Recipient.OPERATOR, "", limit, cursor)
+
+
+async def _listed(
+    reading: ReadRequest, kind: Recipient, recipient: str, limit: int, cursor: str | None
+) -> Page[LetterView]:
+    found = await session.letters(reading.session, kind, recipient, _week(cursor), limit)
+    shown, following = part(found, limit, lambda letter: letter.week.isoformat())
+    return Page(items=[_view(letter) for letter in shown], next=following)
+
+
+def _view(letter: Letter) -> LetterView:
+    return LetterView.model_validate(letter.model_dump(exclude={"kind", "recipient", "attempts", "next_at"}))
+
+
+def _week(cursor: str | None) -> str:
+    """The week that a cursor holds. Raises `InvalidInput` for what is not of our form exactly."""
+    key = after_key(cursor)
+    try:
+        if key and date.fromisoformat(key).isoformat() != key:
+            raise ValueError
+    except ValueError:
+        raise InvalidInput("The cursor is not one of ours.") from None
+    return key
+
+
+async def _contact(reading: ReadRequest, kind: Recipient, recipient: str) -> ContactView:
+    found = await reading.session.get(Contact, (kind, recipient))
+    return ContactView(email=found.email if found is not None else None)
+
+
+async def _set(
+    writing: WriteRequest, caller: Caller, kind: Recipient, recipient: str, email: str | None
+) -> ContactView:
+    found = await writing.session.get(Contact, (kind, recipient))
+    if email is None:
+        if found is not None:
+            await writing.write.forget(found)
+    else:
+        found = found or Contact(kind=kind, recipient=recipient, email=email, changed_at=writing.now)
+        found.email, found.changed_at = email, writing.now
+        writing.session.add(found)
+    # The address itself is in no log.
+    state: dict[str, Any] = {"recipient": kind, "given": email is not None}
+    brin = recipient if kind is Recipient.SCHOOL else None
+    client_id = recipient if kind is Recipient.CONNECTION else None
+    record(writing.write, EventKind.CONTACT_CHANGED, caller.actor, state, brin=brin, client_id=client_id)
+    return writing.answer(ContactView(email=email))

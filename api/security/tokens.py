@@ -1,0 +1,376 @@
+"""Access tokens (RFC 9068): the only way from a caller's text to `Claims`. No other module knows jose.
+
+    text -> parse() -> UnverifiedToken -> TokenVerifier.verify() -> Claims
+
+The text is parsed strictly before jose sees it, and the claims are checked again after jose has seen them:
+by itself jose accepts a token without `aud` or `exp`, and one in which a member stands twice.
+"""
+
+import asyncio
+import json
+import re
+import secrets
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+from cryptography.hazmat.primitives.asymmetric import ec
+from jose import jwk, jws, jwt
+
+from api.security.issuers import MAX_KID_LENGTH, KeySet, TrustedIssuer, VerificationKey
+from api.security.private_files import publish
+from api.security.strict_json import Malformed, base64url, strict_object
+from models.vocabulary.identifiers import is_board_number, is_brin
+
+ROLES: Final = frozenset({"school", "board", "partner", "gateway", "operator"})
+
+MAX_TOKEN_LENGTH = 8 * 1024
+MAX_NAME_LENGTH = 255
+MAX_LIFETIME_SECONDS = 24 * 3600
+MAX_SKEW_SECONDS = 60
+MAX_REMEMBERED = 1024
+
+_COMPACT: Final = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)")
+# Closed, so that a member that brings a key, asks for an extension or for another reading is refused unread.
+_HEADER_MEMBERS: Final = frozenset({"alg", "kid", "typ", "x5t", "x5t#S256"})
+_TYPES: Final = frozenset({"at+jwt", "application/at+jwt"})
+_JOSE_OPTIONS: Final = {f"require_{claim}": True for claim in ("aud", "iss", "exp", "sub", "iat")}
+
+DEMO_ISSUER: Final = "https://demo-issuer.invalid"
+DEMO_AUDIENCE: Final = "privacy-manager"
+DEMO_CLIENT: Final = "privacy-manager-demo"
+
+
+class TokenRefused(Exception):
+    """A token that is not accepted. `why` is short and stable, for the log; the caller never learns it."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(why)
+        self.why = why
+
+
+@dataclass(frozen=True, slots=True)
+class UnverifiedToken:
+    """A token that is well formed. Nothing that it says is known to be true."""
+
+    text: str
+    algorithm: str
+    kid: str
+    unverified_issuer: str
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """What a trusted issuer says of a caller. `expires_at` is in seconds since 1970, UTC."""
+
+    issuer: str
+    subject: str
+    client_id: str
+    roles: frozenset[str]
+    school: str | None
+    board: str | None
+    expires_at: int
+    token_id: str
+
+
+def parse(token: str) -> UnverifiedToken:
+    """Reads a token in compact serialization (RFC 7515 7.1) without believing it. Raises `TokenRefused`."""
+    if len(token) > MAX_TOKEN_LENGTH:
+        raise TokenRefused("too long")
+    segments = _COMPACT.fullmatch(token)
+    if segments is None:
+        raise TokenRefused("not three base64url segments")
+    try:
+        header_bytes, payload_bytes, _ = (base64url(segment) for segment in segments.groups())
+        header, payload = strict_object(header_bytes), strict_object(payload_bytes)
+    except Malformed as malformed:
+        raise TokenRefused(str(malformed)) from None
+    algorithm, kid = _checked_header(header)
+    issuer = payload.get("iss")
+    if not isinstance(issuer, str):
+        raise TokenRefused("iss missing or wrong")
+    return UnverifiedToken(token, algorithm, kid, issuer)
+
+
+def _checked_header(header: Mapping[str, Any]) -> tuple[str, str]:
+    algorithm, kid, kind = header.get("alg"), header.get("kid"), header.get("typ")
+    if not _HEADER_MEMBERS.issuperset(header):
+        raise TokenRefused("a header member that is not allowed")
+    if not isinstance(kind, str) or kind.lower() not in _TYPES:
+        raise TokenRefused("typ missing or wrong")
+    if not isinstance(kid, str) or not 0 < len(kid) <= MAX_KID_LENGTH:
+        raise TokenRefused("kid missing or wrong")
+    if not isinstance(algorithm, str):
+        raise TokenRefused("alg missing or wrong")
+    return algorithm, kid
+
+
+@dataclass(frozen=True, slots=True)
+class _Verified:
+    claims: Claims
+    keys: KeySet
+    key: VerificationKey
+
+
+class TokenVerifier:
+    """Turns the text of a token into `Claims`, for tokens of these issuers and no others.
+
+    `clock` gives the seconds since 1970, `monotonic` those by which keys grow old. Raises `ValueError` for an
+    issuer that is named twice.
+    """
+
+    def __init__(
+        self,
+        issuers: Iterable[TrustedIssuer],
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._clock = clock
+        self._trusted: dict[str, tuple[TrustedIssuer, KeySet]] = {}
+        for issuer in issuers:
+            if issuer.issuer in self._trusted:
+                raise ValueError(f"the issuer {issuer.issuer} is named twice")
+            self._trusted[issuer.issuer] = issuer, KeySet(issuer, monotonic)
+        self._verified: OrderedDict[str, _Verified] = OrderedDict()
+
+    def remembered(self, token: str) -> Claims | None:
+        """The claims of a token that was verified before, while it and the key that signed it still hold."""
+        found = self._verified.get(token)
+        if found is None:
+            return None
+        key = found.keys.present(found.key.kid)
+        if found.claims.expires_at <= self._clock() or (key is not found.key and key != found.key):
+            del self._verified[token]
+            return None
+        self._verified.move_to_end(token)
+        return found.claims
+
+    async def verify(self, token: str) -> Claims:
+        """The claims of `token`, verified now. Raises `TokenRefused`, and no more, whatever the text is."""
+        try:
+            verified = await self._verify(parse(token))
+        except TokenRefused:
+            raise
+        except Exception as error:
+            raise TokenRefused("an error while verifying") from error
+        self._remember(token, verified)
+        return verified.claims
+
+    async def aclose(self) -> None:
+        """Ends the fetches of keys that are under way."""
+        await asyncio.gather(*(keys.aclose() for _, keys in self._trusted.values()))
+
+    async def _verify(self, token: UnverifiedToken) -> _Verified:
+        if token.unverified_issuer not in self._trusted:
+            raise TokenRefused("unknown issuer")
+        issuer, keys = self._trusted[token.unverified_issuer]
+        key = await keys.key(token.kid)
+        if key is None:
+            raise TokenRefused("unknown key")
+        if token.algorithm != key.algorithm:
+            raise TokenRefused("not the algorithm of its key")
+        signed = _signed_claims(token, key, issuer)
+        return _Verified(_checked_claims(signed, issuer, self._clock()), keys, key)
+
+    def _remember(self, token: str, verified: _Verified) -> None:
+        self._verified[token] = verified
+        self._verified.move_to_end(token)
+        if len(self._verified) > MAX_REMEMBERED:
+            self._verified.popitem(last=False)
+
+
+def _signed_claims(token: UnverifiedToken, key: VerificationKey, issuer: TrustedIssuer) -> Mapping[str, Any]:
+    try:
+        claims: dict[str, Any] = jwt.decode(
+            token.text,
+            dict(key.jwk),
+            algorithms=[key.algorithm],
+            audience=issuer.audience,
+            issuer=issuer.issuer,
+            options=dict(_JOSE_OPTIONS),
+        )
+    except Exception:
+        # jose lets some types of a claim fail on its own code: what it cannot read, it refuses.
+        raise TokenRefused("signature or registered claim") from None
+    return claims
+
+
+def _checked_claims(claims: Mapping[str, Any], issuer: TrustedIssuer, now: float) -> Claims:
+    """The claims by our own rules, as if jose had checked none. Raises `TokenRefused`."""
+    if claims.get("iss") != issuer.issuer:
+        raise TokenRefused("iss missing or wrong")
+    _check_audience(claims, issuer.audience)
+    _check_times(claims, now)
+    roles = _roles(claims)
+    school, board = _named(claims, "school", is_brin), _named(claims, "board", is_board_number)
+    if "school" in roles and school is None:
+        raise TokenRefused("role school without a school")
+    if "board" in roles and board is None:
+        raise TokenRefused("role board without a board")
+    return Claims(
+        issuer=issuer.issuer,
+        subject=_name(claims, "sub"),
+        client_id=_name(claims, "client_id"),
+        roles=roles,
+        school=school,
+        board=board,
+        expires_at=claims["exp"],
+        token_id=_name(claims, "jti"),
+    )
+
+
+def _check_audience(claims: Mapping[str, Any], audience: str) -> None:
+    named = claims.get("aud")
+    if isinstance(named, str):
+        named = [named]
+    if not isinstance(named, list) or not all(isinstance(one, str) for one in named) or audience not in named:
+        raise TokenRefused("aud missing or wrong")
+
+
+def _check_times(claims: Mapping[str, Any], now: float) -> None:
+    expires, issued = _seconds(claims, "exp"), _seconds(claims, "iat")
+    if expires <= now:
+        raise TokenRefused("expired")
+    if issued > now + MAX_SKEW_SECONDS:
+        raise TokenRefused("issued in the future")
+    if not 0 < expires - issued <= MAX_LIFETIME_SECONDS:
+        raise TokenRefused("lifetime too long")
+    if "nbf" in claims and _seconds(claims, "nbf") > now:
+        raise TokenRefused("not valid yet")
+
+
+def _seconds(claims: Mapping[str, Any], claim: str) -> int:
+    value = claims.get(claim)
+    # bool is an int to Python, and a float may be nan.
+    if type(value) is not int:
+        raise TokenRefused(f"{claim} missing or wrong")
+    return value
+
+
+def _name(claims: Mapping[str, Any], claim: str) -> str:
+    """A name that can stand in a log line: no controls, lone surrogates or marks that turn text around."""
+    value = claims.get(claim)
+    if not isinstance(value, str) or not 0 < len(value) <= MAX_NAME_LENGTH or not value.isprintable():
+        raise TokenRefused(f"{claim} missing or wrong")
+    return value
+
+
+def _roles(claims: Mapping[str, Any]) -> frozenset[str]:
+    """The roles that we know (RFC 9068 2.2.3.1); an issuer may name others for other services."""
+    value = claims.get("roles", [])
+    if not isinstance(value, list) or not all(isinstance(role, str) for role in value):
+        raise TokenRefused("roles wrong")
+    return ROLES.intersection(value)
+
+
+def _named(claims: Mapping[str, Any], claim: str, is_one: Callable[[str], bool]) -> str | None:
+    """The school or the board that a claim names."""
+    if claim not in claims:
+        return None
+    value = claims[claim]
+    if not isinstance(value, str) or not is_one(value):
+        raise TokenRefused(f"{claim} wrong")
+    return value
+
+
+class EmbeddedIssuer:
+    """An issuer in this installation, for demo and test mode only: who can read its file can be anyone.
+
+    Made from a private ES256 key as a JWK. Raises `ValueError`, `TypeError` or `KeyError` for anything else.
+    """
+
+    def __init__(self, private_jwk: Mapping[str, str]) -> None:
+        public = {member: private_jwk[member] for member in ("kty", "crv", "x", "y", "alg", "kid")}
+        self._trusted = TrustedIssuer(
+            issuer=DEMO_ISSUER, audience=DEMO_AUDIENCE, algorithms=("ES256",), jwks={"keys": [public]}
+        )
+        self._kid = private_jwk["kid"]
+        self._key = jwk.construct({**public, "d": private_jwk["d"]}, "ES256")
+
+    @classmethod
+    def at(cls, path: Path) -> "EmbeddedIssuer":
+        """The issuer whose key is in the file `path`, which is made when it isn't there.
+
+        Processes that start at once agree on one key. Raises `OSError`, or `ValueError` when it holds no key.
+        """
+        if not path.exists():
+            publish(path, json.dumps(new_private_jwk()).encode())
+        try:
+            return cls(strict_object(path.read_bytes()))
+        except (ValueError, TypeError, KeyError):
+            # Not chained: what failed may hold the private key.
+            raise ValueError(f"{path} holds no key of the embedded issuer: remove it for a new one") from None
+
+    def trusted(self) -> TrustedIssuer:
+        """This issuer as a verifier trusts it."""
+        return self._trusted
+
+    def mint(
+        self,
+        role: str,
+        *,
+        subject: str,
+        client_id: str | None = None,
+        school: str | None = None,
+        board: str | None = None,
+        lifetime: timedelta,
+        now: datetime,
+    ) -> str:
+        """A token for one role. Raises `ValueError` for one that no verifier accepts or that names no one."""
+        _check_mintable(role, client_id, school, board, lifetime)
+        issued = int(now.timestamp())
+        claims = {
+            "iss": DEMO_ISSUER,
+            "aud": DEMO_AUDIENCE,
+            "sub": subject,
+            "client_id": client_id or DEMO_CLIENT,
+            "iat": issued,
+            "exp": issued + int(lifetime.total_seconds()),
+            "jti": secrets.token_urlsafe(16),
+            "roles": [role],
+        }
+        if school is not None:
+            claims["school"] = school
+        if board is not None:
+            claims["board"] = board
+        return str(jwt.encode(claims, self._key, "ES256", headers={"kid": self._kid, "typ": "at+jwt"}))
+
+
+def has_signed(text: str, public_jwk: Mapping[str, str]) -> bool:
+    """Whether this key has signed a compact JWS with ES256. The text was parsed strictly before."""
+    try:
+        jws.verify(text, dict(public_jwk), algorithms=["ES256"])
+    except Exception:
+        return False
+    return True
+
+
+def _check_mintable(
+    role: str, client_id: str | None, school: str | None, board: str | None, lifetime: timedelta
+) -> None:
+    if role not in ROLES:
+        raise ValueError(f"the role is one of {', '.join(sorted(ROLES))}")
+    if role == "partner" and not client_id:
+        raise ValueError("the role partner needs a client id")
+    if (role == "school") != (school is not None) or (school is not None and not is_brin(school)):
+        raise ValueError("the role school, and no other, needs a school: a BRIN4 such as 16SW")
+    if (role == "board") != (board is not None) or (board is not None and not is_board_number(board)):
+        raise ValueError("the role board, and no other, needs a board: five digits such as 10001")
+    if not timedelta(seconds=1) <= lifetime <= timedelta(seconds=MAX_LIFETIME_SECONDS):
+        raise ValueError("a token lives for a second at least and for a day at most")
+
+
+def new_private_jwk() -> dict[str, str]:
+    """A new key for ES256."""
+    key = jwk.construct(ec.generate_private_key(ec.SECP256R1()), "ES256").to_dict()
+    return {**key, "kid": secrets.token_urlsafe(16)}
+
+
+def signed(payload: bytes, private_jwk: Mapping[str, str], kind: str) -> str:
+    """A compact JWS (RFC 7515) over this, by a key of `new_private_jwk`; `kind` is its `typ`."""
+    headers = {"kid": private_jwk["kid"], "typ": kind}
+    return str(jws.sign(payload, dict(private_jwk), headers=headers, algorithm="ES256"))

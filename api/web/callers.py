@@ -1,0 +1,198 @@
+"""Who calls. A route names its caller in its signature; nothing else decides who may call it.
+
+caller: SchoolAdmin     role `school`, and the school of the path is its own (else 404)
+caller: BoardAdmin      role `board`, and the board of the path is its own (else 404)
+caller: PartnerClient   role `partner`, for the one connection that its token names
+caller: Operator        role `operator`
+caller: SchoolOrOperator    either of the two: in an emergency an operator may revoke for a school
+caller: PartnerOrOperator   an operator, or a partner, which sees what is its own connection's and no more
+caller: GatewayOrOperator   a gateway, which asks about any school
+caller: PartnerOrSchool a partner or a school, by its token alone: the path names neither
+caller: SchoolByToken   a school, likewise
+caller: Concerned       a school, a partner or an operator; which things are whose, the route tells
+caller: Anyone          any of the roles
+caller: OwnConnection   the same, where the path names the connection: another one's is 404
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Final, cast
+
+from fastapi import Depends, Path, Request, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from api.security.tokens import Claims, TokenRefused, TokenVerifier
+from api.store.events import Actor
+from api.web import problems
+from api.web.problems import FORBIDDEN, UNAUTHENTICATED, Problem, Refused
+from models.vocabulary.identifiers import BoardNumber, Brin, ClientId
+from models.vocabulary.refusals import NotFound
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Someone whose token was verified and has the role that the route asks for."""
+
+    claims: Claims
+    role: str
+
+    @property
+    def actor(self) -> Actor:
+        return Actor(self.claims.subject, self.role)
+
+    @property
+    def only(self) -> str | None:
+        """The one connection that this caller may see; None for an operator, who may see them all."""
+        return self.claims.client_id if self.role == "partner" else None
+
+
+#: What is open to anyone: to send in an application, and to follow it with its secret.
+OPEN_TO_ANYONE: Final = "/v1/applications"
+
+
+class Authentication:
+    """Verifies the bearer token of all that it guards, before a byte of the body is read; `answer` says a refusal."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        verifier: TokenVerifier,
+        guards: Callable[[str], bool],
+        answer: Callable[[Problem, str], Response] = problems.answer,
+    ) -> None:
+        self.app = app
+        self.verifier = verifier
+        self.guards = guards
+        self.answer = answer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or not self.guards(scope["path"]):
+            return await self.app(scope, receive, send)
+        try:
+            claims = await authenticated(scope, self.verifier)
+        except Refused as refused:
+            return await self.answer(refused.problem, refused.detail)(scope, receive, send)
+        scope.setdefault("state", {})["claims"] = claims
+        return await self.app(scope, receive, send)
+
+
+def needs_token(path: str) -> bool:
+    """Everything below `/v1/` does, but applications."""
+    return path.startswith("/v1/") and path != OPEN_TO_ANYONE and not path.startswith(f"{OPEN_TO_ANYONE}/")
+
+
+async def authenticated(scope: Scope, verifier: TokenVerifier, header: bytes = b"authorization") -> Claims:
+    """The claims of the request's bearer token. Raises `Refused` when there is none that is valid."""
+    given = [value for name, value in scope["headers"] if name == header]
+    if len(given) != 1 or given[0][:7].lower() != b"bearer ":
+        raise Refused(UNAUTHENTICATED, f"Send one access token as {header.decode().title()}: Bearer.")
+    token = given[0][7:].decode("latin-1")
+    claims = verifier.remembered(token)
+    if claims is not None:
+        return claims
+    try:
+        return await verifier.verify(token)
+    except TokenRefused:
+        raise Refused(UNAUTHENTICATED, "The access token is not valid.") from None
+
+
+def claims_of(request: Request) -> Claims:
+    """The claims that `Authentication` verified for this request."""
+    return cast(Claims, request.state.claims)
+
+
+def claims_if_any(request: Request) -> Claims | None:
+    """The same; None where no token is asked for."""
+    return getattr(request.state, "claims", None)
+
+
+def _caller(request: Request, *roles: str) -> Caller:
+    claims = claims_of(request)
+    for role in roles:
+        if role in claims.roles:
+            return Caller(claims, role)
+    raise Refused(FORBIDDEN, f"This needs a token with the role {' or '.join(roles)}.")
+
+
+def _require_own(caller: Caller, brin: str) -> Caller:
+    if caller.role == "school" and caller.claims.school != brin:
+        raise NotFound("There is no such school, or it is not yours.")
+    return caller
+
+
+# Coroutines, though they wait for nothing: FastAPI runs a plain function in a thread.
+async def _school_admin(request: Request, brin: Annotated[Brin, Path()]) -> Caller:
+    return _require_own(_caller(request, "school"), brin)
+
+
+async def _school_or_operator(request: Request, brin: Annotated[Brin, Path()]) -> Caller:
+    caller = _caller(request, "school", "operator")
+    if "operator" in caller.claims.roles and caller.claims.school != brin:
+        return Caller(caller.claims, "operator")
+    return _require_own(caller, brin)
+
+
+async def _board_admin(request: Request, board_number: Annotated[BoardNumber, Path()]) -> Caller:
+    caller = _caller(request, "board")
+    if caller.claims.board != board_number:
+        raise NotFound("There is no such board, or it is not yours.")
+    return caller
+
+
+async def _partner_client(request: Request) -> Caller:
+    return _caller(request, "partner")
+
+
+async def _operator(request: Request) -> Caller:
+    return _caller(request, "operator")
+
+
+async def _partner_or_operator(request: Request) -> Caller:
+    return _caller(request, "operator", "partner")
+
+
+async def _gateway_or_operator(request: Request) -> Caller:
+    return _caller(request, "gateway", "operator")
+
+
+async def _anyone(request: Request) -> Caller:
+    return _caller(request, "operator", "school", "board", "partner", "gateway")
+
+
+async def _partner_or_school(request: Request) -> Caller:
+    return _with_school(_caller(request, "partner", "school"))
+
+
+async def _school_by_token(request: Request) -> Caller:
+    return _with_school(_caller(request, "school"))
+
+
+def _with_school(caller: Caller) -> Caller:
+    if caller.role == "school" and caller.claims.school is None:
+        raise NotFound("The token names no school.")
+    return caller
+
+
+async def _concerned(request: Request) -> Caller:
+    return _caller(request, "operator", "school", "partner")
+
+
+async def _own_connection(request: Request, client_id: Annotated[ClientId, Path()]) -> Caller:
+    caller = await _partner_or_operator(request)
+    if caller.only not in (None, client_id):
+        raise NotFound("There is no such connection.")
+    return caller
+
+
+SchoolAdmin = Annotated[Caller, Depends(_school_admin)]
+SchoolOrOperator = Annotated[Caller, Depends(_school_or_operator)]
+BoardAdmin = Annotated[Caller, Depends(_board_admin)]
+PartnerClient = Annotated[Caller, Depends(_partner_client)]
+Operator = Annotated[Caller, Depends(_operator)]
+PartnerOrOperator = Annotated[Caller, Depends(_partner_or_operator)]
+GatewayOrOperator = Annotated[Caller, Depends(_gateway_or_operator)]
+PartnerOrSchool = Annotated[Caller, Depends(_partner_or_school)]
+SchoolByToken = Annotated[Caller, Depends(_school_by_token)]
+Concerned = Annotated[Caller, Depends(_concerned)]
+Anyone = Annotated[Caller, Depends(_anyone)]
+OwnConnection = Annotated[Caller, Depends(_own_connection)]

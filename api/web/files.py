@@ -1,0 +1,212 @@
+"""Files over the wire: received in parts and checked, kept in the transaction of a write, sent as downloads.
+
+What is received goes to a temporary file without a name, outside of any transaction; only what arrived whole and is
+what its type says is kept. Whatever goes wrong before that leaves nothing behind.
+"""
+
+import asyncio
+import base64
+import hashlib
+import tempfile
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import IO, Annotated, cast
+from urllib.parse import quote
+
+from fastapi import Depends, Query, Request, Response
+from fastapi.responses import StreamingResponse
+from pydantic import StringConstraints
+from starlette.requests import ClientDisconnect
+
+from api.queries import session as rows
+from api.security import sealing
+from api.store.store import Store, StoreUnreachable
+from api.web.callers import Caller
+from api.web.request_context import BodyTooLarge, Bound
+from api.web.schemas import PRINTABLE, Moment, Wire
+from api.web.write_request import IdempotencyKey, WriteRequest, opened, require_once
+from models.consents.files import (
+    ATTACHMENTS,
+    CHUNK_BYTES,
+    DOCUMENTS,
+    MOST_FILE_BYTES,
+    FileChunk,
+    StoredFile,
+    check_of,
+    require_file_name,
+)
+from models.vocabulary.refusals import InvalidInput, UploadIncomplete, WrongFileType
+
+#: So many bytes of what is received stay in memory, the rest on disk.
+_IN_MEMORY = 1024 * 1024
+
+FileName = Annotated[
+    str,
+    Query(description="The file's own name, with the ending of its type."),
+    StringConstraints(min_length=1, max_length=120, pattern=PRINTABLE),
+]
+
+
+class FileView(Wire):
+    """A file that is kept: its type as it was checked, and the digest by which anyone can tell it."""
+
+    file_id: str
+    name: str
+    media_type: str
+    size: int
+    sha256: str
+    uploaded_by_role: str
+    created_at: Moment
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A file that arrived whole, and is what its type says. `content` is read from its beginning."""
+
+    name: str
+    media_type: str
+    size: int
+    sha256: str
+    content: IO[bytes]
+
+    def parts(self) -> Iterator[bytes]:
+        self.content.seek(0)
+        while part := self.content.read(CHUNK_BYTES):
+            yield part
+
+
+@dataclass(frozen=True, slots=True)
+class UploadRequest:
+    """What a route that takes a file works with: its transaction, begun after the file was there."""
+
+    writing: WriteRequest
+    received: Received
+
+    async def keep(
+        self, caller: Caller, *, agreement_id: str | None = None, incident_id: str | None = None
+    ) -> StoredFile:
+        """Stores the file with what it belongs to, part by part."""
+        write, received = self.writing.write, self.received
+        kept = StoredFile(
+            file_id=str(uuid.uuid4()),
+            agreement_id=agreement_id,
+            incident_id=incident_id,
+            name=received.name,
+            media_type=received.media_type,
+            size=received.size,
+            sha256=received.sha256,
+            chunks=-(-received.size // CHUNK_BYTES),
+            uploaded_by=await sealing.person(write.session, caller.claims.subject),
+            uploaded_by_role=caller.role,
+            revision=write.revision,
+            created_at=write.now,
+        )
+        write.session.add(kept)
+        await write.session.flush()
+        for number, part in enumerate(received.parts()):
+            chunk = FileChunk(file_id=kept.file_id, number=number, content=part)
+            write.session.add(chunk)
+            await write.session.flush()
+            write.session.expunge(chunk)
+        return kept
+
+
+def download(request: Request, file: StoredFile) -> Response:
+    """The file as a download, never to be shown in place. Each part is read when it is sent."""
+    parts = _parts(cast(Store, request.app.state.store), file)
+    headers = _of_attachment(file.name, file.size, bytes.fromhex(file.sha256))
+    return StreamingResponse(parts, headers=headers, media_type=file.media_type)
+
+
+def attachment(content: bytes, name: str, media_type: str) -> Response:
+    """What was made for this request, as a download in the same way."""
+    headers = _of_attachment(name, len(content), hashlib.sha256(content).digest())
+    return Response(content, headers=headers, media_type=media_type)
+
+
+def _of_attachment(name: str, size: int, digest: bytes) -> dict[str, str]:
+    ending = name.rpartition(".")[2]
+    return {
+        "Content-Disposition": f"attachment; filename=\"file.{ending}\"; filename*=UTF-8''{quote(name)}",
+        "Content-Length": str(size),
+        "Content-Security-Policy": "sandbox; default-src 'none'",
+        "Repr-Digest": f"sha-256=:{base64.b64encode(digest).decode()}:",
+    }
+
+
+async def _parts(store: Store, file: StoredFile) -> AsyncIterator[bytes]:
+    for number in range(file.chunks):
+        # A transaction for each: a slow reader must not hold one open.
+        async with store.reading() as session:
+            part = await rows.file_part(session, file, number)
+        yield part
+
+
+def _uploading(allowed: frozenset[str]) -> Callable[..., AsyncIterator[UploadRequest]]:
+    async def begin(
+        request: Request, response: Response, name: FileName, idempotency_key: IdempotencyKey = None
+    ) -> AsyncIterator[UploadRequest]:
+        async with _received(request, name, allowed) as received:
+            content = "\0".join((received.name, received.media_type, received.sha256))
+            # One after another: however many files arrive at once, another write waits for one of them at most.
+            storing = cast(asyncio.Semaphore, request.app.state.storing)
+            async with storing, opened(request, response, idempotency_key, content) as writing:
+                yield UploadRequest(writing, received)
+
+    return begin
+
+
+DocumentUpload = Annotated[UploadRequest, Depends(_uploading(DOCUMENTS), scope="function")]
+AttachmentUpload = Annotated[UploadRequest, Depends(_uploading(ATTACHMENTS), scope="function")]
+
+
+@asynccontextmanager
+async def _received(request: Request, name: str, allowed: frozenset[str]) -> AsyncIterator[Received]:
+    require_once(request, "content-type", "content-length")
+    if len(request.query_params.getlist("name")) != 1:
+        raise InvalidInput("Send name once.")
+    if request.headers.get("content-encoding", "identity") != "identity":
+        raise WrongFileType("Send the file as it is, without a Content-Encoding.")
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    require_file_name(name, media_type, allowed)
+    declared = _declared_size(request)
+    if declared is not None and declared > MOST_FILE_BYTES:
+        raise BodyTooLarge(MOST_FILE_BYTES)
+    cast(Bound, request.state.bound).most = MOST_FILE_BYTES
+    with tempfile.SpooledTemporaryFile(_IN_MEMORY) as content:
+        try:
+            size, digest = await _stream(request, media_type, content)
+        except OSError as error:
+            raise StoreUnreachable(f"a file could not be received: {error}") from error
+        if declared not in (None, size):
+            raise UploadIncomplete(f"{declared} bytes were announced, {size} arrived.")
+        yield Received(name, media_type, size, digest, cast(IO[bytes], content))
+
+
+async def _stream(
+    request: Request, media_type: str, content: "tempfile.SpooledTemporaryFile[bytes]"
+) -> tuple[int, str]:
+    """Writes the body to `content`; how many bytes there were, and their SHA-256."""
+    check, digest, size = check_of(media_type), hashlib.sha256(), 0
+    try:
+        async for part in request.stream():
+            check(part, False)
+            digest.update(part)
+            size += len(part)
+            content.write(part)
+    except ClientDisconnect:
+        raise UploadIncomplete(f"The request ended after {size} bytes.") from None
+    if not size:
+        raise InvalidInput("The file is empty.")
+    check(b"", True)
+    return size, digest.hexdigest()
+
+
+def _declared_size(request: Request) -> int | None:
+    given = request.headers.get("content-length", "")
+    if not (given.isascii() and given.isdigit()):
+        return None
+    # More digits than any size has: as many as Python would refuse to read, even.
+    return int(given) if len(given) < 18 else MOST_FILE_BYTES + 1

@@ -1,0 +1,35 @@
+"""Whether the process lives, and whether it may be sent requests."""
+
+from typing import Literal, cast
+
+from fastapi import APIRouter, Request
+
+from api.snapshot.current import CurrentSnapshot
+from api.web.schemas import Wire
+
+router = APIRouter(prefix="/health", tags=["health"])
+
+
+class Health(Wire):
+    status: Literal["ok"] = "ok"
+
+
+class Readiness(Wire):
+    """Ready: the store answers, as of `revision`."""
+
+    status: Literal["ready"] = "ready"
+    revision: int
+
+
+@router.get("/live", operation_id="isLive")
+async def live() -> Health:
+    """The process answers."""
+    return Health()
+
+
+@router.get("/ready", operation_id="isReady")
+async def ready(request: Request) -> Readiness:
+    """The store answers too, in time for a decision."""
+    current = cast(CurrentSnapshot, request.app.state.current)
+    snapshot, _ = await current.get()
+    return Readiness(revision=snapshot.revision)

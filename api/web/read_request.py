@@ -1,0 +1,28 @@
+"""A read request: one instant of the store, and the store's time at it."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, cast
+
+from fastapi import Depends, Request
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from api.store.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class ReadRequest:
+    """What a route that only reads works with."""
+
+    session: AsyncSession
+    now: datetime
+
+
+async def _begin(request: Request) -> AsyncIterator[ReadRequest]:
+    store = cast(Store, request.app.state.store)
+    async with store.reading() as session:
+        yield ReadRequest(session, await store.now(session))
+
+
+Reading = Annotated[ReadRequest, Depends(_begin, scope="function")]

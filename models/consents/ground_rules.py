@@ -1,0 +1,111 @@
+"""The four ground rules that a connection must keep, each shown by dated facts on record."""
+
+from collections.abc import Iterable
+from datetime import date, datetime
+from enum import StrEnum
+from importlib import resources
+from typing import Final, Protocol
+
+from pydantic import BaseModel, ConfigDict
+from sqlmodel import Field, SQLModel
+
+from models.vocabulary.columns import Instant
+from models.vocabulary.periods import Dated, holds
+from models.vocabulary.refusals import InvalidInput
+
+
+class GroundRuleName(StrEnum):
+    """The four ground rules that a connection must keep."""
+
+    CONVENANT = "privacyconvenant"
+    AGREEMENT = "verwerkersovereenkomst"
+    PURPOSE = "doelbinding"
+    KVK = "kvk"
+
+
+ALL_RULES: Final = frozenset(GroundRuleName)
+
+
+class GroundRule(SQLModel, table=True):
+    """A dated fact: this connection keeps this rule from `valid_from` (inclusive) until `valid_until` (exclusive).
+
+    Facts of one rule add up; a rule that is withdrawn ends at that instant and stays on record. A check that found the
+    rule *not* kept is a fact too (`kept` is false): it holds at no instant.
+    """
+
+    __tablename__ = "ground_rules"
+
+    ground_rule_id: str = Field(primary_key=True, max_length=36)
+    client_id: str = Field(foreign_key="connections.client_id", index=True, max_length=64)
+    rule: str = Field(max_length=24)
+    kept: bool = True
+    #: What was checked, against which source, by whom and when; and when to check again, if it is known.
+    evidence: str = Field(max_length=1000)
+    source: str = Field(max_length=200)
+    checked_at: datetime = Field(sa_type=Instant)
+    check_again_on: date | None = None
+    convenant_version: str | None = Field(default=None, max_length=8)
+    convenant_status: str | None = Field(default=None, max_length=16)
+    valid_from: datetime = Field(sa_type=Instant)
+    valid_until: datetime | None = Field(default=None, sa_type=Instant)
+    checked_by: str = Field(max_length=255)
+    #: Withdrawn by an operator: holds at no instant any more, wherever the clock goes.
+    ended: bool = False
+    revision: int = Field(index=True)
+    created_at: datetime = Field(sa_type=Instant)
+
+
+class RuleKept(Dated, Protocol):
+    @property
+    def rule(self) -> str: ...
+
+
+def rules_kept(facts: Iterable[RuleKept], now: datetime) -> frozenset[str]:
+    """The ground rules that at least one of `facts` shows to be kept at `now`."""
+    return frozenset(fact.rule for fact in facts if holds(fact, now))
+
+
+class Convenant(BaseModel):
+    """One version of the privacyconvenant, and which statuses in its register keep the ground rule."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    version: str
+    title: str
+    statuses: dict[str, bool]
+
+
+class _Convenants(BaseModel):
+    source: str
+    versions: list[Convenant]
+
+
+def require_convenant(rule: str, version: str | None, status: str | None, *, kept: bool) -> None:
+    """Raises `InvalidInput` unless a check of the register of the privacyconvenant says what it found there.
+
+    It names a version and a status that are known, and its outcome is what that status means. No other rule names them.
+    """
+    if rule != GroundRuleName.CONVENANT:
+        if version is not None or status is not None:
+            raise InvalidInput("Only the privacyconvenant has a version and a status.")
+        return
+    if kept is not require_convenant_known(version, status):
+        raise InvalidInput(f"A partner that is {status!r} {'does not keep' if kept else 'keeps'} this rule.")
+
+
+def require_convenant_known(version: str | None, status: str | None) -> bool:
+    """Whether this status under this version keeps the rule. Raises `InvalidInput` when either is not known."""
+    convenant = CONVENANTS.get(version or "")
+    if convenant is None:
+        raise InvalidInput(f"Name the version of the privacyconvenant: {' or '.join(CONVENANTS)}.")
+    if status is None or status not in convenant.statuses:
+        raise InvalidInput(f"Name the status in its register: {', '.join(convenant.statuses)}.")
+    return convenant.statuses[status]
+
+
+CONVENANTS: Final = {
+    convenant.version: convenant
+    for convenant in _Convenants.model_validate_json(
+        (resources.files("models") / "catalogue" / "convenants.json").read_bytes()
+    ).versions
+}

@@ -1,0 +1,208 @@
+"""The facts that a decision needs, as values: immutable, tagged with the revision that they hold for.
+
+    schools[brin]             its board
+    locations                 the codes (BRIN6) that are listed
+    connections[clientId]     what a connection asks for
+    ground_rules[clientId]    when it keeps which ground rule
+    agreements[clientId]      what was signed for it, by which board, and when it holds
+    grants                    the latest grant of each place, packed
+
+`Snapshot.after(changes)` copies only the maps that a change touches: changing one grant copies one connection's
+map of schools, however many grants there are in all.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from datetime import datetime
+from typing import Any, Final, TypeVar
+
+from models.consents.agreements import Agreement
+from models.consents.grants import Grant
+from models.consents.ground_rules import GroundRule
+from models.consents.partners import Connection, Partner, is_live
+from models.consents.schools import Location, School
+from models.decision.packed_grants import NOTHING_GRANTED, Granted, GrantFacts
+
+#: The last two digits that a location's code may have.
+_NUMBERS: Final = tuple(f"{number:02}" for number in range(100))
+
+
+@dataclass(frozen=True, slots=True)
+class SchoolFacts:
+    brin: str
+    board_number: str | None
+    gone: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LocationFacts:
+    code: str
+    gone: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionFacts:
+    client_id: str
+    scopes: frozenset[str]
+    purposes: frozenset[str]
+    #: Whether its road has led it to live, and no emergency stop denies it or its partner.
+    live: bool
+
+
+@dataclass(frozen=True, slots=True)
+class GroundRuleFacts:
+    ground_rule_id: str
+    client_id: str
+    rule: str
+    valid_from: datetime
+    valid_until: datetime | None
+    ended: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AgreementFacts:
+    agreement_id: str
+    client_id: str
+    board_number: str | None
+    scopes: frozenset[str]
+    purposes: frozenset[str]
+    valid_from: datetime
+    valid_until: datetime | None
+    registered_at_revision: int
+    ended: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """Every row that changed since some revision, each as `revision` has it.
+
+    `mark` tells `revision` from the same number in another history, `mark_before` the revision that they start from.
+    `seen_at` is the store's time when they were read, for whoever decides on them at once.
+    """
+
+    revision: int
+    mark: str = ""
+    mark_before: str = ""
+    seen_at: datetime | None = None
+    schools: tuple[SchoolFacts, ...] = ()
+    locations: tuple[LocationFacts, ...] = ()
+    connections: tuple[ConnectionFacts, ...] = ()
+    ground_rules: tuple[GroundRuleFacts, ...] = ()
+    agreements: tuple[AgreementFacts, ...] = ()
+    grants: Granted = NOTHING_GRANTED
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What was true at `revision`, complete. Nobody changes it; a later one replaces it whole."""
+
+    revision: int = 0
+    mark: str = ""
+    schools: Mapping[str, SchoolFacts] = field(default_factory=dict)
+    locations: frozenset[str] = frozenset()
+    connections: Mapping[str, ConnectionFacts] = field(default_factory=dict)
+    ground_rules: Mapping[str, tuple[GroundRuleFacts, ...]] = field(default_factory=dict)
+    agreements: Mapping[str, tuple[AgreementFacts, ...]] = field(default_factory=dict)
+    grants: Granted = NOTHING_GRANTED
+    #: What was worked out of the facts above, and holds as long as they do: see `models/decision/eligibility.py`.
+    eligibility: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
+
+    def school_at(self, place: str) -> SchoolFacts | None:
+        """The school (BRIN4), or that of the location (BRIN6), if it exists and is not gone."""
+        school = self.schools.get(place[:4])
+        if school is None or school.gone or not (len(place) == 4 or place in self.locations):
+            return None
+        return school
+
+    def places_of(self, client_id: str, after: str = "") -> Iterator[str]:
+        """The places (BRIN4, BRIN6) that a grant of this connection may cover, in order, those behind `after` alone.
+
+        A grant for a whole school may cover the school and each location that is listed. Whether it does, now, is
+        for the decision to say; no other place can be permitted.
+        """
+        for brin in self.grants.schools_of(client_id, after[:4]):
+            granted = [grant.location for grant in self.grants.of(client_id, brin)]
+            places = self._school_and_locations(brin) if None in granted else sorted(filter(None, granted))
+            yield from (place for place in places if place > after)
+
+    def _school_and_locations(self, brin: str) -> Iterator[str]:
+        # A hundred codes are possible, and the whole country's are in the set.
+        yield brin
+        yield from (code for number in _NUMBERS if (code := brin + number) in self.locations)
+
+    def after(self, changes: Changes) -> "Snapshot":
+        """The snapshot that holds once `changes` are applied to this one."""
+        terms_change = changes.connections or changes.ground_rules or changes.agreements
+        return Snapshot(
+            revision=changes.revision,
+            mark=changes.mark,
+            schools={**self.schools, **{s.brin: s for s in changes.schools}} if changes.schools else self.schools,
+            locations=_locations_after(self.locations, changes.locations),
+            connections={**self.connections, **{c.client_id: c for c in changes.connections}},
+            ground_rules=_rules_after(self.ground_rules, changes.ground_rules),
+            agreements=_agreements_after(self.agreements, changes.agreements),
+            grants=self.grants.after(changes.grants),
+            eligibility={} if terms_change else self.eligibility,
+        )
+
+
+def _locations_after(before: frozenset[str], changed: Iterable[LocationFacts]) -> frozenset[str]:
+    gone = {location.code for location in changed if location.gone}
+    listed = {location.code for location in changed if not location.gone}
+    return (before - gone) | listed if gone or listed else before
+
+
+def _rules_after(
+    before: Mapping[str, tuple[GroundRuleFacts, ...]], changed: Iterable[GroundRuleFacts]
+) -> Mapping[str, tuple[GroundRuleFacts, ...]]:
+    rules = dict(before)
+    for fact in changed:
+        others = (rule for rule in rules.get(fact.client_id, ()) if rule.ground_rule_id != fact.ground_rule_id)
+        rules[fact.client_id] = (*others, fact)
+    return rules
+
+
+def _agreements_after(
+    before: Mapping[str, tuple[AgreementFacts, ...]], changed: Iterable[AgreementFacts]
+) -> Mapping[str, tuple[AgreementFacts, ...]]:
+    agreements = dict(before)
+    for fact in changed:
+        others = (known for known in agreements.get(fact.client_id, ()) if known.agreement_id != fact.agreement_id)
+        agreements[fact.client_id] = (*others, fact)
+    return agreements
+
+
+def facts_of_rows(
+    revision: int,
+    schools: Iterable[School],
+    locations: Iterable[Location],
+    connections: Iterable[tuple[Connection, Partner]],
+    ground_rules: Iterable[GroundRule],
+    agreements: Iterable[Agreement],
+    grants: Iterable[Grant],
+) -> Changes:
+    """The same facts from rows of the tables, for whoever has read just the ones that a question is about."""
+    return Changes(
+        revision=revision,
+        schools=tuple(SchoolFacts(row.brin, row.board_number, row.gone_at is not None) for row in schools),
+        locations=tuple(LocationFacts(row.code, row.gone_at is not None) for row in locations),
+        connections=tuple(
+            ConnectionFacts(row.client_id, row.requested_scopes, frozenset(row.purposes), is_live(row, partner))
+            for row, partner in connections
+        ),
+        ground_rules=tuple(_facts(GroundRuleFacts, row) for row in ground_rules),
+        agreements=tuple(_facts(AgreementFacts, row) for row in agreements),
+        grants=Granted.latest(GrantFacts(**_values(GrantFacts._fields, row)) for row in grants),
+    )
+
+
+Facts = TypeVar("Facts", GroundRuleFacts, AgreementFacts)
+
+
+def _facts(kind: type[Facts], row: GroundRule | Agreement) -> Facts:
+    return kind(**_values((member.name for member in fields(kind)), row))
+
+
+def _values(names: Iterable[str], row: object) -> dict[str, Any]:
+    values = {name: getattr(row, name) for name in names}
+    return {name: frozenset(value) if isinstance(value, list) else value for name, value in values.items()}

@@ -1,0 +1,169 @@
+"""What happened, in order: one event for each change, appended in the transaction of the change."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+from sqlalchemy import JSON, Column, Index
+from sqlmodel import Field, SQLModel
+
+from models.vocabulary.columns import Instant
+
+
+class EventKind(StrEnum):
+    """The closed list of what can change."""
+
+    GRANT_GRANTED = "grant.granted"
+    GRANT_AMENDED = "grant.amended"
+    GRANT_SUSPENDED = "grant.suspended"
+    GRANT_RESUMED = "grant.resumed"
+    GRANT_RECONFIRMATION_NEEDED = "grant.reconfirmation_needed"
+    GRANT_RECONFIRMATION_ANNOUNCED = "grant.reconfirmation_announced"
+    GRANT_REVOKED = "grant.revoked"
+    GRANT_EXPIRED = "grant.expired"
+    PARTNER_REGISTERED = "partner.registered"
+    PARTNER_CHANGED = "partner.changed"
+    CONNECTION_REGISTERED = "connection.registered"
+    CONNECTION_CHANGED = "connection.changed"
+    AGREEMENT_SIGNED = "agreement.signed"
+    AGREEMENT_ENDED = "agreement.ended"
+    GROUND_RULE_MET = "ground_rule.met"
+    AGREEMENT_DOCUMENT_KEPT = "agreement.document_kept"
+    GROUND_RULE_WITHDRAWN = "ground_rule.withdrawn"
+    GROUND_RULE_NOT_KEPT = "ground_rule.not_kept"
+    CONNECTION_MOVED = "connection.moved"
+    CONNECTION_STOPPED = "connection.stopped"
+    CONNECTION_STOP_LIFTED = "connection.stop_lifted"
+    PARTNER_STOPPED = "partner.stopped"
+    PARTNER_STOP_LIFTED = "partner.stop_lifted"
+    CASE_APPLIED = "case.applied"
+    CASE_STEP_TAKEN = "case.step_taken"
+    INCIDENT_OPENED = "incident.opened"
+    INCIDENT_CHANGED = "incident.changed"
+    SCHOOLS_IMPORTED = "schools.imported"
+    SCHOOLS_LISTED = "schools.listed"
+    TEXTS_SEALED = "texts.sealed"
+    STORE_REPLAYED = "store.replayed"
+    STORE_CONFIRMED = "store.confirmed"
+    ACTOR_ERASED = "actor.erased"
+    REASON_ERASED = "reason.erased"
+    SCHOOL_KEY_ADDED = "school.key_added"
+    SCHOOL_KEY_REMOVED = "school.key_removed"
+    DECISIONS_DIGESTED = "decisions.digested"
+    REQUEST_MADE = "request.made"
+    REQUEST_CHANGED = "request.changed"
+    REQUEST_ACCEPTED = "request.accepted"
+    REQUEST_DECLINED = "request.declined"
+    REQUEST_WITHDRAWN = "request.withdrawn"
+    DELETION_REQUIRED = "deletion.required"
+    DELETION_CONFIRMED = "deletion.confirmed"
+    DELETION_OVERDUE = "deletion.overdue"
+    DELETION_LAPSED = "deletion.lapsed"
+    REMINDER_GIVEN = "reminder.given"
+    CONTACT_CHANGED = "contact.changed"
+    CONSENT_REFERENCED = "consent.referenced"
+    WEBHOOK_SUBSCRIBED = "webhook.subscribed"
+    WEBHOOK_CHANGED = "webhook.changed"
+    WEBHOOK_ROTATED = "webhook.rotated"
+    WEBHOOK_DISABLED = "webhook.disabled"
+    WEBHOOK_ENABLED = "webhook.enabled"
+    WEBHOOK_REMOVED = "webhook.removed"
+    WEBHOOK_TESTED = "webhook.tested"
+    WEBHOOK_REPLAYED = "webhook.replayed"
+
+
+class Event(SQLModel, table=True):
+    """One change. `number` is gapless; several events may share one `revision` when one write made them.
+
+    `actor` and `reason` are commitments: `models/log/sealed_texts.py`. What the system does by itself has its own
+    name there.
+    """
+
+    __tablename__ = "events"
+    __table_args__ = (
+        Index("ix_events_client_id_number", "client_id", "number"),
+        Index("ix_events_grant_id_number", "grant_id", "number"),
+        Index("ix_events_brin_number", "brin", "number"),
+        Index("ix_events_kind_number", "kind", "number"),
+    )
+
+    number: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
+    revision: int = Field(index=True)
+    #: Random, the same for all events of one revision: it tells this revision from the same number in another history.
+    mark: str = Field(max_length=32)
+    at: datetime = Field(sa_type=Instant)
+    kind: str = Field(max_length=40)
+    actor: str = Field(max_length=255)
+    actor_role: str = Field(max_length=16)
+    reason: str | None = Field(default=None, max_length=500)
+    brin: str | None = Field(default=None, max_length=4)
+    client_id: str | None = Field(default=None, max_length=64)
+    grant_id: str | None = Field(default=None, max_length=36)
+    #: The object as the change left it, in the words of the contract. No person stands in it.
+    state: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
+    #: The hash of its entry in the log: `models/log/log_entries.py`.
+    leaf: bytes = Field(default=b"", max_length=32)
+
+
+class PastEvent(NamedTuple):
+    """What an event says, as a plain value: for whoever reads many."""
+
+    number: int
+    revision: int
+    mark: str
+    at: datetime
+    kind: str
+    actor: str
+    actor_role: str
+    reason: str | None
+    brin: str | None
+    client_id: str | None
+    grant_id: str | None
+    state: dict[str, Any]
+
+
+class Revision(SQLModel, table=True):
+    """The one row that every write locks first: the revisions and the events so far."""
+
+    __tablename__ = "consent_revision"
+
+    id: int = Field(default=1, primary_key=True, sa_column_kwargs={"autoincrement": False})
+    revision: int = 0
+    events: int = 0
+    #: The mark of the last revision.
+    mark: str = Field(default="", max_length=32)
+    #: The complete subtrees of the log's tree, 32 bytes each: `models/log/merkle.py`.
+    peaks: bytes = b""
+    #: The log's name, and a digest of the key that seals: those of the first process that ever served this store.
+    origin: str = Field(default="", max_length=200)
+    sealed_with: str = Field(default="", max_length=64)
+    #: How often something was erased: what a process remembers of who is known by which name holds until the next time.
+    erasures: int = 0
+
+
+class LogNode(SQLModel, table=True):
+    """The root of a complete subtree of the log's tree: of 256 leaves, of 256 such subtrees, and so on."""
+
+    __tablename__ = "log_nodes"
+
+    level: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
+    position: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
+    hash: bytes = Field(max_length=32)
+
+
+class RememberedAnswer(SQLModel, table=True):
+    """The answer given to a write with an Idempotency-Key, so that a replay gets it again and changes nothing."""
+
+    __tablename__ = "remembered_answers"
+
+    #: A keyed digest of who called: issuer, subject and tenant. Of older versions' rows it has no key.
+    caller: str = Field(primary_key=True, max_length=64)
+    key: str = Field(primary_key=True, max_length=255)
+    #: The same of the request; empty once what it said or was answered was erased, and then no request is the same.
+    fingerprint: str = Field(max_length=64)
+    status: int
+    etag: str | None = Field(default=None, max_length=80)
+    #: Sealed with the Idempotency-Key; what stands for persons is in it, and never a name.
+    body: str
+    revision: int
+    created_at: datetime = Field(sa_type=Instant)

@@ -1,0 +1,153 @@
+"""Whether a log is what it was: its entries against their leaves, the tree, an older checkpoint and entries kept apart.
+
+What is found is said in sentences that name the entries. An older checkpoint alone shows that something before it was
+changed; entries that a witness kept show what.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from difflib import SequenceMatcher
+from typing import Any, Final, NamedTuple
+
+from models.log.log_entries import canonical
+from models.log.merkle import Node, Peaks, leaf_hash
+from models.log.signed_notes import Checkpoint
+
+#: So many entries of one kind of change are named, one by one.
+MOST_NAMED: Final = 20
+
+Entry = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """An entry as a store has it, and the leaf that stands beside it; an export has none."""
+
+    entry: Entry
+    leaf: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """What a store says of its log besides the entries: how many, the peaks, and the inner nodes that it keeps."""
+
+    events: int
+    peaks: bytes
+    nodes: frozenset[Node]
+
+
+@dataclass
+class Audit:
+    """What was read of a log, and what is wrong with it. `older` are checkpoints whose signatures were verified."""
+
+    older: Sequence[Checkpoint] = ()
+    known: Sequence[Entry] = ()
+    peaks: Peaks = field(default_factory=Peaks)
+    nodes: set[Node] = field(default_factory=set)
+    bodies: list[bytes] = field(default_factory=list)
+    found: list[str] = field(default_factory=list)
+    _last: int = 0
+    _roots: dict[int, bytes] = field(default_factory=dict)
+
+    def read(self, kept: Kept) -> None:
+        """Takes in the next entry, in order of their numbers."""
+        entry, number = kept.entry, kept.entry["number"]
+        if number != self._last + 1:
+            self._say(_span(self._last + 1, number - 1, "is missing", "are missing"))
+        self._last = number
+        leaf = leaf_hash(canonical(dict(entry)))
+        if kept.leaf is not None and kept.leaf != leaf:
+            self._say(f"Entry {number} was changed: its leaf was made of another one.")
+        self.peaks, completed = self.peaks.appended(leaf)
+        self.nodes.update(completed)
+        if any(checkpoint.size == self.peaks.size for checkpoint in self.older):
+            self._roots[self.peaks.size] = self.peaks.root
+        if self.known:
+            self.bodies.append(_body(entry))
+
+    def ended(self, counted: Counted | None = None) -> list[str]:
+        """What was found, once all was read; `counted` is what the store says besides."""
+        if counted is not None:
+            self._compare_counted(counted)
+        for checkpoint in self.older:
+            self._compare_checkpoint(checkpoint)
+        if self.known:
+            self.found += _differences([_body(entry) for entry in self.known], self.bodies)
+        return self.found
+
+    def _compare_counted(self, counted: Counted) -> None:
+        if counted.events != self._last:
+            self._say(f"{counted.events} entries were counted, the last that is there is number {self._last}.")
+        elif counted.peaks != self.peaks.packed:
+            self._say("The tree's peaks are not those of the entries.")
+        if counted.nodes != self.nodes:
+            wrong = sorted({(node.level, node.position) for node in counted.nodes ^ self.nodes})
+            self._say(f"The tree's nodes are not those of the entries, the first at {wrong[0]}.")
+
+    def _compare_checkpoint(self, checkpoint: Checkpoint) -> None:
+        size = self.peaks.size
+        if checkpoint.size > size:
+            self._say(f"The log was cut off or rolled back: it has {size} entries, a checkpoint {checkpoint.size}.")
+        elif checkpoint.size and self._roots[checkpoint.size] != checkpoint.root:
+            self._say(f"The first {checkpoint.size} entries are not those of the checkpoint: the log was rewritten.")
+
+    def _say(self, sentence: str) -> None:
+        self.found.append(sentence)
+
+
+def _body(entry: Entry) -> bytes:
+    """A digest of all that an entry says but its number, by which it is known again where it does not belong."""
+    return hashlib.sha256(canonical({name: value for name, value in entry.items() if name != "number"})).digest()
+
+
+def _differences(before: Sequence[bytes], after: Sequence[bytes]) -> Iterator[str]:
+    """What became of the entries that were kept apart, in those that are there now; later ones are only new."""
+    same = next((at for at, (old, new) in enumerate(zip(before, after, strict=False)) if old != new), None)
+    if same is None and len(after) >= len(before):
+        return
+    start = min(len(before), len(after)) if same is None else same
+    compared = SequenceMatcher(None, before[start:], after[start:], autojunk=False)
+    changes = [
+        _Change(first + start, last + start, before[first + start : last + start], after[at + start : until + start])
+        for what, first, last, at, until in compared.get_opcodes()
+        if what != "equal" and not (first == len(before) - start and what == "insert")
+    ]
+    gone: Counter[bytes] = Counter()
+    come: Counter[bytes] = Counter()
+    for change in changes:
+        gone.update(change.gone)
+        come.update(change.come)
+    if gone == come and changes:
+        yield f"Entries {changes[0].first + 1} to {max(change.last for change in changes)} were put into another order."
+        return
+    for change in changes:
+        yield from change.told(is_last=change.last == len(before))
+
+
+class _Change(NamedTuple):
+    """Entries that were kept, from `first` (from 0, inclusive) to `last` (exclusive), and what is in their place."""
+
+    first: int
+    last: int
+    gone: Sequence[bytes]
+    come: Sequence[bytes]
+
+    def told(self, is_last: bool) -> Iterator[str]:
+        if not self.gone:
+            yield _span(self.first + 1, self.first + len(self.come), "was inserted", "were inserted")
+        elif not self.come:
+            one, many = ("was cut off", "were cut off") if is_last else ("was removed", "were removed")
+            yield _span(self.first + 1, self.last, one, many)
+        elif len(self.gone) == len(self.come):
+            for number in range(self.first + 1, min(self.last, self.first + MOST_NAMED) + 1):
+                yield f"Entry {number} was changed: it is not the one that was kept apart."
+            if len(self.gone) > MOST_NAMED:
+                yield f"{len(self.gone) - MOST_NAMED} more were changed."
+        else:
+            yield f"Entries {self.first + 1} to {self.last} were replaced by {len(self.come)} others."
+
+
+def _span(first: int, last: int, one: str, many: str) -> str:
+    return f"Entry {first} {one}." if first == last else f"Entries {first} to {last} {many}."

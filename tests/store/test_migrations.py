@@ -1,0 +1,393 @@
+"""The schema's history: one line, equal to the models, up and down with data, and never served half-way."""
+
+import asyncio
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from datetime import date, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, MetaData, Table, func, insert, inspect, select, text
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import NullPool
+
+from alembic import command
+from api.app import NotReadyToServe, create_app, require_ready
+from api.evidence.backup_recovery import confirm, keep_checkpoint
+from api.evidence.verification import log_faults
+from api.security.sealing import named
+from api.settings import Mode, Settings
+from api.store.migrations import configuration, head, migrate, revision_of
+from api.store.store import Store
+from models.consents.ground_rules import GroundRuleName
+from models.consents.partners import Stage
+from models.log.events import Event
+from models.log.log_entries import leaf_of
+from models.log.verification import Audit
+from models.tables import METADATA, TABLES
+from tests.worlds.world import OFFERED, PURPOSE, START, World, world_on
+from tests.worlds.world_evidence import keys_in, keys_of
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPTS = ScriptDirectory.from_config(configuration(""))
+HISTORY = [script.revision for script in reversed(list(SCRIPTS.walk_revisions()))]
+
+A_VALUE: dict[type, Any] = {
+    bool: True,
+    int: 1,
+    float: 1.0,
+    str: "1",
+    bytes: b"1",
+    date: date(2026, 8, 1),
+    datetime: START,
+    object: ["1"],
+    dict: ["1"],
+    list: ["1"],
+}
+
+
+def on(store_url: str, work: Callable[[Connection], Any]) -> Any:
+    """Does this in one transaction on the store."""
+
+    async def do() -> Any:
+        engine = create_async_engine(store_url, poolclass=NullPool)
+        try:
+            async with engine.begin() as connection:
+                return await connection.run_sync(work)
+        finally:
+            await engine.dispose()
+
+    return asyncio.run(do())
+
+
+def fill(connection: Connection) -> None:
+    """Puts a row into every table that has none, whatever the schema: all keys have one value, so all of them meet."""
+    for table in _tables(connection):
+        if not connection.execute(select(func.count()).select_from(table)).scalar_one():
+            row = {column.name: A_VALUE[column.type.python_type] for column in table.columns}
+            connection.execute(insert(table).values(row))
+
+
+def counted(connection: Connection) -> dict[str, int]:
+    """How many rows are in each table."""
+    return {
+        table.name: connection.execute(select(func.count()).select_from(table)).scalar_one()
+        for table in _tables(connection)
+    }
+
+
+def _tables(connection: Connection) -> list[Table]:
+    reflected = MetaData()
+    reflected.reflect(connection)
+    return [table for table in reflected.sorted_tables if table.name != "alembic_version"]
+
+
+def described(connection: Connection) -> dict[str, Any]:
+    """The schema as the store itself describes it."""
+    inspector = inspect(connection)
+    return {
+        table: {
+            "columns": sorted(
+                (column["name"], str(column["type"]), column["nullable"], column.get("default"))
+                for column in inspector.get_columns(table)
+            ),
+            "primary key": inspector.get_pk_constraint(table)["constrained_columns"],
+            "foreign keys": sorted(
+                (key["constrained_columns"], key["referred_table"], key["referred_columns"], str(key["options"]))
+                for key in inspector.get_foreign_keys(table)
+            ),
+            "indexes": sorted(
+                (index["name"], index["column_names"], index["unique"], _options(index))
+                for index in inspector.get_indexes(table)
+            ),
+            "checks": sorted(str(check["sqltext"]) for check in inspector.get_check_constraints(table)),
+            "unique": sorted(unique["column_names"] for unique in inspector.get_unique_constraints(table)),
+        }
+        for table in inspector.get_table_names()
+        if table != "alembic_version"
+    }
+
+
+def _options(index: Mapping[str, Any]) -> list[str]:
+    """What an index has that only this kind of store knows: which rows it is for."""
+    return sorted(f"{name}: {value}" for name, value in index.get("dialect_options", {}).items())
+
+
+def test_the_history_has_one_head() -> None:
+    assert SCRIPTS.get_heads() == [head()] == HISTORY[-1:]
+
+
+def test_models_and_migrations_do_not_drift(store_url: str) -> None:
+    command.check(configuration(store_url))
+
+
+def test_the_migrations_make_just_what_the_models_say(store_url: str) -> None:
+    migrated = on(store_url, described)
+    migrate(store_url, "base")
+    on(store_url, METADATA.create_all)
+    assert on(store_url, described) == migrated
+
+
+async def test_the_check_for_drift_sees_a_column_that_no_migration_makes(store_url: str) -> None:
+    await asyncio.to_thread(on, store_url, lambda it: it.execute(text("ALTER TABLE boards ADD COLUMN colour TEXT")))
+    with pytest.raises(Exception, match="colour"):
+        await asyncio.to_thread(command.check, configuration(store_url))
+
+
+def test_the_schema_goes_down_with_data_in_every_table_and_up_again(store_url: str) -> None:
+    on(store_url, fill)
+    before = on(store_url, counted)
+    assert set(before) == {str(table.__tablename__) for table in TABLES}
+    assert all(before.values())
+    migrate(store_url, "base")
+    assert on(store_url, counted) == {}
+    migrate(store_url)
+    assert on(store_url, counted) == {name: int(name == "consent_revision") for name in before}
+
+
+async def test_a_store_that_went_down_and_up_works(store_url: str, tmp_path: Path) -> None:
+    await asyncio.to_thread(on, store_url, fill)
+    await asyncio.to_thread(migrate, store_url, "base")
+    await asyncio.to_thread(migrate, store_url)
+    async with world_on(store_url, tmp_path) as world:
+        await world.register()
+        await world.granted()
+        assert await world.reason() == "granted"
+
+
+async def test_a_connection_that_was_permitted_before_there_was_a_road_stays_so(store_url: str, tmp_path: Path) -> None:
+    async with world_on(store_url, tmp_path) as world:
+        await world.register()
+        given = await world.granted()
+        await _keep(world)
+    await asyncio.to_thread(migrate, store_url, "0001")
+    await asyncio.to_thread(migrate, store_url)
+    await _confirm(store_url, tmp_path)
+    async with world_on(store_url, tmp_path, populated=True) as world:
+        assert await world.reason() == "granted"
+        assert (await world.operate("GET", "/v1/connections/rekenrijk")).json()["stage"] == "live"
+        shown = (await world.administer("GET", f"/grants/{given['grantId']}")).json()
+        assert shown == {**given, "agreementId": None}
+
+
+async def _keep(world: World) -> None:
+    """Keeps the checkpoint outside the store now, not when its time comes."""
+    await keep_checkpoint(world.store, world.folder / "known-checkpoint", keys_of(world))
+
+
+async def _confirm(store_url: str, folder: Path) -> None:
+    """As an operator does after a way back to before the log: what is there since is another history."""
+    settings = Settings(mode=Mode.TEST, database_url=store_url, var_dir=folder)
+    with pytest.raises(NotReadyToServe, match="entries"):
+        await require_ready(settings)
+    store = Store(store_url)
+    await confirm(store, folder / "known-checkpoint", keys_in(folder))
+    await store.aclose()
+
+
+def _named(connection: Connection) -> list[tuple[str, str | None]]:
+    return [tuple(row) for row in connection.execute(text("SELECT actor, reason FROM events ORDER BY number"))]
+
+
+_ACTED = (
+    "INSERT INTO events (number, revision, mark, at, kind, actor, actor_role, reason, state) VALUES"
+    " (1, 1, 'm', '2026-09-01T08:00:00.000000Z', 'incident.opened', 'sjoukje', 'operator', 'lek', '{}')"
+)
+
+
+async def test_who_acted_before_there_was_a_log_is_sealed_and_still_told(store_url: str, tmp_path: Path) -> None:
+    await asyncio.to_thread(migrate, store_url, "0003")
+    for statement in (_ACTED, "UPDATE consent_revision SET revision = 1, events = 1, mark = 'm'"):
+        await asyncio.to_thread(on, store_url, partial(Connection.execute, statement=text(statement)))
+    await asyncio.to_thread(migrate, store_url)
+    (sealed,) = await asyncio.to_thread(on, store_url, _named)
+    assert all(str(value).startswith("hmac-sha256:") for value in sealed)
+    await asyncio.to_thread(migrate, store_url, "0003")
+    assert await asyncio.to_thread(on, store_url, _named) == [("sjoukje", "lek")], "nothing was sealed yet"
+    await asyncio.to_thread(migrate, store_url)
+    async with world_on(store_url, tmp_path, populated=True) as world, world.store.reading() as session:
+        first, last = await session.get_one(Event, 1), await session.get_one(Event, 2)
+        assert await named(session, [first.actor, first.reason]) == {first.actor: "sjoukje", first.reason: "lek"}
+        assert (last.kind, last.state) == ("texts.sealed", {"texts": 2})
+        assert first.leaf == leaf_of(first)
+        assert await log_faults(session, Audit()) == []
+    await asyncio.to_thread(migrate, store_url, "0003")
+    assert (await asyncio.to_thread(on, store_url, _named))[0][1] is None, "what is sealed stays so"
+
+
+DENIED_NOW: dict[str, Callable[[World], Any]] = {
+    "a connection that is stopped": lambda it: it.operate(
+        "POST", "/v1/connections/rekenrijk/_stop", {"reason": "Lek."}
+    ),
+    "a stopped partner": lambda it: it.operate("POST", "/v1/partners/90000001/_stop", {"reason": "Lek."}),
+    "a connection that is only placed": lambda it: it.bring("rekenrijk", Stage.PLACED),
+    "a grant that was to be confirmed": lambda it: it.agree("rekenrijk", OFFERED, [PURPOSE], retentionDays=999),
+}
+
+
+@pytest.mark.parametrize("case", DENIED_NOW)
+async def test_what_is_denied_is_still_denied_by_a_version_that_knows_no_road(
+    store_url: str, tmp_path: Path, case: str
+) -> None:
+    async with world_on(store_url, tmp_path) as world:
+        await world.register()
+        await world.granted()
+        await DENIED_NOW[case](world)
+        assert await world.reason() != "granted"
+        await _keep(world)
+    await asyncio.to_thread(migrate, store_url, "0001")
+    kept, statuses = await asyncio.to_thread(on, store_url, _of_before)
+    # Without all four rules, or with another status, the older version denies.
+    assert kept == 0 or statuses == ["needs_reconfirmation"]
+    await asyncio.to_thread(migrate, store_url)
+    await _confirm(store_url, tmp_path)
+    async with world_on(store_url, tmp_path, populated=True) as world:
+        assert await world.reason() != "granted"
+        for rule in GroundRuleName:
+            await world.keep("rekenrijk", rule)
+        # Not by rules alone: what had not come to live, or was stopped, takes its road again.
+        assert await world.reason() != "granted"
+
+
+def _of_before(connection: Connection) -> tuple[int, list[str]]:
+    """How many ground rules the older version takes for kept, and how it finds the grants."""
+    kept = connection.execute(text("SELECT count(*) FROM ground_rules WHERE NOT ended")).scalar_one()
+    return kept, list(connection.execute(text("SELECT status FROM grants")).scalars())
+
+
+@pytest.mark.parametrize("step", HISTORY)
+def test_each_step_goes_up_and_down_over_data(store_url: str, step: str) -> None:
+    previous = SCRIPTS.get_revision(step).down_revision
+    assert previous is None or isinstance(previous, str)
+    migrate(store_url, "base")
+    if previous is not None:
+        command.upgrade(configuration(store_url), previous)
+    on(store_url, fill)
+    before = on(store_url, described), on(store_url, counted)
+    command.upgrade(configuration(store_url), step)
+    on(store_url, fill)
+    migrate(store_url, previous or "base")
+    assert on(store_url, described) == before[0]
+    command.upgrade(configuration(store_url), "head")
+    assert set(on(store_url, counted)) == {str(table.__tablename__) for table in TABLES}
+
+
+def test_a_migration_that_fails_half_way_leaves_the_store_as_it_was(store_url: str, tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "alembic", tmp_path / "alembic")
+    (tmp_path / "alembic" / "versions" / "9999_half.py").write_text(
+        "import sqlalchemy as sa\n"
+        "from alembic import op\n"
+        f"revision, down_revision = '9999', {head()!r}\n"
+        "def upgrade():\n"
+        "    op.execute(\"INSERT INTO boards (number) VALUES ('99999')\")\n"
+        "    op.create_table('half', sa.Column('id', sa.Integer(), primary_key=True))\n"
+        "    op.execute('INSERT INTO nowhere VALUES (1)')\n",
+        encoding="utf-8",
+    )
+    before = on(store_url, described), on(store_url, counted)
+    half = configuration(store_url)
+    half.set_main_option("script_location", str(tmp_path / "alembic"))
+    with pytest.raises(Exception, match="nowhere"):
+        command.upgrade(half, "head")
+    assert (on(store_url, described), on(store_url, counted)) == before
+
+
+def test_processes_that_migrate_at_once_follow_one_another(store_url: str, tmp_path: Path) -> None:
+    before = on(store_url, described)
+    migrate(store_url, "base")
+    started = [_started("migrate", store_url=store_url, folder=tmp_path) for _ in range(3)]
+    ended = [process.communicate(timeout=120) for process in started]
+    assert [process.returncode for process in started] == [0, 0, 0], ended
+    assert on(store_url, described) == before
+
+
+def test_alembic_is_found_though_a_folder_has_its_name() -> None:
+    assert not (ROOT / "alembic" / "__init__.py").exists()
+    for arguments in (("-m", "pytest", "--version"), ("-c", "import alembic.command")):
+        done = subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+
+
+NOT_AT_HEAD: dict[str, Callable[[str], None]] = {
+    "at nothing": lambda url: migrate(url, "base"),
+    "a revision of tomorrow": lambda url: on(
+        url, lambda it: it.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    ),
+}
+
+
+@pytest.mark.parametrize("state", NOT_AT_HEAD)
+async def test_a_store_that_is_not_at_the_head_is_not_served(store_url: str, tmp_path: Path, state: str) -> None:
+    await asyncio.to_thread(NOT_AT_HEAD[state], store_url)
+    service = create_app(Settings(mode=Mode.TEST, database_url=store_url, var_dir=tmp_path))
+    with pytest.raises(NotReadyToServe, match="privacy-manager migrate"):
+        async with service.running():
+            pytest.fail("it served")
+    await service._app.state.store.aclose()
+
+
+@pytest.mark.parametrize("state", NOT_AT_HEAD)
+def test_serve_says_in_one_line_that_the_store_is_not_at_the_head(store_url: str, tmp_path: Path, state: str) -> None:
+    NOT_AT_HEAD[state](store_url)
+    found = "nothing" if state == "at nothing" else "9999"
+    process = _started("serve", "--port", "0", store_url=store_url, folder=tmp_path)
+    try:
+        said, complained = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 1
+    assert said == ""
+    [line] = complained.splitlines()
+    assert line.startswith("privacy-manager: ")
+    assert f"is at {found}, " in line
+    assert str(head()) in line
+    assert "privacy-manager migrate" in line
+
+
+def test_serve_does_not_make_a_store_that_is_not_there(tmp_path: Path) -> None:
+    path = tmp_path / "nowhere" / "privacy-manager.db"
+    process = _started("serve", "--port", "0", store_url=f"sqlite+aiosqlite:///{path}", folder=tmp_path)
+    try:
+        _, complained = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 1
+    [line] = complained.splitlines()
+    assert "privacy-manager migrate" in line
+    assert not path.exists()
+
+
+async def test_the_revision_of_a_store_is_what_it_was_migrated_to(store: Store, store_url: str) -> None:
+    assert await revision_of(store) == head()
+    await asyncio.to_thread(migrate, store_url, "base")
+    assert await revision_of(store) is None
+
+
+def _started(*arguments: str, store_url: str, folder: Path) -> "subprocess.Popen[str]":
+    environment = {
+        **os.environ,
+        "PRIVACY_MANAGER_MODE": "test",
+        "PRIVACY_MANAGER_DATABASE_URL": store_url,
+        "PRIVACY_MANAGER_VAR_DIR": str(folder),
+    }
+    return subprocess.Popen(
+        [sys.executable, "-c", "from api.cli.main import main; main()", *arguments],
+        cwd=ROOT,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+def test_a_migration_leaves_the_search_for_modules_as_it_is(tmp_path: Path) -> None:
+    before = list(sys.path)
+    migrate(f"sqlite+aiosqlite:///{tmp_path / 'store.db'}")
+    head()
+    assert sys.path == before
