@@ -7,7 +7,7 @@ from pydantic import Field, StringConstraints
 
 from api.deletions import duties
 from api.deletions.duties import DutyView, views
-from api.queries import deletions, session
+from api.queries import deletion_rows, school_rows
 from api.web.callers import Operator, PartnerClient, SchoolAdmin
 from api.web.paging import Cursor, Limit, after_key, part
 from api.web.read_request import Reading, ReadRequest
@@ -48,7 +48,7 @@ async def confirm(
     wish: Confirmation,
 ) -> DutyView:
     """States that what was received under the grant is deleted, also when that is late. It is said once."""
-    found = await deletions.of_client(writing.session, caller.claims.client_id, grant_id)
+    found = await deletion_rows.of_client(writing.session, caller.claims.client_id, grant_id)
     duties.confirm(writing.write, found, caller.actor, wish.statement)
     (shown,) = await views(writing.session, [found], writing.now, writing.write.events)
     return writing.answer(shown)
@@ -64,7 +64,7 @@ async def list_deletions_of_school(
     cursor: Cursor = None,
 ) -> Page[DutyView]:
     """What partners have to delete of this school's, and whether they say that they did."""
-    await session.school(reading.session, brin)
+    await school_rows.school(reading.session, brin)
     return await _listed(reading, status, limit, cursor, brin=brin)
 
 
@@ -91,7 +91,7 @@ async def _listed(
     client_id: str | None = None,
     brin: str | None = None,
 ) -> Page[DutyView]:
-    found = await deletions.listed(
+    found = await deletion_rows.listed(
         reading.session, reading.now, status, after_key(cursor), limit, client_id=client_id, brin=brin
     )
     shown, following = part(found, limit, lambda duty: duty.grant_id)

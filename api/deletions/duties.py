@@ -12,8 +12,8 @@ from typing import Annotated, Final
 from pydantic import Field
 from sqlmodel import col, select
 
-from api.queries import deletions
-from api.queries import session as rows
+from api.queries import deletion_rows, event_rows
+from api.queries.session import Session
 from api.security import sealing
 from api.store.events import SYSTEM, Actor, record
 from api.store.store import Store, StoreUnreachable, Write
@@ -54,11 +54,11 @@ class DutyView(Wire):
 
 
 async def views(
-    session: rows.Session, duties: Sequence[DeletionDuty], now: datetime, appended: Iterable[Event] = ()
+    session: Session, duties: Sequence[DeletionDuty], now: datetime, appended: Iterable[Event] = ()
 ) -> list[DutyView]:
     """The duties as they stand at `now`. `appended` are events that this write adds."""
     numbers = {duty.confirmed_in_entry for duty in duties if duty.confirmed_in_entry is not None}
-    entries = await rows.entries(session, numbers)
+    entries = await event_rows.entries(session, numbers)
     entries |= {event.number: event for event in appended}
     said = await sealing.named(session, [event.reason for event in entries.values()])
     words = {number: said.get(event.reason or "") for number, event in entries.items()}
@@ -74,7 +74,7 @@ def confirm(write: Write, duty: DeletionDuty, actor: Actor, statement: str | Non
 
 async def lapse(write: Write, given: Grant) -> None:
     """What is permitted again need not be deleted."""
-    await _lapse(write, await deletions.open_ones(write.session, given.client_id, given.brin))
+    await _lapse(write, await deletion_rows.open_ones(write.session, given.client_id, given.brin))
 
 
 class KeepingDuties:
@@ -88,16 +88,16 @@ class KeepingDuties:
     async def run(self) -> int:
         """Up to `BATCH` of each; returns how many. Raises `StoreUnreachable`."""
         async with self._store.reading() as session:
-            now, revision = await self._store.now(session), await rows.revision(session)
-            ended = await deletions.ended_without(session, self._seen, 1)
-            overdue = await deletions.overdue(session, now, 1)
+            now, revision = await self._store.now(session), await event_rows.revision(session)
+            ended = await deletion_rows.ended_without(session, self._seen, 1)
+            overdue = await deletion_rows.overdue(session, now, 1)
         if not ended and not overdue:
             self._seen = revision
             return 0
         async with self._store.writing() as write:
-            grants = await deletions.ended_without(write.session, self._seen, BATCH)
+            grants = await deletion_rows.ended_without(write.session, self._seen, BATCH)
             await _require(write, grants)
-            late = await deletions.overdue(write.session, write.now, BATCH)
+            late = await deletion_rows.overdue(write.session, write.now, BATCH)
             # A grant that was given for later may have begun meanwhile.
             for duty in await _lapse(write, late):
                 duty.overdue_told_at = write.now
@@ -126,7 +126,7 @@ async def _require(write: Write, grants: Sequence[Grant]) -> None:
     agreement_ids = {grant.agreement_id for grant in grants}
     found = await session.exec(select(Agreement).where(col(Agreement.agreement_id).in_(agreement_ids)))
     days = {each.agreement_id: each.retention_days for each in found}
-    opened = await deletions.opened_at(session, {(grant.client_id, grant.brin) for grant in grants})
+    opened = await deletion_rows.opened_at(session, {(grant.client_id, grant.brin) for grant in grants})
     for grant in grants:
         ended = ended_at(grant)
         if ended is None:
@@ -146,7 +146,7 @@ async def _lapse(write: Write, duties: Sequence[DeletionDuty]) -> list[DeletionD
     """Ends those of these whose grant is permitted again; returns the others."""
     if not duties:
         return []
-    opened = await deletions.opened_at(write.session, {(duty.client_id, duty.brin) for duty in duties})
+    opened = await deletion_rows.opened_at(write.session, {(duty.client_id, duty.brin) for duty in duties})
     stand: list[DeletionDuty] = []
     for duty in duties:
         ended = await write.session.get_one(Grant, duty.grant_id)

@@ -36,7 +36,8 @@ from api.edu_v.wording import OurApi, Reference
 from api.grants import granting, request_lifecycle
 from api.grants.grant_lifecycle import settle, take
 from api.grants.granting import GrantPlace
-from api.queries import session as rows
+from api.queries import registry_rows
+from api.queries.session import Session
 from api.store.events import record
 from api.web.callers import Caller, PartnerClient, PartnerOrSchool, SchoolByToken
 from api.web.schemas import Moment, PurposeCodes, Reason, RecordId, ScopeNames, Wire, WireIn
@@ -129,7 +130,7 @@ async def put_request(
     """Asks a school. The same message again changes nothing; another one under the same reference is refused."""
     session, client_id, place = writing.session, caller.claims.client_id, message.school.place
     await require_known(session, place, None)
-    connection = await rows.connection_placed(session, client_id)
+    connection = await registry_rows.connection_placed(session, client_id)
     wish = wish_of(connection, message.scopes, message.purposes)
     known = await references(session, Whose(client_id, None), Party.CONSUMER, message.consumer_reference_id)
     if known:
@@ -185,7 +186,7 @@ async def put_notification(
     session, client_id, place = writing.session, message.client_id, message.school.place
     await require_known(session, place, caller.claims.school)
     own = Whose(client_id, caller.claims.school)
-    await rows.connection_placed(session, client_id)
+    await registry_rows.connection_placed(session, client_id)
     if message.consumer_reference_id is not None:
         await one(session, own, place, None, message.consumer_reference_id)
     where = GrantPlace(place[:4], place if len(place) > 4 else None)
@@ -237,7 +238,7 @@ async def put_revoke(
 
 
 async def _end(writing: WriteRequest, caller: Caller, grant: Grant, message: ConsentRevoke) -> None:
-    partner = (await rows.partners_of_grants(writing.session, [grant]))[grant.client_id]
+    partner = (await registry_rows.partners_of_grants(writing.session, [grant]))[grant.client_id]
     settle(writing.write, grant, partner)
     if grant.status not in OPEN:
         return
@@ -246,7 +247,7 @@ async def _end(writing: WriteRequest, caller: Caller, grant: Grant, message: Con
     take(writing.write, grant, partner, Step.REVOKE, caller.actor, message.reason)
 
 
-async def _require_free(session: rows.Session, own: Whose, reference: str | None, grant: Grant | None) -> None:
+async def _require_free(session: Session, own: Whose, reference: str | None, grant: Grant | None) -> None:
     """Raises `Told` where a school calls something else so."""
     if reference is None:
         return

@@ -5,7 +5,8 @@ from typing import Annotated, Final, Literal
 from pydantic import Field, StringConstraints, model_validator
 
 from api.edu_v.answers import SCHOOL_UNKNOWN, Told
-from api.queries import session as rows
+from api.queries import school_rows
+from api.queries.session import Session
 from api.web.schemas import PRINTABLE, Wire, WireIn
 from models.vocabulary.identifiers import is_place
 
@@ -66,11 +67,11 @@ def place_named(master: str | None, coded: list[str]) -> str:
     return named.pop()
 
 
-async def require_known(session: rows.Session, place: str, own: str | None) -> None:
+async def require_known(session: Session, place: str, own: str | None) -> None:
     """Raises `Told` for a place that there never was, and just so for one that is not of the caller's own school."""
-    known = own in (None, place[:4]) and place[:4] in await rows.schools_named(session, [place[:4]])
+    known = own in (None, place[:4]) and place[:4] in await school_rows.schools_named(session, [place[:4]])
     if known and len(place) > 4:
-        known = place in [each.code for each in await rows.locations(session, place[:4])]
+        known = place in [each.code for each in await school_rows.locations(session, place[:4])]
     if not known:
         raise unknown_school()
 

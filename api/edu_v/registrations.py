@@ -13,7 +13,8 @@ from sqlalchemy import ColumnElement, and_, case, or_
 from sqlmodel import col, func, select
 
 from api.edu_v.naming import SchoolReference, reference_to
-from api.queries import session as rows
+from api.queries import request_rows
+from api.queries.session import Session
 from api.web.schemas import Moment, Wire
 from models.consents.grants import NOT_YET, Grant, Status, status_at
 from models.consents.references import ConsentReference, Party
@@ -154,7 +155,7 @@ OF_GRANTS: Final = {
 # -- what is read -----------------------------------------------------------------------------------------------------
 
 
-async def revision_before(session: rows.Session, whose: Whose, since: int | datetime | None) -> int:
+async def revision_before(session: Session, whose: Whose, since: int | datetime | None) -> int:
     """The revision after which everything is new: itself, or the last one before the first change since a moment.
 
     By the first change and not the last one before it: where a clock was set back, rather twice than not at all.
@@ -166,7 +167,7 @@ async def revision_before(session: rows.Session, whose: Whose, since: int | date
     return NEVER if found is None else found - 1
 
 
-async def listed(session: rows.Session, whose: Whose, since: int, after: Position, limit: int) -> list[Registration]:
+async def listed(session: Session, whose: Whose, since: int, after: Position, limit: int) -> list[Registration]:
     """Those that changed after `since`, in order of their last change; one to spare."""
     confirmed = select(ConsentReference.grant_id, func.max(ConsentReference.revision).label("revision"))
     confirmed = confirmed.where(col(ConsentReference.grant_id).is_not(None), ConsentReference.party == Party.CONSUMER)
@@ -182,14 +183,14 @@ async def listed(session: rows.Session, whose: Whose, since: int, after: Positio
 
 
 async def requests_listed(
-    session: rows.Session, whose: Whose, since: int, after: Position, limit: int
+    session: Session, whose: Whose, since: int, after: Position, limit: int
 ) -> list[Registration]:
     """The requests, answered ones too, in order of the last change of each or of what it led to; one to spare."""
     return await of_requests(session, await _requests(session, whose, since, after, limit))
 
 
 async def confirmations_listed(
-    session: rows.Session, whose: Whose, since: int, after: Position, limit: int
+    session: Session, whose: Whose, since: int, after: Position, limit: int
 ) -> list[tuple[ConsentReference, Registration]]:
     """What the connection has confirmed, each with what it confirmed, in order of the last change of either; one to
     spare."""
@@ -207,7 +208,7 @@ async def confirmations_listed(
     return [(each, by_grant[each.grant_id]) for each in found if each.grant_id is not None]
 
 
-async def references(session: rows.Session, whose: Whose, party: Party, reference: str) -> Sequence[ConsentReference]:
+async def references(session: Session, whose: Whose, party: Party, reference: str) -> Sequence[ConsentReference]:
     """What one side calls by this name."""
     query = select(ConsentReference).where(
         ConsentReference.party == party, ConsentReference.reference == reference, *_own(ConsentReference, whose)
@@ -215,14 +216,14 @@ async def references(session: rows.Session, whose: Whose, party: Party, referenc
     return (await session.exec(query.order_by(col(ConsentReference.reference_id)))).all()
 
 
-async def names_of(session: rows.Session, grant: Grant, party: Party) -> int:
+async def names_of(session: Session, grant: Grant, party: Party) -> int:
     """How many names one side has given a grant."""
     query = select(func.count()).select_from(ConsentReference)
     found = query.where(ConsentReference.grant_id == grant.grant_id, ConsentReference.party == party)
     return (await session.exec(found)).one()
 
 
-async def called(session: rows.Session, whose: Whose, party: Party, reference: str) -> list[Registration]:
+async def called(session: Session, whose: Whose, party: Party, reference: str) -> list[Registration]:
     """The consents that one side calls so. A grant without another name is called by its id on the school's side."""
     found = await references(session, whose, party, reference)
     asked = select(AccessRequest).where(col(AccessRequest.request_id).in_({each.request_id for each in found} - {None}))
@@ -235,7 +236,7 @@ async def called(session: rows.Session, whose: Whose, party: Party, reference: s
     return [*await of_grants(session, granted), *await of_requests(session, open_ones)]
 
 
-async def of_grants(session: rows.Session, grants: Sequence[Grant]) -> list[Registration]:
+async def of_grants(session: Session, grants: Sequence[Grant]) -> list[Registration]:
     """Each grant's registration."""
     if not grants:
         return []
@@ -261,7 +262,7 @@ async def of_grants(session: rows.Session, grants: Sequence[Grant]) -> list[Regi
     ]
 
 
-async def of_requests(session: rows.Session, requests: Sequence[AccessRequest]) -> list[Registration]:
+async def of_requests(session: Session, requests: Sequence[AccessRequest]) -> list[Registration]:
     """Each request's registration, with what it led to."""
     if not requests:
         return []
@@ -289,14 +290,14 @@ async def of_requests(session: rows.Session, requests: Sequence[AccessRequest]) 
     ]
 
 
-async def latest_request(session: rows.Session, client_id: str, place: str) -> Registration | None:
+async def latest_request(session: Session, client_id: str, place: str) -> Registration | None:
     """The last request of a connection for this place, where it led to nothing."""
-    found = (await rows.latest_requests(session, client_id, [place[:4]])).get(place)
+    found = (await request_rows.latest_requests(session, client_id, [place[:4]])).get(place)
     return (await of_requests(session, [found]))[0] if found is not None and found.grant_id is None else None
 
 
 async def _requests(
-    session: rows.Session, whose: Whose, since: int, after: Position, limit: int, *more: ColumnElement[bool]
+    session: Session, whose: Whose, since: int, after: Position, limit: int, *more: ColumnElement[bool]
 ) -> Sequence[AccessRequest]:
     changed, name = _later(AccessRequest), col(AccessRequest.request_id)
     query = select(AccessRequest).outerjoin(Grant, col(Grant.grant_id) == AccessRequest.grant_id)

@@ -26,7 +26,8 @@ from api.edu_v.registrations import (
     version_of,
 )
 from api.edu_v.wording import Reference
-from api.queries import session as rows
+from api.queries import fact_rows
+from api.queries.session import Session
 from api.web.callers import Caller, PartnerOrSchool
 from api.web.paging import Cursor, Limit, after_key, part
 from api.web.read_request import Reading, ReadRequest
@@ -198,7 +199,7 @@ async def get_status_by_school(
 
 
 async def one(
-    session: rows.Session, own: Whose, place: str | None, by_provider: str | None, by_consumer: str | None
+    session: Session, own: Whose, place: str | None, by_provider: str | None, by_consumer: str | None
 ) -> Registration:
     """The one consent of these references, at this place where one is named. Raises `Told`."""
     found: Registration | None = None
@@ -225,7 +226,7 @@ async def _counting(reading: ReadRequest, own: Whose, place: str | None) -> Regi
     """What counts at the place by the decision's own rule; where nothing was ever granted, what was asked last."""
     if own.client_id is None or place is None:
         raise Told(SCHEMA_INCORRECT, "Name the school, and of a school also the clientId; or a reference.")
-    snapshot = await rows.snapshot_of(reading.session, own.client_id, [place[:4]])
+    snapshot = await fact_rows.snapshot_of(reading.session, own.client_id, [place[:4]])
     grant, _ = standing(snapshot, own.client_id, place, reading.now)
     if grant is not None:
         return (await of_grants(reading.session, [await reading.session.get_one(Grant, grant.grant_id)]))[0]

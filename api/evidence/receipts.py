@@ -14,7 +14,7 @@ from fastapi.responses import HTMLResponse
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from api.evidence.proofs import checkpoint, inclusion, size_of
-from api.queries import session as rows
+from api.queries import registry_rows, school_rows
 from api.security.evidence_keys import EvidenceKeys
 from api.security.strict_json import Malformed, base64url, strict_object
 from api.security.tokens import has_signed, signed
@@ -154,8 +154,8 @@ async def _payload(session: AsyncSession, event: Event, keys: EvidenceKeys) -> d
 async def _matter(session: AsyncSession, event: Event) -> Matter:
     agreement_id = event.state.get("agreementId")
     return Matter(
-        school=await rows.school(session, event.brin or ""),
-        connection=await rows.connection(session, event.client_id or ""),
+        school=await school_rows.school(session, event.brin or ""),
+        connection=await registry_rows.connection(session, event.client_id or ""),
         agreement=await session.get(Agreement, agreement_id) if agreement_id is not None else None,
     )
 

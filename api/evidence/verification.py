@@ -9,7 +9,7 @@ from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from api.grants.grant_lifecycle import GrantView
-from api.queries import session as rows
+from api.queries import fact_rows
 from models.consents.grants import Grant, Status
 from models.decision.snapshot import Changes
 from models.log.events import Event, LogNode, Revision
@@ -84,7 +84,7 @@ async def log_faults(session: AsyncSession, audit: Audit) -> list[str]:
         Node(node.level, node.position, node.hash) for node in (await session.exec(select(LogNode))).all()
     )
     found = audit.ended(Counted(counted.events, counted.peaks, nodes))
-    return [*found, *senseless, *_differences(told.facts, await rows.all_facts_but_grants(session))]
+    return [*found, *senseless, *_differences(told.facts, await fact_rows.all_facts_but_grants(session))]
 
 
 def _differences(told: Changes, found: Changes) -> list[str]:

@@ -3,14 +3,15 @@
 from collections.abc import Collection
 from datetime import datetime
 
-from api.queries import session as rows
+from api.queries import grant_rows
+from api.queries.session import Session
 from models.consents.board_grants import Standing, Word, standing
 from models.consents.grants import Grant, status_at
 
 
-async def standings_of(session: rows.Session, grants: Collection[Grant], now: datetime) -> dict[str, Standing]:
+async def standings_of(session: Session, grants: Collection[Grant], now: datetime) -> dict[str, Standing]:
     """By grant, of grants that are the latest for a whole school."""
     said: dict[str, list[Word]] = {}
-    for grant_id, kind, role in await rows.said_of_grants(session, [grant.grant_id for grant in grants]):
+    for grant_id, kind, role in await grant_rows.said_of_grants(session, [grant.grant_id for grant in grants]):
         said.setdefault(grant_id or "", []).append(Word(kind, role))
     return {grant.grant_id: standing(status_at(grant, now), said.get(grant.grant_id, [])) for grant in grants}

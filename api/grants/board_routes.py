@@ -15,7 +15,8 @@ from api.grants.board_precedence import standings_of
 from api.grants.grant_lifecycle import GrantView, settle, take, view
 from api.grants.granting import GrantPlace
 from api.grants.request_lifecycle import RequestView, views
-from api.queries import session as rows
+from api.queries import grant_rows, registry_rows, request_rows, school_rows
+from api.queries.session import Session
 from api.web.callers import BoardAdmin
 from api.web.paging import Cursor, Limit, after_key, part
 from api.web.read_request import Reading
@@ -82,8 +83,8 @@ class Reached(Wire):
 @router.get("", operation_id="getBoard")
 async def get_board(caller: BoardAdmin, board_number: BoardNumber, reading: Reading) -> BoardView:
     """The board and its schools."""
-    board = await rows.board(reading.session, board_number)
-    schools = await rows.schools_of_board(reading.session, board_number)
+    board = await school_rows.board(reading.session, board_number)
+    schools = await school_rows.schools_of_board(reading.session, board_number)
     return BoardView(
         board_number=board.number, name=board.name, schools=[SchoolOfBoard.model_validate(each) for each in schools]
     )
@@ -99,8 +100,8 @@ async def list_standings(
     cursor: Cursor = None,
 ) -> Page[StandingAtSchool]:
     """How one connection stands at each of the board's schools, and by whose word."""
-    await rows.connection_placed(reading.session, client_id)
-    schools = await rows.schools_of_board(reading.session, board_number)
+    await registry_rows.connection_placed(reading.session, client_id)
+    schools = await school_rows.schools_of_board(reading.session, board_number)
     found = [each for each in schools if each.brin > after_key(cursor)]
     shown, following = part(found[: limit + 1], limit, lambda school: school.brin)
     at_schools = await _at_schools(reading.session, client_id, shown, reading.now)
@@ -113,7 +114,7 @@ async def grant(caller: BoardAdmin, board_number: BoardNumber, wish: BoardGrant,
 
     All of it is done, or nothing is. What the board gave before becomes what it says here.
     """
-    connection = await rows.connection_placed(writing.session, wish.client_id)
+    connection = await registry_rows.connection_placed(writing.session, wish.client_id)
     (offer,) = await offers.gather(writing.session, [connection], board_number, writing.now)
     choice = Choice(frozenset(wish.scopes), frozenset(wish.purposes), wish.valid_from, wish.valid_until)
     schools = await _named(writing, board_number, wish.schools)
@@ -138,7 +139,7 @@ async def grant(caller: BoardAdmin, board_number: BoardNumber, wish: BoardGrant,
 @router.post("/grants/_revoke", operation_id="revokeForBoard")
 async def revoke(caller: BoardAdmin, board_number: BoardNumber, wish: BoardRevocation, writing: Writing) -> Reached:
     """Takes back what the board gave a connection, at all its schools, but where a school has its own word."""
-    schools = await rows.schools_of_board(writing.session, board_number)
+    schools = await school_rows.schools_of_board(writing.session, board_number)
     reached, left_out = [], []
     for each in await _at_schools(writing.session, wish.client_id, schools, writing.now):
         if each.given is None or not board_may_revoke(each.standing):
@@ -162,7 +163,7 @@ async def list_requests(
     cursor: Cursor = None,
 ) -> Page[RequestView]:
     """What partners ask of the board's schools. Its grant answers those that wait at the schools that it reaches."""
-    found = await rows.requests_of_board(reading.session, board_number, status, after_key(cursor), limit)
+    found = await request_rows.requests_of_board(reading.session, board_number, status, after_key(cursor), limit)
     shown, following = part(found, limit, lambda request: request.request_id)
     return Page(items=await views(reading.session, shown), next=following)
 
@@ -187,12 +188,10 @@ class _AtSchool(NamedTuple):
         )
 
 
-async def _at_schools(
-    session: rows.Session, client_id: str, schools: Sequence[School], now: datetime
-) -> list[_AtSchool]:
-    grants = await rows.latest_of_schools(session, client_id, [school.brin for school in schools])
+async def _at_schools(session: Session, client_id: str, schools: Sequence[School], now: datetime) -> list[_AtSchool]:
+    grants = await grant_rows.latest_of_schools(session, client_id, [school.brin for school in schools])
     standings = await standings_of(session, grants.values(), now)
-    partners = await rows.partners_of_grants(session, grants.values())
+    partners = await registry_rows.partners_of_grants(session, grants.values())
     found = []
     for school in schools:
         grant = grants.get(school.brin)
@@ -203,7 +202,7 @@ async def _at_schools(
 
 async def _named(writing: WriteRequest, board_number: str, brins: Sequence[str] | None) -> Sequence[School]:
     """The board's schools, or those of them that are named. Raises `NotFound` for another's."""
-    schools = await rows.schools_of_board(writing.session, board_number)
+    schools = await school_rows.schools_of_board(writing.session, board_number)
     if brins is None:
         return schools
     if strangers := sorted(set(brins) - {school.brin for school in schools}):

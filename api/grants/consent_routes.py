@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Header, Query, Response
 from pydantic import Field
 
-from api.queries import session
+from api.queries import fact_rows, grant_rows, school_rows
 from api.store.store import StoreBehind
 from api.web.callers import PartnerClient
 from api.web.paging import Cursor, Limit, after_key, part
@@ -86,14 +86,14 @@ async def list_consents(
     """The caller's consents, in the order of their places; with `school`, also when there is none, and why."""
     client_id = caller.claims.client_id
     if school is None:
-        found = await session.places_of_client(reading.session, client_id, after_key(cursor), limit)
+        found = await grant_rows.places_of_client(reading.session, client_id, after_key(cursor), limit)
         places, following = part(found, limit, lambda place: place)
     else:
         places, following = await _asked_about(reading, client_id, school), None
     brins = {place[:4] for place in places}
-    snapshot = await session.snapshot_of(reading.session, client_id, brins)
-    names = await session.schools_named(reading.session, brins)
-    changed = await session.revisions_of_grants(reading.session, client_id, brins)
+    snapshot = await fact_rows.snapshot_of(reading.session, client_id, brins)
+    names = await school_rows.schools_named(reading.session, brins)
+    changed = await grant_rows.revisions_of_grants(reading.session, client_id, brins)
     items = [_consent(snapshot, client_id, place, interest, names, changed, reading.now) for place in places]
     page = Page[Consent](items=[item for item in items if status in (None, item.status)], next=following)
     return _unless_known(page, if_none_match, response)
@@ -103,7 +103,7 @@ async def _asked_about(reading: ReadRequest, client_id: str, place: str) -> list
     """The place itself, and for a whole school also the locations that had a grant of their own."""
     if len(place) > 4:
         return [place]
-    return [place, *await session.locations_of_client(reading.session, client_id, place)]
+    return [place, *await grant_rows.locations_of_client(reading.session, client_id, place)]
 
 
 def _consent(

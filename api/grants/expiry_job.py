@@ -5,7 +5,7 @@ import logging
 from typing import Final
 
 from api.grants.grant_lifecycle import settle
-from api.queries import session as rows
+from api.queries import grant_rows, registry_rows
 from api.store.store import Store, StoreUnreachable
 
 log = logging.getLogger("privacy_manager.expiry")
@@ -16,12 +16,12 @@ BATCH: Final = 500
 async def expire(store: Store) -> int:
     """Settles up to `BATCH` grants that ended, or resumed, by time; returns how many. Raises `StoreUnreachable`."""
     async with store.reading() as session:
-        overdue = await rows.grants_overdue(session, await store.now(session), 1)
+        overdue = await grant_rows.grants_overdue(session, await store.now(session), 1)
     if not overdue:
         return 0
     async with store.writing() as write:
-        grants = await rows.grants_overdue(write.session, write.now, BATCH)
-        partners = await rows.partners_of_grants(write.session, grants)
+        grants = await grant_rows.grants_overdue(write.session, write.now, BATCH)
+        partners = await registry_rows.partners_of_grants(write.session, grants)
         for grant in grants:
             settle(write, grant, partners[grant.client_id])
     return len(grants)

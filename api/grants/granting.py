@@ -7,7 +7,7 @@ from api.deletions import duties
 from api.grants import offers, request_lifecycle
 from api.grants.grant_lifecycle import note, settle, take
 from api.grants.offers import Terms
-from api.queries import session
+from api.queries import grant_rows, registry_rows, school_rows
 from api.store.events import Actor
 from api.web.write_request import WriteRequest
 from models.consents.agreements import Agreement
@@ -40,7 +40,7 @@ async def give(
     writing: WriteRequest, client_id: str, place: GrantPlace, choice: Choice, agreement_id: str | None, actor: Actor
 ) -> tuple[Grant, Partner]:
     """A new grant. Raises the refusal that applies; `agreement_id` names the agreement that was read, if any."""
-    connection = await session.connection_placed(writing.session, client_id)
+    connection = await registry_rows.connection_placed(writing.session, client_id)
     offer = await _offer(writing, place.brin, connection)
     return await give_of(writing, offer, place, choice, agreement_id, actor), offer.partner
 
@@ -54,7 +54,7 @@ async def give_of(
     require_sound(choice, connection)
     require_offered(choice, connection, agreement)
     begins, ends = period(choice, writing.now)
-    await session.require_listed(writing.session, place.brin, place.location)
+    await school_rows.require_listed(writing.session, place.brin, place.location)
     await _require_no_open_grant(writing, connection.client_id, place)
     given = Grant(
         grant_id=str(uuid.uuid4()),
@@ -83,7 +83,7 @@ async def give_of(
 
 async def amend(writing: WriteRequest, found: Grant, choice: Choice, agreement_id: str | None, actor: Actor) -> None:
     """Changes what a grant covers or when it ends; confirms one that needs reconfirmation. Raises as `give` does."""
-    connection = await session.connection(writing.session, found.client_id)
+    connection = await registry_rows.connection(writing.session, found.client_id)
     await amend_of(writing, await _offer(writing, found.brin, connection), found, choice, agreement_id, actor)
 
 
@@ -106,10 +106,10 @@ async def amend_of(
 
 async def present(writing: WriteRequest, client_id: str, place: GrantPlace) -> Grant | None:
     """The grant of exactly this place that is not ended, as time has left it; None without one."""
-    found = await session.open_grant(writing.session, client_id, *place)
+    found = await grant_rows.open_grant(writing.session, client_id, *place)
     if found is None:
         return None
-    settle(writing.write, found, (await session.partners_of_grants(writing.session, [found]))[client_id])
+    settle(writing.write, found, (await registry_rows.partners_of_grants(writing.session, [found]))[client_id])
     if found.status in OPEN:
         return found
     # What has just been found ended must not stand in the way of the one that takes its place.
@@ -118,7 +118,7 @@ async def present(writing: WriteRequest, client_id: str, place: GrantPlace) -> G
 
 
 async def _offer(writing: WriteRequest, brin: str, connection: Connection) -> Terms:
-    school = await session.school(writing.session, brin)
+    school = await school_rows.school(writing.session, brin)
     if school.gone_at is not None:
         raise InvalidInput("The school is no longer listed.")
     return (await offers.gather(writing.session, [connection], school.board_number, writing.now))[0]

@@ -11,7 +11,7 @@ from api.grants import offers
 from api.grants.board_precedence import standings_of
 from api.grants.grant_lifecycle import GrantView, view
 from api.grants.offers import AgreementView, ConnectionView, Difference, Terms
-from api.queries import session
+from api.queries import grant_rows, registry_rows, school_rows
 from api.web.callers import SchoolAdmin
 from api.web.files import download
 from api.web.paging import Cursor, Limit, after_key, part
@@ -74,11 +74,11 @@ async def list_connections(
     caller: SchoolAdmin, brin: Brin, reading: Reading, limit: Limit = 100, cursor: Cursor = None
 ) -> Page[GrantableConnection]:
     """Every connection that is placed, with its terms and the grant that this school gave it."""
-    school = await session.school(reading.session, brin)
-    found = await session.connections_visible(reading.session, after_key(cursor), limit)
+    school = await school_rows.school(reading.session, brin)
+    found = await registry_rows.connections_visible(reading.session, after_key(cursor), limit)
     shown, following = part(found, limit, lambda connection: connection.client_id)
     offered = await offers.gather(reading.session, shown, school.board_number, reading.now)
-    grants = await session.grants_in_school(reading.session, brin, [connection.client_id for connection in shown])
+    grants = await grant_rows.grants_in_school(reading.session, brin, [connection.client_id for connection in shown])
     of_school = [grant for grant in grants if grant.location is None]
     standings = await standings_of(reading.session, of_school, reading.now)
     known = {grant.client_id: standings[grant.grant_id] for grant in of_school}
@@ -91,9 +91,9 @@ async def get_agreement_document(
     caller: SchoolAdmin, brin: Brin, agreement_id: Annotated[RecordId, Path()], reading: Reading, request: Request
 ) -> Response:
     """The signed document of an agreement that a grant of this school rests on, as a download."""
-    school = await session.school(reading.session, brin)
-    agreement = await session.agreement_of_school(reading.session, school, agreement_id)
-    return download(request, await session.document(reading.session, agreement))
+    school = await school_rows.school(reading.session, brin)
+    agreement = await registry_rows.agreement_of_school(reading.session, school, agreement_id)
+    return download(request, await registry_rows.document(reading.session, agreement))
 
 
 def _grantable(offer: Terms, grants: Sequence[Grant], standing: Standing) -> GrantableConnection:

@@ -9,7 +9,7 @@ from pydantic import Field
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from api.grants.grant_lifecycle import PartnerName
-from api.queries import session as rows
+from api.queries import registry_rows
 from api.web.schemas import Moment, Wire
 from models.consents.agreements import Agreement, Party, agreement_in_force, agreement_then, asked_again, widened
 from models.consents.grants import Grant
@@ -156,9 +156,9 @@ async def gather(
 ) -> list[Terms]:
     """The terms of each connection for the schools of a board (without one: for schools that have none)."""
     client_ids = [connection.client_id for connection in connections]
-    partners = await rows.partners_of(session, connections)
-    rules = by_client(await rows.ground_rules(session, client_ids))
-    agreements = by_client(await rows.agreements(session, client_ids))
+    partners = await registry_rows.partners_of(session, connections)
+    rules = by_client(await registry_rows.ground_rules(session, client_ids))
+    agreements = by_client(await registry_rows.agreements(session, client_ids))
     return [
         Terms(
             connection=connection,

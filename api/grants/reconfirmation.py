@@ -3,7 +3,7 @@
 from collections.abc import Collection
 
 from api.grants.grant_lifecycle import note, settle
-from api.queries import session
+from api.queries import grant_rows, registry_rows
 from api.store.events import Actor
 from api.store.store import Write
 from models.consents.agreements import agreement_then, asked_again
@@ -17,11 +17,11 @@ async def ask_again(write: Write, client_id: str, actor: Actor, brins: Collectio
     is not known what a school agreed to, it is asked at once.
     """
     await write.session.flush()
-    connection = await session.connection(write.session, client_id)
-    partner = await session.partner(write.session, connection.kvk_number)
-    agreements = await session.agreements(write.session, [client_id])
+    connection = await registry_rows.connection(write.session, client_id)
+    partner = await registry_rows.partner(write.session, connection.kvk_number)
+    agreements = await registry_rows.agreements(write.session, [client_id])
     known = {each.agreement_id: each for each in agreements}
-    for grant, board_number in await session.grants_with_board(write.session, client_id, brins):
+    for grant, board_number in await grant_rows.grants_with_board(write.session, client_id, brins):
         settle(write, grant, partner)
         agreed_to = known.get(grant.agreement_id or "") or agreement_then(
             agreements, board_number, grant.created_at, grant.granted_at_revision

@@ -10,7 +10,8 @@ from pydantic import Field
 
 from api.grants.grant_lifecycle import PartnerName
 from api.grants.offers import Difference, RequestedScopes
-from api.queries import session as rows
+from api.queries import event_rows, grant_rows, registry_rows, request_rows, school_rows
+from api.queries.session import Session
 from api.security import sealing
 from api.store.events import Actor, record
 from api.store.store import Write
@@ -117,7 +118,7 @@ def take(write: Write, request: AccessRequest, step: RequestStep, actor: Actor, 
 
 async def answer_by(write: Write, grant: Grant, actor: Actor) -> None:
     """What a school permits answers the request that waits for it, whether or not it came by that request."""
-    found = (await rows.latest_requests(write.session, grant.client_id, [grant.brin])).get(grant.place)
+    found = (await request_rows.latest_requests(write.session, grant.client_id, [grant.brin])).get(grant.place)
     if found is None or found.status != RequestStatus.OPEN:
         return
     found.grant_id = grant.grant_id
@@ -127,7 +128,7 @@ async def answer_by(write: Write, grant: Grant, actor: Actor) -> None:
 
 async def ask_anew(write: Write, connection: Connection, before: Wish, actor: Actor) -> None:
     """What was not answered yet asks for what the connection now stands for."""
-    for request in await rows.requests_open(write.session, connection.client_id):
+    for request in await request_rows.requests_open(write.session, connection.client_id):
         wish = wish_after_change(request, before, connection)
         request.request_version = connection.request_version
         write.session.add(request)
@@ -143,18 +144,18 @@ def asked_by(request: AccessRequest) -> Wish:
 
 
 async def views(
-    session: rows.Session, requests: Sequence[AccessRequest], appended: Iterable[Event] = ()
+    session: Session, requests: Sequence[AccessRequest], appended: Iterable[Event] = ()
 ) -> list[RequestView]:
     """The requests as their partner and their school see them. `appended` are events that this write adds."""
     brins, client_ids = {each.brin for each in requests}, {each.client_id for each in requests}
-    connections = await rows.connections_named(session, client_ids)
-    entries = await rows.entries(session, {number for each in requests for number in _entries_of(each)})
+    connections = await registry_rows.connections_named(session, client_ids)
+    entries = await event_rows.entries(session, {number for each in requests for number in _entries_of(each)})
     entries |= {event.number: event for event in appended}
     behind = _Behind(
         connections=connections,
-        partners=await rows.partners_of(session, connections.values()),
-        schools=await rows.schools_named(session, brins),
-        grants=await rows.open_grants(session, client_ids, brins),
+        partners=await registry_rows.partners_of(session, connections.values()),
+        schools=await school_rows.schools_named(session, brins),
+        grants=await grant_rows.open_grants(session, client_ids, brins),
         entries=entries,
         said=await sealing.named(session, [event.reason for event in entries.values()]),
     )
@@ -195,11 +196,11 @@ class _Known:
 async def _known(writing: WriteRequest, connection: Connection, places: Collection[str]) -> _Known:
     session, brins = writing.session, {place[:4] for place in places}
     return _Known(
-        schools=await rows.schools_named(session, brins),
-        locations=await rows.locations_listed(session, [place for place in places if len(place) > 4]),
-        grants=await rows.open_grants(session, [connection.client_id], brins),
-        latest=await rows.latest_requests(session, connection.client_id, brins),
-        waiting=await rows.requests_waiting(session, connection.kvk_number, brins),
+        schools=await school_rows.schools_named(session, brins),
+        locations=await school_rows.locations_listed(session, [place for place in places if len(place) > 4]),
+        grants=await grant_rows.open_grants(session, [connection.client_id], brins),
+        latest=await request_rows.latest_requests(session, connection.client_id, brins),
+        waiting=await request_rows.requests_waiting(session, connection.kvk_number, brins),
         connection=connection,
         now=writing.now,
     )

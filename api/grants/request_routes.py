@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from api.grants import granting, request_lifecycle
 from api.grants.granting import GrantPlace
 from api.grants.request_lifecycle import RequestView, views
-from api.queries import session
+from api.queries import registry_rows, request_rows, school_rows
 from api.web.callers import PartnerClient, SchoolAdmin
 from api.web.paging import Cursor, Limit, after_key, part
 from api.web.problems import REFUSALS
@@ -91,7 +91,7 @@ async def ask(caller: PartnerClient, wish: NewRequests, writing: Writing) -> Ask
 
     Where one of several places cannot be asked, the others are all the same. Where none can, that is refused.
     """
-    connection = await session.connection_placed(writing.session, caller.claims.client_id)
+    connection = await registry_rows.connection_placed(writing.session, caller.claims.client_id)
     asked_for = wish_of(connection, wish.scopes, wish.purposes)
     places = await _places(writing, wish)
     made, refusals = await request_lifecycle.ask(writing, connection, asked_for, places, caller.actor, wish.message)
@@ -117,7 +117,7 @@ async def list_requests(
     cursor: Cursor = None,
 ) -> Page[RequestView]:
     """What the caller's connection asked, of whom, and how it stands."""
-    found = await session.requests_of_client(
+    found = await request_rows.requests_of_client(
         reading.session, caller.claims.client_id, status, school, after_key(cursor), limit
     )
     shown, following = part(found, limit, lambda request: request.request_id)
@@ -127,7 +127,7 @@ async def list_requests(
 @router.get("/v1/consents/requests/{request_id}", operation_id="getRequest")
 async def get_request(caller: PartnerClient, request_id: OwnRequestId, reading: Reading) -> RequestView:
     """One request of the caller's connection."""
-    found = await session.request_of_client(reading.session, caller.claims.client_id, request_id)
+    found = await request_rows.request_of_client(reading.session, caller.claims.client_id, request_id)
     return (await views(reading.session, [found]))[0]
 
 
@@ -136,7 +136,7 @@ async def withdraw(
     caller: PartnerClient, request_id: OwnRequestId, writing: Writing, wish: Withdrawal | None = None
 ) -> RequestView:
     """Takes a request back that the school has not answered. What was granted stays granted."""
-    found = await session.request_of_client(writing.session, caller.claims.client_id, request_id)
+    found = await request_rows.request_of_client(writing.session, caller.claims.client_id, request_id)
     reason = wish.reason if wish is not None else None
     request_lifecycle.take(writing.write, found, RequestStep.WITHDRAW, caller.actor, reason)
     return await _answered(writing, found)
@@ -155,8 +155,8 @@ async def list_requests_to_school(
     cursor: Cursor = None,
 ) -> Page[RequestView]:
     """What partners ask of this school, answered requests too."""
-    await session.school(reading.session, brin)
-    found = await session.requests_of_school(reading.session, brin, status, after_key(cursor), limit)
+    await school_rows.school(reading.session, brin)
+    found = await request_rows.requests_of_school(reading.session, brin, status, after_key(cursor), limit)
     shown, following = part(found, limit, lambda request: request.request_id)
     return Page(items=await views(reading.session, shown), next=following)
 
@@ -166,7 +166,7 @@ async def get_request_to_school(
     caller: SchoolAdmin, brin: Brin, request_id: OwnRequestId, reading: Reading, response: Response
 ) -> RequestView:
     """One request to this school, with the ETag that an acceptance sends back."""
-    found = await session.request_of_school(reading.session, brin, request_id)
+    found = await request_rows.request_of_school(reading.session, brin, request_id)
     response.headers["ETag"] = etag(found.version)
     return (await views(reading.session, [found]))[0]
 
@@ -220,7 +220,7 @@ async def _places(writing: WriteRequest, wish: NewRequests) -> list[str]:
     """Each once, in their order."""
     if wish.schools is not None:
         return distinct(wish.schools)
-    found = await session.schools_of_board(writing.session, wish.board_number or "")
+    found = await school_rows.schools_of_board(writing.session, wish.board_number or "")
     if not found:
         raise NotFound("There is no such board, or it has no schools that are listed.")
     return [school.brin for school in found]
@@ -240,7 +240,7 @@ async def _own(
     writing: WriteRequest, brin: str, request_id: str, if_match: str | None, *, required: bool = False
 ) -> AccessRequest:
     """The school's request, which waits for its answer, in the version that the caller has seen."""
-    found = await session.request_of_school(writing.session, brin, request_id)
+    found = await request_rows.request_of_school(writing.session, brin, request_id)
     after(found.status, RequestStep.ACCEPT)
     if required or if_match is not None:
         require_version(if_match, found.version)

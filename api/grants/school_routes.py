@@ -9,7 +9,7 @@ from pydantic import Field
 from api.grants import granting
 from api.grants.grant_lifecycle import GrantView, settle, take, view
 from api.grants.granting import GrantPlace
-from api.queries import session
+from api.queries import event_rows, grant_rows, registry_rows, school_rows
 from api.security import sealing
 from api.store.events import SYSTEM
 from api.web.callers import SchoolAdmin, SchoolOrOperator
@@ -107,8 +107,8 @@ class Happening(Wire):
 @router.get("", operation_id="getSchool")
 async def get_school(caller: SchoolAdmin, brin: Brin, reading: Reading) -> SchoolView:
     """The school and its locations."""
-    school = await session.school(reading.session, brin)
-    locations = await session.locations(reading.session, brin)
+    school = await school_rows.school(reading.session, brin)
+    locations = await school_rows.locations(reading.session, brin)
     return SchoolView(
         **school.model_dump(), locations=[LocationView.model_validate(location) for location in locations]
     )
@@ -129,10 +129,10 @@ async def list_grants(
     caller: SchoolAdmin, brin: Brin, reading: Reading, limit: Limit = 100, cursor: Cursor = None
 ) -> Page[GrantView]:
     """Every grant that this school ever gave, ended ones too."""
-    await session.school(reading.session, brin)
-    found = await session.grants_of_school(reading.session, brin, after_key(cursor), limit)
+    await school_rows.school(reading.session, brin)
+    found = await grant_rows.grants_of_school(reading.session, brin, after_key(cursor), limit)
     shown, following = part(found, limit, lambda grant: grant.grant_id)
-    partners = await session.partners_of_grants(reading.session, shown)
+    partners = await registry_rows.partners_of_grants(reading.session, shown)
     return Page(items=[view(each, partners[each.client_id], reading.now) for each in shown], next=following)
 
 
@@ -141,8 +141,8 @@ async def get_grant(
     caller: SchoolAdmin, brin: Brin, grant_id: OwnGrantId, reading: Reading, response: Response
 ) -> GrantView:
     """One grant of this school, with the ETag that an amendment sends back."""
-    found = await session.grant_of_school(reading.session, brin, grant_id)
-    partners = await session.partners_of_grants(reading.session, [found])
+    found = await grant_rows.grant_of_school(reading.session, brin, grant_id)
+    partners = await registry_rows.partners_of_grants(reading.session, [found])
     response.headers["ETag"] = etag(found.version)
     return view(found, partners[found.client_id], reading.now)
 
@@ -210,7 +210,7 @@ async def resume(
 ) -> GrantView:
     """Ends a suspension. When the connection has asked for more meanwhile, the grant then needs reconfirmation."""
     found, partner = await _own_grant(writing, brin, grant_id, if_match)
-    connection = await session.connection(writing.session, found.client_id)
+    connection = await registry_rows.connection(writing.session, found.client_id)
     take(writing.write, found, partner, Step.RESUME, caller.actor, wish.reason if wish is not None else None)
     found.suspended_until = None
     if found.request_version != connection.request_version:
@@ -229,8 +229,8 @@ async def history(
     cursor: Cursor = None,
 ) -> Page[Happening]:
     """What happened to a grant, from its first day."""
-    found = await session.grant_of_school(reading.session, brin, grant_id)
-    events = await session.history(reading.session, found, after_number(cursor), limit)
+    found = await grant_rows.grant_of_school(reading.session, brin, grant_id)
+    events = await event_rows.history(reading.session, found, after_number(cursor), limit)
     shown, following = part(events, limit, lambda event: event.number)
     reasons = await sealing.named(reading.session, [event.reason for event in shown])
     return Page(items=[_happening(event, reasons) for event in shown], next=following)
@@ -240,10 +240,10 @@ async def _own_grant(
     writing: WriteRequest, brin: str, grant_id: str, if_match: str | None, *, required: bool = False
 ) -> tuple[Grant, Partner]:
     """The school's grant as it stands now, in the version that the caller has seen."""
-    found = await session.grant_of_school(writing.session, brin, grant_id)
+    found = await grant_rows.grant_of_school(writing.session, brin, grant_id)
     if required or if_match is not None:
         require_version(if_match, found.version)
-    partner = (await session.partners_of_grants(writing.session, [found]))[found.client_id]
+    partner = (await registry_rows.partners_of_grants(writing.session, [found]))[found.client_id]
     settle(writing.write, found, partner)
     return found, partner
 

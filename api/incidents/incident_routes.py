@@ -9,7 +9,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Request, Response
 
 from api.incidents.views import IncidentSummary, IncidentView, summaries, whole
-from api.queries import session
+from api.queries import incident_rows
 from api.security import sealing
 from api.store.events import record
 from api.web.callers import Caller, Operator, PartnerClient, PartnerOrOperator
@@ -118,7 +118,7 @@ async def list_incidents(
     cursor: Cursor = None,
 ) -> Page[IncidentSummary]:
     """All incidents; for a partner, those of its own connection."""
-    found = await session.incidents(
+    found = await incident_rows.incidents(
         reading.session, caller.only, status=status, unsolved=unsolved, after=after_key(cursor), limit=limit
     )
     shown, following = part(found, limit, lambda incident: incident.incident_id)
@@ -128,7 +128,7 @@ async def list_incidents(
 @router.get("/figures", operation_id="getIncidentFigures")
 async def get_figures(caller: PartnerOrOperator, reading: Reading) -> IncidentFigures:
     """What is open, and how long first answers and solutions took, by severity; for a partner, of its own."""
-    found = figures(await session.incidents(reading.session, caller.only))
+    found = figures(await incident_rows.incidents(reading.session, caller.only))
     return IncidentFigures(severities=[FiguresView.model_validate(each) for each in found])
 
 
@@ -137,7 +137,7 @@ async def get_incident(
     caller: PartnerOrOperator, incident_id: IncidentId, reading: Reading, response: Response
 ) -> IncidentView:
     """One incident with its course."""
-    incident = await session.incident(reading.session, incident_id, caller.only)
+    incident = await incident_rows.incident(reading.session, incident_id, caller.only)
     response.headers["ETag"] = etag(incident.version)
     return await whole(reading.session, incident, caller, reading.now)
 
@@ -208,10 +208,10 @@ async def notify(
 async def attach(caller: PartnerOrOperator, incident_id: IncidentId, upload: AttachmentUpload) -> FileView:
     """Keeps a file with the incident: PDF, PNG, JPEG or plain text, sent as the body."""
     writing = upload.writing
-    incident = await session.incident(writing.session, incident_id, caller.only)
-    if len(await session.attachments(writing.session, incident)) >= MOST_FILES_OF_INCIDENT:
+    incident = await incident_rows.incident(writing.session, incident_id, caller.only)
+    if len(await incident_rows.attachments(writing.session, incident)) >= MOST_FILES_OF_INCIDENT:
         raise TooManyFiles(f"An incident has at most {MOST_FILES_OF_INCIDENT} attachments.")
-    kept_before = await session.bytes_attached(writing.session, incident.client_id)
+    kept_before = await incident_rows.bytes_attached(writing.session, incident.client_id)
     if kept_before + upload.received.size > MOST_BYTES_OF_CONNECTION:
         raise TooManyFiles(f"A connection has at most {MOST_BYTES_OF_CONNECTION} bytes of attachments.")
     kept = FileView.model_validate(await upload.keep(caller, incident_id=incident_id))
@@ -224,8 +224,8 @@ async def get_attachment(
     caller: PartnerOrOperator, incident_id: IncidentId, file_id: FileId, reading: Reading, request: Request
 ) -> Response:
     """An attachment, as a download."""
-    incident = await session.incident(reading.session, incident_id, caller.only)
-    return download(request, await session.attachment(reading.session, incident, file_id))
+    incident = await incident_rows.incident(reading.session, incident_id, caller.only)
+    return download(request, await incident_rows.attachment(reading.session, incident, file_id))
 
 
 async def _live_connection(writing: WriteRequest, caller: Caller, named: str | None) -> Connection:
@@ -246,7 +246,7 @@ async def _step(
     said: str | None,
     if_match: str | None,
 ) -> IncidentView:
-    incident = await session.incident(writing.session, incident_id, caller.only)
+    incident = await incident_rows.incident(writing.session, incident_id, caller.only)
     if if_match is not None:
         require_version(if_match, incident.version)
     if step is IncidentStep.COMMENT and incident.entries >= MOST_ENTRIES:

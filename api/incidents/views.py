@@ -5,7 +5,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from api.queries import session as rows
+from api.queries import incident_rows, registry_rows
+from api.queries.session import Session
 from api.security import sealing
 from api.web.callers import Caller
 from api.web.files import FileView
@@ -72,11 +73,11 @@ class IncidentView(IncidentSummary):
 
 
 async def summaries(
-    session: rows.Session, incidents: Sequence[Incident], caller: Caller, now: Moment
+    session: Session, incidents: Sequence[Incident], caller: Caller, now: Moment
 ) -> list[IncidentSummary]:
     """The incidents of a list, as this caller may see them at `now`."""
-    connections = await rows.connections_named(session, {incident.client_id for incident in incidents})
-    partners = await rows.partners_of(session, connections.values())
+    connections = await registry_rows.connections_named(session, {incident.client_id for incident in incidents})
+    partners = await registry_rows.partners_of(session, connections.values())
     told = caller.only is None
     names = await sealing.named(session, [incident.assignee for incident in incidents]) if told else {}
     return [
@@ -91,18 +92,18 @@ async def summaries(
     ]
 
 
-async def whole(session: rows.Session, incident: Incident, caller: Caller, now: Moment) -> IncidentView:
+async def whole(session: Session, incident: Incident, caller: Caller, now: Moment) -> IncidentView:
     """One incident with its course, as this caller may see it at `now`."""
     (summary,) = await summaries(session, [incident], caller, now)
     told = caller.only is None
-    entries = await rows.incident_entries(session, incident)
+    entries = await incident_rows.incident_entries(session, incident)
     shown = [entry.number for entry in entries if told or entry.actor_role == caller.role]
     names = await sealing.named(session, [entry.actor for entry in entries if entry.number in shown])
     return IncidentView(
         **summary.model_dump(),
         description=incident.description,
         course=[_line(entry, names if entry.number in shown else {}) for entry in entries],
-        attachments=[FileView.model_validate(file) for file in await rows.attachments(session, incident)],
+        attachments=[FileView.model_validate(file) for file in await incident_rows.attachments(session, incident)],
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from api.queries import session as rows
+from api.queries import event_rows
 from api.snapshot.current import CurrentSnapshot
 from api.store.store import Store, StoreBehind, StoreUnreachable
 from api.web.problems import TOO_MANY_REQUESTS, Refused
@@ -114,7 +114,7 @@ class AwaitedChanges:
         found = (await self._current.get()).snapshot.revision
         if found > self._seen:
             async with self._store.reading() as session:
-                self._wake(await rows.clients_changed(session, self._seen))
+                self._wake(await event_rows.clients_changed(session, self._seen))
             self._seen = found
 
     def _wake(self, client_ids: list[str]) -> None:

@@ -21,7 +21,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from api.grants.consent_routes import Consent, named
 from api.grants.grant_lifecycle import GrantView
 from api.notifications.change_listeners import AwaitedChanges, Listener
-from api.queries import session as rows
+from api.queries import event_rows, school_rows
 from api.store.store import Store, StoreBehind, StoreUnreachable
 from api.web.callers import PartnerClient, authenticated
 from api.web.paging import Cursor, Limit, after_number, part
@@ -236,17 +236,17 @@ async def _page(store: Store, client_id: str, begin: From, after: int, limit: in
     async with store.reading() as session:
         await _require_in_history(session, client_id, begin)
         behind = max(begin.number, after)
-        found = await rows.changes_of_client(session, client_id, begin.revision, behind, limit)
+        found = await event_rows.changes_of_client(session, client_id, begin.revision, behind, limit)
         shown, following = part(found, limit, lambda event: event.number)
-        names = await rows.schools_named(session, {event.brin for event in shown if event.brin})
+        names = await school_rows.schools_named(session, {event.brin for event in shown if event.brin})
         return Page(items=[_change(event, names) for event in shown], next=following)
 
 
 async def _require_in_history(session: AsyncSession, client_id: str, begin: From) -> None:
     if begin.number:
-        known = await rows.mark_of_change(session, client_id, begin.number) == begin.mark
+        known = await event_rows.mark_of_change(session, client_id, begin.number) == begin.mark
     else:
-        known = begin.revision <= await rows.revision(session)
+        known = begin.revision <= await event_rows.revision(session)
     if not known:
         raise NotInHistory(
             "The store's history does not hold this place. It is not the bookmark or the revision of a change that this"

@@ -12,8 +12,8 @@ from pydantic import AfterValidator, Field, StringConstraints
 
 from api.notifications.delivery_queue import logged
 from api.notifications.targets import Targets, target_of
-from api.queries import session as rows
-from api.queries import webhooks
+from api.queries import registry_rows, webhook_rows
+from api.queries.session import Session
 from api.security.sealing import webhook_secret
 from api.store import outbox
 from api.store.events import record
@@ -211,8 +211,8 @@ async def subscribe(
     if reached is not None:
         raise reached
     client_id = caller.claims.client_id
-    await rows.connection(writing.session, client_id)
-    if len(await webhooks.subscriptions_of_client(writing.session, client_id)) >= MOST_SUBSCRIPTIONS:
+    await registry_rows.connection(writing.session, client_id)
+    if len(await webhook_rows.subscriptions_of_client(writing.session, client_id)) >= MOST_SUBSCRIPTIONS:
         raise TooManySubscriptions(f"A connection has at most {MOST_SUBSCRIPTIONS} subscriptions.")
     made = WebhookSubscription(
         subscription_id=str(uuid.uuid4()),
@@ -231,7 +231,7 @@ async def subscribe(
 @router.get("/webhooks/subscriptions", operation_id="listSubscriptions")
 async def list_subscriptions(caller: PartnerClient, reading: Reading) -> Page[SubscriptionView]:
     """The subscriptions of the caller's connection, in one part."""
-    found = await webhooks.subscriptions_of_client(reading.session, caller.claims.client_id)
+    found = await webhook_rows.subscriptions_of_client(reading.session, caller.claims.client_id)
     return Page(items=await _shown(reading.session, found), next=None)
 
 
@@ -240,7 +240,7 @@ async def get_subscription(
     caller: PartnerClient, subscription_id: OwnSubscriptionId, reading: Reading, response: Response
 ) -> SubscriptionView:
     """One subscription of the caller's connection."""
-    found = await webhooks.subscription_of_client(reading.session, caller.claims.client_id, subscription_id)
+    found = await webhook_rows.subscription_of_client(reading.session, caller.claims.client_id, subscription_id)
     response.headers["ETag"] = etag(found.version)
     return (await _shown(reading.session, [found]))[0]
 
@@ -300,7 +300,7 @@ async def send_test(
     found = await _own(writing, caller, subscription_id)
     if not found.active:
         raise SubscriptionDisabled("Enable the subscription first.")
-    if await webhooks.test_waits(writing.session, subscription_id):
+    if await webhook_rows.test_waits(writing.session, subscription_id):
         raise TestWaits("A test message waits to be delivered, or for its next attempt.")
     write = writing.write
     await outbox.note(writing.session, subscription_id, write.next_number, NO_SCHOOL, writing.now)
@@ -349,8 +349,8 @@ async def list_deliveries(
     cursor: Cursor = None,
 ) -> Page[DeliveryView]:
     """Every attempt of the last 30 days, the latest first, and what came of it."""
-    await webhooks.subscription_of_client(reading.session, caller.claims.client_id, subscription_id)
-    found = await webhooks.attempts(reading.session, subscription_id, after_number(cursor), limit)
+    await webhook_rows.subscription_of_client(reading.session, caller.claims.client_id, subscription_id)
+    found = await webhook_rows.attempts(reading.session, subscription_id, after_number(cursor), limit)
     shown, following = part(found, limit, lambda row: str(row[0].id))
     return Page(items=[_delivery(attempt, event) for attempt, event in shown], next=following)
 
@@ -364,8 +364,8 @@ async def list_dead_letters(
     cursor: Cursor = None,
 ) -> Page[MessageView]:
     """What was given up after its last attempt in the last 30 days, the oldest first."""
-    await webhooks.subscription_of_client(reading.session, caller.claims.client_id, subscription_id)
-    found = await webhooks.dead_letters(reading.session, subscription_id, after_number(cursor), limit)
+    await webhook_rows.subscription_of_client(reading.session, caller.claims.client_id, subscription_id)
+    found = await webhook_rows.dead_letters(reading.session, subscription_id, after_number(cursor), limit)
     shown, following = part(found, limit, lambda row: row[0].number)
     return Page(items=[MessageView(**_of_event(subscription_id, event)) for _, event in shown], next=following)
 
@@ -386,7 +386,7 @@ async def replay_dead_letters(
         raise SubscriptionDisabled("Enable the subscription first.")
     numbers = wish.numbers if wish is not None else None
     many = await outbox.put_back(writing.session, subscription_id, numbers, MOST_REPLAYED, writing.now)
-    left = await webhooks.dead_letters_left(writing.session, subscription_id)
+    left = await webhook_rows.dead_letters_left(writing.session, subscription_id)
     state = {"subscriptionId": subscription_id, "clientId": found.client_id, "messages": many}
     _record(writing, found, EventKind.WEBHOOK_REPLAYED, caller, state)
     return writing.answer(Replayed(replayed=many, left=left, revision=writing.write.revision))
@@ -400,8 +400,8 @@ async def list_subscriptions_of_connection(
     caller: Operator, client_id: ClientId, reading: Reading
 ) -> Page[SubscriptionView]:
     """The subscriptions of a connection, in one part: who asks why a partner was not told begins here."""
-    await rows.connection(reading.session, client_id)
-    found = await webhooks.subscriptions_of_client(reading.session, client_id)
+    await registry_rows.connection(reading.session, client_id)
+    found = await webhook_rows.subscriptions_of_client(reading.session, client_id)
     return Page(items=await _shown(reading.session, found), next=None)
 
 
@@ -410,9 +410,9 @@ async def list_dead_letters_of_connection(
     caller: Operator, client_id: ClientId, reading: Reading, limit: Limit = 100, cursor: Cursor = None
 ) -> Page[MessageView]:
     """What was given up of all subscriptions of a connection, by subscription, the oldest first."""
-    await rows.connection(reading.session, client_id)
-    found = await webhooks.dead_letters_of_client(reading.session, client_id, after_key(cursor), limit)
-    shown, following = part(found, limit, lambda row: webhooks.name_of_message(row[0]))
+    await registry_rows.connection(reading.session, client_id)
+    found = await webhook_rows.dead_letters_of_client(reading.session, client_id, after_key(cursor), limit)
+    shown, following = part(found, limit, lambda row: webhook_rows.name_of_message(row[0]))
     return Page(items=[MessageView(**_of_event(each.subscription_id, event)) for each, event in shown], next=following)
 
 
@@ -420,7 +420,7 @@ async def list_dead_letters_of_connection(
 
 
 async def _own(writing: WriteRequest, caller: Caller, subscription_id: str) -> WebhookSubscription:
-    return await webhooks.subscription_of_client(writing.session, caller.claims.client_id, subscription_id)
+    return await webhook_rows.subscription_of_client(writing.session, caller.claims.client_id, subscription_id)
 
 
 async def _saved(
@@ -471,9 +471,9 @@ def _record(
     record(writing.write, kind, caller.actor, state, client_id=subscription.client_id, reason=reason)
 
 
-async def _shown(session: rows.Session, subscriptions: Sequence[WebhookSubscription]) -> list[SubscriptionView]:
-    waiting = await webhooks.messages_waiting(session, [each.subscription_id for each in subscriptions])
-    nothing = webhooks.Waiting()
+async def _shown(session: Session, subscriptions: Sequence[WebhookSubscription]) -> list[SubscriptionView]:
+    waiting = await webhook_rows.messages_waiting(session, [each.subscription_id for each in subscriptions])
+    nothing = webhook_rows.Waiting()
     return [
         SubscriptionView(waiting=found.messages, next_attempt_at=found.next_at, **each.model_dump())
         for each in subscriptions

@@ -18,7 +18,7 @@ from limits.strategies import MovingWindowRateLimiter
 from pydantic import Field, StringConstraints
 
 from api.onboarding.case_routes import saved_case, take_step
-from api.queries import session
+from api.queries import case_rows
 from api.store.events import Actor
 from api.web.callers import OPEN_TO_ANYONE
 from api.web.problems import TOO_MANY_REQUESTS, UNAUTHENTICATED, Refused
@@ -174,7 +174,7 @@ async def apply(caller: Applying, request: Request, wish: Application, writing: 
     require_sound_application(wish.requested)
     require_convenant_known(wish.edu_k.version, wish.edu_k.status)
     most = cast(int, request.app.state.applications_per_day)
-    if await session.cases_since(writing.session, writing.now - _DAY) >= most:
+    if await case_rows.cases_since(writing.session, writing.now - _DAY) >= most:
         raise Refused(TOO_MANY_REQUESTS, "More applications came in than a day can hold.", {"Retry-After": "3600"})
     secret = secrets.token_urlsafe(32)
     case = Case(
@@ -204,8 +204,8 @@ async def apply(caller: Applying, request: Request, wish: Application, writing: 
 @router.get("/{reference}", operation_id="followApplication")
 async def follow(caller: Applicant, reference: Reference, reading: Reading) -> ApplicationView:
     """Where the application is. Another secret answers as a reference that does not exist."""
-    case = await session.case_of_applicant(reading.session, reference, caller)
-    return _shown(case, await session.case_steps(reading.session, [case.case_id]))
+    case = await case_rows.case_of_applicant(reading.session, reference, caller)
+    return _shown(case, await case_rows.case_steps(reading.session, [case.case_id]))
 
 
 @router.post("/{reference}/_withdraw", operation_id="withdrawApplication")
@@ -213,7 +213,7 @@ async def withdraw(
     caller: Applicant, reference: Reference, wish: ApplicationWithdrawal, writing: Writing
 ) -> ApplicationView:
     """Withdraws the application, as long as its connection is not placed: from then on, an operator does."""
-    case = await session.case_of_applicant(writing.session, reference, caller)
+    case = await case_rows.case_of_applicant(writing.session, reference, caller)
     if case.step in (RoadStep.PLACED, RoadStep.LIVE):
         raise TransitionNotAllowed("The connection is placed: ask the partner manager to withdraw it.")
     steps = await take_step(writing, case, RoadStep.WITHDRAWN, _actor(case), wish.reason)

@@ -5,7 +5,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Response
 
-from api.queries import session as rows
+from api.queries import case_rows, registry_rows
+from api.queries.session import Session
 from api.registry.connection_routes import ask_schools_again, registered, touch
 from api.security import sealing
 from api.store.events import Actor, record
@@ -100,9 +101,9 @@ async def list_cases(
 ) -> Page[CaseView]:
     """All cases; for a partner, those about its own connection."""
     at = reading.now if overdue else None
-    found = await rows.cases(reading.session, caller.only, step, at, after_key(cursor), limit)
+    found = await case_rows.cases(reading.session, caller.only, step, at, after_key(cursor), limit)
     shown, following = part(found, limit, lambda case: case.case_id)
-    steps = await rows.case_steps(reading.session, [case.case_id for case in shown])
+    steps = await case_rows.case_steps(reading.session, [case.case_id for case in shown])
     views = await _views(reading.session, shown, steps, caller, reading.now)
     return Page(items=views, next=following)
 
@@ -110,9 +111,9 @@ async def list_cases(
 @router.get("/{case_id}", operation_id="getCase")
 async def get_case(caller: PartnerOrOperator, case_id: CaseId, reading: Reading, response: Response) -> CaseView:
     """One case, with every step that was taken."""
-    case = await rows.case(reading.session, case_id, caller.only)
+    case = await case_rows.case(reading.session, case_id, caller.only)
     response.headers["ETag"] = etag(case.version)
-    steps = await rows.case_steps(reading.session, [case_id])
+    steps = await case_rows.case_steps(reading.session, [case_id])
     return (await _views(reading.session, [case], steps, caller, reading.now))[0]
 
 
@@ -121,7 +122,7 @@ async def take(
     caller: Operator, case_id: CaseId, wish: NewStep, writing: Writing, if_match: IfMatch = None
 ) -> CaseView:
     """Takes a step. One whose conditions are not met is refused, and says which."""
-    case = await rows.case(writing.session, case_id)
+    case = await case_rows.case(writing.session, case_id)
     if if_match is not None:
         require_version(if_match, case.version)
     if wish.client_id is not None and wish.step is not RoadStep.AGREEMENTS_SENT:
@@ -153,7 +154,7 @@ async def saved_case(
     """The case as it now is, with its step and the event; returns all steps. No person stands in the event."""
     writing.session.add(case)
     await writing.session.flush()
-    before = await rows.case_steps(writing.session, [case.case_id])
+    before = await case_rows.case_steps(writing.session, [case.case_id])
     taken = CaseStep(
         case_id=case.case_id,
         number=len(before) + 1,
@@ -177,19 +178,19 @@ async def _readiness(writing: WriteRequest, case: Case, connection: Connection |
     if connection is None:
         return Readiness(None, False, False, False, frozenset(), False)
     session, client_id = writing.session, connection.client_id
-    partner = await rows.partner(session, connection.kvk_number)
+    partner = await registry_rows.partner(session, connection.kvk_number)
     visible = step in (RoadStep.PLACED, RoadStep.LIVE)
     signed = [
         each
-        for each in await rows.agreements(session, [client_id])
+        for each in await registry_rows.agreements(session, [client_id])
         if each.signatories and (holds(each, writing.now) if visible else not has_ended(each, writing.now))
     ]
     return Readiness(
         connection=connection,
-        taken=await rows.case_about(session, client_id, case.case_id) is not None,
+        taken=await case_rows.case_about(session, client_id, case.case_id) is not None,
         signed=bool(signed),
-        document_kept=bool(await rows.documents(session, [each.agreement_id for each in signed])),
-        rules_kept=rules_kept(await rows.ground_rules(session, [client_id]), writing.now),
+        document_kept=bool(await registry_rows.documents(session, [each.agreement_id for each in signed])),
+        rules_kept=rules_kept(await registry_rows.ground_rules(session, [client_id]), writing.now),
         stopped=is_stopped(connection, partner),
     )
 
@@ -207,7 +208,7 @@ async def _move(writing: WriteRequest, connection: Connection, reached: Stage, a
 
 
 async def _views(
-    session: rows.Session, cases: Sequence[Case], steps: Sequence[CaseStep], caller: Caller, now: Moment
+    session: Session, cases: Sequence[Case], steps: Sequence[CaseStep], caller: Caller, now: Moment
 ) -> list[CaseView]:
     told = caller.only is None
     names = await sealing.named(session, [step.actor for step in steps]) if told else {}

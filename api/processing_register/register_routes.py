@@ -18,7 +18,7 @@ from api.grants.offers import SubProcessor
 from api.processing_register.csv_table import csv_of
 from api.processing_register.document import document_of
 from api.processing_register.pdf_process import Drawing
-from api.queries import session as rows
+from api.queries import school_rows
 from api.queries.past_events import events_of, in_order, read_events, read_partners, read_school
 from api.store.store import Store
 from api.web.callers import SchoolOrOperator
@@ -204,7 +204,7 @@ async def register_at(session: AsyncSession, brin: str, at: datetime | None, now
     if at is not None and at > now:
         raise InvalidInput("at must not be in the future.")
     instant = at or now
-    school = await rows.school(session, brin)
+    school = await school_rows.school(session, brin)
     last = (await session.exec(select(func.coalesce(func.max(Event.number), 0)).where(Event.at <= instant))).one()
     if at is not None and not last:
         raise InvalidInput("at must not be before the log begins.")
@@ -224,7 +224,7 @@ async def _controller(session: AsyncSession, school: School, known: Known) -> Co
         board_number=number,
         board_name=board.name if board is not None else None,
         board_note=BOARD_OF_THEN if told else BOARD_OF_NOW,
-        locations={location.code: location.name for location in await rows.locations(session, school.brin)},
+        locations={location.code: location.name for location in await school_rows.locations(session, school.brin)},
     )
 
 

@@ -9,7 +9,8 @@ from pydantic import Field, StringConstraints
 
 from api.grants.offers import AgreementView
 from api.grants.reconfirmation import ask_again
-from api.queries import session as rows
+from api.queries import registry_rows
+from api.queries.session import Session
 from api.store.events import record
 from api.web.callers import Caller, Operator, OwnConnection
 from api.web.files import DocumentUpload, FileView, download
@@ -93,7 +94,7 @@ async def register_agreement(
     caller: Operator, client_id: ClientId, wish: NewAgreement, writing: Writing
 ) -> RegisteredAgreement:
     """Registers a signed agreement. From its start on it takes the place of the one before it."""
-    await rows.connection(writing.session, client_id)
+    await registry_rows.connection(writing.session, client_id)
     require_sound_agreement(wish.scopes, wish.purposes)
     begins = wish.valid_from or writing.now
     require_period(begins, wish.valid_until)
@@ -127,8 +128,8 @@ async def register_agreement(
 @router.get("", operation_id="listAgreements")
 async def list_agreements(caller: OwnConnection, client_id: ClientId, reading: Reading) -> Page[RegisteredAgreement]:
     """Every agreement that was ever registered for a connection, oldest first, in one part."""
-    await rows.connection(reading.session, client_id)
-    found = await rows.agreements(reading.session, [client_id])
+    await registry_rows.connection(reading.session, client_id)
+    found = await registry_rows.agreements(reading.session, [client_id])
     return Page(items=await _shown(reading.session, found), next=None)
 
 
@@ -137,7 +138,7 @@ async def end_agreement(
     caller: Operator, client_id: ClientId, agreement_id: AgreementId, wish: Ending, writing: Writing
 ) -> RegisteredAgreement:
     """Ends an agreement now."""
-    agreement = await rows.agreement(writing.session, client_id, agreement_id)
+    agreement = await registry_rows.agreement(writing.session, client_id, agreement_id)
     end_now(agreement, writing.now)
     agreement.revision = writing.write.revision
     _record(writing, caller, EventKind.AGREEMENT_ENDED, agreement, wish.reason)
@@ -151,7 +152,7 @@ async def keep_document(
 ) -> FileView:
     """Keeps the signed document, a PDF, which is the body. The one that was handed in last is the document."""
     writing = upload.writing
-    await rows.agreement(writing.session, client_id, agreement_id)
+    await registry_rows.agreement(writing.session, client_id, agreement_id)
     shown = FileView.model_validate(await upload.keep(caller, agreement_id=agreement_id))
     state = {"agreementId": agreement_id, **shown.model_dump(mode="json", by_alias=True, exclude={"name"})}
     record(writing.write, EventKind.AGREEMENT_DOCUMENT_KEPT, caller.actor, state, client_id=client_id)
@@ -163,12 +164,12 @@ async def get_document(
     caller: OwnConnection, client_id: ClientId, agreement_id: AgreementId, reading: Reading, request: Request
 ) -> Response:
     """The signed document, as a download."""
-    agreement = await rows.agreement(reading.session, client_id, agreement_id)
-    return download(request, await rows.document(reading.session, agreement))
+    agreement = await registry_rows.agreement(reading.session, client_id, agreement_id)
+    return download(request, await registry_rows.document(reading.session, agreement))
 
 
-async def _shown(session: rows.Session, agreements: Sequence[Agreement]) -> list[RegisteredAgreement]:
-    documents = await rows.documents(session, [each.agreement_id for each in agreements])
+async def _shown(session: Session, agreements: Sequence[Agreement]) -> list[RegisteredAgreement]:
+    documents = await registry_rows.documents(session, [each.agreement_id for each in agreements])
     return [
         RegisteredAgreement(
             **AgreementView.model_validate(each).model_dump(),

@@ -10,7 +10,8 @@ from pydantic import Field, StringConstraints
 from api.grants import request_lifecycle
 from api.grants.grant_lifecycle import note, settle, take
 from api.grants.offers import GroundRuleState, RequestedScopes, by_client, rule_states
-from api.queries import session as rows
+from api.queries import grant_rows, registry_rows
+from api.queries.session import Session
 from api.store.events import Actor, record
 from api.web.callers import Caller, Operator, OwnConnection
 from api.web.paging import Cursor, Limit, after_key, part
@@ -133,7 +134,7 @@ async def list_partners(
     caller: Operator, reading: Reading, limit: Limit = 100, cursor: Cursor = None
 ) -> Page[PartnerView]:
     """All partners, by KvK number."""
-    found = await rows.partners(reading.session, after_key(cursor), limit)
+    found = await registry_rows.partners(reading.session, after_key(cursor), limit)
     shown, following = part(found, limit, lambda partner: partner.kvk_number)
     return Page(items=[PartnerView.model_validate(partner) for partner in shown], next=following)
 
@@ -141,7 +142,7 @@ async def list_partners(
 @router.get("/partners/{kvk_number}", operation_id="getPartner")
 async def get_partner(caller: Operator, kvk_number: KvkNumber, reading: Reading, response: Response) -> PartnerView:
     """One partner."""
-    partner = await rows.partner(reading.session, kvk_number)
+    partner = await registry_rows.partner(reading.session, kvk_number)
     response.headers["ETag"] = etag(partner.version)
     return PartnerView.model_validate(partner)
 
@@ -151,7 +152,7 @@ async def change_partner(
     caller: Operator, kvk_number: KvkNumber, wish: PartnerChange, writing: Writing, if_match: IfMatch = None
 ) -> PartnerView:
     """Changes a partner's name."""
-    partner = await rows.partner(writing.session, kvk_number)
+    partner = await registry_rows.partner(writing.session, kvk_number)
     require_version(if_match, partner.version)
     partner.name = wish.name
     touch(writing, partner)
@@ -184,7 +185,7 @@ async def list_connections(
     caller: Operator, reading: Reading, limit: Limit = 100, cursor: Cursor = None
 ) -> Page[ConnectionInRegister]:
     """All connections, by client id."""
-    found = await rows.connections(reading.session, after_key(cursor), limit)
+    found = await registry_rows.connections(reading.session, after_key(cursor), limit)
     shown, following = part(found, limit, lambda connection: connection.client_id)
     return Page(items=await _in_register(reading.session, shown, reading.now), next=following)
 
@@ -194,7 +195,7 @@ async def get_connection(
     caller: OwnConnection, client_id: ClientId, reading: Reading, response: Response
 ) -> ConnectionInRegister:
     """One connection; a partner sees its own."""
-    connection = await rows.connection(reading.session, client_id)
+    connection = await registry_rows.connection(reading.session, client_id)
     response.headers["ETag"] = etag(connection.version)
     return (await _in_register(reading.session, [connection], reading.now))[0]
 
@@ -204,7 +205,7 @@ async def change_connection(
     caller: Operator, client_id: ClientId, wish: ConnectionChange, writing: Writing, if_match: IfMatch = None
 ) -> ConnectionInRegister:
     """Changes what a connection asks for. More never widens a grant: the schools are asked again."""
-    connection = await rows.connection(writing.session, client_id)
+    connection = await registry_rows.connection(writing.session, client_id)
     require_version(if_match, connection.version)
     asked = wish.scopes or ScopesAsked(required=connection.required_scopes, optional=connection.optional_scopes)
     for_purposes = wish.purposes if wish.purposes is not None else connection.purposes
@@ -225,12 +226,12 @@ async def change_connection(
 
 
 async def _in_register(
-    session: rows.Session, connections: Sequence[Connection], now: datetime
+    session: Session, connections: Sequence[Connection], now: datetime
 ) -> list[ConnectionInRegister]:
     client_ids = [connection.client_id for connection in connections]
-    partners = await rows.partners_of(session, connections)
-    rules = by_client(await rows.ground_rules(session, client_ids))
-    agreements = by_client(await rows.agreements(session, client_ids))
+    partners = await registry_rows.partners_of(session, connections)
+    rules = by_client(await registry_rows.ground_rules(session, client_ids))
+    agreements = by_client(await registry_rows.agreements(session, client_ids))
     return [
         _standing(
             connection,
@@ -276,8 +277,8 @@ async def saved_connection(
 
 async def ask_schools_again(writing: WriteRequest, connection: Connection, actor: Actor) -> None:
     """What was granted for an earlier request is asked for anew; what is suspended is, when it is resumed."""
-    partner = await rows.partner(writing.session, connection.kvk_number)
-    for grant in await rows.grants_open(writing.session, connection.client_id):
+    partner = await registry_rows.partner(writing.session, connection.kvk_number)
+    for grant in await grant_rows.grants_open(writing.session, connection.client_id):
         settle(writing.write, grant, partner)
         if grant.status == Status.GRANTED:
             take(writing.write, grant, partner, Step.ASK_AGAIN, actor)

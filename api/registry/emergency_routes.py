@@ -5,7 +5,7 @@ No grant is touched. The next decision of every replica denies, since it is made
 
 from fastapi import APIRouter
 
-from api.queries import session
+from api.queries import registry_rows
 from api.registry.connection_routes import ConnectionInRegister, PartnerView, saved_connection, saved_partner, touch
 from api.web.callers import Operator
 from api.web.schemas import Reason, WireIn
@@ -27,7 +27,7 @@ class EmergencyStop(WireIn):
 @router.post("/partners/{kvk_number}/_stop", operation_id="stopPartner")
 async def stop_partner(caller: Operator, kvk_number: KvkNumber, wish: EmergencyStop, writing: Writing) -> PartnerView:
     """Denies every connection of a partner, everywhere, from the moment of the answer."""
-    partner = await session.partner(writing.session, kvk_number)
+    partner = await registry_rows.partner(writing.session, kvk_number)
     _stop(writing, partner)
     await _pass_on(writing, partner)
     return saved_partner(writing, partner, EventKind.PARTNER_STOPPED, caller, wish.reason)
@@ -38,7 +38,7 @@ async def lift_partner_stop(
     caller: Operator, kvk_number: KvkNumber, wish: EmergencyStop, writing: Writing
 ) -> PartnerView:
     """Undoes the partner's stop. A connection that was stopped by itself stays so."""
-    partner = await session.partner(writing.session, kvk_number)
+    partner = await registry_rows.partner(writing.session, kvk_number)
     _lift(writing, partner)
     await _pass_on(writing, partner)
     return saved_partner(writing, partner, EventKind.PARTNER_STOP_LIFTED, caller, wish.reason)
@@ -49,7 +49,7 @@ async def stop_connection(
     caller: Operator, client_id: ClientId, wish: EmergencyStop, writing: Writing
 ) -> ConnectionInRegister:
     """Denies a connection, everywhere, from the moment of the answer."""
-    connection = await session.connection(writing.session, client_id)
+    connection = await registry_rows.connection(writing.session, client_id)
     _stop(writing, connection)
     return await saved_connection(writing, connection, EventKind.CONNECTION_STOPPED, caller, wish.reason)
 
@@ -59,7 +59,7 @@ async def lift_connection_stop(
     caller: Operator, client_id: ClientId, wish: EmergencyStop, writing: Writing
 ) -> ConnectionInRegister:
     """Undoes the connection's own stop. Its partner's, where there is one, stays."""
-    connection = await session.connection(writing.session, client_id)
+    connection = await registry_rows.connection(writing.session, client_id)
     _lift(writing, connection)
     return await saved_connection(writing, connection, EventKind.CONNECTION_STOP_LIFTED, caller, wish.reason)
 
@@ -80,6 +80,6 @@ def _lift(writing: WriteRequest, row: Partner | Connection) -> None:
 
 async def _pass_on(writing: WriteRequest, partner: Partner) -> None:
     """Decisions learn of a partner's stop by its connections: each of them has changed with it."""
-    for connection in await session.connections_of_partner(writing.session, partner.kvk_number):
+    for connection in await registry_rows.connections_of_partner(writing.session, partner.kvk_number):
         connection.revision = writing.write.revision
         writing.session.add(connection)

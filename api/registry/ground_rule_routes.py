@@ -7,7 +7,8 @@ from typing import Annotated
 from fastapi import APIRouter, Path
 from pydantic import Field
 
-from api.queries import session as rows
+from api.queries import registry_rows
+from api.queries.session import Session
 from api.security import sealing
 from api.store.events import record
 from api.web.callers import Caller, Operator, OwnConnection
@@ -80,7 +81,7 @@ async def record_ground_rule(
     caller: Operator, client_id: ClientId, wish: NewGroundRule, writing: Writing
 ) -> GroundRuleView:
     """Records a check: that a ground rule is kept, from when until when, or that it is not, from now on."""
-    await rows.connection(writing.session, client_id)
+    await registry_rows.connection(writing.session, client_id)
     begins, checked_at = wish.valid_from or writing.now, wish.checked_at or writing.now
     require_period(begins, wish.valid_until)
     if checked_at > writing.now:
@@ -115,8 +116,8 @@ async def record_ground_rule(
 @router.get("", operation_id="listGroundRules")
 async def list_ground_rules(caller: OwnConnection, client_id: ClientId, reading: Reading) -> Page[GroundRuleView]:
     """Every check on record of a connection's ground rules, oldest first, in one part."""
-    await rows.connection(reading.session, client_id)
-    found = await rows.ground_rules(reading.session, [client_id])
+    await registry_rows.connection(reading.session, client_id)
+    found = await registry_rows.ground_rules(reading.session, [client_id])
     names = await _checkers(reading.session, found, caller)
     return Page(items=[_shown(rule, names) for rule in found], next=None)
 
@@ -126,7 +127,7 @@ async def withdraw_ground_rule(
     caller: Operator, client_id: ClientId, ground_rule_id: GroundRuleId, wish: Withdrawal, writing: Writing
 ) -> GroundRuleView:
     """Ends the fact now: from this answer on the connection is denied, unless another fact shows the same rule."""
-    rule = await rows.ground_rule(writing.session, client_id, ground_rule_id)
+    rule = await registry_rows.ground_rule(writing.session, client_id, ground_rule_id)
     end_now(rule, writing.now)
     rule.revision = writing.write.revision
     return await _recorded(writing, caller, EventKind.GROUND_RULE_WITHDRAWN, rule, wish.reason)
@@ -134,7 +135,7 @@ async def withdraw_ground_rule(
 
 async def _end_what_showed_it(writing: WriteRequest, caller: Caller, found: GroundRule) -> None:
     """A check that found the rule not kept outweighs every fact that said it was; it shows nothing itself."""
-    for fact in await rows.ground_rules(writing.session, [found.client_id]):
+    for fact in await registry_rows.ground_rules(writing.session, [found.client_id]):
         if fact.rule == found.rule and not has_ended(fact, writing.now):
             end_now(fact, writing.now)
             fact.revision = writing.write.revision
@@ -153,7 +154,7 @@ async def _recorded(
     return writing.answer(shown)
 
 
-async def _checkers(session: rows.Session, rules: Sequence[GroundRule], caller: Caller) -> Mapping[str, str]:
+async def _checkers(session: Session, rules: Sequence[GroundRule], caller: Caller) -> Mapping[str, str]:
     told = caller.only is None
     return await sealing.named(session, [rule.checked_by for rule in rules]) if told else {}
 

@@ -5,7 +5,7 @@ Only an operator adds one: a school that could claim another's key would be rele
 
 from fastapi import APIRouter
 
-from api.queries import session
+from api.queries import school_rows
 from api.store.events import record
 from api.web.callers import Caller, GatewayOrOperator, Operator, SchoolOrOperator
 from api.web.paging import Cursor, Limit, after_key, part
@@ -44,8 +44,8 @@ class KeyRemoval(WireIn):
 @router.post("/schools/{brin}/keys", status_code=201, operation_id="addSchoolKey")
 async def add_school_key(caller: Operator, brin: Brin, wish: NewSchoolKey, writing: Writing) -> SchoolKeyView:
     """Keeps a schoolkey with a school. One that stands for anything already is refused: remove it there first."""
-    await session.school(writing.session, brin)
-    await session.require_listed(writing.session, brin, wish.location)
+    await school_rows.school(writing.session, brin)
+    await school_rows.require_listed(writing.session, brin, wish.location)
     if await writing.session.get(SchoolKey, wish.schoolkey) is not None:
         raise AlreadyExists("This schoolkey is kept already.")
     key = SchoolKey(**wish.model_dump(), brin=brin, revision=writing.write.revision, created_at=writing.now)
@@ -58,8 +58,8 @@ async def list_school_keys(
     caller: SchoolOrOperator, brin: Brin, reading: Reading, limit: Limit = 100, cursor: Cursor = None
 ) -> Page[SchoolKeyView]:
     """By which keys a school's data are asked for."""
-    await session.school(reading.session, brin)
-    found = await session.school_keys(reading.session, brin, after_key(cursor), limit)
+    await school_rows.school(reading.session, brin)
+    found = await school_rows.school_keys(reading.session, brin, after_key(cursor), limit)
     shown, following = part(found, limit, lambda key: key.schoolkey)
     return Page(items=[SchoolKeyView.model_validate(key) for key in shown], next=following)
 
@@ -69,7 +69,7 @@ async def remove_school_key(
     caller: Operator, brin: Brin, schoolkey: SchoolKeyName, writing: Writing, wish: KeyRemoval | None = None
 ) -> SchoolKeyView:
     """Removes a key. From the moment of the answer it stands for nothing."""
-    key = await session.key_of_school(writing.session, brin, schoolkey)
+    key = await school_rows.key_of_school(writing.session, brin, schoolkey)
     await writing.session.delete(key)
     key.revision = writing.write.revision
     return _changed(writing, key, EventKind.SCHOOL_KEY_REMOVED, caller, wish.reason if wish is not None else None)
@@ -78,7 +78,7 @@ async def remove_school_key(
 @router.get("/school-keys/{schoolkey}", operation_id="getSchoolKey", tags=["gateways"])
 async def get_school_key(caller: GatewayOrOperator, schoolkey: SchoolKeyName, reading: Reading) -> SchoolKeyView:
     """Which school or location a key stands for, now. It says nothing of what may be released of it."""
-    return SchoolKeyView.model_validate(await session.school_key(reading.session, schoolkey))
+    return SchoolKeyView.model_validate(await school_rows.school_key(reading.session, schoolkey))
 
 
 def _changed(

@@ -16,7 +16,7 @@ from sqlmodel import SQLModel
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from api.grants.reconfirmation import ask_again
-from api.queries.session import clients_granted
+from api.queries.grant_rows import clients_granted
 from api.registry.duo import MAX_BYTES, ImportRefused, ListedLocation, RefusedLine, kind_of, parse, refusal
 from api.registry.schools_plan import (
     BoardState,

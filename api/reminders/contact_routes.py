@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter
 from pydantic import Field, StringConstraints
 
-from api.queries import session
+from api.queries import due_rows, registry_rows, school_rows
 from api.store.events import record
 from api.web.callers import Caller, Operator, PartnerClient, SchoolAdmin
 from api.web.paging import Cursor, Limit, after_key, part
@@ -77,21 +77,21 @@ async def list_reminders_to_school(
     caller: SchoolAdmin, brin: Brin, reading: Reading, limit: Limit = 100, cursor: Cursor = None
 ) -> Page[LetterView]:
     """The weekly letters to this school, the newest first: what ends, what to confirm, what partners did not delete."""
-    await session.school(reading.session, brin)
+    await school_rows.school(reading.session, brin)
     return await _listed(reading, Recipient.SCHOOL, brin, limit, cursor)
 
 
 @router.get("/v1/schools/{brin}/contact", operation_id="getContactOfSchool")
 async def get_contact_of_school(caller: SchoolAdmin, brin: Brin, reading: Reading) -> ContactView:
     """Where this school's letters go."""
-    await session.school(reading.session, brin)
+    await school_rows.school(reading.session, brin)
     return await _contact(reading, Recipient.SCHOOL, brin)
 
 
 @router.put("/v1/schools/{brin}/contact", operation_id="setContactOfSchool")
 async def set_contact_of_school(caller: SchoolAdmin, brin: Brin, wish: NewContact, writing: Writing) -> ContactView:
     """From now on this school's letters go there."""
-    await session.school(writing.session, brin)
+    await school_rows.school(writing.session, brin)
     return await _set(writing, caller, Recipient.SCHOOL, brin, wish.email)
 
 
@@ -116,7 +116,7 @@ async def get_contact(caller: PartnerClient, reading: Reading) -> ContactView:
 async def set_contact(caller: PartnerClient, wish: NewContact, writing: Writing) -> ContactView:
     """From now on the connection's letters go there."""
     client_id = caller.claims.client_id
-    await session.connection_placed(writing.session, client_id)
+    await registry_rows.connection_placed(writing.session, client_id)
     return await _set(writing, caller, Recipient.CONNECTION, client_id, wish.email)
 
 
@@ -134,7 +134,7 @@ async def list_reminders_to_operators(
 async def _listed(
     reading: ReadRequest, kind: Recipient, recipient: str, limit: int, cursor: str | None
 ) -> Page[LetterView]:
-    found = await session.letters(reading.session, kind, recipient, _week(cursor), limit)
+    found = await due_rows.letters(reading.session, kind, recipient, _week(cursor), limit)
     shown, following = part(found, limit, lambda letter: letter.week.isoformat())
     return Page(items=[_view(letter) for letter in shown], next=following)
 

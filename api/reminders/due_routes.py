@@ -7,7 +7,7 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Query
 
-from api.queries import session
+from api.queries import due_rows
 from api.web.callers import Operator
 from api.web.paging import Cursor, Limit, after_key, part
 from api.web.read_request import Reading
@@ -60,9 +60,9 @@ async def list_due(
     """What is due, the earliest first. A ground rule that a later fact shows too does not end."""
     horizon = reading.now if overdue else until or reading.now + AHEAD
     items = [
-        *(_reaction(case, reading.now) for case in await session.cases_waiting(reading.session, horizon)),
-        *(_notice(incident, reading.now) for incident in await session.notices_waiting(reading.session, horizon)),
-        *checks(await session.ground_rules_in_force(reading.session), reading.now, horizon),
+        *(_reaction(case, reading.now) for case in await due_rows.cases_waiting(reading.session, horizon)),
+        *(_notice(incident, reading.now) for incident in await due_rows.notices_waiting(reading.session, horizon)),
+        *checks(await due_rows.ground_rules_in_force(reading.session), reading.now, horizon),
     ]
     after = after_key(cursor)
     following = sorted((item for item in items if item.key > after), key=lambda item: item.key)

@@ -15,8 +15,7 @@ from sqlalchemy import select as plain_select
 from sqlmodel import col, func, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from api.queries import deletions
-from api.queries import session as rows
+from api.queries import deletion_rows, due_rows, registry_rows
 from api.queries.past_events import read_rows
 from api.reminders.due_routes import DueItem, DueKind, checks
 from api.store.events import SYSTEM, record
@@ -101,7 +100,7 @@ class Reminding:
         self, session: AsyncSession, kind: Recipient, recipients: Iterable[str], now: datetime
     ) -> list[Letter]:
         """The letters to those of these to whom there is anything to say."""
-        known = await rows.ground_rules_in_force(session) if kind is not Recipient.SCHOOL else ()
+        known = await due_rows.ground_rules_in_force(session) if kind is not Recipient.SCHOOL else ()
         rules = list(checks(known, now, now + AHEAD))
         drafts: list[Letter] = []
         for recipient in recipients:
@@ -141,7 +140,7 @@ async def address_of(session: AsyncSession, kind: str, recipient: str, operator:
     contact = await session.get(Contact, (kind, recipient))
     if contact is not None:
         return contact.email
-    return await rows.address_applied_with(session, recipient) if kind == Recipient.CONNECTION else None
+    return await due_rows.address_applied_with(session, recipient) if kind == Recipient.CONNECTION else None
 
 
 async def _without_letter(write: Write, kind: Recipient, drafts: Sequence[Letter]) -> list[Letter]:
@@ -159,7 +158,7 @@ async def _whom(session: AsyncSession, kind: Recipient, after: str, now: datetim
     if kind is Recipient.OPERATOR:
         return [""]
     if kind is Recipient.CONNECTION:
-        return [each.client_id for each in (await rows.connections(session, after, BATCH))[:BATCH]]
+        return [each.client_id for each in (await registry_rows.connections(session, after, BATCH))[:BATCH]]
     brins: set[str] = set()
     for query, brin in (
         *((select(Grant.brin).where(said), col(Grant.brin)) for _, said, _ in _of_grants(now, year_to_confirm(now))),
@@ -234,8 +233,8 @@ def _rules(items: Iterable[DueItem]) -> list[Part]:
 
 
 def _overdue(now: datetime) -> ColumnElement[bool]:
-    return and_(deletions.is_open(), col(DeletionDuty.due_at) <= now)
+    return and_(deletion_rows.is_open(), col(DeletionDuty.due_at) <= now)
 
 
 def _due_soon(now: datetime) -> ColumnElement[bool]:
-    return and_(deletions.is_open(), col(DeletionDuty.due_at).between(now, now + DELETE_AHEAD))
+    return and_(deletion_rows.is_open(), col(DeletionDuty.due_at).between(now, now + DELETE_AHEAD))

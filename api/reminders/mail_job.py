@@ -20,7 +20,8 @@ from pydantic import SecretStr
 from sqlalchemy import update
 from sqlmodel import col, select
 
-from api.queries import session as rows
+from api.queries import registry_rows, school_rows
+from api.queries.session import Session
 from api.reminders.letters_job import address_of
 from api.settings import Settings
 from api.store.store import Store, StoreUnreachable
@@ -181,11 +182,13 @@ def message_of(letter: Letter, text: str, sender: str, address: str) -> EmailMes
     return message
 
 
-async def _text(session: rows.Session, letter: Letter) -> str:
+async def _text(session: Session, letter: Letter) -> str:
     """Both languages, with the names of connections and schools: no person is in it."""
     items = [item for part in letter.parts for item in part["items"]]
-    connections = await rows.connections_named(session, {item["clientId"] for item in items if item["clientId"]})
-    schools = await rows.schools_named(session, {item["place"][:4] for item in items if item["place"]})
+    connections = await registry_rows.connections_named(
+        session, {item["clientId"] for item in items if item["clientId"]}
+    )
+    schools = await school_rows.schools_named(session, {item["place"][:4] for item in items if item["place"]})
     lines: list[str] = []
     for part in letter.parts:
         dutch, english = _SAID[Subject(part["subject"])]

@@ -20,7 +20,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import StringConstraints
 from starlette.requests import ClientDisconnect
 
-from api.queries import session as rows
+from api.queries import registry_rows
 from api.security import sealing
 from api.store.store import Store, StoreUnreachable
 from api.web.callers import Caller
@@ -140,7 +140,7 @@ async def _parts(store: Store, file: StoredFile) -> AsyncIterator[bytes]:
     for number in range(file.chunks):
         # A transaction for each: a slow reader must not hold one open.
         async with store.reading() as session:
-            part = await rows.file_part(session, file, number)
+            part = await registry_rows.file_part(session, file, number)
         yield part
 
 

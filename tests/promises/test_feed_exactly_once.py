@@ -17,7 +17,7 @@ import pytest
 from sqlmodel import col, select
 
 from api.grants.grant_lifecycle import take
-from api.queries import session as rows
+from api.queries import registry_rows
 from api.store.events import SYSTEM
 from api.store.store import Store
 from models.consents.grants import Grant, Status, Step
@@ -131,7 +131,7 @@ async def write_to_store(store: Store, grant_ids: list[str], progress: Progress,
         async with store.writing() as write:
             some = chance.sample(grant_ids, chance.randint(1, min(MOST_AT_ONCE, len(grant_ids))))
             grants = (await write.session.exec(select(Grant).where(col(Grant.grant_id).in_(some)))).all()
-            partners = await rows.partners_of_grants(write.session, grants)
+            partners = await registry_rows.partners_of_grants(write.session, grants)
             for grant in grants:
                 step = Step.SUSPEND if grant.status == Status.GRANTED else Step.RESUME
                 take(write, grant, partners[grant.client_id], step, SYSTEM)

@@ -12,7 +12,7 @@ from typing import Final
 import pytest
 
 from api.app import documented_app
-from api.queries import session as rows
+from api.queries import event_rows
 from tests.grants.test_grants import problem
 from tests.worlds.tenants import (
     BY_OPERATORS_ALONE,
@@ -227,7 +227,7 @@ async def test_no_partner_is_given_the_answer_to_anothers_write_by_its_key(world
 async def revision_of(world: World) -> int:
     """How often anything has changed."""
     async with world.store.reading() as session:
-        return await rows.revision(session)
+        return await event_rows.revision(session)
 
 
 # -- what is for operators alone, and for no school -------------------------------------------------------------------

@@ -18,7 +18,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from api.evidence.verification import faults
 from api.grants.expiry_job import expire
-from api.queries import session as rows
+from api.queries import event_rows
 from api.store.store import Store, StoreUnreachable
 from models.consents.grants import Grant
 from models.consents.schools import Board
@@ -268,15 +268,15 @@ async def test_a_read_sees_one_instant_while_others_change_things(world: World) 
     await world.register()
     grant = await world.granted()
     async with world.store.reading() as session:
-        revision = await rows.revision(session)
+        revision = await event_rows.revision(session)
         await world.step(grant["grantId"], "revoke")
         await world.granted()
         seen = (await session.exec(select(Grant))).all()
-        assert await rows.revision(session) == revision
+        assert await event_rows.revision(session) == revision
         assert [(each.grant_id, each.status) for each in seen] == [(grant["grantId"], "granted")]
         assert await faults(session) == []
     async with world.store.reading() as session:
-        assert await rows.revision(session) == revision + 2
+        assert await event_rows.revision(session) == revision + 2
 
 
 async def test_a_read_cannot_write(store: Store) -> None:

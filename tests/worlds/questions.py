@@ -8,7 +8,7 @@ from typing import Any, Final
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from api.queries import session as rows
+from api.queries import event_rows
 from models.consents.agreements import Agreement
 from models.consents.grants import Grant, Status, status_at
 from models.consents.ground_rules import GroundRule
@@ -91,7 +91,7 @@ Said = tuple[str, frozenset[str], frozenset[str]]
 async def rows_of(session: AsyncSession) -> Rows:
     """Every row that a decision may rest on, as the tables hold it."""
     return Rows(
-        await rows.revision(session),
+        await event_rows.revision(session),
         (await session.exec(select(School))).all(),
         (await session.exec(select(Location))).all(),
         (await session.exec(select(Partner))).all(),

@@ -1,0 +1,145 @@
+"""Grants: of a school, of a board's schools, of a connection, and those whose time has come."""
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import exists, func
+from sqlalchemy.orm import aliased
+from sqlmodel import col, select
+
+from api.queries.session import Session, required
+from models.consents.board_grants import SAID
+from models.consents.grants import NOT_YET, OPEN, Grant, Status
+from models.consents.schools import School
+from models.log.events import Event
+
+NEVER_A_PERMISSION = tuple(NOT_YET)
+
+
+async def grant_of_school(session: Session, brin: str, grant_id: str) -> Grant:
+    grant = await session.get(Grant, grant_id)
+    return required(grant if grant and grant.brin == brin else None, "There is no such grant.")
+
+
+async def grants_of_school(session: Session, brin: str, after: str, limit: int) -> Sequence[Grant]:
+    query = select(Grant).where(Grant.brin == brin, col(Grant.grant_id) > after).order_by(col(Grant.grant_id))
+    return (await session.exec(query.limit(limit + 1))).all()
+
+
+async def open_grant(session: Session, client_id: str, brin: str, location: str | None) -> Grant | None:
+    """The grant of exactly this place that is not ended, by its status alone."""
+    query = select(Grant).where(
+        Grant.client_id == client_id,
+        Grant.brin == brin,
+        col(Grant.location).is_not_distinct_from(location),
+        col(Grant.status).in_(OPEN),
+    )
+    return (await session.exec(query)).one_or_none()
+
+
+async def grants_in_school(session: Session, brin: str, client_ids: Collection[str]) -> Sequence[Grant]:
+    """The latest grant of each place of the school, for each of these connections."""
+    query = _latest().where(Grant.brin == brin, col(Grant.client_id).in_(client_ids))
+    found: Sequence[Grant] = (await session.exec(query.order_by(col(Grant.location).nulls_first()))).all()
+    return found
+
+
+async def open_grants(
+    session: Session, client_ids: Collection[str], brins: Collection[str]
+) -> dict[tuple[str, str], Grant]:
+    """The grants that are not ended, by connection and place."""
+    query = select(Grant).where(
+        col(Grant.client_id).in_(client_ids), col(Grant.brin).in_(brins), col(Grant.status).in_(OPEN)
+    )
+    return {(grant.client_id, grant.place): grant for grant in await session.exec(query)}
+
+
+async def latest_of_schools(session: Session, client_id: str, brins: Collection[str]) -> dict[str, Grant]:
+    """The latest grant of a connection for each of these schools as a whole, by school."""
+    query = _latest().where(Grant.client_id == client_id, col(Grant.brin).in_(brins), col(Grant.location).is_(None))
+    return {grant.brin: grant for grant in await session.exec(query)}
+
+
+async def said_of_grants(session: Session, grant_ids: Collection[str]) -> Sequence[tuple[str | None, str, str]]:
+    """What somebody said of these grants, in its order: the grant, the kind of the entry, and the role."""
+    query = select(Event.grant_id, Event.kind, Event.actor_role).where(
+        col(Event.grant_id).in_(grant_ids), col(Event.kind).in_(SAID)
+    )
+    return (await session.exec(query.order_by(col(Event.number)))).all()
+
+
+async def places_of_client(session: Session, client_id: str, after: str, limit: int) -> Sequence[str]:
+    """The places (BRIN4 or BRIN6) where this connection ever had a grant, in their order."""
+    place = func.coalesce(Grant.location, Grant.brin)
+    query = select(place).where(
+        Grant.client_id == client_id, col(Grant.status).not_in(NEVER_A_PERMISSION), place > after
+    )
+    return (await session.exec(query.distinct().order_by(place).limit(limit + 1))).all()
+
+
+async def locations_of_client(session: Session, client_id: str, brin: str) -> Sequence[str]:
+    """The locations of one school for which this connection ever had a grant of their own."""
+    query = select(Grant.location).where(
+        Grant.client_id == client_id,
+        Grant.brin == brin,
+        col(Grant.location).is_not(None),
+        col(Grant.status).not_in(NEVER_A_PERMISSION),
+    )
+    return [code for code in await session.exec(query.distinct().order_by(col(Grant.location))) if code]
+
+
+async def revisions_of_grants(session: Session, client_id: str, brins: Collection[str]) -> dict[str, int]:
+    """The revision that each of the connection's grants at these schools was last changed at."""
+    query = select(Grant.grant_id, Grant.revision).where(Grant.client_id == client_id, col(Grant.brin).in_(brins))
+    return dict((await session.exec(query)).all())
+
+
+async def grants_overdue(session: Session, now: datetime, limit: int) -> Sequence[Grant]:
+    """Grants whose status no longer says what time has brought about, at most so many.
+
+    A question for each column, since SQLite finds by an index what one of them says, and reads all grants for an OR.
+    """
+    found: dict[str, Grant] = {}
+    for statuses, column in (
+        (OPEN, col(Grant.valid_until)),
+        ({Status.SUSPENDED}, col(Grant.suspended_until)),
+        ({Status.GRANTED}, col(Grant.reconfirm_by)),
+    ):
+        query = select(Grant).where(col(Grant.status).in_(statuses), column <= now).order_by(column)
+        for grant in await session.exec(query.limit(limit - len(found))):
+            found[grant.grant_id] = grant
+    return list(found.values())
+
+
+async def grants_with_board(
+    session: Session, client_id: str, brins: Collection[str] | None
+) -> Sequence[tuple[Grant, str | None]]:
+    """The connection's grants that are not ended, or those of these schools, each with its school's board."""
+    query = select(Grant, School.board_number).join(School).where(Grant.client_id == client_id)
+    if brins is not None:
+        query = query.where(col(Grant.brin).in_(brins))
+    return (await session.exec(query.where(col(Grant.status).in_(OPEN)).order_by(col(Grant.grant_id)))).all()
+
+
+async def clients_granted(session: Session, brins: Collection[str]) -> Sequence[str]:
+    """The connections that have a grant of one of these schools that is not ended."""
+    query = select(Grant.client_id).where(col(Grant.brin).in_(brins), col(Grant.status).in_(OPEN))
+    return (await session.exec(query.distinct().order_by(col(Grant.client_id)))).all()
+
+
+async def grants_open(session: Session, client_id: str) -> Sequence[Grant]:
+    query = select(Grant).where(Grant.client_id == client_id, col(Grant.status).in_(OPEN))
+    return (await session.exec(query.order_by(col(Grant.grant_id)))).all()
+
+
+def _latest() -> Any:
+    later = aliased(Grant)
+    superseded = exists().where(
+        col(later.client_id) == Grant.client_id,
+        col(later.brin) == Grant.brin,
+        col(later.location).is_not_distinct_from(Grant.location),
+        col(later.granted_at_revision) > Grant.granted_at_revision,
+        col(later.status).not_in(NEVER_A_PERMISSION),
+    )
+    return select(Grant).where(col(Grant.status).not_in(NEVER_A_PERMISSION), ~superseded)
