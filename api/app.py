@@ -19,6 +19,9 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from api import openapi
 from api.deletions import deletion_routes
 from api.deletions.duties import KeepingDuties
+from api.edge import problems
+from api.edge.request_context import Envelope
+from api.edge.server import ON_STOP
 from api.edu_v import answers as edu_v_answers
 from api.edu_v import door as edu_v
 from api.evidence import erasure_routes, log_routes, receipts
@@ -53,12 +56,10 @@ from api.snapshot.current import CurrentSnapshot
 from api.snapshot.source import source_for
 from api.store.migrations import head, revision_of
 from api.store.store import Clock, Store, StoreUnreachable, is_of_a_standby
-from api.web import availability, health, problems
+from api.web import availability, health
 from api.web.availability import WhileReachable
 from api.web.callers import Authentication, needs_token
 from api.web.concurrency import Turns
-from api.web.request_context import Envelope
-from api.web.server import ON_STOP
 from api.web.write_request import Replayed, give_again
 from models.decision.route_table import RouteTable
 

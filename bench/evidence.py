@@ -21,7 +21,7 @@ from api.evidence.proofs import inclusion
 from api.store.store import Store
 from bench.filling import driver_url
 from models.log.merkle import Peaks
-from models.vocabulary.columns import SQLITE_INSTANT
+from models.vocabulary.instants import SQLITE_INSTANT
 
 PROOFS = 300
 _AT_ONCE = 20_000

@@ -35,7 +35,7 @@ from api.store.unit_of_work import Write
 from bench.filling import driver_url
 from bench.world import PURPOSES, SCOPES
 from models.consents.schools import Board
-from models.log.events import EventKind
+from models.vocabulary.event_kinds import EventKind
 
 WITH, WITHOUT = "with", "without"
 REASON: Final = "Niet meer nodig."

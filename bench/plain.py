@@ -18,9 +18,10 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from api.security.tokens import Claims, EmbeddedIssuer, TokenRefused, TokenVerifier
 from models.consents.agreements import Agreement
 from models.consents.grants import Grant
-from models.consents.ground_rules import GroundRule, GroundRuleName
+from models.consents.ground_rules import GroundRule
 from models.consents.partners import Connection, Partner
 from models.consents.schools import School
+from models.decision.kept_rules import GroundRuleName
 
 app = FastAPI()
 engine = create_async_engine(os.environ["BENCH_STORE"])

@@ -113,7 +113,7 @@ def uvicorn_with_own_protocol(application: str, folder: Path) -> Iterator[Server
     """The same with the HTTP protocol that the service brings along."""
     port = free_port()
     program = (
-        "import uvicorn; from api.web.server import WholeAnswers; "
+        "import uvicorn; from api.edge.server import WholeAnswers; "
         f"uvicorn.run({application!r}, host='127.0.0.1', port={port}, access_log=False, server_header=False, "
         "proxy_headers=False, log_level='error', http=WholeAnswers)"
     )

@@ -15,7 +15,7 @@ from bench.load import Turn, in_turns, put_load
 from bench.setting import POSTGRESQL, SQLITE, Aim, Bench
 from bench.world import World
 from models.consents.webhooks import WebhookSubscription
-from models.log.events import EventKind
+from models.vocabulary.event_kinds import EventKind
 
 SUBSCRIPTIONS = 1_000
 #: Of each connection, each at a school of its own.

@@ -14,9 +14,10 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from models.consents.ground_rules import GroundRuleName
-from models.log.events import Event, EventKind
+from models.decision.kept_rules import GroundRuleName
+from models.log.events import Event
 from models.log.log_entries import leaf_of
+from models.vocabulary.event_kinds import EventKind
 
 SCOPES = ["school.basis", "leerling.pseudoniem", "leerling.naam"]
 PURPOSES = ["onderwijs-en-begeleiding"]

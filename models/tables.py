@@ -17,8 +17,7 @@ from models.consents import (
     schools,
     webhooks,
 )
-from models.decision import decision_log
-from models.log import events, sealed_texts
+from models.log import events, logged_decisions, sealed_texts
 
 TABLES = (
     schools.Board,
@@ -46,7 +45,7 @@ TABLES = (
     events.LogNode,
     events.RememberedAnswer,
     sealed_texts.SealedText,
-    decision_log.LoggedDecision,
+    logged_decisions.LoggedDecision,
     webhooks.WebhookSubscription,
     webhooks.WebhookMessage,
     webhooks.WebhookLane,

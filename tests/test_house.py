@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from api.web.problems import ALL, REFUSALS
+from api.edge.problems import ALL, REFUSALS
 from models.vocabulary.refusals import ConsentError
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -14,7 +14,7 @@ from api.registry.schools_import import import_files
 from api.security.tokens import EmbeddedIssuer
 from api.settings import Settings
 from api.store.store import Store
-from models.consents.ground_rules import GroundRuleName
+from models.decision.kept_rules import GroundRuleName
 
 SCHOOLS: Final = Path(__file__).with_name("demo_schools.csv")
 BRINS: Final = ("16SW", "17TX")

@@ -26,6 +26,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from api import openapi
 from api.app import NotReadyToServe, Service, create_app, documented_app, require_own_store, require_ready
 from api.cli import demo, evidence, history
+from api.edge.server import WholeAnswers
 from api.edu_v.door import documented_door
 from api.evidence.backup_recovery import ReplayRefused
 from api.evidence.exports import ExportRefused
@@ -38,7 +39,6 @@ from api.security.tokens import EmbeddedIssuer
 from api.settings import Mode, Settings, explained
 from api.store.migrations import head, migrate
 from api.store.store import Store, StoreBehind, StoreUnreachable
-from api.web.server import WholeAnswers
 from exchange.settings import ExchangeSettings, require_usable
 from models.vocabulary.refusals import ConsentError
 

@@ -28,7 +28,8 @@ from models.consents.deletions import (
     require_may_confirm,
 )
 from models.consents.grants import Grant
-from models.log.events import Event, EventKind
+from models.log.events import Event
+from models.vocabulary.event_kinds import EventKind
 
 log = logging.getLogger("privacy_manager.duties")
 

@@ -12,9 +12,8 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from api.store.store import StoreBehind, StoreUnreachable
-from api.web import problems
-from api.web.problems import (
+from api.edge import problems
+from api.edge.problems import (
     INTERNAL,
     INVALID_INPUT,
     NOT_FOUND,
@@ -24,7 +23,8 @@ from api.web.problems import (
     Problem,
     Refused,
 )
-from api.web.problems import UNAUTHENTICATED as NO_TOKEN
+from api.edge.problems import UNAUTHENTICATED as NO_TOKEN
+from api.store.store import StoreBehind, StoreUnreachable
 from models.vocabulary.refusals import ConsentError
 
 log = logging.getLogger("privacy_manager.edu_v")

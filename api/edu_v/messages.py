@@ -42,10 +42,11 @@ from api.store.events import record
 from api.web.callers import Caller, PartnerClient, PartnerOrSchool, SchoolByToken
 from api.web.schemas import Moment, PurposeCodes, Reason, RecordId, ScopeNames, Wire, WireIn
 from api.web.write_request import IfMatch, WriteRequest, Writing, require_version
-from models.consents.grants import OPEN, Choice, Grant, Step, status_at
+from models.consents.grants import Choice, Grant, Step
 from models.consents.references import ConsentReference, Party, require_room
 from models.consents.requests import AccessRequest, RequestStatus, RequestStep, wish_of
-from models.log.events import EventKind
+from models.decision.grant_status import OPEN, status_at
+from models.vocabulary.event_kinds import EventKind
 from models.vocabulary.identifiers import ClientId
 from models.vocabulary.refusals import VersionMismatch
 

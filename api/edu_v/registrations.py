@@ -16,9 +16,10 @@ from api.edu_v.naming import SchoolReference, reference_to
 from api.queries import request_rows
 from api.queries.session import Session
 from api.web.schemas import Moment, Wire
-from models.consents.grants import NOT_YET, Grant, Status, status_at
+from models.consents.grants import Grant
 from models.consents.references import ConsentReference, Party
 from models.consents.requests import AccessRequest, RequestStatus
+from models.decision.grant_status import NOT_YET, Status, status_at
 from models.log.events import Event
 
 #: Our one data service. The standard's own nine exchange other data than UWLR-L, and what was permitted of the one

@@ -23,8 +23,8 @@ from models.consents.reminders import Letter, Mail
 from models.consents.requests import AccessRequest, RequestStatus
 from models.consents.schools import Board, Location, School, SchoolKey
 from models.consents.webhooks import SubscriptionState, WebhookSubscription, WhyDisabled
-from models.log.events import Event, EventKind
-from models.past.replay import (
+from models.log.events import Event
+from models.vocabulary.event_kinds import (
     AGREEMENTS,
     CONNECTIONS,
     DELETIONS,
@@ -35,6 +35,7 @@ from models.past.replay import (
     RULES,
     SCHOOLS,
     SUBSCRIPTIONS,
+    EventKind,
 )
 
 #: Stands where the log holds nothing, by design.

@@ -20,9 +20,10 @@ from api.security import private_files
 from api.security.evidence_keys import EvidenceKeys
 from api.store.events import SYSTEM, event_of, record
 from api.store.store import Store, StoreUnreachable
-from models.log.events import Event, EventKind
+from models.log.events import Event
 from models.log.merkle import Peaks
 from models.log.signed_notes import Checkpoint, NoteInvalid, checkpoint_in
+from models.vocabulary.event_kinds import EventKind
 
 log = logging.getLogger("privacy_manager.restore")
 

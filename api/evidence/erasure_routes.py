@@ -13,8 +13,9 @@ from api.store.store import Store
 from api.web.callers import Operator
 from api.web.schemas import PRINTABLE, EntryNumber, Wire, WireIn
 from api.web.write_request import Writing
-from models.log.events import Event, EventKind
+from models.log.events import Event
 from models.log.sealed_texts import SealedText
+from models.vocabulary.event_kinds import EventKind
 from models.vocabulary.refusals import NotFound
 
 router = APIRouter(prefix="/v1", tags=["evidence"])

@@ -30,8 +30,8 @@ from models.log.events import Event
 from models.log.log_entries import canonical, entry_of
 from models.log.signed_notes import Checkpoint, NoteInvalid, VerifierKey, checkpoint_in
 from models.log.verification import Audit, Kept
-from models.vocabulary.columns import SQLITE_INSTANT, instant_of
 from models.vocabulary.identifiers import Brin, ClientId
+from models.vocabulary.instants import SQLITE_INSTANT, instant_of
 
 #: A note of 64 KiB at most, and the keys.
 MOST_BYTES_OF_THE_HEAD: Final = 256 * 1024

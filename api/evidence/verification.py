@@ -10,7 +10,8 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from api.grants.grant_lifecycle import GrantView
 from api.queries import fact_rows
-from models.consents.grants import Grant, Status
+from models.consents.grants import Grant
+from models.decision.grant_status import Status
 from models.decision.snapshot import Changes
 from models.log.events import Event, LogNode, Revision
 from models.log.log_entries import NO_SENSE, entry_of

@@ -11,8 +11,8 @@ from typing import Annotated, Any, Final, TypeVar
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from api.edge.problems import INVALID_INPUT, Refused
 from api.security.strict_json import Malformed, members_once
-from api.web.problems import INVALID_INPUT, Refused
 from models.decision.decision import Decision, Question
 
 MOST_EVALUATIONS: Final = 1000

@@ -13,6 +13,7 @@ from typing import Annotated, Any, ClassVar, Final, NamedTuple, cast
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from api.edge.problems import INVALID_INPUT, Refused
 from api.gateways.authzen import (
     Action,
     Context,
@@ -25,7 +26,6 @@ from api.gateways.authzen import (
     read_whole,
 )
 from api.security.strict_json import Malformed, base64url
-from api.web.problems import INVALID_INPUT, Refused
 from models.decision.decision import Decision, Question
 
 #: How many results a page has where the request does not say, and how many it has at most, whatever the request says.

@@ -13,12 +13,8 @@ import msgspec
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from api.security.tokens import Claims, TokenVerifier
-from api.snapshot.current import CurrentSnapshot, Logged
-from api.store.store import StoreBehind, StoreUnreachable
-from api.web import problems
-from api.web.callers import authenticated
-from api.web.problems import (
+from api.edge import problems
+from api.edge.problems import (
     FORBIDDEN,
     INTERNAL,
     METHOD_NOT_ALLOWED,
@@ -28,7 +24,11 @@ from api.web.problems import (
     UNAUTHENTICATED,
     Refused,
 )
-from api.web.request_context import asker_of, headers_around, is_too_long, request_id_in, sending
+from api.edge.request_context import asker_of, headers_around, is_too_long, request_id_in, sending
+from api.security.tokens import Claims, TokenVerifier
+from api.snapshot.current import CurrentSnapshot, Logged
+from api.store.store import StoreBehind, StoreUnreachable
+from api.web.callers import authenticated
 from models.decision.decision import Decision, Question, Reason, behind, decide, steady_until, unreachable
 from models.decision.decision_log import Asker, Door, line_of
 from models.decision.route_table import RouteTable

@@ -6,7 +6,8 @@ from datetime import datetime
 from api.queries import grant_rows
 from api.queries.session import Session
 from models.consents.board_grants import Standing, Word, standing
-from models.consents.grants import Grant, status_at
+from models.consents.grants import Grant
+from models.decision.grant_status import status_at
 
 
 async def standings_of(session: Session, grants: Collection[Grant], now: datetime) -> dict[str, Standing]:

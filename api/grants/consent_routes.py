@@ -14,9 +14,9 @@ from api.web.callers import PartnerClient
 from api.web.paging import Cursor, Limit, after_key, part
 from api.web.read_request import Reading, ReadRequest
 from api.web.schemas import Moment, Page, PurposeCode, ScopeName, Wire
-from models.consents.grants import Status, status_at
 from models.consents.schools import School
 from models.decision.decision import Decision, Question, Reason, decide, standing
+from models.decision.grant_status import Status, status_at
 from models.decision.snapshot import Snapshot
 from models.vocabulary import scopes
 from models.vocabulary.identifiers import Place

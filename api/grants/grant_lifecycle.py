@@ -9,9 +9,10 @@ from pydantic import Field
 from api.store.events import SYSTEM, Actor, record
 from api.store.store import Write
 from api.web.schemas import Moment, Wire
-from models.consents.grants import Grant, Status, Step, after, status_at
+from models.consents.grants import Grant, Step, after
 from models.consents.partners import Partner
-from models.log.events import EventKind
+from models.decision.grant_status import Status, status_at
+from models.vocabulary.event_kinds import EventKind
 
 
 class PartnerName(Wire):

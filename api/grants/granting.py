@@ -12,10 +12,8 @@ from api.store.events import Actor
 from api.web.write_request import WriteRequest
 from models.consents.agreements import Agreement
 from models.consents.grants import (
-    OPEN,
     Choice,
     Grant,
-    Status,
     Step,
     after,
     amended_period,
@@ -25,7 +23,8 @@ from models.consents.grants import (
     require_sound,
 )
 from models.consents.partners import Connection, Partner
-from models.log.events import EventKind
+from models.decision.grant_status import OPEN, Status
+from models.vocabulary.event_kinds import EventKind
 from models.vocabulary.refusals import AgreementNotConfirmed, GrantExists, InvalidInput, PartnerNotEligible
 
 

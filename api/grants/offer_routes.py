@@ -19,7 +19,8 @@ from api.web.read_request import Reading
 from api.web.schemas import Moment, Page, RecordId, Wire
 from models.consents.agreements import Extent, asked_again, successors, widened
 from models.consents.board_grants import Standing
-from models.consents.grants import OPEN, Grant
+from models.consents.grants import Grant
+from models.decision.grant_status import OPEN
 from models.vocabulary.identifiers import Brin
 
 router = APIRouter(prefix="/v1/schools/{brin}", tags=["schools"])

@@ -11,10 +11,12 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from api.grants.grant_lifecycle import PartnerName
 from api.queries import registry_rows
 from api.web.schemas import Moment, Wire
-from models.consents.agreements import Agreement, Party, agreement_in_force, agreement_then, asked_again, widened
+from models.consents.agreements import Agreement, Party, agreement_then, asked_again, widened
 from models.consents.grants import Grant
-from models.consents.ground_rules import ALL_RULES, GroundRule, GroundRuleName, rules_kept
+from models.consents.ground_rules import GroundRule
 from models.consents.partners import Connection, Partner, RecipientRole, Stage, is_stopped
+from models.decision.agreement_in_force import agreement_in_force
+from models.decision.kept_rules import ALL_RULES, GroundRuleName, rules_kept
 from models.vocabulary import scopes
 
 Fact = TypeVar("Fact", GroundRule, Agreement)

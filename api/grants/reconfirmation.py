@@ -7,7 +7,7 @@ from api.queries import grant_rows, registry_rows
 from api.store.events import Actor
 from api.store.store import Write
 from models.consents.agreements import agreement_then, asked_again
-from models.log.events import EventKind
+from models.vocabulary.event_kinds import EventKind
 
 
 async def ask_again(write: Write, client_id: str, actor: Actor, brins: Collection[str] | None = None) -> None:

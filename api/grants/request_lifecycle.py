@@ -30,7 +30,8 @@ from models.consents.requests import (
     wish_after_change,
 )
 from models.consents.schools import School
-from models.log.events import Event, EventKind
+from models.log.events import Event
+from models.vocabulary.event_kinds import EventKind
 from models.vocabulary.refusals import ConsentError, NotFound
 
 

@@ -6,13 +6,13 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Response
 from pydantic import Field, model_validator
 
+from api.edge.problems import REFUSALS
 from api.grants import granting, request_lifecycle
 from api.grants.granting import GrantPlace
 from api.grants.request_lifecycle import RequestView, views
 from api.queries import registry_rows, request_rows, school_rows
 from api.web.callers import PartnerClient, SchoolAdmin
 from api.web.paging import Cursor, Limit, after_key, part
-from api.web.problems import REFUSALS
 from api.web.read_request import Reading
 from api.web.schemas import Moment, Page, PurposeCodes, Reason, RecordId, ScopeNames, Wire, WireIn, distinct
 from api.web.write_request import IfMatch, WriteRequest, Writing, etag, require_version

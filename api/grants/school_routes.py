@@ -19,7 +19,8 @@ from api.web.schemas import GrantId, Moment, Page, PurposeCodes, Reason, RecordI
 from api.web.write_request import IfMatch, WriteRequest, Writing, etag, require_version
 from models.consents.grants import Choice, Grant, Step
 from models.consents.partners import Partner
-from models.log.events import Event, EventKind
+from models.log.events import Event
+from models.vocabulary.event_kinds import EventKind
 from models.vocabulary.identifiers import Brin, ClientId, LocationCode
 from models.vocabulary.refusals import InvalidInput, InvalidPeriod
 

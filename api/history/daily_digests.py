@@ -12,10 +12,12 @@ from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from api.store.store import Store
-from models.decision.decision_log import Digest, LoggedDecision, Members
-from models.log.events import Event, EventKind
+from models.columns import Instant
+from models.decision.decision_log import Digest, Members
+from models.log.events import Event
 from models.log.log_entries import NO_SENSE
-from models.vocabulary.columns import Instant
+from models.log.logged_decisions import LoggedDecision
+from models.vocabulary.event_kinds import EventKind
 
 #: Lines that are read and hashed at once: more would hold up decisions.
 PART: Final = 250

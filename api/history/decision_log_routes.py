@@ -19,11 +19,11 @@ from api.web.long_answers import json_answer, json_of
 from api.web.paging import Cursor, Limit, after_key, part
 from api.web.read_request import Reading, ReadRequest
 from api.web.schemas import FIRST_MOMENT, LAST_MOMENT, Moment, Page, Wire
+from models.columns import Instant
 from models.consents.grants import Grant
 from models.decision.decision import Reason
-from models.decision.decision_log import LoggedDecision
-from models.decision.otlp import ACTIVITY, traces_of
-from models.vocabulary.columns import Instant
+from models.log.logged_decisions import LoggedDecision
+from models.log.otlp import ACTIVITY, traces_of
 from models.vocabulary.identifiers import Brin, ClientId
 from models.vocabulary.refusals import InvalidInput
 

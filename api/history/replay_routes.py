@@ -23,7 +23,7 @@ from models.decision.decision import Question
 from models.log.events import Event, PastEvent
 from models.log.log_entries import entry_of
 from models.past.decided_then import DecidedThen, decided_then
-from models.past.replay import CONNECTIONS, SCHOOLS
+from models.vocabulary.event_kinds import CONNECTIONS, SCHOOLS
 from models.vocabulary.identifiers import Brin, ClientId, Place
 from models.vocabulary.refusals import InvalidInput
 

@@ -21,8 +21,9 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from api.history.daily_digests import digest_of_day, midnight
 from api.store.events import SYSTEM, record
 from api.store.store import Store, StoreUnreachable
-from models.decision.decision_log import LoggedDecision
-from models.log.events import Event, EventKind
+from models.log.events import Event
+from models.log.logged_decisions import LoggedDecision
+from models.vocabulary.event_kinds import EventKind
 
 log = logging.getLogger("privacy_manager.retention")
 

@@ -33,7 +33,7 @@ from models.consents.incidents import (
     suspect_breach,
 )
 from models.consents.partners import Connection, Stage
-from models.log.events import EventKind
+from models.vocabulary.event_kinds import EventKind
 from models.vocabulary.identifiers import ClientId
 from models.vocabulary.refusals import Conflict, ConnectionNotLive, NotFound, TooManyFiles
 

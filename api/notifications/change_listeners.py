@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
+from api.edge.problems import TOO_MANY_REQUESTS, Refused
 from api.queries import event_rows
 from api.snapshot.current import CurrentSnapshot
 from api.store.store import Store, StoreBehind, StoreUnreachable
-from api.web.problems import TOO_MANY_REQUESTS, Refused
 
 log = logging.getLogger("privacy_manager.awaited")
 

@@ -34,7 +34,8 @@ from models.consents.webhooks import (
     WhyDisabled,
     wait_after,
 )
-from models.log.events import Event, EventKind
+from models.log.events import Event
+from models.vocabulary.event_kinds import EventKind
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from fastapi.sse import format_sse_event
 from pydantic import Field, StringConstraints
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from api.edge.problems import Refused
 from api.grants.consent_routes import Consent, named
 from api.grants.grant_lifecycle import GrantView
 from api.notifications.change_listeners import AwaitedChanges, Listener
@@ -25,13 +26,13 @@ from api.queries import event_rows, school_rows
 from api.store.store import Store, StoreBehind, StoreUnreachable
 from api.web.callers import PartnerClient, authenticated
 from api.web.paging import Cursor, Limit, after_number, part
-from api.web.problems import Refused
 from api.web.schemas import Moment, Page
 from api.web.server_sent_events import EventStream, ended, until_gone
-from models.consents.grants import Status
 from models.consents.schools import School
 from models.decision.decision import Reason
-from models.log.events import Event, EventKind
+from models.decision.grant_status import Status
+from models.log.events import Event
+from models.vocabulary.event_kinds import EventKind
 from models.vocabulary.refusals import NotInHistory
 
 log = logging.getLogger("privacy_manager.feed")

@@ -10,6 +10,7 @@ from typing import Annotated, Any, cast
 from fastapi import APIRouter, Depends, Path, Request, Response
 from pydantic import AfterValidator, Field, StringConstraints
 
+from api.edge.problems import TOO_MANY_REQUESTS, Refused
 from api.notifications.delivery_queue import logged
 from api.notifications.targets import Targets, target_of
 from api.queries import registry_rows, webhook_rows
@@ -19,7 +20,6 @@ from api.store import outbox
 from api.store.events import record
 from api.web.callers import Caller, Operator, PartnerClient, claims_if_any
 from api.web.paging import Cursor, Limit, after_key, after_number, part
-from api.web.problems import TOO_MANY_REQUESTS, Refused
 from api.web.read_request import Reading
 from api.web.schemas import MadeSecret, Moment, Page, Reason, RecordId, Wire, WireIn, distinct
 from api.web.write_request import IfMatch, WriteRequest, Writing, etag, require_version
@@ -36,7 +36,7 @@ from models.consents.webhooks import (
     WhyDisabled,
     message_id,
 )
-from models.log.events import EventKind
+from models.vocabulary.event_kinds import EventKind
 from models.vocabulary.identifiers import ClientId
 from models.vocabulary.refusals import SubscriptionDisabled, TargetRefused, TestWaits, TooManySubscriptions
 

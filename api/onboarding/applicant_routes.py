@@ -17,17 +17,17 @@ from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 from pydantic import Field, StringConstraints
 
+from api.edge.problems import TOO_MANY_REQUESTS, UNAUTHENTICATED, Refused
 from api.onboarding.case_routes import saved_case, take_step
 from api.queries import case_rows
 from api.store.events import Actor
 from api.web.callers import OPEN_TO_ANYONE
-from api.web.problems import TOO_MANY_REQUESTS, UNAUTHENTICATED, Refused
 from api.web.read_request import Reading
 from api.web.schemas import PROSE, Moment, Name, PurposeCode, Reason, ScopeName, Wire, WireIn
 from api.web.write_request import Writing
 from models.consents.ground_rules import require_convenant_known
 from models.consents.onboarding import Case, CaseStep, RoadStep, require_sound_application
-from models.log.events import EventKind
+from models.vocabulary.event_kinds import EventKind
 from models.vocabulary.identifiers import KvkNumber
 from models.vocabulary.refusals import TransitionNotAllowed
 from models.vocabulary.working_days import due_after

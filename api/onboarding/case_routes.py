@@ -15,10 +15,10 @@ from api.web.paging import Cursor, Limit, after_key, part
 from api.web.read_request import Reading
 from api.web.schemas import Evidence, Moment, Page, PersonName, RecordId, Wire, WireIn
 from api.web.write_request import IfMatch, WriteRequest, Writing, etag, require_version
-from models.consents.ground_rules import rules_kept
 from models.consents.onboarding import Case, CaseStep, Readiness, RoadStep, require_step, stage_after
 from models.consents.partners import Connection, Stage, is_stopped
-from models.log.events import EventKind
+from models.decision.kept_rules import rules_kept
+from models.vocabulary.event_kinds import EventKind
 from models.vocabulary.identifiers import ClientId
 from models.vocabulary.periods import has_ended, holds
 from models.vocabulary.refusals import InvalidInput

@@ -15,9 +15,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Final, cast
 
+from api.edge.problems import DOCUMENT_NOT_DRAWN, Refused
 from api.processing_register import pipe_frames
 from api.processing_register.pdf_model import Document
-from api.web.problems import DOCUMENT_NOT_DRAWN, Refused
 
 log = logging.getLogger("privacy_manager.drawing")
 

@@ -26,14 +26,14 @@ from api.web.concurrency import Turns
 from api.web.files import attachment
 from api.web.long_answers import json_answer, json_of
 from api.web.schemas import Moment, Wire
-from models.consents.grants import Status
 from models.consents.partners import RecipientRole, Stage
 from models.consents.schools import Board, School
+from models.decision.grant_status import Status
 from models.log.events import Event, PastEvent
 from models.past.latest_states import Known
 from models.past.processing_register import Controller, Register, register_of
 from models.past.register_texts import BOARD_OF_NOW, BOARD_OF_THEN
-from models.past.replay import AGREEMENTS, CONNECTIONS, GRANTS
+from models.vocabulary.event_kinds import AGREEMENTS, CONNECTIONS, GRANTS
 from models.vocabulary.identifiers import Brin
 from models.vocabulary.refusals import InvalidInput
 from models.vocabulary.working_days import AMSTERDAM

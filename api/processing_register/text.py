@@ -8,8 +8,8 @@ from datetime import date, datetime
 from typing import Final
 
 from api.processing_register.pdf_model import Line
-from models.consents.grants import Status
 from models.consents.partners import RecipientRole, Stage
+from models.decision.grant_status import Status
 from models.past.processing_register import AgreementThen, CategoryOfData, Controller, Processing, Recipient, Register
 from models.past.register_texts import BY_THE_SCHOOL, Bilingual
 from models.vocabulary.working_days import AMSTERDAM

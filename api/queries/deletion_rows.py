@@ -8,7 +8,8 @@ from sqlmodel import col, select
 
 from api.queries.session import Session, required
 from models.consents.deletions import DeletionDuty, DutyStatus
-from models.consents.grants import OPEN, Grant, Status
+from models.consents.grants import Grant
+from models.decision.grant_status import OPEN, Status
 
 
 async def listed(

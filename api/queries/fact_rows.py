@@ -9,11 +9,12 @@ from api.queries.registry_rows import agreements, ground_rules
 from api.queries.school_rows import schools_named
 from api.queries.session import Session
 from models.consents.agreements import Agreement
+from models.consents.facts_of_rows import facts_of_rows
 from models.consents.grants import Grant
 from models.consents.ground_rules import GroundRule
 from models.consents.partners import Connection, Partner
 from models.consents.schools import Location, School
-from models.decision.snapshot import Changes, Snapshot, facts_of_rows
+from models.decision.snapshot import Changes, Snapshot
 
 
 async def all_facts_but_grants(session: Session) -> Changes:

@@ -10,8 +10,9 @@ from sqlmodel import col, select
 
 from api.queries.session import Session, required
 from models.consents.board_grants import SAID
-from models.consents.grants import NOT_YET, OPEN, Grant, Status
+from models.consents.grants import Grant
 from models.consents.schools import School
+from models.decision.grant_status import NOT_YET, OPEN, Status
 from models.log.events import Event
 
 NEVER_A_PERMISSION = tuple(NOT_YET)

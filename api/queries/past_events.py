@@ -14,7 +14,7 @@ from sqlmodel import col
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from models.log.events import Event, PastEvent
-from models.past.replay import PARTNERS, SCHOOLS
+from models.vocabulary.event_kinds import PARTNERS, SCHOOLS
 
 #: Events that are read at once: more would hold up decisions.
 PART: Final = 250

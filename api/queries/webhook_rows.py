@@ -16,7 +16,8 @@ from models.consents.webhooks import (
     WebhookMessage,
     WebhookSubscription,
 )
-from models.log.events import Event, EventKind
+from models.log.events import Event
+from models.vocabulary.event_kinds import EventKind
 from models.vocabulary.refusals import InvalidInput
 
 

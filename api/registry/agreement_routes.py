@@ -26,7 +26,7 @@ from models.consents.agreements import (
     require_sound_agreement,
 )
 from models.consents.schools import Board
-from models.log.events import EventKind
+from models.vocabulary.event_kinds import EventKind
 from models.vocabulary.identifiers import BoardNumber, ClientId
 from models.vocabulary.periods import end_now, require_period
 from models.vocabulary.refusals import InvalidInput

@@ -18,7 +18,7 @@ from api.web.paging import Cursor, Limit, after_key, part
 from api.web.read_request import Reading
 from api.web.schemas import Moment, Name, Page, PurposeCodes, ScopeNames, Wire, WireIn, distinct
 from api.web.write_request import IfMatch, WriteRequest, Writing, etag, require_version
-from models.consents.grants import Status, Step
+from models.consents.grants import Step
 from models.consents.partners import (
     Connection,
     Partner,
@@ -30,8 +30,9 @@ from models.consents.partners import (
     require_sound_request,
 )
 from models.consents.requests import Wish
-from models.log.events import EventKind
+from models.decision.grant_status import Status
 from models.vocabulary import purposes
+from models.vocabulary.event_kinds import EventKind
 from models.vocabulary.identifiers import ClientId, KvkNumber
 from models.vocabulary.periods import holds
 from models.vocabulary.refusals import AlreadyExists, InvalidInput

@@ -11,7 +11,7 @@ from api.web.callers import Operator
 from api.web.schemas import Reason, WireIn
 from api.web.write_request import WriteRequest, Writing
 from models.consents.partners import Connection, Partner
-from models.log.events import EventKind
+from models.vocabulary.event_kinds import EventKind
 from models.vocabulary.identifiers import ClientId, KvkNumber
 from models.vocabulary.refusals import TransitionNotAllowed
 

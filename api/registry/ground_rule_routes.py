@@ -15,8 +15,9 @@ from api.web.callers import Caller, Operator, OwnConnection
 from api.web.read_request import Reading
 from api.web.schemas import Day, Evidence, Moment, Name, Page, PersonName, Reason, RecordId, Wire, WireIn
 from api.web.write_request import WriteRequest, Writing
-from models.consents.ground_rules import GroundRule, GroundRuleName, require_convenant
-from models.log.events import EventKind
+from models.consents.ground_rules import GroundRule, require_convenant
+from models.decision.kept_rules import GroundRuleName
+from models.vocabulary.event_kinds import EventKind
 from models.vocabulary.identifiers import ClientId
 from models.vocabulary.periods import end_now, has_ended, require_period
 from models.vocabulary.refusals import InvalidPeriod

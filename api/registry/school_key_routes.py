@@ -13,7 +13,7 @@ from api.web.read_request import Reading
 from api.web.schemas import Moment, Page, Reason, Wire, WireIn
 from api.web.write_request import WriteRequest, Writing
 from models.consents.schools import SchoolKey
-from models.log.events import EventKind
+from models.vocabulary.event_kinds import EventKind
 from models.vocabulary.identifiers import Brin, LocationCode, SchoolKeyName
 from models.vocabulary.refusals import AlreadyExists
 

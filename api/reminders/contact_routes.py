@@ -14,7 +14,7 @@ from api.web.read_request import Reading, ReadRequest
 from api.web.schemas import Moment, Page, Wire, WireIn
 from api.web.write_request import WriteRequest, Writing
 from models.consents.reminders import Contact, Letter, Mail, Recipient, Subject
-from models.log.events import EventKind
+from models.vocabulary.event_kinds import EventKind
 from models.vocabulary.identifiers import Brin
 from models.vocabulary.refusals import InvalidInput
 

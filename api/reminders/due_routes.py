@@ -12,9 +12,10 @@ from api.web.callers import Operator
 from api.web.paging import Cursor, Limit, after_key, part
 from api.web.read_request import Reading
 from api.web.schemas import Moment, Page, Wire
-from models.consents.ground_rules import GroundRule, GroundRuleName
+from models.consents.ground_rules import GroundRule
 from models.consents.incidents import Incident
 from models.consents.onboarding import Case
+from models.decision.kept_rules import GroundRuleName
 from models.vocabulary.working_days import end_of
 
 router = APIRouter(prefix="/v1/due", tags=["operators"])

@@ -21,7 +21,7 @@ from api.reminders.due_routes import DueItem, DueKind, checks
 from api.store.events import SYSTEM, record
 from api.store.store import Store, StoreUnreachable, Write
 from models.consents.deletions import DeletionDuty
-from models.consents.grants import OPEN, Grant, Status
+from models.consents.grants import Grant
 from models.consents.reminders import (
     AHEAD,
     DELETE_AHEAD,
@@ -37,7 +37,8 @@ from models.consents.reminders import (
     written,
     year_to_confirm,
 )
-from models.log.events import EventKind
+from models.decision.grant_status import OPEN, Status
+from models.vocabulary.event_kinds import EventKind
 
 log = logging.getLogger("privacy_manager.reminding")
 

@@ -15,7 +15,7 @@ from api.store.json_rows import values
 from api.store.store import file_identity
 from api.store.write_queue import WriteQueue
 from models.decision.decision_log import Line
-from models.vocabulary.columns import SQLITE_INSTANT
+from models.vocabulary.instants import SQLITE_INSTANT
 
 _FIELDS: Final = ("id", *Line._fields)
 _COLUMNS: Final = ", ".join(_FIELDS)

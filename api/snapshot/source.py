@@ -29,7 +29,7 @@ from models.decision.snapshot import (
     LocationFacts,
     SchoolFacts,
 )
-from models.vocabulary.columns import instant_of
+from models.vocabulary.instants import instant_of
 
 #: Decisions do not wait for a connection: who makes it tries again soon.
 CONNECT_SECONDS: Final = 1

@@ -6,7 +6,8 @@ from datetime import datetime
 from typing import Any, Final
 
 from api.store.unit_of_work import SYSTEM_ROLE, Write
-from models.log.events import Event, EventKind
+from models.log.events import Event
+from models.vocabulary.event_kinds import EventKind
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from models.columns import Instant
 from models.consents.webhooks import OF_PARTNER, TOLD, MessageState, WebhookLane, WebhookMessage
-from models.log.events import Event, EventKind
-from models.vocabulary.columns import Instant
+from models.log.events import Event
+from models.vocabulary.event_kinds import EventKind
 
 
 def are_told(events: Iterable[Event]) -> bool:

@@ -14,9 +14,9 @@ from typing import Final
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.edge import problems
 from api.snapshot.current import CurrentSnapshot
 from api.store.store import Store, StoreBehind, StoreUnreachable
-from api.web import problems
 
 log = logging.getLogger("privacy_manager.reachable")
 

@@ -21,10 +21,10 @@ from typing import Annotated, Final, cast
 from fastapi import Depends, Path, Request, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from api.edge import problems
+from api.edge.problems import FORBIDDEN, UNAUTHENTICATED, Problem, Refused
 from api.security.tokens import Claims, TokenRefused, TokenVerifier
 from api.store.events import Actor
-from api.web import problems
-from api.web.problems import FORBIDDEN, UNAUTHENTICATED, Problem, Refused
 from models.vocabulary.identifiers import BoardNumber, Brin, ClientId
 from models.vocabulary.refusals import NotFound
 

@@ -20,11 +20,11 @@ from fastapi.responses import StreamingResponse
 from pydantic import StringConstraints
 from starlette.requests import ClientDisconnect
 
+from api.edge.request_context import BodyTooLarge, Bound
 from api.queries import registry_rows
 from api.security import sealing
 from api.store.store import Store, StoreUnreachable
 from api.web.callers import Caller
-from api.web.request_context import BodyTooLarge, Bound
 from api.web.schemas import PRINTABLE, Moment, Wire
 from api.web.write_request import IdempotencyKey, WriteRequest, opened, require_once
 from models.consents.files import (

@@ -11,7 +11,7 @@ from typing import Any, Final
 from fastapi import Response
 from starlette.types import Receive, Scope, Send
 
-from api.web.server import CONNECTION
+from api.edge.server import CONNECTION
 
 #: A reader that takes nothing for so long is cut off: what was written for it stays in memory until then.
 SEND_SECONDS: Final = 10.0

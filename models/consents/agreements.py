@@ -7,14 +7,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 from datetime import date, datetime
 from enum import StrEnum
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final
 
 from sqlalchemy import JSON, Column
 from sqlmodel import Field, SQLModel
 
+from models.columns import Instant
+from models.decision.agreement_in_force import agreement_in_force, precedence
 from models.vocabulary import purposes, scopes
-from models.vocabulary.columns import Instant
-from models.vocabulary.periods import Dated, holds
 from models.vocabulary.refusals import InvalidInput, InvalidPeriod, SignatureMissing
 from models.vocabulary.working_days import AMSTERDAM
 
@@ -88,33 +88,6 @@ def require_sound_agreement(scope_names: Iterable[str], purpose_codes: Iterable[
     purposes.require_known(purpose_codes)
 
 
-class Signed(Dated, Protocol):
-    @property
-    def board_number(self) -> str | None: ...
-    @property
-    def registered_at_revision(self) -> int: ...
-
-
-SomeAgreement = TypeVar("SomeAgreement", bound=Signed)
-
-
-def agreement_in_force(
-    agreements: Iterable[SomeAgreement], board_number: str | None, now: datetime
-) -> SomeAgreement | None:
-    """The agreement that counts at `now` for a board's schools: its own before the general one, then the latest."""
-    best: SomeAgreement | None = None
-    for agreement in agreements:
-        if agreement.board_number not in (None, board_number) or not holds(agreement, now):
-            continue
-        if best is None or _precedence(agreement) > _precedence(best):
-            best = agreement
-    return best
-
-
-def _precedence(agreement: Signed) -> tuple[bool, int]:
-    return agreement.board_number is not None, agreement.registered_at_revision
-
-
 def agreement_then(
     agreements: Iterable[Agreement], board_number: str | None, moment: datetime, revision: int | None = None
 ) -> Agreement | None:
@@ -126,7 +99,7 @@ def agreement_then(
     held = (
         each for each in known if each.valid_from <= moment and (each.valid_until is None or moment < each.valid_until)
     )
-    return max((each for each in held if each.board_number in (None, board_number)), key=_precedence, default=None)
+    return max((each for each in held if each.board_number in (None, board_number)), key=precedence, default=None)
 
 
 @dataclass(frozen=True, slots=True)

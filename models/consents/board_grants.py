@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import Final, NamedTuple
 
-from models.consents.grants import OPEN, Status
-from models.log.events import EventKind
+from models.decision.grant_status import OPEN, Status
+from models.vocabulary.event_kinds import EventKind
 
 
 class Standing(StrEnum):

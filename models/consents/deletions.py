@@ -11,8 +11,9 @@ from typing import Final
 from sqlalchemy import JSON, Column, Index, text
 from sqlmodel import Field, SQLModel
 
-from models.consents.grants import Grant, Status
-from models.vocabulary.columns import Instant
+from models.columns import Instant
+from models.consents.grants import Grant
+from models.decision.grant_status import Status
 from models.vocabulary.refusals import TransitionNotAllowed
 
 #: Where no agreement says when.

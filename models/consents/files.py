@@ -10,7 +10,7 @@ from typing import Final
 
 from sqlmodel import Field, SQLModel
 
-from models.vocabulary.columns import Instant
+from models.columns import Instant
 from models.vocabulary.refusals import InvalidInput, WrongFileType
 
 MOST_FILE_BYTES: Final = 10 * 1024 * 1024

@@ -6,15 +6,16 @@ A grant is the controller's instruction to a processor, not the data subject's c
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Final, Protocol
+from typing import Final
 
 from sqlalchemy import JSON, Column, Index
 from sqlmodel import Field, SQLModel
 
+from models.columns import Instant, one_open_a_place
 from models.consents.agreements import Agreement
 from models.consents.partners import Connection
+from models.decision.grant_status import Status
 from models.vocabulary import purposes, scopes
-from models.vocabulary.columns import Instant, one_open_a_place
 from models.vocabulary.refusals import (
     InvalidInput,
     InvalidPeriod,
@@ -23,18 +24,6 @@ from models.vocabulary.refusals import (
     ScopeNotOffered,
     TransitionNotAllowed,
 )
-
-
-class Status(StrEnum):
-    """Where a grant stands."""
-
-    REQUESTED = "requested"
-    DECLINED = "declined"
-    GRANTED = "granted"
-    SUSPENDED = "suspended"
-    NEEDS_RECONFIRMATION = "needs_reconfirmation"
-    REVOKED = "revoked"
-    EXPIRED = "expired"
 
 
 class Step(StrEnum):
@@ -67,13 +56,6 @@ TRANSITIONS: Final[dict[tuple[Status, Step], Status]] = {
     (Status.NEEDS_RECONFIRMATION, Step.EXPIRE): Status.EXPIRED,
 }
 
-#: A grant that is not ended: at most one a connection and place.
-OPEN: Final = frozenset({Status.GRANTED, Status.SUSPENDED, Status.NEEDS_RECONFIRMATION})
-#: Never was a permission: no decision looks at it.
-NOT_YET: Final = frozenset({Status.REQUESTED, Status.DECLINED})
-
-# A look-up, since calling the class is many times slower, and decisions do it most.
-_BY_VALUE: Final = {status.value: status for status in Status}
 
 _OPEN_SQL: Final = "status IN ('granted', 'suspended', 'needs_reconfirmation')"
 
@@ -137,31 +119,6 @@ def after(status: str, step: Step) -> Status:
     if reached is None:
         raise TransitionNotAllowed(f"A grant that is {status} cannot {step.replace('_', ' ')}.")
     return reached
-
-
-class Standing(Protocol):
-    """What tells where a grant stands: a row, or the same facts in a snapshot."""
-
-    @property
-    def status(self) -> str: ...
-    @property
-    def valid_until(self) -> datetime | None: ...
-    @property
-    def suspended_until(self) -> datetime | None: ...
-    @property
-    def reconfirm_by(self) -> datetime | None: ...
-
-
-def status_at(grant: Standing, now: datetime) -> Status:
-    """Where a grant stands at `now`: what ends by time has ended, whether or not a job has written it down."""
-    stands = _BY_VALUE[grant.status]
-    if grant.valid_until is not None and now >= grant.valid_until and stands in OPEN:
-        return Status.EXPIRED
-    if stands is Status.SUSPENDED and grant.suspended_until is not None and now >= grant.suspended_until:
-        stands = Status.GRANTED
-    if stands is Status.GRANTED and grant.reconfirm_by is not None and now >= grant.reconfirm_by:
-        return Status.NEEDS_RECONFIRMATION
-    return stands
 
 
 def require_sound(choice: Choice, connection: Connection) -> None:

@@ -1,29 +1,15 @@
 """The four ground rules that a connection must keep, each shown by dated facts on record."""
 
-from collections.abc import Iterable
 from datetime import date, datetime
-from enum import StrEnum
 from importlib import resources
-from typing import Final, Protocol
+from typing import Final
 
 from pydantic import BaseModel, ConfigDict
 from sqlmodel import Field, SQLModel
 
-from models.vocabulary.columns import Instant
-from models.vocabulary.periods import Dated, holds
+from models.columns import Instant
+from models.decision.kept_rules import GroundRuleName
 from models.vocabulary.refusals import InvalidInput
-
-
-class GroundRuleName(StrEnum):
-    """The four ground rules that a connection must keep."""
-
-    CONVENANT = "privacyconvenant"
-    AGREEMENT = "verwerkersovereenkomst"
-    PURPOSE = "doelbinding"
-    KVK = "kvk"
-
-
-ALL_RULES: Final = frozenset(GroundRuleName)
 
 
 class GroundRule(SQLModel, table=True):
@@ -53,16 +39,6 @@ class GroundRule(SQLModel, table=True):
     ended: bool = False
     revision: int = Field(index=True)
     created_at: datetime = Field(sa_type=Instant)
-
-
-class RuleKept(Dated, Protocol):
-    @property
-    def rule(self) -> str: ...
-
-
-def rules_kept(facts: Iterable[RuleKept], now: datetime) -> frozenset[str]:
-    """The ground rules that at least one of `facts` shows to be kept at `now`."""
-    return frozenset(fact.rule for fact in facts if holds(fact, now))
 
 
 class Convenant(BaseModel):

@@ -10,7 +10,7 @@ from typing import Final
 from sqlalchemy import Index
 from sqlmodel import Field, SQLModel
 
-from models.vocabulary.columns import Instant
+from models.columns import Instant
 from models.vocabulary.refusals import TransitionNotAllowed
 
 #: From the moment that a breach is suspected, the schools are told within so many hours.

@@ -14,10 +14,10 @@ from typing import Any, Final
 from sqlalchemy import JSON, Column, Index
 from sqlmodel import Field, SQLModel
 
-from models.consents.ground_rules import GroundRuleName
+from models.columns import Instant
 from models.consents.partners import VISIBLE, Connection, Stage
+from models.decision.kept_rules import GroundRuleName
 from models.vocabulary import purposes, scopes
-from models.vocabulary.columns import Instant
 from models.vocabulary.refusals import (
     BeyondApplication,
     ConnectionNotRegistered,

@@ -8,8 +8,8 @@ from typing import Final
 from sqlalchemy import JSON, Column
 from sqlmodel import Field, SQLModel
 
+from models.columns import Instant
 from models.vocabulary import scopes
-from models.vocabulary.columns import Instant
 from models.vocabulary.refusals import InvalidInput
 
 

@@ -10,7 +10,7 @@ from typing import Final
 from sqlalchemy import Index
 from sqlmodel import Field, SQLModel
 
-from models.vocabulary.columns import Instant
+from models.columns import Instant
 from models.vocabulary.refusals import Conflict
 
 #: So many names of its own one side may give a grant.

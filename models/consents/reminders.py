@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 from sqlalchemy import JSON, Column, Index, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
 
-from models.vocabulary.columns import Instant
+from models.columns import Instant
 
 #: How far ahead a letter looks.
 AHEAD: Final = timedelta(days=30)

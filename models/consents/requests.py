@@ -12,10 +12,11 @@ from typing import Final
 from sqlalchemy import JSON, Column, Index
 from sqlmodel import Field, SQLModel
 
-from models.consents.grants import Grant, Status, status_at
+from models.columns import Instant, one_open_a_place
+from models.consents.grants import Grant
 from models.consents.partners import Connection
+from models.decision.grant_status import Status, status_at
 from models.vocabulary import purposes, scopes
-from models.vocabulary.columns import Instant, one_open_a_place
 from models.vocabulary.refusals import (
     InvalidInput,
     NothingToAsk,

@@ -8,7 +8,7 @@ from datetime import datetime
 from sqlalchemy import JSON, Column
 from sqlmodel import Field, SQLModel
 
-from models.vocabulary.columns import Instant
+from models.columns import Instant
 
 
 class Board(SQLModel, table=True):

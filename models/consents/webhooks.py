@@ -13,9 +13,9 @@ from typing import Any, Final
 from sqlalchemy import JSON, BigInteger, Column, Index, Integer, text
 from sqlmodel import Field, SQLModel
 
-from models.log.events import Event, EventKind
-from models.past.replay import AGREEMENTS, DELETIONS, GRANTS, REQUESTS, RULES
-from models.vocabulary.columns import Instant
+from models.columns import Instant
+from models.log.events import Event
+from models.vocabulary.event_kinds import AGREEMENTS, DELETIONS, GRANTS, REQUESTS, RULES, EventKind
 
 
 class SubscriptionState(StrEnum):

@@ -5,8 +5,8 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from models.consents.grants import OPEN, Status, status_at
 from models.decision.eligibility import terms_at
+from models.decision.grant_status import OPEN, Status, status_at
 from models.decision.packed_grants import GrantFacts
 from models.decision.snapshot import Snapshot
 from models.vocabulary import scopes

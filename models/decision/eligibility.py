@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
-from models.consents.agreements import agreement_in_force
-from models.consents.ground_rules import ALL_RULES, rules_kept
+from models.decision.agreement_in_force import agreement_in_force
+from models.decision.kept_rules import ALL_RULES, rules_kept
 from models.decision.snapshot import Snapshot
 from models.vocabulary.periods import Dated
 

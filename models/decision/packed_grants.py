@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from struct import Struct
 from typing import Any, Final, NamedTuple
 
-from models.consents.grants import NOT_YET, Status
+from models.decision.grant_status import NOT_YET, Status
 
 
 class GrantFacts(NamedTuple):

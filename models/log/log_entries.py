@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from models.log.events import Event, PastEvent
 from models.log.merkle import leaf_hash
-from models.vocabulary.columns import SQLITE_INSTANT
+from models.vocabulary.instants import SQLITE_INSTANT
 
 #: What comes of reading an entry, or a row, that was tampered with.
 NO_SENSE: Final = (ArithmeticError, AttributeError, KeyError, TypeError, ValueError)

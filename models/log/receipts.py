@@ -10,8 +10,8 @@ from typing import Any, Final, NamedTuple
 from models.consents.agreements import Agreement
 from models.consents.partners import Connection, RecipientRole
 from models.consents.schools import School
-from models.log.events import EventKind
 from models.vocabulary import purposes, scopes
+from models.vocabulary.event_kinds import EventKind
 
 CONTEXT: Final = {
     "dct": "http://purl.org/dc/terms/",

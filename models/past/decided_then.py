@@ -10,7 +10,8 @@ from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 from models.decision.decision import Decision, Question, decide
-from models.past.replay import AGREEMENTS, CONNECTIONS, GRANTS, PARTNERS, RULES, SCHOOLS, State, Told
+from models.past.replay import State, Told
+from models.vocabulary.event_kinds import AGREEMENTS, CONNECTIONS, GRANTS, PARTNERS, RULES, SCHOOLS
 from models.vocabulary.refusals import InvalidInput
 
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
-from models.log.events import EventKind
-from models.past.replay import (
+from models.past.replay import State
+from models.vocabulary.event_kinds import (
     AGREEMENTS,
     CONNECTIONS,
     DELETIONS,
@@ -20,7 +20,7 @@ from models.past.replay import (
     REQUESTS,
     RULES,
     SUBSCRIPTIONS,
-    State,
+    EventKind,
 )
 
 

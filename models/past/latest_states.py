@@ -6,8 +6,8 @@ from datetime import date, datetime
 from typing import Any
 
 from models.consents.agreements import Agreement
-from models.log.events import Event, EventKind, PastEvent
-from models.past.replay import AGREEMENTS, CONNECTIONS, GRANTS, PARTNERS, SCHOOLS
+from models.log.events import Event, PastEvent
+from models.vocabulary.event_kinds import AGREEMENTS, CONNECTIONS, GRANTS, PARTNERS, SCHOOLS, EventKind
 
 State = Mapping[str, Any]
 

@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import TypeVar
 
-from models.consents.agreements import Agreement, agreement_in_force, agreement_then, extent
-from models.consents.grants import NOT_YET, OPEN, Status, status_at
+from models.consents.agreements import Agreement, agreement_then, extent
 from models.consents.partners import RecipientRole, Stage
+from models.decision.agreement_in_force import agreement_in_force
+from models.decision.grant_status import NOT_YET, OPEN, Status, status_at
 from models.past.latest_states import GrantThen, Known, State
 from models.past.register_texts import BY_THE_SCHOOL, DATA_SUBJECTS, INSTRUCTION, SECURITY, Bilingual
 from models.vocabulary import purposes, scopes

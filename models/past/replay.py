@@ -8,7 +8,7 @@ so that the same rules decide about the past as about the present.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
 from models.consents.partners import Stage
 from models.decision.packed_grants import Granted, GrantFacts
@@ -21,47 +21,7 @@ from models.decision.snapshot import (
     SchoolFacts,
     Snapshot,
 )
-from models.log.events import EventKind
-
-#: Which entries tell of facts that decisions rest on.
-SCHOOLS: Final = frozenset({EventKind.SCHOOLS_IMPORTED, EventKind.SCHOOLS_LISTED})
-PARTNERS: Final = frozenset(
-    {
-        EventKind.PARTNER_REGISTERED,
-        EventKind.PARTNER_CHANGED,
-        EventKind.PARTNER_STOPPED,
-        EventKind.PARTNER_STOP_LIFTED,
-    }
-)
-CONNECTIONS: Final = frozenset(
-    {
-        EventKind.CONNECTION_REGISTERED,
-        EventKind.CONNECTION_CHANGED,
-        EventKind.CONNECTION_MOVED,
-        EventKind.CONNECTION_STOPPED,
-        EventKind.CONNECTION_STOP_LIFTED,
-    }
-)
-RULES: Final = frozenset({EventKind.GROUND_RULE_MET, EventKind.GROUND_RULE_NOT_KEPT, EventKind.GROUND_RULE_WITHDRAWN})
-AGREEMENTS: Final = frozenset({EventKind.AGREEMENT_SIGNED, EventKind.AGREEMENT_ENDED})
-GRANTS: Final = frozenset(kind for kind in EventKind if kind.startswith("grant."))
-
-#: Of what partners ask, and what they have to delete, on which no decision rests.
-REQUESTS: Final = frozenset(kind for kind in EventKind if kind.startswith("request."))
-DELETIONS: Final = frozenset(kind for kind in EventKind if kind.startswith("deletion."))
-#: Of what the parties call a consent; the same holds of these.
-REFERENCES: Final = frozenset({EventKind.CONSENT_REFERENCED})
-#: Of where partners are told: how a subscription stands.
-SUBSCRIPTIONS: Final = frozenset(
-    {
-        EventKind.WEBHOOK_SUBSCRIBED,
-        EventKind.WEBHOOK_CHANGED,
-        EventKind.WEBHOOK_ROTATED,
-        EventKind.WEBHOOK_DISABLED,
-        EventKind.WEBHOOK_ENABLED,
-        EventKind.WEBHOOK_REMOVED,
-    }
-)
+from models.vocabulary.event_kinds import AGREEMENTS, CONNECTIONS, GRANTS, PARTNERS, RULES, SCHOOLS, EventKind
 
 State = Mapping[str, Any]
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.consents.ground_rules import GroundRuleName
 from models.decision.decision import Decision, Question, Reason, behind, decide, unreachable
+from models.decision.kept_rules import GroundRuleName
 from models.decision.packed_grants import Granted, GrantFacts
 from models.decision.snapshot import (
     AgreementFacts,

@@ -5,8 +5,8 @@ from datetime import timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.consents.ground_rules import GroundRuleName
 from models.decision.eligibility import terms_at, worked_out
+from models.decision.kept_rules import GroundRuleName
 from models.decision.snapshot import AgreementFacts, Changes, ConnectionFacts, GroundRuleFacts, SchoolFacts, Snapshot
 from tests.worlds.world import NAMES, PURPOSE, START
 

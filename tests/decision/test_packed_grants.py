@@ -6,7 +6,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.consents.grants import NOT_YET, Status
+from models.decision.grant_status import NOT_YET, Status
 from models.decision.packed_grants import Granted, GrantFacts
 from tests.worlds.facts import GRANT, YESTERDAY
 from tests.worlds.world import NAMES

@@ -7,9 +7,9 @@ from typing import Final
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from models.consents.grants import Status
-from models.consents.ground_rules import GroundRuleName
 from models.decision.decision import FOREVER, Question, Reason, decide, steady_until
+from models.decision.grant_status import Status
+from models.decision.kept_rules import GroundRuleName
 from models.decision.packed_grants import Granted, GrantFacts
 from models.decision.snapshot import AgreementFacts, ConnectionFacts, GroundRuleFacts, SchoolFacts, Snapshot
 from tests.worlds.facts import NOW

@@ -14,11 +14,12 @@ from api.evidence.receipts import verified as verified_receipt
 from api.evidence.verification import faults, log_faults
 from api.security import sealing
 from api.store.events import SYSTEM, record
-from models.log.events import Event, EventKind, RememberedAnswer, Revision
+from models.log.events import Event, RememberedAnswer, Revision
 from models.log.sealed_texts import SealedText
 from models.log.signed_notes import checkpoint_in
 from models.log.verification import Audit
 from models.tables import METADATA
+from models.vocabulary.event_kinds import EventKind
 from tests.worlds.operations import ENTRIES, OPERATIONS, scene_in
 from tests.worlds.world import Answer, World
 from tests.worlds.world_evidence import entries_of, keys_of, where_it_is

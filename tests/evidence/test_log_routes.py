@@ -11,11 +11,12 @@ from sqlmodel import col, select
 
 from api.evidence.verification import log_faults
 from api.store.events import SYSTEM, record
-from models.log.events import Event, EventKind
+from models.log.events import Event
 from models.log.log_entries import canonical, entry_of, leaf_of
 from models.log.merkle import leaf_hash, peaks_of, verify_consistency, verify_inclusion
 from models.log.signed_notes import Checkpoint, opened
 from models.log.verification import Audit
+from models.vocabulary.event_kinds import EventKind
 from tests.evidence.tampering import tampering
 from tests.worlds.world import World
 from tests.worlds.world_evidence import keys_of

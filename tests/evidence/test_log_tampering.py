@@ -13,11 +13,12 @@ from sqlmodel import col, select
 from api.evidence.proofs import checkpoint
 from api.evidence.verification import faults, log_faults
 from api.store.events import SYSTEM, record
-from models.log.events import Event, EventKind, LogNode, Revision
+from models.log.events import Event, LogNode, Revision
 from models.log.log_entries import entry_of, leaf_of
 from models.log.merkle import Peaks
 from models.log.signed_notes import Checkpoint, checkpoint_in
 from models.log.verification import Audit
+from models.vocabulary.event_kinds import EventKind
 from tests.evidence.tampering import tampering
 from tests.worlds.world import World
 from tests.worlds.world_evidence import keys_of

@@ -14,8 +14,8 @@ from api.registry.connection_routes import registered
 from api.security import evidence_keys
 from api.store.events import SYSTEM, record
 from models.consents.partners import Connection, RecipientRole
-from models.log.events import EventKind
 from models.log.log_entries import canonical
+from models.vocabulary.event_kinds import EventKind
 from tests.worlds.world import NAMES, PURPOSE, Answer, World
 from tests.worlds.world_evidence import keys_of
 

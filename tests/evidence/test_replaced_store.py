@@ -11,8 +11,9 @@ from sqlmodel import col, select
 
 from api.store.events import SYSTEM, record
 from api.store.store import Store
-from models.log.events import Event, EventKind
+from models.log.events import Event
 from models.log.merkle import peaks_of
+from models.vocabulary.event_kinds import EventKind
 from tests.evidence.tampering import tampering
 from tests.worlds.world import World, world_on
 

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from api.edge.problems import Refused
 from api.gateways.authzen import EvaluationRequest, question_of, questions_of
 from api.security.strict_json import Malformed, members_once
-from api.web.problems import Refused
 from models.decision.decision import Question
 from tests.worlds.world import PURPOSE, Answer, World, question
 

@@ -16,10 +16,10 @@ from api.app import Service
 from api.gateways.authzen_search import MOST_RESULTS, USUAL_LIMIT, _encoded, _position, search_of
 from api.gateways.search_routes import AT_ONCE, ActionSearch, ResourceSearch, Searching, SubjectSearch
 from api.snapshot.current import Current, Logged
-from models.consents.grants import Status
-from models.consents.ground_rules import GroundRuleName
 from models.decision.decision import Question, decide
 from models.decision.decision_log import Asker
+from models.decision.grant_status import Status
+from models.decision.kept_rules import GroundRuleName
 from models.decision.packed_grants import Granted, GrantFacts
 from models.decision.snapshot import AgreementFacts, ConnectionFacts, GroundRuleFacts, SchoolFacts, Snapshot
 from models.vocabulary.scopes import RESOURCE_TYPES

@@ -11,7 +11,7 @@ from api.registry.schools_import import import_files
 from api.store.events import SYSTEM, record
 from models.consents.agreements import EEA
 from models.consents.grants import Grant
-from models.log.events import EventKind
+from models.vocabulary.event_kinds import EventKind
 from tests.grants.test_grants import problem
 from tests.worlds.world import NAMES, OFFERED, OTHER_PURPOSE, PURPOSE, TERMS, World
 

@@ -8,9 +8,9 @@ import pytest
 
 from api.evidence.key_custody import tell_schools
 from models.consents.board_grants import SAID, Standing, Word, board_may_give, board_may_revoke, standing
-from models.consents.grants import OPEN, Status
 from models.consents.schools import Location, School
-from models.log.events import EventKind
+from models.decision.grant_status import OPEN, Status
+from models.vocabulary.event_kinds import EventKind
 from tests.worlds.world import BASIS, NAMES, OFFERED, PURPOSE, Answer, World
 
 BOARD, SISTER = "10001", "18AB"

@@ -4,7 +4,8 @@ import itertools
 
 import pytest
 
-from models.consents.grants import NOT_YET, OPEN, TRANSITIONS, Status, Step, after
+from models.consents.grants import TRANSITIONS, Step, after
+from models.decision.grant_status import NOT_YET, OPEN, Status
 from models.vocabulary.refusals import TransitionNotAllowed
 
 ENDED = {Status.DECLINED, Status.REVOKED, Status.EXPIRED}

@@ -17,7 +17,8 @@ from api.store.events import SYSTEM
 from api.store.write_queue import WriteQueue
 from models.consents.grants import Grant, Step
 from models.consents.partners import Partner
-from models.decision.decision_log import LONGEST_NAMES, Line, LoggedDecision, asker
+from models.decision.decision_log import LONGEST_NAMES, Line, asker
+from models.log.logged_decisions import LoggedDecision
 from models.vocabulary.scopes import CATALOGUE
 from tests.snapshot.test_decision_lines import a_line
 from tests.worlds.world import NAMES, PURPOSE, START, Answer, World, question, world_on

@@ -15,7 +15,8 @@ from api.queries import past_events
 from api.store.events import SYSTEM, record
 from api.web.concurrency import Turns
 from models.consents.grants import Grant
-from models.log.events import Event, EventKind
+from models.log.events import Event
+from models.vocabulary.event_kinds import EventKind
 from tests.worlds.world import START, World
 
 REPLAY = "/replay?clientId=rekenrijk&type=leerling"

@@ -18,8 +18,10 @@ from api.history.daily_digests import NO_SENSE, decision_log_faults, digest_of_d
 from api.history.retention_job import delete_old, digest_days, keep_log
 from api.notifications.delivery import keep_tidy
 from api.store.events import SYSTEM, record
-from models.decision.decision_log import Digest, LoggedDecision, digest_of
-from models.log.events import Event, EventKind
+from models.decision.decision_log import Digest
+from models.log.events import Event
+from models.log.logged_decisions import LoggedDecision, digest_of
+from models.vocabulary.event_kinds import EventKind
 from tests.cli.test_cli import run
 from tests.worlds.world import START, World
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from sqlalchemy import text
 
+from models.columns import Instant
 from models.consents.webhooks import TAKEN_FOR
-from models.vocabulary.columns import Instant
 from tests.notifications.crashing_deliverer import POINTS
 from tests.notifications.webhook_receivers import Behaviour, Received, accepting, receiving
 from tests.notifications.webhook_subscriber import in_order, lives_of_grants, settled, subscribed, tell_the_time

@@ -9,8 +9,9 @@ from api.evidence.apply_entries import Restoring
 from api.store.events import SYSTEM, record
 from api.web.write_request import unsealed
 from models.consents.webhooks import WebhookSubscription
-from models.log.events import EventKind, RememberedAnswer
+from models.log.events import RememberedAnswer
 from models.tables import METADATA
+from models.vocabulary.event_kinds import EventKind
 from tests.grants.test_grants import problem
 from tests.notifications.webhook_receivers import receiving
 from tests.notifications.webhook_subscriber import call, changed, delivered, settled, subscribed, tell_the_time

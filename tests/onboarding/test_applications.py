@@ -11,8 +11,9 @@ from sqlmodel import select
 from api.onboarding.applicant_routes import source_of
 from api.store.events import SYSTEM, record
 from models.consents.onboarding import RoadStep
-from models.log.events import Event, EventKind, RememberedAnswer
+from models.log.events import Event, RememberedAnswer
 from models.tables import TABLES
+from models.vocabulary.event_kinds import EventKind
 from tests.grants.test_grants import problem
 from tests.worlds.applicant_road import KVK, Road
 from tests.worlds.operations import application

@@ -6,7 +6,6 @@ from typing import Final
 
 import pytest
 
-from models.consents.ground_rules import GroundRuleName
 from models.consents.onboarding import (
     CONDITIONS,
     REFUSALS,
@@ -19,6 +18,7 @@ from models.consents.onboarding import (
     require_step,
 )
 from models.consents.partners import Connection, Stage
+from models.decision.kept_rules import GroundRuleName
 from models.vocabulary.refusals import StepTooEarly, TransitionNotAllowed
 from tests.grants.test_grants import problem
 from tests.worlds.applicant_road import KVK, REGISTERED, Road

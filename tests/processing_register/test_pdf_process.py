@@ -14,11 +14,11 @@ from typing import Any, Final, cast
 import psutil
 import pytest
 
+from api.edge.problems import DOCUMENT_NOT_DRAWN, Refused
 from api.processing_register import pdf_process
 from api.processing_register.document import document_of
 from api.processing_register.pdf_model import Document
 from api.processing_register.pdf_process import Drawing, DrawingFailed
-from api.web.problems import DOCUMENT_NOT_DRAWN, Refused
 from tests.grants.test_grants import problem
 from tests.processing_register.test_register_documents import processing, register_with, text_of
 from tests.worlds.world import World

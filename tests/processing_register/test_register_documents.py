@@ -20,8 +20,8 @@ from api.processing_register.document import document_of
 from api.processing_register.pdf import pdf_of as printed_document
 from api.processing_register.pdf_style import BOLD, MARGIN, SIDE, SMALL, Typesetter, printed
 from api.processing_register.text import SAID, TO_STATE, of_processing, of_register
-from models.consents.grants import Status
 from models.consents.partners import RecipientRole, Stage
+from models.decision.grant_status import Status
 from models.past.processing_register import (
     AgreementThen,
     CategoryOfData,

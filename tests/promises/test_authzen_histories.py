@@ -7,8 +7,8 @@ from typing import Any, Final
 
 import pytest
 
-from models.consents.ground_rules import GroundRuleName
 from models.consents.partners import Stage
+from models.decision.kept_rules import GroundRuleName
 from tests.worlds.histories import History, Tally, history_on, step_of
 from tests.worlds.questions import CLIENTS, CODES, OPTIONAL, PLACES, PURPOSES
 from tests.worlds.world import BASIS, PURPOSE, Answer, question

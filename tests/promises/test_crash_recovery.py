@@ -24,9 +24,11 @@ from api.security.tokens import EmbeddedIssuer
 from api.store.store import Store
 from api.web.write_request import digest_of_key, unsealed
 from models.consents.deletions import DeletionDuty
-from models.consents.grants import OPEN, Grant
+from models.consents.grants import Grant
 from models.consents.schools import Location, School
-from models.log.events import Event, EventKind, RememberedAnswer, Revision
+from models.decision.grant_status import OPEN
+from models.log.events import Event, RememberedAnswer, Revision
+from models.vocabulary.event_kinds import EventKind
 from tests.worlds.live_connections import add_connections
 from tests.worlds.world import NAMES, PURPOSE, question
 

@@ -9,8 +9,8 @@ from typing import Final
 import pytest
 
 from api.app import documented_app
+from api.edge.problems import TYPE_BASE
 from api.gateways.metadata import METADATA
-from api.web.problems import TYPE_BASE
 from tests.security.hostile_tokens import SigningKey, hostile_tokens
 from tests.worlds.operations import CONTRACT, ENTRIES, MISSING, NOWHERE, OPERATIONS, Scene, scene_in
 from tests.worlds.scenes import Ledger, claims, each, names_in

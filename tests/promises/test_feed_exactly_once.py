@@ -20,7 +20,8 @@ from api.grants.grant_lifecycle import take
 from api.queries import registry_rows
 from api.store.events import SYSTEM
 from api.store.store import Store
-from models.consents.grants import Grant, Status, Step
+from models.consents.grants import Grant, Step
+from models.decision.grant_status import Status
 from models.log.events import Event
 from tests.promises.test_crash_recovery import (
     CLIENT_IDS,

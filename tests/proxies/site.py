@@ -12,8 +12,8 @@ from typing import Any, Final, TypeVar
 import uvicorn
 from starlette.types import Message, Receive, Scope, Send
 
+from api.edge.server import WholeAnswers
 from api.gateways.forward_auth import PATH
-from api.web.server import WholeAnswers
 from tests.proxies.las import Las
 from tests.proxies.recorded_connection import Fault, Line
 from tests.worlds.world import World, world_on

@@ -4,7 +4,8 @@ from typing import Any, Final
 
 import pytest
 
-from models.consents.ground_rules import CONVENANTS, GroundRuleName
+from models.consents.ground_rules import CONVENANTS
+from models.decision.kept_rules import GroundRuleName
 from tests.grants.test_grants import problem
 from tests.worlds.world import World
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from models.consents.ground_rules import GroundRuleName
+from models.decision.kept_rules import GroundRuleName
 from tests.grants.test_grants import problem
 from tests.worlds.world import BASIS, NAMES, PURPOSE, World
 

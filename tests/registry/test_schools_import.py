@@ -11,7 +11,8 @@ from api.registry import schools_import
 from api.registry.schools_import import Counts, ImportRefused, ImportReport, import_files
 from api.store.store import Store
 from models.consents.schools import Board, Location, School
-from models.log.events import Event, EventKind, Revision
+from models.log.events import Event, Revision
+from models.vocabulary.event_kinds import EventKind
 
 COLUMNS = (
     "INSTELLINGSCODE",

@@ -24,11 +24,12 @@ from api.snapshot.current import Current, CurrentSnapshot, Logged
 from api.snapshot.source import CHANGED, WHAT_CHANGED, FactSource, source_for
 from api.store.events import SYSTEM, record
 from api.store.store import Store, StoreUnreachable
-from models.consents.grants import Grant, Status
+from models.consents.grants import Grant
 from models.consents.partners import Partner
 from models.consents.schools import Board, Location, School
+from models.decision.grant_status import Status
 from models.decision.snapshot import Snapshot
-from models.log.events import EventKind
+from models.vocabulary.event_kinds import EventKind
 from tests.worlds.pending_requests import MARGIN, asking, unreachable
 from tests.worlds.world import NAMES, PURPOSE, World, question
 

@@ -25,8 +25,8 @@ from api.security.sealing import named
 from api.settings import Mode, Settings
 from api.store.migrations import configuration, head, migrate, revision_of
 from api.store.store import Store
-from models.consents.ground_rules import GroundRuleName
 from models.consents.partners import Stage
+from models.decision.kept_rules import GroundRuleName
 from models.log.events import Event
 from models.log.log_entries import leaf_of
 from models.log.verification import Audit

@@ -7,7 +7,8 @@ from api.store.events import SYSTEM, record
 from api.store.migrations import head, revision_of
 from api.store.store import Store
 from models.consents.schools import Board, School
-from models.log.events import Event, EventKind, Revision
+from models.log.events import Event, Revision
+from models.vocabulary.event_kinds import EventKind
 
 
 async def _revision(store: Store) -> tuple[int, int]:

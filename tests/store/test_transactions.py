@@ -22,7 +22,8 @@ from api.queries import event_rows
 from api.store.store import Store, StoreUnreachable
 from models.consents.grants import Grant
 from models.consents.schools import Board
-from models.log.events import Event, EventKind, RememberedAnswer, Revision
+from models.log.events import Event, RememberedAnswer, Revision
+from models.vocabulary.event_kinds import EventKind
 from tests.worlds.world import Answer, World
 
 

@@ -11,7 +11,7 @@ import pytest
 from api.store.events import SYSTEM, record
 from api.store.sqlite_wal import WriteAheadLog
 from api.store.store import Store, StoreUnreachable
-from models.log.events import EventKind
+from models.vocabulary.event_kinds import EventKind
 from tests.notifications.webhook_receivers import receiving
 from tests.notifications.webhook_subscriber import settled, subscribed, tell_the_time
 from tests.store.test_sqlite_wal import erase, revoked

@@ -13,8 +13,9 @@ from api.security.tokens import DEMO_CLIENT
 from api.store.events import SYSTEM, record
 from api.store.shredding import forget_person
 from api.web.write_request import digest_of_key, unsealed
-from models.log.events import EventKind, RememberedAnswer
+from models.log.events import RememberedAnswer
 from models.log.sealed_texts import SealedText
+from models.vocabulary.event_kinds import EventKind
 from tests.incidents.reporters import reported
 from tests.worlds.operations import ENTRIES, OPERATIONS, scene_in
 from tests.worlds.world import Answer, World

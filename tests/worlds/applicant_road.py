@@ -4,8 +4,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from api.cli.demo import DOCUMENT
-from models.consents.ground_rules import GroundRuleName
 from models.consents.onboarding import ROAD, RoadStep
+from models.decision.kept_rules import GroundRuleName
 from tests.worlds.operations import application
 from tests.worlds.world import BASIS, OFFERED, OTHER_PURPOSE, PURPOSE, Answer, World
 

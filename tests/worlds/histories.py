@@ -19,10 +19,10 @@ from api.queries import fact_rows
 from api.registry.schools_import import import_files
 from api.snapshot.current import CurrentSnapshot
 from api.snapshot.source import source_for
-from models.consents.ground_rules import GroundRuleName
 from models.consents.partners import Stage
-from models.decision.decision_log import LoggedDecision
+from models.decision.kept_rules import GroundRuleName
 from models.decision.snapshot import Snapshot
+from models.log.logged_decisions import LoggedDecision
 from tests.worlds.oracle import Asked
 from tests.worlds.oracle import answer as answer_of_rows
 from tests.worlds.questions import (

@@ -12,9 +12,10 @@ from api.store.events import SYSTEM, record
 from api.store.store import Write
 from api.web.schemas import Wire
 from models.consents.agreements import Agreement
-from models.consents.ground_rules import GroundRule, GroundRuleName
+from models.consents.ground_rules import GroundRule
 from models.consents.partners import Connection, Partner, Stage
-from models.log.events import EventKind
+from models.decision.kept_rules import GroundRuleName
+from models.vocabulary.event_kinds import EventKind
 from tests.worlds.world import PURPOSE
 
 

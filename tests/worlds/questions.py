@@ -10,11 +10,12 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from api.queries import event_rows
 from models.consents.agreements import Agreement
-from models.consents.grants import Grant, Status, status_at
+from models.consents.grants import Grant
 from models.consents.ground_rules import GroundRule
 from models.consents.partners import Connection, Partner
 from models.consents.schools import Location, School
 from models.decision.decision import Question, Reason, decide
+from models.decision.grant_status import Status, status_at
 from models.decision.packed_grants import GrantFacts
 from models.decision.snapshot import Snapshot
 from models.log.events import Event

@@ -11,8 +11,8 @@ from typing import Any, Final
 import pytest
 import pytest_asyncio
 
+from api.edge.problems import MEDIA_TYPE, TYPE_BASE
 from api.security.tokens import DEMO_AUDIENCE, DEMO_ISSUER
-from api.web.problems import MEDIA_TYPE, TYPE_BASE
 from tests.security.hostile_tokens import SigningKey, good_claims
 from tests.worlds.operations import ENTRIES, OPERATIONS, Operation, Scene, new_store, scene_in
 from tests.worlds.world import Answer, world_on

@@ -8,7 +8,7 @@ from typing import Any
 
 import uvicorn
 
-from api.web.server import WholeAnswers
+from api.edge.server import WholeAnswers
 
 
 @asynccontextmanager

@@ -18,10 +18,10 @@ from api.security.tokens import EmbeddedIssuer
 from api.settings import Mode, Settings
 from api.store.events import SYSTEM, record
 from api.store.store import Store
-from models.consents.ground_rules import GroundRuleName
 from models.consents.partners import Connection, Stage
 from models.consents.schools import Board, Location, School
-from models.log.events import EventKind
+from models.decision.kept_rules import GroundRuleName
+from models.vocabulary.event_kinds import EventKind
 
 START = datetime(2026, 9, 1, 8, 0, tzinfo=UTC)
 PURPOSE = "onderwijs-en-begeleiding"

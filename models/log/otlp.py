@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Iterable
 from typing import Any, Final
 
-from models.decision.decision_log import LoggedDecision
+from models.log.logged_decisions import LoggedDecision
 
 #: Where no register of processing activities is named.
 ACTIVITY: Final = "urn:school-privacy-manager:processing-activity:decision"

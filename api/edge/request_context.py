@@ -8,8 +8,8 @@ from typing import Final
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.web import problems
-from api.web.problems import INVALID_INPUT, TOO_LARGE, Refused
+from api.edge import problems
+from api.edge.problems import INVALID_INPUT, TOO_LARGE, Refused
 from models.decision.decision_log import Asker, asker
 
 API_VERSION: Final = "0.1.0"

@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import DateTime, Dialect, Index, String, TypeDecorator, text
 from sqlalchemy.types import TypeEngine
 
-SQLITE_INSTANT = "%Y-%m-%dT%H:%M:%S.%fZ"
+from models.vocabulary.instants import SQLITE_INSTANT, instant_of
 
 
 class Instant(TypeDecorator[datetime]):
@@ -32,11 +32,6 @@ class Instant(TypeDecorator[datetime]):
             return instant_of(value)
         moment: datetime = value
         return moment.astimezone(UTC)
-
-
-def instant_of(text: str) -> datetime:
-    """The moment that SQLite keeps as fixed-width text."""
-    return datetime.fromisoformat(text)
 
 
 def one_open_a_place(table: str, is_open: str) -> tuple[Index, Index]:
