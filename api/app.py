@@ -19,7 +19,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from api import openapi
 from api.deletions import deletion_routes
 from api.deletions.duties import KeepingDuties
-from api.edge import problems
+from api.edge.authentication import Authentication, needs_token
 from api.edge.request_context import Envelope
 from api.edge.server import ON_STOP
 from api.edu_v import answers as edu_v_answers
@@ -53,14 +53,18 @@ from api.security.sealing import Sealing
 from api.security.tokens import EmbeddedIssuer, TokenVerifier
 from api.settings import Settings
 from api.snapshot.current import CurrentSnapshot
-from api.snapshot.source import source_for
+from api.snapshot.postgresql import PostgresqlFacts
+from api.snapshot.source import FactSource
+from api.snapshot.sqlite import SqliteFacts
+from api.store.engines import is_of_a_standby
 from api.store.migrations import head, revision_of
-from api.store.store import Clock, Store, StoreUnreachable, is_of_a_standby
-from api.web import availability, health
+from api.store.outage import StoreUnreachable
+from api.store.store import Store
+from api.store.timing import Clock
+from api.web import availability, exception_handlers, health
 from api.web.availability import WhileReachable
-from api.web.callers import Authentication, needs_token
 from api.web.concurrency import Turns
-from api.web.write_request import Replayed, give_again
+from api.web.idempotency import Replayed, give_again
 from models.decision.route_table import RouteTable
 
 #: Every module with routes; one for each caller, and for each thing that several of them look after.
@@ -202,7 +206,7 @@ def documented_app(lifespan: openapi.Lifespan | None = None) -> FastAPI:
     app = FastAPI(
         lifespan=lifespan, routes=_routes(), docs_url=None, redoc_url=None, redirect_slashes=False, **openapi.ABOUT
     )
-    problems.install(app)
+    exception_handlers.install(app)
     app.add_exception_handler(Replayed, give_again)
     openapi.publish(app)
     return app
@@ -325,3 +329,11 @@ async def _require_schema(store: Store) -> None:
             f"The store's schema is at {found or 'nothing'}, this version needs {wanted}:"
             " run `privacy-manager migrate`."
         )
+
+
+def source_for(store: Store) -> FactSource:
+    if store.is_sqlite:
+        return SqliteFacts(str(store.url.database), store.queue, store.clock)
+    # As SQLAlchemy would connect: what the address may say there, it may say here too.
+    _, arguments = store.engine.dialect.create_connect_args(store.url)
+    return PostgresqlFacts(arguments, store.clock)

@@ -10,10 +10,10 @@ import msgspec
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from api.edge.authentication import OPEN_TO_ANYONE
 from api.edge.problems import ALL, MEDIA_TYPE, TYPE_BASE
 from api.edge.request_context import API_VERSION
 from api.gateways import authzen, authzen_search, forward_auth_contract
-from api.web.callers import OPEN_TO_ANYONE
 from models.consents.files import ATTACHMENTS, DOCUMENTS
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[Mapping[str, Any]]]

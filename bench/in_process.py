@@ -21,9 +21,11 @@ from typing import Any
 import asyncpg
 from sqlalchemy.engine import make_url
 
+from api.app import source_for
 from api.gateways.authzen import question_of
 from api.snapshot.current import CurrentSnapshot
-from api.snapshot.source import CHANGED, CHANGED_GRANTS, EVERYTHING, source_for
+from api.snapshot.fact_rows import CHANGED, CHANGED_GRANTS
+from api.snapshot.source import EVERYTHING
 from api.store.store import Store
 from bench.filling import driver_url
 from bench.world import PURPOSES, SCOPES, brin, client_id

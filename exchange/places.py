@@ -6,7 +6,7 @@ Elements are known by name, whatever their order; what is not known is dropped.
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
 from exchange.uwlr import (
     COMPOSED_GROUP,
@@ -20,13 +20,12 @@ from exchange.uwlr import (
     SECTIONS_OF,
     UWLR,
     WITH_DATE_OF_BIRTH,
+    Call,
     Entity,
+    Expected,
     Valid,
 )
 from exchange.xml import escaped
-
-if TYPE_CHECKING:
-    from exchange.answers import AnswerFilter
 
 #: The fields that may be released of each type, named as in the catalogue of scopes.
 Release = Mapping[str, frozenset[str]]
@@ -53,6 +52,24 @@ def attribute(attributes: list[str], name: str) -> str:
     """The value of an attribute, or nothing."""
     names = attributes[::2]
     return attributes[2 * names.index(name) + 1] if name in names else ""
+
+
+class Filtering(Protocol):
+    """What the places need to know of the answer that is filtered, and where they hand in what may pass."""
+
+    call: Call
+    expected: Expected
+    release: Release
+    #: The data's element, or that there is nothing, once it was seen.
+    found: str | None
+    groups_are_known: bool
+
+    def drop(self, name: str) -> None: ...
+    def keep(self, entity: Entity, text: str) -> None: ...
+    def put_aside(self, section: str) -> None: ...
+    def know(self, group: Entity, key: str) -> None: ...
+    def reference(self, group: Entity, attributes: list[str]) -> str | None: ...
+    def require_school(self, values: dict[str, str]) -> None: ...
 
 
 class Place:
@@ -107,7 +124,7 @@ class Answer(Place):
 
     __slots__ = ("answer", "data")
 
-    def __init__(self, answer: "AnswerFilter") -> None:
+    def __init__(self, answer: Filtering) -> None:
         self.answer = answer
         self.data = Data(answer)
 
@@ -130,7 +147,7 @@ class Data(Place):
 
     __slots__ = ("answer", "places", "seen")
 
-    def __init__(self, answer: "AnswerFilter") -> None:
+    def __init__(self, answer: Filtering) -> None:
         self.answer = answer
         self.places: dict[str, Place] = {named("school"): Thing(answer, Kind(SCHOOL, answer))}
         for section in SECTIONS_OF[answer.call]:
@@ -158,7 +175,7 @@ class Section(Place):
 
     __slots__ = ("answer", "name", "things")
 
-    def __init__(self, answer: "AnswerFilter", name: str, kinds: "list[Kind]") -> None:
+    def __init__(self, answer: Filtering, name: str, kinds: "list[Kind]") -> None:
         self.answer = answer
         self.name = name
         # One at a time is open: each is used for all of its kind.
@@ -179,7 +196,7 @@ class Kind:
 
     __slots__ = ("entity", "fields", "group", "groups", "released", "written")
 
-    def __init__(self, entity: Entity, answer: "AnswerFilter") -> None:
+    def __init__(self, entity: Entity, answer: Filtering) -> None:
         self.entity = entity
         self.released = frozenset(
             name.removeprefix(entity.prefix)
@@ -212,7 +229,7 @@ class Thing(Place):
 
     __slots__ = ("answer", "attributes", "fields", "group", "groups", "kind", "nested", "values")
 
-    def __init__(self, answer: "AnswerFilter", kind: Kind) -> None:
+    def __init__(self, answer: Filtering, kind: Kind) -> None:
         self.answer = answer
         self.kind = kind
         self.fields = kind.fields
@@ -298,7 +315,7 @@ class Groups(Place):
 
     __slots__ = ("answer", "found", "kinds")
 
-    def __init__(self, answer: "AnswerFilter", kind: Kind) -> None:
+    def __init__(self, answer: Filtering, kind: Kind) -> None:
         self.answer = answer
         self.found: list[str] | None = None
         self.kinds: dict[str, tuple[Entity, Roles]] = {}
@@ -326,7 +343,7 @@ class Roles(Place):
 
     __slots__ = ("answer", "fields", "found", "group", "groups", "reference")
 
-    def __init__(self, answer: "AnswerFilter", groups: Groups, group: Entity, names: frozenset[str]) -> None:
+    def __init__(self, answer: Filtering, groups: Groups, group: Entity, names: frozenset[str]) -> None:
         self.answer = answer
         self.groups = groups
         self.group = group

@@ -38,7 +38,8 @@ from api.registry.schools_import import ImportRefused, ImportReport, import_file
 from api.security.tokens import EmbeddedIssuer
 from api.settings import Mode, Settings, explained
 from api.store.migrations import head, migrate
-from api.store.store import Store, StoreBehind, StoreUnreachable
+from api.store.outage import StoreBehind, StoreUnreachable
+from api.store.store import Store
 from exchange.settings import ExchangeSettings, require_usable
 from models.vocabulary.refusals import ConsentError
 

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from api.settings import Settings
-from api.store.store import Store, StoreUnreachable
+from api.store.outage import StoreUnreachable
+from api.store.store import Store
 
 Result = TypeVar("Result")
 

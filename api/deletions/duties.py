@@ -16,7 +16,8 @@ from api.queries import deletion_rows, event_rows
 from api.queries.session import Session
 from api.security import sealing
 from api.store.events import SYSTEM, Actor, record
-from api.store.store import Store, StoreUnreachable, Write
+from api.store.outage import StoreUnreachable
+from api.store.store import Store, Write
 from api.web.schemas import Moment, Said, Wire
 from models.consents.agreements import Agreement
 from models.consents.deletions import (

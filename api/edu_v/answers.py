@@ -24,7 +24,8 @@ from api.edge.problems import (
     Refused,
 )
 from api.edge.problems import UNAUTHENTICATED as NO_TOKEN
-from api.store.store import StoreBehind, StoreUnreachable
+from api.store.outage import StoreBehind, StoreUnreachable
+from api.web import exception_handlers
 from models.vocabulary.refusals import ConsentError
 
 log = logging.getLogger("privacy_manager.edu_v")
@@ -121,7 +122,7 @@ def install(door: FastAPI) -> None:
 
     @door.exception_handler(RequestValidationError)
     async def _invalid(_: Request, error: RequestValidationError) -> Response:
-        found = problems.errors_in(error)
+        found = exception_handlers.errors_in(error)
         return _said(SCHEMA_INCORRECT, INVALID_INPUT.status, "One or more values are not valid.", errors=found)
 
     @door.exception_handler(HTTPException)

@@ -10,7 +10,7 @@ from starlette.routing import BaseRoute
 from api.edge.request_context import API_VERSION
 from api.edu_v import answers, messages, statuses
 from api.openapi import CHALLENGE, ETAG, HEADERS, REPLAYED, RETRY, Document, operations_of
-from api.web.write_request import Replayed, give_again
+from api.web.idempotency import Replayed, give_again
 
 #: Where the standard's paths begin.
 PATH: Final = "/edu-v/v1"

@@ -40,8 +40,9 @@ from api.queries import registry_rows
 from api.queries.session import Session
 from api.store.events import record
 from api.web.callers import Caller, PartnerClient, PartnerOrSchool, SchoolByToken
+from api.web.preconditions import IfMatch, require_version
 from api.web.schemas import Moment, PurposeCodes, Reason, RecordId, ScopeNames, Wire, WireIn
-from api.web.write_request import IfMatch, WriteRequest, Writing, require_version
+from api.web.write_request import WriteRequest, Writing
 from models.consents.grants import Choice, Grant, Step
 from models.consents.references import ConsentReference, Party, require_room
 from models.consents.requests import AccessRequest, RequestStatus, RequestStep, wish_of

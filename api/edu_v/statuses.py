@@ -30,9 +30,9 @@ from api.queries import fact_rows
 from api.queries.session import Session
 from api.web.callers import Caller, PartnerOrSchool
 from api.web.paging import Cursor, Limit, after_key, part
+from api.web.preconditions import etag
 from api.web.read_request import Reading, ReadRequest
 from api.web.schemas import Moment
-from api.web.write_request import etag
 from models.consents.grants import Grant
 from models.consents.references import Party
 from models.decision.decision import standing

@@ -19,7 +19,8 @@ from api.evidence.proofs import checkpoint, root_of, size_of
 from api.security import private_files
 from api.security.evidence_keys import EvidenceKeys
 from api.store.events import SYSTEM, event_of, record
-from api.store.store import Store, StoreUnreachable
+from api.store.outage import StoreUnreachable
+from api.store.store import Store
 from models.log.events import Event
 from models.log.merkle import Peaks
 from models.log.signed_notes import Checkpoint, NoteInvalid, checkpoint_in

@@ -14,6 +14,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from api.edge import problems
+from api.edge.authentication import authenticated
 from api.edge.problems import (
     FORBIDDEN,
     INTERNAL,
@@ -27,8 +28,7 @@ from api.edge.problems import (
 from api.edge.request_context import asker_of, headers_around, is_too_long, request_id_in, sending
 from api.security.tokens import Claims, TokenVerifier
 from api.snapshot.current import CurrentSnapshot, Logged
-from api.store.store import StoreBehind, StoreUnreachable
-from api.web.callers import authenticated
+from api.store.outage import StoreBehind, StoreUnreachable
 from models.decision.decision import Decision, Question, Reason, behind, decide, steady_until, unreachable
 from models.decision.decision_log import Asker, Door, line_of
 from models.decision.route_table import RouteTable

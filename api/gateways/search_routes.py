@@ -27,7 +27,7 @@ from api.gateways.authzen_search import (
 )
 from api.gateways.evaluation import Hook
 from api.snapshot.current import Logged
-from api.store.store import StoreBehind, StoreUnreachable
+from api.store.outage import StoreBehind, StoreUnreachable
 from models.decision.decision import Question, Reason, behind, decide, unreachable
 from models.decision.decision_log import Asker, line_of_search
 from models.decision.snapshot import Snapshot

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Header, Query, Response
 from pydantic import Field
 
 from api.queries import fact_rows, grant_rows, school_rows
-from api.store.store import StoreBehind
+from api.store.outage import StoreBehind
 from api.web.callers import PartnerClient
 from api.web.paging import Cursor, Limit, after_key, part
 from api.web.read_request import Reading, ReadRequest

@@ -6,7 +6,8 @@ from typing import Final
 
 from api.grants.grant_lifecycle import settle
 from api.queries import grant_rows, registry_rows
-from api.store.store import Store, StoreUnreachable
+from api.store.outage import StoreUnreachable
+from api.store.store import Store
 
 log = logging.getLogger("privacy_manager.expiry")
 

@@ -13,9 +13,10 @@ from api.grants.request_lifecycle import RequestView, views
 from api.queries import registry_rows, request_rows, school_rows
 from api.web.callers import PartnerClient, SchoolAdmin
 from api.web.paging import Cursor, Limit, after_key, part
+from api.web.preconditions import IfMatch, etag, require_version
 from api.web.read_request import Reading
 from api.web.schemas import Moment, Page, PurposeCodes, Reason, RecordId, ScopeNames, Wire, WireIn, distinct
-from api.web.write_request import IfMatch, WriteRequest, Writing, etag, require_version
+from api.web.write_request import WriteRequest, Writing
 from models.consents.grants import Choice
 from models.consents.requests import AccessRequest, RequestStatus, RequestStep, after, wish_of
 from models.vocabulary.identifiers import BoardNumber, Brin, Place

@@ -14,9 +14,10 @@ from api.security import sealing
 from api.store.events import SYSTEM
 from api.web.callers import SchoolAdmin, SchoolOrOperator
 from api.web.paging import Cursor, Limit, after_key, after_number, part
+from api.web.preconditions import IfMatch, etag, require_version
 from api.web.read_request import Reading
 from api.web.schemas import GrantId, Moment, Page, PurposeCodes, Reason, RecordId, ScopeNames, Wire, WireIn
-from api.web.write_request import IfMatch, WriteRequest, Writing, etag, require_version
+from api.web.write_request import WriteRequest, Writing
 from models.consents.grants import Choice, Grant, Step
 from models.consents.partners import Partner
 from models.log.events import Event

@@ -20,7 +20,8 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from api.history.daily_digests import digest_of_day, midnight
 from api.store.events import SYSTEM, record
-from api.store.store import Store, StoreUnreachable
+from api.store.outage import StoreUnreachable
+from api.store.store import Store
 from models.log.events import Event
 from models.log.logged_decisions import LoggedDecision
 from models.vocabulary.event_kinds import EventKind

@@ -15,9 +15,10 @@ from api.store.events import record
 from api.web.callers import Caller, Operator, PartnerClient, PartnerOrOperator
 from api.web.files import AttachmentUpload, FileView, download
 from api.web.paging import Cursor, Limit, after_key, part
+from api.web.preconditions import IfMatch, etag, require_version
 from api.web.read_request import Reading
 from api.web.schemas import Moment, Name, Page, RecordId, Text, Wire, WireIn
-from api.web.write_request import IfMatch, WriteRequest, Writing, etag, require_version
+from api.web.write_request import WriteRequest, Writing
 from models.consents.files import MOST_BYTES_OF_CONNECTION, MOST_FILES_OF_INCIDENT
 from models.consents.incidents import (
     MOST_ENTRIES,

@@ -9,7 +9,8 @@ from typing import Final
 from api.edge.problems import TOO_MANY_REQUESTS, Refused
 from api.queries import event_rows
 from api.snapshot.current import CurrentSnapshot
-from api.store.store import Store, StoreBehind, StoreUnreachable
+from api.store.outage import StoreBehind, StoreUnreachable
+from api.store.store import Store
 
 log = logging.getLogger("privacy_manager.awaited")
 

@@ -26,7 +26,9 @@ from api.notifications.targets import Targets
 from api.security.evidence_keys import EvidenceKeys
 from api.security.sealing import Sealing
 from api.settings import Settings
-from api.store.store import Clock, Store, StoreUnreachable
+from api.store.outage import StoreUnreachable
+from api.store.store import Store
+from api.store.timing import Clock
 from api.store.write_queue import WriteQueue
 from models.consents.webhooks import KEPT_FOR, MessageState, WebhookAttempt, WebhookMessage, WebhookSubscription
 

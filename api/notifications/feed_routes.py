@@ -18,13 +18,15 @@ from fastapi.sse import format_sse_event
 from pydantic import Field, StringConstraints
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from api.edge.authentication import authenticated
 from api.edge.problems import Refused
 from api.grants.consent_routes import Consent, named
 from api.grants.grant_lifecycle import GrantView
 from api.notifications.change_listeners import AwaitedChanges, Listener
 from api.queries import event_rows, school_rows
-from api.store.store import Store, StoreBehind, StoreUnreachable
-from api.web.callers import PartnerClient, authenticated
+from api.store.outage import StoreBehind, StoreUnreachable
+from api.store.store import Store
+from api.web.callers import PartnerClient
 from api.web.paging import Cursor, Limit, after_number, part
 from api.web.schemas import Moment, Page
 from api.web.server_sent_events import EventStream, ended, until_gone

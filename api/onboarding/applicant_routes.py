@@ -17,11 +17,11 @@ from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 from pydantic import Field, StringConstraints
 
+from api.edge.authentication import OPEN_TO_ANYONE
 from api.edge.problems import TOO_MANY_REQUESTS, UNAUTHENTICATED, Refused
 from api.onboarding.case_routes import saved_case, take_step
 from api.queries import case_rows
 from api.store.events import Actor
-from api.web.callers import OPEN_TO_ANYONE
 from api.web.read_request import Reading
 from api.web.schemas import PROSE, Moment, Name, PurposeCode, Reason, ScopeName, Wire, WireIn
 from api.web.write_request import Writing

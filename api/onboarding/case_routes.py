@@ -12,9 +12,10 @@ from api.security import sealing
 from api.store.events import Actor, record
 from api.web.callers import Caller, Operator, PartnerOrOperator
 from api.web.paging import Cursor, Limit, after_key, part
+from api.web.preconditions import IfMatch, etag, require_version
 from api.web.read_request import Reading
 from api.web.schemas import Evidence, Moment, Page, PersonName, RecordId, Wire, WireIn
-from api.web.write_request import IfMatch, WriteRequest, Writing, etag, require_version
+from api.web.write_request import WriteRequest, Writing
 from models.consents.onboarding import Case, CaseStep, Readiness, RoadStep, require_step, stage_after
 from models.consents.partners import Connection, Stage, is_stopped
 from models.decision.kept_rules import rules_kept

@@ -15,9 +15,10 @@ from api.queries.session import Session
 from api.store.events import Actor, record
 from api.web.callers import Caller, Operator, OwnConnection
 from api.web.paging import Cursor, Limit, after_key, part
+from api.web.preconditions import IfMatch, etag, require_version
 from api.web.read_request import Reading
 from api.web.schemas import Moment, Name, Page, PurposeCodes, ScopeNames, Wire, WireIn, distinct
-from api.web.write_request import IfMatch, WriteRequest, Writing, etag, require_version
+from api.web.write_request import WriteRequest, Writing
 from models.consents.grants import Step
 from models.consents.partners import (
     Connection,

@@ -19,7 +19,8 @@ from api.queries import deletion_rows, due_rows, registry_rows
 from api.queries.past_events import read_rows
 from api.reminders.due_routes import DueItem, DueKind, checks
 from api.store.events import SYSTEM, record
-from api.store.store import Store, StoreUnreachable, Write
+from api.store.outage import StoreUnreachable
+from api.store.store import Store, Write
 from models.consents.deletions import DeletionDuty
 from models.consents.grants import Grant
 from models.consents.reminders import (

@@ -24,7 +24,8 @@ from api.queries import registry_rows, school_rows
 from api.queries.session import Session
 from api.reminders.letters_job import address_of
 from api.settings import Settings
-from api.store.store import Store, StoreUnreachable
+from api.store.outage import StoreUnreachable
+from api.store.store import Store
 from models.consents.reminders import Letter, Mail, Subject
 
 log = logging.getLogger("privacy_manager.mailing")

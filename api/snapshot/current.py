@@ -19,7 +19,8 @@ from datetime import datetime
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from api.snapshot.source import EVERYTHING, Drafted, FactSource, Reading
-from api.store.store import STATEMENT_SECONDS, StoreBehind, StoreUnreachable
+from api.store.outage import StoreBehind, StoreUnreachable
+from api.store.timing import STATEMENT_SECONDS
 from models.decision.decision_log import Line
 from models.decision.snapshot import Snapshot
 

@@ -1,21 +1,14 @@
 """How the lines of the decision log are stored: one statement for all that wait, on the disk when it returns."""
 
-import asyncio
 import itertools
 import secrets
-import sqlite3
 from collections.abc import Sequence
-from datetime import UTC
 from typing import Final
-from urllib.parse import quote
 
 import msgspec
 
 from api.store.json_rows import values
-from api.store.store import file_identity
-from api.store.write_queue import WriteQueue
 from models.decision.decision_log import Line
-from models.vocabulary.instants import SQLITE_INSTANT
 
 _FIELDS: Final = ("id", *Line._fields)
 _COLUMNS: Final = ", ".join(_FIELDS)
@@ -61,47 +54,3 @@ _NUMBERS: Final = itertools.count(1 + secrets.randbits(52))
 def as_json(lines: Sequence[Line]) -> str:
     """An array of the lines, each an array of its number and its values."""
     return msgspec.json.encode([(next(_NUMBERS), *line) for line in lines]).decode()
-
-
-class SqliteLines:
-    """Lines in an SQLite file, over a connection of its own, in a thread: the disk holds up nobody else."""
-
-    def __init__(self, path: str, queue: WriteQueue) -> None:
-        self._path = path
-        self._queue = queue
-        self._connection: sqlite3.Connection | None = None
-        #: The connection may not be closed under the thread that still writes to it.
-        self._alone = asyncio.Lock()
-        #: Which file is open: another one at the same path is another store.
-        self._file = (0, 0)
-
-    async def store(self, lines: Sequence[Line], within: float) -> None:
-        """Stores the lines. Raises after about `within` seconds, when somebody holds the lock for as long."""
-        fixed = [line._replace(at=line.at.astimezone(UTC).strftime(SQLITE_INSTANT)) for line in lines]  # type: ignore[arg-type]
-        arguments = (as_json(fixed),)
-        async with self._alone, self._queue.turn(within, ahead=True):
-            connection = self._connected(within)
-            storing = asyncio.ensure_future(asyncio.to_thread(connection.execute, STORE_ON_SQLITE, arguments))
-            try:
-                await asyncio.shield(storing)
-            except asyncio.CancelledError:
-                await asyncio.gather(storing, return_exceptions=True)
-                raise
-
-    async def drop(self) -> None:
-        """Lets go of the connection; the next call makes another."""
-        async with self._alone:
-            connection, self._connection = self._connection, None
-            if connection is not None:
-                connection.close()
-
-    def _connected(self, within: float) -> sqlite3.Connection:
-        found = file_identity(self._path)
-        if self._connection is not None and self._file == found:
-            return self._connection
-        # Never created here. Others may hold the lock for as long as a decision can wait.
-        address = f"file:{quote(self._path)}?mode=rw"
-        connection = sqlite3.connect(address, uri=True, isolation_level=None, check_same_thread=False, timeout=within)
-        connection.execute("PRAGMA synchronous=FULL")
-        self._connection, self._file = connection, found
-        return connection

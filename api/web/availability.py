@@ -14,9 +14,10 @@ from typing import Final
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.edge import problems
 from api.snapshot.current import CurrentSnapshot
-from api.store.store import Store, StoreBehind, StoreUnreachable
+from api.store.outage import StoreBehind, StoreUnreachable
+from api.store.store import Store
+from api.web import exception_handlers
 
 log = logging.getLogger("privacy_manager.reachable")
 
@@ -36,7 +37,7 @@ class WhileReachable:
         current: CurrentSnapshot,
         given_up: "set[asyncio.Task[None]]",
         room: str = "/v1/",
-        answer: Callable[[StoreUnreachable], Response] = problems.unreachable,
+        answer: Callable[[StoreUnreachable], Response] = exception_handlers.unreachable,
     ) -> None:
         self.app = app
         self.store = store

@@ -14,16 +14,13 @@ caller: Anyone          any of the roles
 caller: OwnConnection   the same, where the path names the connection: another one's is 404
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Final, cast
+from typing import Annotated, cast
 
-from fastapi import Depends, Path, Request, Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from fastapi import Depends, Path, Request
 
-from api.edge import problems
-from api.edge.problems import FORBIDDEN, UNAUTHENTICATED, Problem, Refused
-from api.security.tokens import Claims, TokenRefused, TokenVerifier
+from api.edge.problems import FORBIDDEN, Refused
+from api.security.tokens import Claims
 from api.store.events import Actor
 from models.vocabulary.identifiers import BoardNumber, Brin, ClientId
 from models.vocabulary.refusals import NotFound
@@ -44,56 +41,6 @@ class Caller:
     def only(self) -> str | None:
         """The one connection that this caller may see; None for an operator, who may see them all."""
         return self.claims.client_id if self.role == "partner" else None
-
-
-#: What is open to anyone: to send in an application, and to follow it with its secret.
-OPEN_TO_ANYONE: Final = "/v1/applications"
-
-
-class Authentication:
-    """Verifies the bearer token of all that it guards, before a byte of the body is read; `answer` says a refusal."""
-
-    def __init__(
-        self,
-        app: ASGIApp,
-        verifier: TokenVerifier,
-        guards: Callable[[str], bool],
-        answer: Callable[[Problem, str], Response] = problems.answer,
-    ) -> None:
-        self.app = app
-        self.verifier = verifier
-        self.guards = guards
-        self.answer = answer
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not self.guards(scope["path"]):
-            return await self.app(scope, receive, send)
-        try:
-            claims = await authenticated(scope, self.verifier)
-        except Refused as refused:
-            return await self.answer(refused.problem, refused.detail)(scope, receive, send)
-        scope.setdefault("state", {})["claims"] = claims
-        return await self.app(scope, receive, send)
-
-
-def needs_token(path: str) -> bool:
-    """Everything below `/v1/` does, but applications."""
-    return path.startswith("/v1/") and path != OPEN_TO_ANYONE and not path.startswith(f"{OPEN_TO_ANYONE}/")
-
-
-async def authenticated(scope: Scope, verifier: TokenVerifier, header: bytes = b"authorization") -> Claims:
-    """The claims of the request's bearer token. Raises `Refused` when there is none that is valid."""
-    given = [value for name, value in scope["headers"] if name == header]
-    if len(given) != 1 or given[0][:7].lower() != b"bearer ":
-        raise Refused(UNAUTHENTICATED, f"Send one access token as {header.decode().title()}: Bearer.")
-    token = given[0][7:].decode("latin-1")
-    claims = verifier.remembered(token)
-    if claims is not None:
-        return claims
-    try:
-        return await verifier.verify(token)
-    except TokenRefused:
-        raise Refused(UNAUTHENTICATED, "The access token is not valid.") from None
 
 
 def claims_of(request: Request) -> Claims:

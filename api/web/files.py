@@ -23,10 +23,13 @@ from starlette.requests import ClientDisconnect
 from api.edge.request_context import BodyTooLarge, Bound
 from api.queries import registry_rows
 from api.security import sealing
-from api.store.store import Store, StoreUnreachable
+from api.store.outage import StoreUnreachable
+from api.store.store import Store
 from api.web.callers import Caller
+from api.web.idempotency import IdempotencyKey
+from api.web.preconditions import require_once
 from api.web.schemas import PRINTABLE, Moment, Wire
-from api.web.write_request import IdempotencyKey, WriteRequest, opened, require_once
+from api.web.write_request import WriteRequest, opened
 from models.consents.files import (
     ATTACHMENTS,
     CHUNK_BYTES,

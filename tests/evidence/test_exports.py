@@ -9,7 +9,7 @@ import pytest
 from api.evidence import exports, json_lines
 from api.evidence.exports import Export, ExportRefused, opened, write_export
 from api.store.events import SYSTEM, record
-from api.store.store import StoreUnreachable
+from api.store.outage import StoreUnreachable
 from models.log.events import Event
 from models.log.log_entries import canonical, entry_of
 from models.past.replay import listed

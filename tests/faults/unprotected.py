@@ -13,8 +13,8 @@ import asyncpg
 import api.app
 from api.settings import Settings
 from api.snapshot.current import Answer, CurrentSnapshot, Logged
-from api.snapshot.source import PostgresqlFacts
-from api.store.store import StoreUnreachable
+from api.snapshot.postgresql import PostgresqlFacts
+from api.store.outage import StoreUnreachable
 from models.decision.snapshot import Snapshot
 
 

@@ -11,8 +11,9 @@ import pytest
 from sqlmodel import col, select
 
 from api.grants.grant_lifecycle import take
-from api.snapshot.decision_lines import SqliteLines
-from api.snapshot.source import Drafted, PostgresqlFacts, Reading
+from api.snapshot.postgresql import PostgresqlFacts
+from api.snapshot.source import Drafted, Reading
+from api.snapshot.sqlite import SqliteLines
 from api.store.events import SYSTEM
 from api.store.write_queue import WriteQueue
 from models.consents.grants import Grant, Step
@@ -225,8 +226,8 @@ async def test_no_door_answers_what_is_not_stored(
             raise FAULTS[fault]()
 
         with monkeypatch.context() as patched:
-            for place in ("as_json", "SqliteLines.store"):
-                patched.setattr(f"api.snapshot.source.{place}", fail)
+            for place in ("postgresql.as_json", "sqlite.SqliteLines.store"):
+                patched.setattr(f"api.snapshot.{place}", fail)
             answer = await at_door(world, door)
             assert answer.status_code == 503
             assert "store_unreachable" in answer.text

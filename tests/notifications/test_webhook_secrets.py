@@ -7,7 +7,7 @@ from sqlmodel import select
 
 from api.evidence.apply_entries import Restoring
 from api.store.events import SYSTEM, record
-from api.web.write_request import unsealed
+from api.web.idempotency import unsealed
 from models.consents.webhooks import WebhookSubscription
 from models.log.events import RememberedAnswer
 from models.tables import METADATA

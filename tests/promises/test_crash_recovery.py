@@ -22,7 +22,7 @@ from api.evidence import verification
 from api.evidence.key_custody import tell_schools
 from api.security.tokens import EmbeddedIssuer
 from api.store.store import Store
-from api.web.write_request import digest_of_key, unsealed
+from api.web.idempotency import digest_of_key, unsealed
 from models.consents.deletions import DeletionDuty
 from models.consents.grants import Grant
 from models.consents.schools import Location, School

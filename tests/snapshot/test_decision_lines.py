@@ -8,7 +8,7 @@ from typing import Final
 import pytest
 
 from api.snapshot.current import FEWEST_AT_ONCE, MOST_LINES, CurrentSnapshot, Logged
-from api.store.store import StoreBehind, StoreUnreachable
+from api.store.outage import StoreBehind, StoreUnreachable
 from models.decision.decision import Decision, Question, Reason
 from models.decision.decision_log import Asker, Door, Line, line_of
 from models.decision.snapshot import Snapshot

@@ -8,7 +8,7 @@ import pytest
 
 from api.snapshot.current import FEWEST_AT_ONCE, CurrentSnapshot
 from api.snapshot.source import EVERYTHING
-from api.store.store import StoreBehind, StoreUnreachable
+from api.store.outage import StoreBehind, StoreUnreachable
 from models.decision.snapshot import Changes
 from tests.worlds.controlled_source import HandSource
 from tests.worlds.pending_requests import MARGIN, asking, settle, unreachable

@@ -14,16 +14,18 @@ import httpx2
 import pytest
 from sqlalchemy.engine import make_url
 
-from api.app import create_app
+from api.app import create_app, source_for
 from api.gateways.evaluation import Evaluation
 from api.grants.grant_lifecycle import note
 from api.security.tokens import TokenVerifier
 from api.settings import Mode, Settings
 from api.snapshot.current import Answer as Told
 from api.snapshot.current import Current, CurrentSnapshot, Logged
-from api.snapshot.source import CHANGED, WHAT_CHANGED, FactSource, source_for
+from api.snapshot.fact_rows import CHANGED, WHAT_CHANGED
+from api.snapshot.source import FactSource
 from api.store.events import SYSTEM, record
-from api.store.store import Store, StoreUnreachable
+from api.store.outage import StoreUnreachable
+from api.store.store import Store
 from models.consents.grants import Grant
 from models.consents.partners import Partner
 from models.consents.schools import Board, Location, School

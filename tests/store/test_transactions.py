@@ -19,7 +19,8 @@ from starlette.types import Message, Receive, Scope, Send
 from api.evidence.verification import faults
 from api.grants.expiry_job import expire
 from api.queries import event_rows
-from api.store.store import Store, StoreUnreachable
+from api.store.outage import StoreUnreachable
+from api.store.store import Store
 from models.consents.grants import Grant
 from models.consents.schools import Board
 from models.log.events import Event, RememberedAnswer, Revision

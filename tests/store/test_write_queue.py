@@ -9,8 +9,9 @@ from typing import Any, cast
 import pytest
 
 from api.store.events import SYSTEM, record
+from api.store.outage import StoreUnreachable
 from api.store.sqlite_wal import WriteAheadLog
-from api.store.store import Store, StoreUnreachable
+from api.store.store import Store
 from models.vocabulary.event_kinds import EventKind
 from tests.notifications.webhook_receivers import receiving
 from tests.notifications.webhook_subscriber import settled, subscribed, tell_the_time

@@ -12,7 +12,7 @@ from api.security.sealing import SEALING
 from api.security.tokens import DEMO_CLIENT
 from api.store.events import SYSTEM, record
 from api.store.shredding import forget_person
-from api.web.write_request import digest_of_key, unsealed
+from api.web.idempotency import digest_of_key, unsealed
 from models.log.events import RememberedAnswer
 from models.log.sealed_texts import SealedText
 from models.vocabulary.event_kinds import EventKind

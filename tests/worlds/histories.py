@@ -13,12 +13,12 @@ from typing import Any, Final
 from sqlmodel import select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from api.app import source_for
 from api.grants.expiry_job import expire
 from api.history.replay_routes import replayed
 from api.queries import fact_rows
 from api.registry.schools_import import import_files
 from api.snapshot.current import CurrentSnapshot
-from api.snapshot.source import source_for
 from models.consents.partners import Stage
 from models.decision.kept_rules import GroundRuleName
 from models.decision.snapshot import Snapshot

@@ -7,7 +7,7 @@ from typing import Final
 import pytest
 
 from api.snapshot.current import Current, CurrentSnapshot
-from api.store.store import StoreUnreachable
+from api.store.outage import StoreUnreachable
 
 #: What a machine that is busy with other things may take on top of a deadline.
 MARGIN: Final = 2.0

@@ -1,0 +1,60 @@
+"""The bearer token of a request is verified before a byte of its body is read."""
+
+from collections.abc import Callable
+from typing import Final
+
+from fastapi import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from api.edge import problems
+from api.edge.problems import UNAUTHENTICATED, Problem, Refused
+from api.security.tokens import Claims, TokenRefused, TokenVerifier
+
+#: What is open to anyone: to send in an application, and to follow it with its secret.
+OPEN_TO_ANYONE: Final = "/v1/applications"
+
+
+class Authentication:
+    """Verifies the bearer token of all that it guards, before a byte of the body is read; `answer` says a refusal."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        verifier: TokenVerifier,
+        guards: Callable[[str], bool],
+        answer: Callable[[Problem, str], Response] = problems.answer,
+    ) -> None:
+        self.app = app
+        self.verifier = verifier
+        self.guards = guards
+        self.answer = answer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or not self.guards(scope["path"]):
+            return await self.app(scope, receive, send)
+        try:
+            claims = await authenticated(scope, self.verifier)
+        except Refused as refused:
+            return await self.answer(refused.problem, refused.detail)(scope, receive, send)
+        scope.setdefault("state", {})["claims"] = claims
+        return await self.app(scope, receive, send)
+
+
+def needs_token(path: str) -> bool:
+    """Everything below `/v1/` does, but applications."""
+    return path.startswith("/v1/") and path != OPEN_TO_ANYONE and not path.startswith(f"{OPEN_TO_ANYONE}/")
+
+
+async def authenticated(scope: Scope, verifier: TokenVerifier, header: bytes = b"authorization") -> Claims:
+    """The claims of the request's bearer token. Raises `Refused` when there is none that is valid."""
+    given = [value for name, value in scope["headers"] if name == header]
+    if len(given) != 1 or given[0][:7].lower() != b"bearer ":
+        raise Refused(UNAUTHENTICATED, f"Send one access token as {header.decode().title()}: Bearer.")
+    token = given[0][7:].decode("latin-1")
+    claims = verifier.remembered(token)
+    if claims is not None:
+        return claims
+    try:
+        return await verifier.verify(token)
+    except TokenRefused:
+        raise Refused(UNAUTHENTICATED, "The access token is not valid.") from None
