@@ -19,7 +19,6 @@ from api.security import sealing
 from api.security.sealing import Sealing
 from api.store.store import Write
 from api.web.callers import claims_if_any
-from api.web.write_request import WriteRequest
 from models.log.events import RememberedAnswer
 from models.vocabulary.refusals import IdempotencyKeyReused, InvalidInput
 
@@ -100,21 +99,21 @@ class Memory:
             default=None,
         )
 
-    def of(self, writing: WriteRequest) -> RememberedAnswer:
+    def of(self, write: Write, status: int, etag: str | None, body: str) -> RememberedAnswer:
         """The answer as a replay will get it."""
         return RememberedAnswer(
             caller=self._caller,
             key=digest_of_key(self._key),
             fingerprint=self._fingerprint,
-            status=writing.status,
-            etag=writing.etag,
-            body=_seal(self._caller, self._key).encrypt(writing.body.encode()).decode(),
-            revision=writing.write.revision,
-            created_at=writing.now,
+            status=status,
+            etag=etag,
+            body=_seal(self._caller, self._key).encrypt(body.encode()).decode(),
+            revision=write.revision,
+            created_at=write.now,
         )
 
 
-def _without_names(view: BaseModel, told: Mapping[str, str]) -> str:
+def without_names(view: BaseModel, told: Mapping[str, str]) -> str:
     """The view as JSON, with what stands for each person in place of the name; `told` says what that is."""
     mark = secrets.token_hex(16)
     said = view.model_dump_json(by_alias=True, context={name: mark + value for name, value in told.items()})
@@ -142,7 +141,7 @@ def unsealed(answer: RememberedAnswer, key: str) -> str:
     return _seal(answer.caller, key).decrypt(answer.body).decode()
 
 
-def _who(request: Request) -> str | None:
+def holder_of(request: Request) -> str | None:
     """Whose keys are looked at: a token's holder, an application's secret's, or, with neither, anyone's."""
     claims = claims_if_any(request)
     if claims is None:
@@ -151,7 +150,7 @@ def _who(request: Request) -> str | None:
     return _digest(claims.issuer, claims.subject, claims.client_id, claims.school or "")
 
 
-def _what(request: Request, content: str) -> str:
+def fingerprint_of(request: Request, content: str) -> str:
     return _digest(request.method, request.scope["path"], request.headers.get("if-match", ""), content)
 
 

@@ -19,7 +19,7 @@ from api.security.sealing import Sealing
 from api.security.strict_json import Malformed, strict_object
 from api.snapshot.current import CurrentSnapshot
 from api.store.store import Store, Write
-from api.web.idempotency import IdempotencyKey, Memory, _what, _who, _without_names
+from api.web.idempotency import IdempotencyKey, Memory, fingerprint_of, holder_of, without_names
 from api.web.preconditions import etag, require_once
 from models.vocabulary.refusals import InvalidInput
 
@@ -46,7 +46,7 @@ class WriteRequest:
         """Notes the answer of this request, with its ETag where the object has versions."""
         if version is not None:
             self._response.headers["ETag"] = etag(version)
-        self.body = _without_names(view, sealing.told(self.session))
+        self.body = without_names(view, sealing.told(self.session))
         return view
 
 
@@ -70,7 +70,7 @@ async def opened(request: Request, response: Response, key: str | None, content:
     require_once(request, "if-match", "idempotency-key")
     memory = None
     if key is not None:
-        memory = Memory(cast(Sealing, store.sealing), _who(request), key, _what(request, content))
+        memory = Memory(cast(Sealing, store.sealing), holder_of(request), key, fingerprint_of(request, content))
     async with store.writing() as write:
         cast(CurrentSnapshot, request.app.state.current).require_follows(write.revision)
         if memory is not None:
@@ -78,7 +78,7 @@ async def opened(request: Request, response: Response, key: str | None, content:
         writing = WriteRequest(write, response, request.scope["route"].status_code or 200)
         yield writing
         if memory is not None:
-            write.session.add(memory.of(writing))
+            write.session.add(memory.of(write, writing.status, writing.etag, writing.body))
 
 
 def _require_one_meaning(body: bytes) -> None:
