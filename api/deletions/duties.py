@@ -3,10 +3,10 @@
 No write waits for a duty to come about: a job finds what has ended.
 """
 
-import asyncio
 import logging
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Annotated, Final
 
 from pydantic import Field
@@ -16,7 +16,7 @@ from api.queries import deletion_rows, event_rows
 from api.queries.session import Session
 from api.security import sealing
 from api.store.events import SYSTEM, Actor, record
-from api.store.outage import StoreUnreachable
+from api.store.jobs import drain, every, repeat
 from api.store.store import Store, Write
 from api.web.schemas import Moment, Said, Wire
 from models.consents.agreements import Agreement
@@ -109,17 +109,10 @@ class KeepingDuties:
         return max(len(grants), len(late))
 
     async def keep(self, interval: float) -> None:
-        """The same for as long as the process runs, every `interval` seconds. Several processes may do so at once."""
-        while True:
-            await asyncio.sleep(interval)
-            try:
-                while await self.run() >= BATCH:  # noqa: ASYNC110 - there is nothing that would tell of the next
-                    # Whoever writes waits for this, and on SQLite decisions do: they come first.
-                    await asyncio.sleep(PAUSE_SECONDS)
-            except StoreUnreachable as error:
-                log.warning("the store did not answer: %s", error)
-            except Exception:
-                log.exception("the deletion duties could not be looked after")
+        """The same every `interval` seconds, for as long as the process runs."""
+        # The pause lets other writers in, and on SQLite decisions.
+        turn = partial(drain, self.run, BATCH, PAUSE_SECONDS)
+        await repeat(turn, every(interval), log, "the deletion duties could not be looked after")
 
 
 async def _require(write: Write, grants: Sequence[Grant]) -> None:

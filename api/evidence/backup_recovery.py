@@ -19,7 +19,7 @@ from api.evidence.proofs import checkpoint, root_of, size_of
 from api.security import private_files
 from api.security.evidence_keys import EvidenceKeys
 from api.store.events import SYSTEM, event_of, record
-from api.store.outage import StoreUnreachable
+from api.store.jobs import every, repeat
 from api.store.store import Store
 from models.log.events import Event
 from models.log.merkle import Peaks
@@ -63,14 +63,17 @@ async def require_not_behind(store: Store, path: Path, keys: EvidenceKeys) -> No
 async def keep_checkpoints(store: Store, path: Path, keys: EvidenceKeys) -> None:
     """Keeps the newest checkpoint outside the store, for as long as the process runs."""
     known = -1
-    while True:
+
+    async def turn() -> None:
+        nonlocal known
         try:
             known = await keep_checkpoint(store, path, keys, known)
-        except StoreUnreachable:
-            pass  # Whoever asks for anything is told.
         except (OSError, NoteInvalid) as error:
             log.error("the newest checkpoint could not be kept: %s", error)
-        await asyncio.sleep(SECONDS)
+
+    # Once a second: an outage of the store is told by whatever else asks it.
+    failed = "the newest checkpoint could not be kept"
+    await repeat(turn, every(SECONDS), log, failed, at_once=True, outage=logging.DEBUG)
 
 
 async def keep_checkpoint(store: Store, path: Path, keys: EvidenceKeys, known: int = -1) -> int:

@@ -1,12 +1,12 @@
 """The job that writes down what time has brought about, so that feeds and history show it. No decision waits for it."""
 
-import asyncio
 import logging
+from functools import partial
 from typing import Final
 
 from api.grants.grant_lifecycle import settle
 from api.queries import grant_rows, registry_rows
-from api.store.outage import StoreUnreachable
+from api.store.jobs import drain, every, repeat
 from api.store.store import Store
 
 log = logging.getLogger("privacy_manager.expiry")
@@ -29,13 +29,5 @@ async def expire(store: Store) -> int:
 
 
 async def keep_expiring(store: Store, interval: float) -> None:
-    """Settles for as long as the process runs, every `interval` seconds. Several processes may do so at once."""
-    while True:
-        await asyncio.sleep(interval)
-        try:
-            while await expire(store) == BATCH:
-                pass
-        except StoreUnreachable as error:
-            log.warning("the store did not answer: %s", error)
-        except Exception:
-            log.exception("a grant could not be settled")
+    """Settles every `interval` seconds, for as long as the process runs."""
+    await repeat(partial(drain, partial(expire, store), BATCH), every(interval), log, "a grant could not be settled")

@@ -20,7 +20,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from api.history.daily_digests import digest_of_day, midnight
 from api.store.events import SYSTEM, record
-from api.store.outage import StoreUnreachable
+from api.store.jobs import about_every, repeat
 from api.store.store import Store
 from models.log.events import Event
 from models.log.logged_decisions import LoggedDecision
@@ -83,18 +83,17 @@ async def delete_old(store: Store, days: int) -> int:
 
 
 async def keep_log(store: Store, days: int, *, digests: bool, interval: float = INTERVAL_SECONDS) -> None:
-    """Does both for as long as the process runs, about every `interval` seconds; digests as long as there are lines."""
-    while True:
-        # Not all processes at once: whoever comes later finds the day digested, and computes nothing.
-        await asyncio.sleep(interval * _RANDOM.uniform(0.5, 1.5))
-        try:
-            if digests or await _has_lines(store):
-                await digest_days(store)
-            await _delete_all_old(store, days)
-        except StoreUnreachable as error:
-            log.warning("the store did not answer: %s", error)
-        except Exception:
-            log.exception("the decision log could not be looked after")
+    """Does both about every `interval` seconds, for as long as the process runs; digests as long as there are lines.
+
+    The processes that find the day digested already compute nothing.
+    """
+
+    async def turn() -> None:
+        if digests or await _has_lines(store):
+            await digest_days(store)
+        await _delete_all_old(store, days)
+
+    await repeat(turn, about_every(interval), log, "the decision log could not be looked after")
 
 
 async def _delete_all_old(store: Store, days: int) -> None:

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from random import SystemRandom
 from typing import Final
 
@@ -26,6 +27,7 @@ from api.notifications.targets import Targets
 from api.security.evidence_keys import EvidenceKeys
 from api.security.sealing import Sealing
 from api.settings import Settings
+from api.store.jobs import about_every, drain, repeat
 from api.store.outage import StoreUnreachable
 from api.store.store import Store
 from api.store.timing import Clock
@@ -75,14 +77,7 @@ class Delivery:
     async def run(self) -> None:
         """Delivers until it is cancelled. Then what was not sent is let go, for whoever comes next."""
         try:
-            while True:
-                try:
-                    await self._take()
-                except StoreUnreachable as error:
-                    log.warning("the store did not answer: %s", error)
-                except Exception:
-                    log.exception("no message could be taken")
-                await self._wait()
+            await repeat(self._take, self._wait, log, "no message could be taken", at_once=True)
         finally:
             await self._stop()
 
@@ -162,19 +157,10 @@ def _old_messages(now: datetime) -> Executable:
 
 
 async def keep_tidy(store: Store, interval: float = TIDY_SECONDS) -> None:
-    """Does so for as long as the process runs, about every `interval` seconds."""
-    while True:
-        await asyncio.sleep(interval * _RANDOM.uniform(0.5, 1.5))
-        try:
-            deleted = await tidy(store)
-            while deleted >= BATCH:
-                # On SQLite decisions wait for the same lock.
-                await asyncio.sleep(0.1)
-                deleted = await tidy(store)
-        except StoreUnreachable as error:
-            log.warning("the store did not answer: %s", error)
-        except Exception:
-            log.exception("what was delivered could not be looked after")
+    """Does so about every `interval` seconds, for as long as the process runs."""
+    # On SQLite decisions wait for the same lock.
+    turn = partial(drain, partial(tidy, store), BATCH, 0.1)
+    await repeat(turn, about_every(interval), log, "what was delivered could not be looked after")
 
 
 @asynccontextmanager

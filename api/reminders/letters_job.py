@@ -3,11 +3,11 @@
 Every letter is an entry of the log, so that webhooks carry it, and it can be shown that a partner was told.
 """
 
-import asyncio
 import logging
 import uuid
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime
+from functools import partial
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, and_, or_
@@ -19,7 +19,7 @@ from api.queries import deletion_rows, due_rows, registry_rows
 from api.queries.past_events import read_rows
 from api.reminders.due_routes import DueItem, DueKind, checks
 from api.store.events import SYSTEM, record
-from api.store.outage import StoreUnreachable
+from api.store.jobs import drain, every, repeat
 from api.store.store import Store, Write
 from models.consents.deletions import DeletionDuty
 from models.consents.grants import Grant
@@ -86,17 +86,10 @@ class Reminding:
         return max(len(found), 1)
 
     async def keep(self, interval: float = INTERVAL_SECONDS) -> None:
-        """The same for as long as the process runs, about every `interval` seconds. Several processes may do so."""
-        while True:
-            await asyncio.sleep(interval)
-            try:
-                # What many letters cost is spread: decisions go before them.
-                while await self.run():  # noqa: ASYNC110 - there is nothing that would tell of the next
-                    await asyncio.sleep(PAUSE_SECONDS)
-            except StoreUnreachable as error:
-                log.warning("the store did not answer: %s", error)
-            except Exception:
-                log.exception("the reminders could not be written")
+        """The same about every `interval` seconds, for as long as the process runs."""
+        # The pause spreads what many letters cost: decisions go before them.
+        turn = partial(drain, self.run, 1, PAUSE_SECONDS)
+        await repeat(turn, every(interval), log, "the reminders could not be written")
 
     async def _drafted(
         self, session: AsyncSession, kind: Recipient, recipients: Iterable[str], now: datetime

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.utils import format_datetime
+from functools import partial
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -24,7 +25,7 @@ from api.queries import registry_rows, school_rows
 from api.queries.session import Session
 from api.reminders.letters_job import address_of
 from api.settings import Settings
-from api.store.outage import StoreUnreachable
+from api.store.jobs import drain, every, repeat
 from api.store.store import Store
 from models.consents.reminders import Letter, Mail, Subject
 
@@ -106,16 +107,9 @@ async def send_waiting(store: Store, server: MailServer) -> int:
 
 
 async def keep_sending(store: Store, server: MailServer, interval: float = INTERVAL_SECONDS) -> None:
-    """The same for as long as the process runs, every `interval` seconds. Several processes may do so at once."""
-    while True:
-        await asyncio.sleep(interval)
-        try:
-            while await send_waiting(store, server) == BATCH:
-                pass
-        except StoreUnreachable as error:
-            log.warning("the store did not answer: %s", error)
-        except Exception:
-            log.exception("letters could not be sent")
+    """The same every `interval` seconds, for as long as the process runs."""
+    turn = partial(drain, partial(send_waiting, store, server), BATCH)
+    await repeat(turn, every(interval), log, "letters could not be sent")
 
 
 async def _taken(store: Store, letter: Letter, now: datetime) -> bool:
