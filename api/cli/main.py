@@ -24,7 +24,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from sqlalchemy.exc import SQLAlchemyError
 
 from api import openapi
-from api.app import NotReadyToServe, Service, create_app, documented_app, require_own_store, require_ready
+from api.app import Service, create_app, documented_app
 from api.cli import demo, evidence, history
 from api.edge.server import WholeAnswers
 from api.edu_v.door import documented_door
@@ -37,6 +37,7 @@ from api.printable_text import printable_lines
 from api.registry.schools_import import ImportRefused, ImportReport, import_files
 from api.security.tokens import EmbeddedIssuer
 from api.settings import Mode, Settings, explained
+from api.startup import NotReadyToServe, require_own_store, require_ready
 from api.store.migrations import head, migrate
 from api.store.outage import StoreBehind, StoreUnreachable
 from api.store.store import Store

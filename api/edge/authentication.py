@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Final
 
-from fastapi import Response
+from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.edge import problems

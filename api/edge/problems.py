@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
-from fastapi import Response
+from starlette.responses import Response
 
 from models.vocabulary import refusals
 from models.vocabulary.refusals import ConsentError

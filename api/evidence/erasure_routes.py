@@ -12,6 +12,7 @@ from api.store.shredding import forget_person, forget_reason
 from api.store.store import Store
 from api.web.callers import Operator
 from api.web.schemas import PRINTABLE, EntryNumber, Wire, WireIn
+from api.web.services import provided
 from api.web.write_request import Writing
 from models.log.events import Event
 from models.log.sealed_texts import SealedText
@@ -47,7 +48,7 @@ class ErasedReason(Wire):
 @router.post("/actors/_erase", operation_id="eraseActor")
 async def erase_actor(caller: Operator, wish: ActorToErase, writing: Writing, request: Request) -> ErasedActor:
     """Destroys a person's name and the key of the commitments to it. What they did stays, as someone's."""
-    store: Store = request.app.state.store
+    store = provided(request, Store)
     lookup = store.sealing.lookup(wish.subject) if store.sealing is not None else ""
     found = (await writing.session.exec(select(SealedText).where(SealedText.lookup == lookup))).first()
     if found is None:

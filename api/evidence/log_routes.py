@@ -19,6 +19,7 @@ from api.web.callers import Anyone, Operator
 from api.web.paging import Cursor, Limit, after_number, part
 from api.web.read_request import Reading
 from api.web.schemas import EntryNumber, Moment, Page, Wire
+from api.web.services import provided
 from models.log.events import Event
 from models.log.log_entries import entry_of
 from models.vocabulary.refusals import InvalidInput, NotFound
@@ -80,14 +81,14 @@ class PublicKeys(Wire):
 @router.get("/keys", operation_id="getLogKeys")
 async def get_keys(caller: Anyone, request: Request) -> PublicKeys:
     """The public keys."""
-    keys: EvidenceKeys = request.app.state.evidence
+    keys = provided(request, EvidenceKeys)
     return PublicKeys(origin=keys.origin, notes=[str(key) for key in keys.verifiers], receipts=keys.jwks)
 
 
 @router.get("/checkpoint", operation_id="getCheckpoint", response_class=PlainTextResponse)
 async def get_checkpoint(caller: Anyone, reading: Reading, request: Request) -> PlainTextResponse:
     """How large the log is now, and its root, signed. Keep it elsewhere: it shows whether the log was changed since."""
-    return PlainTextResponse(await checkpoint(reading.session, request.app.state.evidence))
+    return PlainTextResponse(await checkpoint(reading.session, provided(request, EvidenceKeys)))
 
 
 @router.get("/entries", operation_id="listLogEntries")

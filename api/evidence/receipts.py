@@ -21,12 +21,13 @@ from api.security.tokens import has_signed, signed
 from api.web.callers import Caller, Concerned
 from api.web.read_request import Reading
 from api.web.schemas import EntryNumber, Wire
+from api.web.services import provided
 from models.consents.agreements import Agreement
 from models.log.events import Event
 from models.log.log_entries import canonical, entry_of
 from models.log.merkle import leaf_hash, verify_inclusion
-from models.log.receipts import HAPPENINGS, IN_DUTCH, Matter, record
 from models.log.signed_notes import Checkpoint, NoteInvalid, VerifierKey, opened
+from models.past.receipts import HAPPENINGS, IN_DUTCH, Matter, record
 from models.vocabulary.refusals import NotFound
 
 router = APIRouter(prefix="/v1/receipts", tags=["evidence"])
@@ -54,7 +55,7 @@ class ReceiptView(Wire):
 async def get_receipt(caller: Concerned, receipt_number: Number, reading: Reading, request: Request) -> ReceiptView:
     """The receipt of one change of a grant, for its school, the partner that it is about, and operators."""
     event = await _event(reading.session, caller, int(receipt_number))
-    keys: EvidenceKeys = request.app.state.evidence
+    keys = provided(request, EvidenceKeys)
     payload = await _payload(reading.session, event, keys)
     text = signed(json.dumps(payload, ensure_ascii=False).encode(), keys.receipts[-1], KIND)
     return ReceiptView(number=event.number, grant_id=event.grant_id or "", event=event.kind, receipt=text)
@@ -64,7 +65,7 @@ async def get_receipt(caller: Concerned, receipt_number: Number, reading: Readin
 async def read_receipt(caller: Concerned, receipt_number: Number, reading: Reading, request: Request) -> HTMLResponse:
     """The same for people, in Dutch and English."""
     event = await _event(reading.session, caller, int(receipt_number))
-    payload = await _payload(reading.session, event, request.app.state.evidence)
+    payload = await _payload(reading.session, event, provided(request, EvidenceKeys))
     headers = {"Content-Security-Policy": "sandbox; default-src 'none'; style-src 'unsafe-inline'"}
     return HTMLResponse(page(payload), headers=headers)
 

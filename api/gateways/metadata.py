@@ -1,58 +1,62 @@
-"""What gateways find out by themselves: where this decision point is and what can be asked of it (AuthZEN 1.0, 9)."""
+"""The metadata of the decision point: where it is, and what can be asked of it (AuthZEN 1.0, 9)."""
 
 import re
 from typing import Final
 
-from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel, ConfigDict
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
-from models.vocabulary.refusals import InvalidInput
+from api.edge import problems
+from api.edge.problems import INVALID_INPUT, METHOD_NOT_ALLOWED
 
-router = APIRouter(tags=["gateways"])
-
-#: Open to anyone, as whoever looks for it has no token yet.
+#: Open to anyone: a gateway that looks for the decision point has no token yet.
 METADATA: Final = "/.well-known/authzen-configuration"
 
 #: A name or an IPv4 address, or an IPv6 address in brackets, and a port; nothing that could end a URL's host early.
 _HOST: Final = re.compile(r"([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?|\[[0-9a-f:.]{2,45}\])(:[1-9][0-9]{0,4})?")
+#: The metadata seldom changes, and is the same for everyone who asks (11.9).
+_CACHED: Final = {"Cache-Control": "max-age=3600"}
 
 
-class Metadata(BaseModel):
+class Metadata:
+    """`GET /.well-known/authzen-configuration`. Not in the published contract, whose rules allow no dot in a path.
+
+    `public_url` is where gateways reach the service; without it, each request is told the scheme and host that it used.
+    """
+
+    def __init__(self, public_url: str) -> None:
+        self._public_url = public_url
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._answer(Request(scope))(scope, receive, send)
+
+    def _answer(self, request: Request) -> Response:
+        if request.method != "GET":
+            return problems.answer(METHOD_NOT_ALLOWED, f"{METHOD_NOT_ALLOWED.title}.", {"Allow": "GET"})
+        base = self._public_url or _as_reached(request)
+        if not base:
+            return problems.answer(INVALID_INPUT, "The request's Host is not a host.")
+        content = msgspec.json.encode(_metadata(base))
+        return Response(content, headers=_CACHED if self._public_url else None, media_type="application/json")
+
+
+def _metadata(base: str) -> dict[str, str]:
     """AuthZEN 1.0, 9.1, whose names these are. Without `capabilities`: none are registered, and empty is left out."""
-
-    model_config = ConfigDict(frozen=True)
-
-    policy_decision_point: str
-    access_evaluation_endpoint: str
-    access_evaluations_endpoint: str
-    search_subject_endpoint: str
-    search_resource_endpoint: str
-    search_action_endpoint: str
-
-
-# Not in the published contract, whose rules allow no dot there; it is the standard that publishes it.
-@router.get(METADATA, include_in_schema=False)
-async def metadata(request: Request, response: Response) -> Metadata:
-    """Where the decision point is, and each of its endpoints."""
-    base: str = request.app.state.public_url
-    if base:
-        # The same for everyone who asks, and it seldom changes (11.9).
-        response.headers["Cache-Control"] = "max-age=3600"
-    else:
-        base = _as_reached(request)
-    return Metadata(
-        policy_decision_point=base,
-        access_evaluation_endpoint=f"{base}/access/v1/evaluation",
-        access_evaluations_endpoint=f"{base}/access/v1/evaluations",
-        search_subject_endpoint=f"{base}/access/v1/search/subject",
-        search_resource_endpoint=f"{base}/access/v1/search/resource",
-        search_action_endpoint=f"{base}/access/v1/search/action",
-    )
+    return {
+        "policy_decision_point": base,
+        "access_evaluation_endpoint": f"{base}/access/v1/evaluation",
+        "access_evaluations_endpoint": f"{base}/access/v1/evaluations",
+        "search_subject_endpoint": f"{base}/access/v1/search/subject",
+        "search_resource_endpoint": f"{base}/access/v1/search/resource",
+        "search_action_endpoint": f"{base}/access/v1/search/action",
+    }
 
 
 def _as_reached(request: Request) -> str:
-    """The scheme and host of this request. Raises `InvalidInput` for a host that none can be."""
+    """The scheme and host of this request; empty where its Host is none."""
     hosts = request.headers.getlist("host")
     if len(hosts) != 1 or _HOST.fullmatch(hosts[0].lower()) is None:
-        raise InvalidInput("The request's Host is not a host.")
+        return ""
     return f"{request.url.scheme}://{hosts[0].lower()}"

@@ -24,12 +24,15 @@ from api.grants.consent_routes import Consent, named
 from api.grants.grant_lifecycle import GrantView
 from api.notifications.change_listeners import AwaitedChanges, Listener
 from api.queries import event_rows, school_rows
+from api.security.tokens import TokenVerifier
+from api.snapshot.current import CurrentSnapshot
 from api.store.outage import StoreBehind, StoreUnreachable
 from api.store.store import Store
 from api.web.callers import PartnerClient
 from api.web.paging import Cursor, Limit, after_number, part
 from api.web.schemas import Moment, Page
 from api.web.server_sent_events import EventStream, ended, until_gone
+from api.web.services import provided
 from models.consents.schools import School
 from models.decision.decision import Reason
 from models.decision.grant_status import Status
@@ -115,10 +118,10 @@ async def list_changes(
     With `wait` the answer comes as soon as there is a change, or when the time is over, with nothing in it.
     """
     client_id, begin, after = caller.claims.client_id, From.read(since), after_number(cursor)
-    store: Store = request.app.state.store
+    store = provided(request, Store)
     if not wait:
         return await _page(store, client_id, begin, after, limit)
-    awaited: AwaitedChanges = request.app.state.awaited
+    awaited = provided(request, AwaitedChanges)
     with awaited.listening(client_id) as listener:
         found = await _page(store, client_id, begin, after, limit)
         if found.items:
@@ -131,7 +134,7 @@ async def list_changes(
 
 
 async def _listening(caller: PartnerClient, request: Request) -> AsyncIterator[Listener]:
-    awaited: AwaitedChanges = request.app.state.awaited
+    awaited = provided(request, AwaitedChanges)
     # Until the answer has been sent, which for a stream is its end.
     with awaited.listening(caller.claims.client_id) as listener:
         yield listener
@@ -172,15 +175,14 @@ class _Reader:
         self._request = request
         self._begin = begin
         self.client_id = client_id
-        self.awaited: AwaitedChanges = request.app.state.awaited
+        self.awaited = provided(request, AwaitedChanges)
 
     async def read(self) -> list[ConsentChange]:
         """The next changes, as far as there are any. Raises what a new request would be refused with."""
-        state = self._request.app.state
-        await authenticated(self._request.scope, state.verifier)
-        await state.current.get()
+        await authenticated(self._request.scope, provided(self._request, TokenVerifier))
+        await provided(self._request, CurrentSnapshot).get()
         async with self.awaited.reading:
-            found = (await _page(state.store, self.client_id, self._begin, 0, PART)).items
+            found = (await _page(provided(self._request, Store), self.client_id, self._begin, 0, PART)).items
         if found:
             self._begin = From.read(found[-1].bookmark)
         return found

@@ -5,7 +5,7 @@ import secrets
 import uuid
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Request, Response
 
@@ -36,6 +36,7 @@ from api.web.paging import Cursor, Limit, after_key, after_number, part
 from api.web.preconditions import IfMatch, etag, require_version
 from api.web.read_request import Reading
 from api.web.schemas import Page, RecordId, distinct
+from api.web.services import provided
 from api.web.write_request import WriteRequest, Writing
 from models.consents.webhooks import (
     MOST_SUBSCRIPTIONS,
@@ -71,7 +72,7 @@ async def _reached(request: Request) -> TargetRefused | None:
         return None
     url = body.get("url") if isinstance(body, dict) else None
     if isinstance(url, str):
-        targets, claims = cast(Targets, request.app.state.targets), claims_if_any(request)
+        targets, claims = provided(request, Targets), claims_if_any(request)
         whose = (claims.client_id or "") if claims is not None else ""
         if targets.is_busy_for(whose):
             raise Refused(TOO_MANY_REQUESTS, "Too many names are being looked up.", {"Retry-After": "10"})

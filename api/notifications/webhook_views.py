@@ -1,13 +1,14 @@
 """Webhooks as their callers write and read them."""
 
 from datetime import timedelta
-from typing import Annotated, cast
+from typing import Annotated
 
 from fastapi import Request
 from pydantic import AfterValidator, Field, StringConstraints
 
 from api.notifications.targets import Targets, target_of
 from api.web.schemas import MadeSecret, Moment, Reason, Wire, WireIn
+from api.web.services import provided
 from models.consents.webhooks import (
     FORMER_SIGNS,
     MOST_HOURS_OF_FORMER,
@@ -143,4 +144,4 @@ class Replayed(Wire):
 
 def _written(request: Request, url: str) -> str:
     """The URL as it is kept."""
-    return target_of(url, loopback=cast(Targets, request.app.state.targets).loopback).url
+    return target_of(url, loopback=provided(request, Targets).loopback).url

@@ -9,7 +9,7 @@ import secrets
 import uuid
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Annotated, Final, cast
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Header, Path, Request
 from limits import RateLimitItem, RateLimitItemPerHour
@@ -24,6 +24,7 @@ from api.queries import case_rows
 from api.store.events import Actor
 from api.web.read_request import Reading
 from api.web.schemas import PROSE, Moment, Name, PurposeCode, Reason, ScopeName, Wire, WireIn
+from api.web.services import provided
 from api.web.write_request import Writing
 from models.consents.ground_rules import require_convenant_known
 from models.consents.onboarding import Case, CaseStep, RoadStep, require_sound_application
@@ -128,7 +129,9 @@ class ApplicationWithdrawal(WireIn):
 class Turnstile:
     """Bounds how often one address may come, in this process. Raises `Refused` (429)."""
 
-    def __init__(self, applications_an_hour: int) -> None:
+    def __init__(self, applications_an_hour: int, applications_a_day: int) -> None:
+        #: That are taken in within 24 hours, from anyone; counted in the store.
+        self.applications_a_day = applications_a_day
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
         self._applying = RateLimitItemPerHour(applications_an_hour, namespace="apply")
         self._following = RateLimitItemPerHour(max(_FOLLOWING_AN_HOUR, applications_an_hour), namespace="follow")
@@ -147,7 +150,7 @@ class Turnstile:
 
 
 def _applying(request: Request) -> None:
-    cast(Turnstile, request.app.state.turnstile).apply(request)
+    provided(request, Turnstile).apply(request)
 
 
 def _following(
@@ -156,7 +159,7 @@ def _following(
         str | None, Header(description="The secret that the answer to the application gave.", max_length=100)
     ] = None,
 ) -> str:
-    cast(Turnstile, request.app.state.turnstile).follow(request)
+    provided(request, Turnstile).follow(request)
     if x_application_secret is None:
         detail = "Send the application's secret as X-Application-Secret."
         raise Refused(UNAUTHENTICATED, detail, {"WWW-Authenticate": "X-Application-Secret"})
@@ -173,7 +176,7 @@ async def apply(caller: Applying, request: Request, wish: Application, writing: 
     """Sends in an application. The answer holds a reference and a secret to follow it with."""
     require_sound_application(wish.requested)
     require_convenant_known(wish.edu_k.version, wish.edu_k.status)
-    most = cast(int, request.app.state.applications_per_day)
+    most = provided(request, Turnstile).applications_a_day
     if await case_rows.cases_since(writing.session, writing.now - _DAY) >= most:
         raise Refused(TOO_MANY_REQUESTS, "More applications came in than a day can hold.", {"Retry-After": "3600"})
     secret = secrets.token_urlsafe(32)

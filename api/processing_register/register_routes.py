@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import date, datetime
-from typing import Annotated, Final, cast
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic import Field
@@ -26,6 +26,7 @@ from api.web.concurrency import Turns
 from api.web.files import attachment
 from api.web.long_answers import json_answer, json_of
 from api.web.schemas import Moment, Wire
+from api.web.services import provided
 from models.consents.partners import RecipientRole, Stage
 from models.consents.schools import Board, School
 from models.decision.grant_status import Status
@@ -158,7 +159,7 @@ class RegisterView(Wire):
 async def _drawn_up(
     caller: SchoolOrOperator, brin: Annotated[Brin, Path()], request: Request, at: At = None
 ) -> Register:
-    store, turns = cast(Store, request.app.state.store), cast(Turns, request.app.state.turns)
+    store, turns = provided(request, Store), provided(request, Turns)
     # A transaction of its own, which is over before a document is made of what it read.
     async with turns.taken(brin), store.reading() as session:
         return await register_at(session, brin, at, await store.now(session))
@@ -187,7 +188,7 @@ async def download_table(caller: SchoolOrOperator, brin: Brin, register: DrawnUp
 async def download_document(caller: SchoolOrOperator, brin: Brin, register: DrawnUp, request: Request) -> Response:
     """The same as a document to hand over."""
     document = await asyncio.to_thread(document_of, register)
-    content = await cast(Drawing, request.app.state.drawing).draw(document, brin)
+    content = await provided(request, Drawing).draw(document, brin)
     return attachment(content, _name(register, "pdf"), DOCUMENT)
 
 

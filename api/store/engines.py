@@ -1,6 +1,7 @@
 """SQLAlchemy's engines on both kinds of store, and which of their connections can still be trusted."""
 
 import weakref
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -135,3 +136,11 @@ def postgresql_engine(url: URL, connections: PooledConnections) -> AsyncEngine:
     event.listen(engine.sync_engine, "connect", connections.note)
     event.listen(engine.sync_engine, "checkout", connections.require_sound)
     return engine
+
+
+def make_file(url: URL) -> None:
+    """Makes the SQLite file and its folder where there are none, for nobody else to read."""
+    if url.get_backend_name() == "sqlite" and url.database:
+        path = Path(url.database)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.touch(mode=0o600, exist_ok=True)

@@ -8,7 +8,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy.engine import make_url
 
 from alembic import command
-from api.store.sqlite_files import make_file
+from api.store.engines import make_file
 from api.store.store import Store
 
 ROOT = Path(__file__).resolve().parents[2]

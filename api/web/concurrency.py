@@ -7,9 +7,11 @@ import asyncio
 import weakref
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Annotated, Final, cast
+from typing import Annotated, Final
 
 from fastapi import Depends, Request
+
+from api.web.services import provided
 
 #: How many are built at once.
 MOST_AT_ONCE: Final = 2
@@ -32,7 +34,7 @@ class Turns:
 
 async def _turn(request: Request) -> AsyncIterator[None]:
     # Operators have no school, and share one turn.
-    turns = cast(Turns, request.app.state.turns)
+    turns = provided(request, Turns)
     async with turns.taken(request.path_params.get("brin", "")):
         yield
 

@@ -29,6 +29,7 @@ from api.web.callers import Caller
 from api.web.idempotency import IdempotencyKey
 from api.web.preconditions import require_once
 from api.web.schemas import PRINTABLE, Moment, Wire
+from api.web.services import provided
 from api.web.write_request import WriteRequest, opened
 from models.consents.files import (
     ATTACHMENTS,
@@ -116,9 +117,16 @@ class UploadRequest:
         return kept
 
 
+class FileTurns(asyncio.Semaphore):
+    """Files are stored one at a time: however many arrive at once, another write waits for one of them at most."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
+
+
 def download(request: Request, file: StoredFile) -> Response:
     """The file as a download, never to be shown in place. Each part is read when it is sent."""
-    parts = _parts(cast(Store, request.app.state.store), file)
+    parts = _parts(provided(request, Store), file)
     headers = _of_attachment(file.name, file.size, bytes.fromhex(file.sha256))
     return StreamingResponse(parts, headers=headers, media_type=file.media_type)
 
@@ -153,8 +161,7 @@ def _uploading(allowed: frozenset[str]) -> Callable[..., AsyncIterator[UploadReq
     ) -> AsyncIterator[UploadRequest]:
         async with _received(request, name, allowed) as received:
             content = "\0".join((received.name, received.media_type, received.sha256))
-            # One after another: however many files arrive at once, another write waits for one of them at most.
-            storing = cast(asyncio.Semaphore, request.app.state.storing)
+            storing = provided(request, FileTurns)
             async with storing, opened(request, response, idempotency_key, content) as writing:
                 yield UploadRequest(writing, received)
 

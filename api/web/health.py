@@ -1,11 +1,12 @@
 """Whether the process lives, and whether it may be sent requests."""
 
-from typing import Literal, cast
+from typing import Literal
 
 from fastapi import APIRouter, Request
 
 from api.snapshot.current import CurrentSnapshot
 from api.web.schemas import Wire
+from api.web.services import provided
 
 router = APIRouter(prefix="/health", tags=["health"])
 
@@ -30,6 +31,6 @@ async def live() -> Health:
 @router.get("/ready", operation_id="isReady")
 async def ready(request: Request) -> Readiness:
     """The store answers too, in time for a decision."""
-    current = cast(CurrentSnapshot, request.app.state.current)
+    current = provided(request, CurrentSnapshot)
     snapshot, _ = await current.get()
     return Readiness(revision=snapshot.revision)

@@ -3,12 +3,13 @@
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, cast
+from typing import Annotated
 
 from fastapi import Depends, Request
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from api.store.store import Store
+from api.web.services import provided
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +21,7 @@ class ReadRequest:
 
 
 async def _begin(request: Request) -> AsyncIterator[ReadRequest]:
-    store = cast(Store, request.app.state.store)
+    store = provided(request, Store)
     async with store.reading() as session:
         yield ReadRequest(session, await store.now(session))
 

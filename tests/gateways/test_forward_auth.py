@@ -7,10 +7,11 @@ from typing import Any, cast
 
 import pytest
 
-from api.app import NotReadyToServe, create_app, require_ready
+from api.app import create_app
 from api.gateways.forward_auth import PARTNER_PATH, PATH, Authorize
 from api.security.tokens import DEMO_AUDIENCE, DEMO_ISSUER
 from api.settings import Mode, Settings
+from api.startup import NotReadyToServe, require_ready
 from models.decision.route_table import RouteTable
 from tests.security.hostile_tokens import SigningKey, good_claims, hostile_tokens
 from tests.worlds.world import Answer, World

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
@@ -18,7 +18,7 @@ async def changes(world: World, client_id: str = "rekenrijk", **query: Any) -> A
 
 async def waiting_for(world: World, many: int) -> None:
     """Until so many requests wait."""
-    awaited: AwaitedChanges = cast(Any, world.service)._app.state.awaited
+    awaited = world.service.services.of(AwaitedChanges)
     for _ in range(3_000):
         if awaited.waiting == many:
             return

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import httpx2
 import pytest
@@ -18,6 +18,7 @@ from api.grants.expiry_job import expire
 from api.notifications import feed_routes
 from api.notifications.change_listeners import MOST_OF_ONE, AwaitedChanges
 from api.security.tokens import TokenVerifier
+from api.snapshot.current import CurrentSnapshot
 from api.store.store import Store
 from tests.promises.test_crash_recovery import CLIENT_IDS, Tokens, populate
 from tests.promises.test_crash_recovery import served as served_by_process
@@ -88,12 +89,8 @@ class Service:
             assert stream.status == 200
             return await stream.rest()
 
-    @property
-    def state(self) -> Any:
-        return cast(Any, self.world.service)._app.state
-
     async def waiting(self, many: int) -> None:
-        awaited: AwaitedChanges = self.state.awaited
+        awaited = self.world.service.services.of(AwaitedChanges)
         async with asyncio.timeout(30):
             while awaited.waiting != many:  # noqa: ASYNC110 - what is counted tells nobody
                 await asyncio.sleep(0.01)
@@ -237,7 +234,7 @@ async def test_a_stream_ends_once_its_issuer_is_trusted_no_more(
     await service.world.register()
     async with service.stream() as stream, asyncio.timeout(60):
         await stream.piece()
-        service.state.verifier = TokenVerifier([])
+        service.world.service.services.put(TokenVerifier([]))
         given = await service.world.granted()
         assert given["grantId"] not in [each["grantId"] for each in await stream.rest()]
 
@@ -247,8 +244,8 @@ async def test_a_stream_ends_when_the_store_does_not_answer(service: Service, mo
     await service.world.register()
     async with service.stream() as stream, asyncio.timeout(60):
         await stream.piece()
-        await service.state.current.aclose()
-        monkeypatch.setattr(service.state.current, "_behind", "another history")
+        await service.world.service.services.of(CurrentSnapshot).aclose()
+        monkeypatch.setattr(service.world.service.services.of(CurrentSnapshot), "_behind", "another history")
         assert await stream.rest() == []
     async with service.stream() as refused:
         assert refused.status == 503
@@ -280,7 +277,7 @@ async def opened(service: Service, many: int) -> AsyncIterator[None]:
 
 async def test_who_waits_holds_no_connection_to_the_store(service: Service) -> None:
     await service.world.register()
-    store: Store = service.state.store
+    store = service.world.service.services.of(Store)
     async with service.stream() as stream, service.stream(), asyncio.timeout(60):
         await stream.piece()
         await service.waiting(2)

@@ -231,8 +231,7 @@ async def strict(store_url: str, tmp_path: Path) -> AsyncIterator[World]:
 
 def know(world: World, names: Names) -> None:
     """What names stand for, for whoever subscribes."""
-    app: Any = world.service._app
-    app.state.targets = names.targets
+    world.service.services.put(names.targets)
 
 
 async def test_each_is_refused_when_somebody_subscribes(strict: World) -> None:

@@ -6,6 +6,7 @@ from sqlalchemy import text
 from sqlmodel import select
 
 from api.evidence.apply_entries import Restoring
+from api.notifications.targets import Targets
 from api.store.events import SYSTEM, record
 from api.web.idempotency import unsealed
 from models.consents.webhooks import WebhookSubscription
@@ -53,7 +54,7 @@ async def test_the_first_answer_comes_again_whatever_the_name_stands_for_by_then
     key, body = {"Idempotency_Key": "verloren-antwoord"}, {"url": "http://127.0.0.1:9/hooks"}
     first = await call(told, "POST", body=body, **key)
     assert first.status_code == 201
-    told.service._app.state.targets.loopback = False
+    told.service.services.of(Targets).loopback = False
     again = await call(told, "POST", body=body, **key)
     assert (again.status_code, again.json()) == (201, first.json())
     other = await call(told, "POST", body=body, Idempotency_Key="een-ander")

@@ -38,7 +38,7 @@ async def drawer() -> AsyncIterator[Drawing]:
 
 
 def of(world: World) -> Drawing:
-    return cast(Drawing, cast(Any, world.service)._app.state.drawing)
+    return world.service.services.of(Drawing)
 
 
 def started(drawer: Drawing) -> int:

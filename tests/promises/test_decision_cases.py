@@ -22,6 +22,8 @@ from sqlalchemy import text
 from api.gateways.forward_auth import PATH, Authorize
 from api.grants.expiry_job import expire
 from api.registry.schools_import import import_files
+from api.snapshot.current import CurrentSnapshot
+from api.store.store import Store
 from models.consents.partners import Stage
 from models.decision.decision import Reason
 from models.decision.route_table import RouteTable, RouteTableInvalid
@@ -149,9 +151,9 @@ class Facts:
             return await self._close_postgresql()
         for path in self.folder.glob("privacy-manager.db*"):
             path.rename(path.with_name(f"away-{path.name}"))
-        state = self.world.service._app.state
-        await state.current._drop()
-        await state.store.engine.dispose()
+        services = self.world.service.services
+        await services.of(CurrentSnapshot)._drop()
+        await services.of(Store).engine.dispose()
 
     async def _close_postgresql(self) -> None:
         url = self.world.store.url.set(drivername="postgresql")

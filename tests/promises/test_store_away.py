@@ -22,6 +22,7 @@ from sqlalchemy.engine import make_url
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from api.settings import Settings
+from api.snapshot.current import CurrentSnapshot
 from api.store.migrations import migrate
 from api.store.store import Store, Write
 from tests.edu_v.both_sides import by_partner, notify
@@ -34,7 +35,7 @@ IN_TIME, SOON = 2.0, 10.0
 
 def wait_as_by_default(world: World) -> None:
     """From now on. Until then a machine that is busy with other things has time to set things up."""
-    world.service._app.state.current._deadline = Settings().store_deadline
+    world.service.services.of(CurrentSnapshot)._deadline = Settings().store_deadline
 
 
 Outage = Callable[[Line], None]
@@ -131,7 +132,7 @@ async def test_every_answer_says_in_time_that_the_store_is_away(store_url: str, 
         link.restore()
         seconds = await require_return(world)
         assert seconds < SOON
-        world.service._app.state.current._deadline = 5
+        world.service.services.of(CurrentSnapshot)._deadline = 5
         assert await world.reason() == "granted"
         revoked = await world.step(grant["grantId"], "revoke", {"reason": "Genoeg."})
         assert revoked.status_code == 200, revoked.text
@@ -169,7 +170,7 @@ async def test_a_write_that_the_store_leaves_in_the_middle_is_answered_and_can_b
             assert answer.status_code in (201, 503, 409), answer.text
             link.restore()
             await require_return(world)
-            world.service._app.state.current._deadline = 5
+            world.service.services.of(CurrentSnapshot)._deadline = 5
             again = await world.grant(key=f"sleutel-{number}-0123456789abcdef", **place)
             assert again.status_code in (201, 409), again.text
         for brin in ("16SW", "17TX"):
@@ -201,7 +202,7 @@ async def test_a_lock_that_a_dead_line_left_behind_is_let_go_of_when_the_store_i
         link.restore()
         back = time.monotonic()
         await require_return(world)
-        world.service._app.state.current._deadline = 5
+        world.service.services.of(CurrentSnapshot)._deadline = 5
         assert (await world.grant(key="a-key")).status_code == 201
         assert time.monotonic() - back < SOON
         assert len((await world.administer("GET", "/grants")).json()["items"]) == 1

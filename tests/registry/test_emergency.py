@@ -9,6 +9,7 @@ import pytest
 from sqlmodel import col, select
 
 from api.security import sealing
+from api.snapshot.current import CurrentSnapshot
 from models.consents.partners import Stage
 from models.log.events import Event
 from tests.grants.test_grants import problem
@@ -151,8 +152,8 @@ async def test_a_decision_still_costs_one_read_and_a_change_one_catching_up(worl
     await world.register()
     await world.granted()
     await world.reason()
-    counted = _Counting(world.service._app.state.current._source)
-    world.service._app.state.current._source = counted
+    counted = _Counting(world.service.services.of(CurrentSnapshot)._source)
+    world.service.services.of(CurrentSnapshot)._source = counted
     for _ in range(3):
         assert await world.reason() == "granted"
     assert (counted.reads, counted.catching_up) == (3, 0)

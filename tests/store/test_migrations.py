@@ -18,11 +18,12 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 from alembic import command
-from api.app import NotReadyToServe, create_app, require_ready
+from api.app import create_app
 from api.evidence.backup_recovery import confirm, keep_checkpoint
 from api.evidence.verification import log_faults
 from api.security.sealing import named
 from api.settings import Mode, Settings
+from api.startup import NotReadyToServe, require_ready
 from api.store.migrations import configuration, head, migrate, revision_of
 from api.store.store import Store
 from models.consents.partners import Stage
@@ -329,7 +330,7 @@ async def test_a_store_that_is_not_at_the_head_is_not_served(store_url: str, tmp
     with pytest.raises(NotReadyToServe, match="privacy-manager migrate"):
         async with service.running():
             pytest.fail("it served")
-    await service._app.state.store.aclose()
+    await service.services.of(Store).aclose()
 
 
 @pytest.mark.parametrize("state", NOT_AT_HEAD)

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, cast
 
 import pytest
 
@@ -24,8 +23,7 @@ on_sqlite = pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
 
 def of_the_service(world: World) -> Store:
     """The store as those have it who serve."""
-    store: Store = cast(Any, world.service)._app.state.store
-    return store
+    return world.service.services.of(Store)
 
 
 async def write(store: Store) -> None:
