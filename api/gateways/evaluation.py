@@ -17,7 +17,8 @@ from api.edge.problems import FORBIDDEN, INTERNAL, INVALID_INPUT, METHOD_NOT_ALL
 from api.edge.request_context import TOO_LONG, asker_of, headers_around, is_too_long, request_id_in, sending
 from api.gateways.authzen import Semantic, encoded, question_of, questions_of, response_of
 from api.security.tokens import Claims, TokenVerifier
-from api.snapshot.current import CurrentSnapshot, Logged
+from api.snapshot.current import CurrentSnapshot
+from api.snapshot.pending_decision import Logged
 from api.store.outage import StoreBehind, StoreUnreachable
 from models.decision.decision import FOREVER, Decision, Question, Reason, behind, decide, steady_until, unreachable
 from models.decision.decision_log import Asker, Door, Line, line_of, line_of_malformed

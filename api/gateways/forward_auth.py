@@ -27,7 +27,8 @@ from api.edge.problems import (
 )
 from api.edge.request_context import asker_of, headers_around, is_too_long, request_id_in, sending
 from api.security.tokens import Claims, TokenVerifier
-from api.snapshot.current import CurrentSnapshot, Logged
+from api.snapshot.current import CurrentSnapshot
+from api.snapshot.pending_decision import Logged
 from api.store.outage import StoreBehind, StoreUnreachable
 from models.decision.decision import Decision, Question, Reason, behind, decide, steady_until, unreachable
 from models.decision.decision_log import Asker, Door, line_of

@@ -26,7 +26,7 @@ from api.gateways.authzen_search import (
     search_of,
 )
 from api.gateways.evaluation import Hook
-from api.snapshot.current import Logged
+from api.snapshot.pending_decision import Logged
 from api.store.outage import StoreBehind, StoreUnreachable
 from models.decision.decision import Question, Reason, behind, decide, unreachable
 from models.decision.decision_log import Asker, line_of_search

@@ -13,25 +13,21 @@ stored by a statement of their own. Where a read never waits and storing does, a
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from datetime import datetime
-from typing import Any, Final, Generic, NamedTuple, TypeVar
+from typing import Final, NamedTuple
 
+from api.snapshot.line_store import LineStore
+from api.snapshot.pending_decision import Answer, Logged, PendingDecision, drafted
 from api.snapshot.source import EVERYTHING, Drafted, FactSource, Reading
 from api.store.outage import StoreBehind, StoreUnreachable
 from api.store.timing import STATEMENT_SECONDS
-from models.decision.decision_log import Line
 from models.decision.snapshot import Snapshot
 
 log = logging.getLogger("privacy_manager.current")
 
-Answer = TypeVar("Answer")
-
 #: Turns of the loop that a read waits at most, so that no stream of arrivals holds it up.
 MOST_TURNS: Final = 8
-#: Lines that are stored by one statement, unless one request has more: it must not hold up others for long.
-MOST_LINES: Final = 2_000
 #: Requests for which two statements are not worth more than one, where lines ride along.
 FEWEST_AT_ONCE: Final = 8
 
@@ -41,34 +37,6 @@ class Current(NamedTuple):
 
     snapshot: Snapshot
     now: datetime
-
-
-class Logged(NamedTuple, Generic[Answer]):
-    """What was decided, and the lines that must be stored before anybody is told.
-
-    `until` is the first instant at which it may be otherwise though no fact changes; None where it holds for its
-    instant alone.
-    """
-
-    answer: Answer
-    lines: Sequence[Line]
-    until: datetime | None = None
-
-
-@dataclass(slots=True, eq=False)
-class _Waiter:
-    answered: asyncio.Future[Any]
-    decide: Callable[[Snapshot, datetime], Logged[Any]]
-    #: From when it is decided on.
-    logged: Logged[Any] | None = None
-
-    @property
-    def lines(self) -> Sequence[Line]:
-        return self.logged.lines if self.logged is not None else ()
-
-    @property
-    def until(self) -> datetime | None:
-        return self.logged.until if self.logged is not None else None
 
 
 class CurrentSnapshot:
@@ -93,17 +61,15 @@ class CurrentSnapshot:
         self._snapshot: Snapshot | None = None
         #: Why, set for good once the store's history is not the one that the snapshot was made of.
         self._behind: str | None = None
-        self._waiting: list[_Waiter] = []
+        self._waiting: list[PendingDecision] = []
         #: For how many the last read was.
         self._last = 0
         #: The store's time as it was last read.
         self._seen_at: datetime | None = None
-        #: Those whose lines have yet to be stored, as they are.
-        self._decided: list[_Waiter] = []
+        self._lines = LineStore(source, deadline, self._fail, self._drop)
         #: Requests that were denied for want of the store, and so have no line, in the life of this process.
         self.unlogged = 0
         self._reader: asyncio.Task[None] | None = None
-        self._storer: asyncio.Task[None] | None = None
 
     @property
     def revision(self) -> int:
@@ -128,7 +94,7 @@ class CurrentSnapshot:
 
     async def _answer_to(self, decide: Callable[[Snapshot, datetime], Logged[Answer]]) -> Answer:
         loop = asyncio.get_running_loop()
-        waiter = _Waiter(loop.create_future(), decide)
+        waiter = PendingDecision(loop.create_future(), decide)
         if not self._waiting:
             loop.call_later(self._deadline, self._give_up, self._waiting)
         self._waiting.append(waiter)
@@ -151,13 +117,12 @@ class CurrentSnapshot:
 
     async def aclose(self) -> None:
         """Stops reading; whoever still waits gets `StoreUnreachable`."""
-        for task in (self._reader, self._storer):
-            if task is not None:
-                task.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await task
-        self._fail(self._waiting + self._decided, StoreUnreachable("this process stops"))
-        self._waiting, self._decided = [], []
+        if self._reader is not None:
+            self._reader.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._reader
+        self._fail(self._waiting + await self._lines.aclose(), StoreUnreachable("this process stops"))
+        self._waiting = []
         await self._drop()
 
     async def _serve(self) -> None:
@@ -165,34 +130,14 @@ class CurrentSnapshot:
         try:
             while self._waiting:
                 await self._answer(await self._next())
-                if self._decided and self._source.lines_ride_along:
-                    await self._store()
-                elif self._decided and self._storer is None:
-                    self._storer = asyncio.create_task(self._store())
+                if self._source.lines_ride_along:
+                    await self._lines.store()
+                else:
+                    self._lines.start()
         finally:
             self._reader = None
 
-    async def _store(self) -> None:
-        """Stores the lines of what is decided, until all are, and answers."""
-        try:
-            while self._decided:
-                decided = self._next_decided(len(self._decided))
-                try:
-                    if lines := _lines_of(decided):
-                        await self._source.store(lines, self._deadline)
-                except asyncio.CancelledError:
-                    self._fail(decided, StoreUnreachable("this process stops"))
-                    raise
-                except Exception as error:
-                    log.warning("the store did not store: %r", error)
-                    self._fail(decided, StoreUnreachable(repr(error)))
-                    if self._source.lines_ride_along:
-                        await self._drop()
-                _tell(decided)
-        finally:
-            self._storer = None
-
-    async def _next(self) -> list[_Waiter]:
+    async def _next(self) -> list[PendingDecision]:
         """Those who are read for next: all who wait, or, where lines ride along, half of all who ask.
 
         While the lines of one half are on their way to the disk, the other half is answered and asks again: so there is
@@ -219,25 +164,14 @@ class CurrentSnapshot:
             gathered = len(self._waiting)
             await asyncio.sleep(0)
 
-    def _next_decided(self, many: int) -> list[_Waiter]:
-        """So many of those whose lines are to be stored, or as many as have not too many lines together."""
-        lines = 0
-        for number, each in enumerate(self._decided[:many]):
-            lines += len(each.lines)
-            if lines > MOST_LINES and number:
-                many = number
-                break
-        taken, self._decided = self._decided[:many], self._decided[many:]
-        # Who was denied in the meantime gets no line that may say otherwise.
-        return [each for each in taken if not each.answered.done()]
-
-    async def _answer(self, waiting: list[_Waiter]) -> None:
+    async def _answer(self, waiting: list[PendingDecision]) -> None:
         """One read for all of them, with the lines of what is decided on it."""
-        drafted = self._drafted(waiting)
+        those, draft = self._drafted(waiting)
         try:
-            reading = await self._read(_draft_of(drafted, self._snapshot, self._seen_at))
+            reading = await self._read(draft)
             if reading.stored:
-                _tell(drafted)
+                for each in those:
+                    each.tell()
             current = await self._as_of(reading)
         except StoreBehind as behind:
             self._fail(waiting, behind)
@@ -252,27 +186,19 @@ class CurrentSnapshot:
             for waiter in waiting:
                 self._decide(waiter, current)
 
-    def _drafted(self, waiting: list[_Waiter]) -> list[_Waiter]:
-        """Those who are decided on what is in memory, as far as that may turn out to be so still."""
+    def _drafted(self, waiting: list[PendingDecision]) -> tuple[list[PendingDecision], Drafted | None]:
+        """What is decided on the facts in memory, where its lines can ride along."""
         if self._snapshot is None or self._seen_at is None or not self._rides:
-            return []
-        drafted: list[_Waiter] = []
-        lines = 0
-        for waiter in waiting:
-            if _decided_on(waiter, self._snapshot, self._seen_at) and waiter.until is not None:
-                lines += len(waiter.lines)
-                if drafted and lines > MOST_LINES:
-                    break
-                drafted.append(waiter)
-        return drafted
+            return [], None
+        return drafted(waiting, self._snapshot, self._seen_at)
 
-    def _decide(self, waiter: _Waiter, current: Current) -> None:
+    def _decide(self, waiter: PendingDecision, current: Current) -> None:
         """Decides on what was read just now, unless it is answered by then."""
-        if _decided_on(waiter, *current):
+        if waiter.decide_on(*current):
             if self._logged and waiter.lines:
-                self._decided.append(waiter)
+                self._lines.add(waiter)
             else:
-                _tell([waiter])
+                waiter.tell()
 
     async def _read(self, draft: Drafted | None) -> Reading:
         # Neither connecting nor catching up is cut short by the deadline: those who wait are denied in time, and the
@@ -323,44 +249,15 @@ class CurrentSnapshot:
         except Exception:
             log.exception("the connection could not be let go of")
 
-    def _give_up(self, batch: list[_Waiter]) -> None:
+    def _give_up(self, batch: list[PendingDecision]) -> None:
         self._fail(batch, StoreUnreachable("no answer within the deadline"))
         # Where nobody has begun to read for them yet, the next to arrive is the first again, and sets its own deadline.
         batch.clear()
 
-    def _fail(self, unanswered: list[_Waiter], error: Exception) -> None:
+    def _fail(self, unanswered: list[PendingDecision], error: Exception) -> None:
         failed = [each.answered for each in unanswered if not each.answered.done()]
         for answered in failed:
             answered.set_exception(error)
         self.unlogged += len(failed)
         if failed and self._logged:
             log.warning("denied without a line: %d requests, %d in all: %s", len(failed), self.unlogged, error)
-
-
-def _decided_on(waiter: _Waiter, snapshot: Snapshot, now: datetime) -> bool:
-    """Decides for one who waits still. What cannot be decided fails for itself alone."""
-    if waiter.answered.done():
-        return False
-    try:
-        waiter.logged = waiter.decide(snapshot, now)
-    except Exception as error:
-        waiter.answered.set_exception(error)
-        return False
-    return True
-
-
-def _draft_of(drafted: Sequence[_Waiter], snapshot: Snapshot | None, seen_at: datetime | None) -> Drafted | None:
-    if not drafted or snapshot is None or seen_at is None:
-        return None
-    until = min(waiter.until for waiter in drafted if waiter.until is not None)
-    return Drafted(_lines_of(drafted), snapshot.revision, snapshot.mark, seen_at, until)
-
-
-def _lines_of(decided: Sequence[_Waiter]) -> list[Line]:
-    return [line for each in decided for line in each.lines]
-
-
-def _tell(decided: Sequence[_Waiter]) -> None:
-    for each in decided:
-        if each.logged is not None and not each.answered.done():
-            each.answered.set_result(each.logged.answer)

@@ -12,7 +12,8 @@ import asyncpg
 
 import api.app
 from api.settings import Settings
-from api.snapshot.current import Answer, CurrentSnapshot, Logged
+from api.snapshot.current import Answer, CurrentSnapshot
+from api.snapshot.pending_decision import Logged
 from api.snapshot.postgresql import PostgresqlFacts
 from api.store.outage import StoreUnreachable
 from models.decision.snapshot import Snapshot

@@ -14,7 +14,8 @@ from sqlalchemy import text
 
 from api.gateways.authzen_search import MOST_RESULTS, USUAL_LIMIT, _encoded, _position, search_of
 from api.gateways.search_routes import AT_ONCE, ActionSearch, ResourceSearch, Searching, SubjectSearch
-from api.snapshot.current import Current, CurrentSnapshot, Logged
+from api.snapshot.current import Current, CurrentSnapshot
+from api.snapshot.pending_decision import Logged
 from models.decision.decision import Question, decide
 from models.decision.decision_log import Asker
 from models.decision.grant_status import Status

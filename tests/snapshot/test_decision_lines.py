@@ -7,7 +7,8 @@ from typing import Final
 
 import pytest
 
-from api.snapshot.current import FEWEST_AT_ONCE, MOST_LINES, CurrentSnapshot, Logged
+from api.snapshot.current import FEWEST_AT_ONCE, CurrentSnapshot
+from api.snapshot.pending_decision import MOST_LINES, Logged
 from api.store.outage import StoreBehind, StoreUnreachable
 from models.decision.decision import Decision, Question, Reason
 from models.decision.decision_log import Asker, Door, Line, line_of

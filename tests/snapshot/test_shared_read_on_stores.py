@@ -20,8 +20,9 @@ from api.grants.grant_lifecycle import note
 from api.security.tokens import TokenVerifier
 from api.settings import Mode, Settings
 from api.snapshot.current import Answer as Told
-from api.snapshot.current import Current, CurrentSnapshot, Logged
+from api.snapshot.current import Current, CurrentSnapshot
 from api.snapshot.fact_rows import CHANGED, WHAT_CHANGED
+from api.snapshot.pending_decision import Logged
 from api.snapshot.source import FactSource
 from api.store.events import SYSTEM, record
 from api.store.outage import StoreUnreachable
