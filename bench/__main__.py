@@ -19,7 +19,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
-from bench import (
+from bench.load import require_wrk
+from bench.rows import (
     cerbos_row,
     evidence_rows,
     exchange_rows,
@@ -29,7 +30,6 @@ from bench import (
     snapshot_rows,
     webhook_rows,
 )
-from bench.load import require_wrk
 from bench.setting import Bench, Options, progress
 from bench.table import heading, notes, shown
 from bench.world import World
