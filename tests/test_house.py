@@ -2,6 +2,9 @@
 
 import ast
 import re
+import subprocess
+import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +15,8 @@ from models.vocabulary.refusals import ConsentError
 
 ROOT = Path(__file__).resolve().parent.parent
 NO_NAMES = re.compile(r"(^|_)(utils?|helpers?|common|misc|service|manager)$")
+ROOMS = ("api", "bench", "client", "exchange", "models", "tests")
+MOST_FILES = 16
 
 
 def sources(*rooms: str) -> Iterator[tuple[str, ast.Module]]:
@@ -60,8 +65,45 @@ def test_the_models_know_no_clock_and_do_no_input_or_output() -> None:
         assert not called(tree) & {"now", "utcnow", "today", "open"}, path
 
 
+def python_files() -> list[Path]:
+    return sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
+
+
 def test_no_module_has_a_name_that_says_nothing() -> None:
-    assert not [path for path, _ in sources("api", "exchange", "models", "tests") if NO_NAMES.search(Path(path).stem)]
+    assert not [path for path in python_files() if NO_NAMES.search(path.stem)]
+
+
+def test_a_room_has_few_enough_files_to_be_seen_at_a_glance() -> None:
+    rooms = Counter(path.parent.relative_to(ROOT).as_posix() for path in python_files() if path.stem != "__init__")
+    assert {room: files for room, files in rooms.items() if files > MOST_FILES} == {}
+
+
+def test_what_decides_loads_neither_an_orm_nor_the_web_framework() -> None:
+    """What really is imported by the hook, also by way of others; `lint-imports` reads the same from the sources."""
+    loads = (
+        "import sys, api.gateways.evaluation, api.gateways.search_routes, api.gateways.forward_auth,"
+        " api.gateways.metadata, api.snapshot.postgresql, api.snapshot.sqlite;"
+        "print(sorted({'fastapi', 'sqlalchemy', 'sqlmodel', 'alembic'} & set(sys.modules)))"
+    )
+    loaded = subprocess.run([sys.executable, "-c", loads], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert loaded.stdout.strip() == "[]"
+
+
+def test_every_room_has_its_paragraph_and_a_word_on_what_it_is() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    for room in ("api", "models"):
+        for folder in sorted(path.parent for path in (ROOT / room).glob("*/__init__.py")):
+            assert f"**{folder.name}/**" in page, folder.name
+
+
+def test_every_file_that_a_page_names_is_there() -> None:
+    for page in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]:
+        if page.name == "CHANGELOG.md":
+            continue
+        for named in re.findall(
+            r"`((?:api|models|exchange|tests|bench)/[\w/]+\.(?:py|json|toml))`", page.read_text("utf-8")
+        ):
+            assert (ROOT / named).exists(), f"{page.name} names {named}"
 
 
 def test_alembic_is_the_library_and_not_our_folder() -> None:
@@ -76,11 +118,23 @@ def test_every_link_between_our_documents_leads_somewhere(document: str) -> None
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
-def test_every_setting_is_in_the_readme() -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+def test_every_setting_is_on_its_page() -> None:
+    page = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
     settings = (ROOT / "api" / "settings.py").read_text(encoding="utf-8")
-    for name in re.findall(r"^    (\w+): .* = Field\($", settings, re.MULTILINE):
-        assert f"`PRIVACY_MANAGER_{name.upper()}`" in readme
+    names = [
+        f"`PRIVACY_MANAGER_{name.upper()}`" for name in re.findall(r"^    (\w+): .* = Field\(", settings, re.MULTILINE)
+    ]
+    assert len(names) > 20
+    assert [name for name in names if name not in page] == []
+
+
+def test_the_readme_has_five_settings_which_say_there_what_they_say_on_the_page() -> None:
+    row = re.compile(r"^\| `(?:PRIVACY_MANAGER_\w+|PORT)` \|[^|]*\|", re.MULTILINE)
+    named = re.compile(r"`(PRIVACY_MANAGER_\w+|PORT)`")
+    readme, page = ((ROOT / path).read_text(encoding="utf-8") for path in ("README.md", "docs/settings.md"))
+    found = {named.search(line)[1] for line in row.findall(readme)}  # type: ignore[index]
+    assert len(found) == 5
+    assert found <= {name for line in row.findall(page) for name in named.findall(line)}
 
 
 def test_every_setting_of_the_release_layer_is_in_its_page() -> None:
