@@ -91,6 +91,6 @@ def _as_sqlite_keeps(row: tuple[Any, ...]) -> tuple[Any, ...]:
 
 def _kept(value: date) -> str:
     if isinstance(value, datetime):
-        # What `SQLITE_INSTANT` of models/columns.py writes, in a third of the time.
+        # What `Instant` of models/columns.py writes, in a third of the time.
         return f"{value.isoformat(timespec='microseconds')[:26]}Z"
     return value.isoformat()
