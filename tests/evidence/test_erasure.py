@@ -112,6 +112,7 @@ async def test_who_acts_again_after_an_erasure_is_someone_new(world: World) -> N
 
 
 @pytest.mark.parametrize("remembered", [True, False], ids=["known to this process", "known to the store alone"])
+@pytest.mark.both_stores
 async def test_who_erases_their_own_name_is_nowhere_afterwards(world: World, remembered: bool) -> None:
     await acted(world)
     token = world.issuer.mint("operator", subject=SUBJECT, lifetime=timedelta(hours=1), now=datetime.now(UTC))

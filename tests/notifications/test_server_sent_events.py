@@ -234,6 +234,7 @@ async def test_a_stream_ends_once_its_issuer_is_trusted_no_more(
         assert given["grantId"] not in [each["grantId"] for each in await stream.rest()]
 
 
+@pytest.mark.both_stores
 async def test_a_stream_ends_when_the_store_does_not_answer(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feed_routes, "HEARTBEAT_SECONDS", 0.1)
     await service.world.register()

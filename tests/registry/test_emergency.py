@@ -145,6 +145,7 @@ async def test_a_connection_that_is_registered_under_a_stopped_partner_is_denied
     assert (shown["stopped"], shown["stoppedAt"]) == (True, None)
 
 
+@pytest.mark.both_stores
 async def test_a_decision_still_costs_one_read_and_a_change_one_catching_up(world: World) -> None:
     """What decisions learned of roads, stops and graces came with the rows that they read before."""
     await world.granted()
