@@ -21,6 +21,7 @@ from typing import Final
 
 from bench.load import require_wrk
 from bench.rows import (
+    before_row,
     cerbos_row,
     evidence_rows,
     exchange_rows,
@@ -53,6 +54,7 @@ ROWS: Final[Mapping[int, Callable[[Bench], None]]] = {
     16: evidence_rows.a_proof,
     17: hook_rows.with_the_log,
     18: webhook_rows.with_a_full_outbox,
+    19: before_row.against_before,
 }
 _GIGABYTE: Final = 1024**3
 
@@ -88,6 +90,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rows", type=_rows, default=list(ROWS), help="only these, as in 1,2,9")
     parser.add_argument("--quick", action="store_true", help="a small world and short turns")
     parser.add_argument("--seconds", type=float, help="how long a turn lasts (3)")
+    parser.add_argument("--before", type=Path, metavar="FOLDER", help="an earlier version, for row 19: it has a .venv")
     parser.add_argument("--turns", type=int, help="how many turns each one has (3)")
     parser.add_argument(
         "--large",
@@ -112,6 +115,7 @@ def _options(asked: argparse.Namespace, folder: Path) -> Options:
         world=World(400, 10) if asked.quick else World(8_000, 50),
         large=World(400, 100) if asked.quick else World(8_000, 500),
         why_not_large=_why_not_large(asked.large, asked.quick, folder),
+        before=asked.before.resolve() if asked.before is not None else None,
     )
 
 

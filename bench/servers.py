@@ -57,8 +57,19 @@ def postgresql(folder: Path) -> Iterator[str]:
 
 
 @contextmanager
-def hook(folder: Path, url: str, workers: int = 1, *, logged: bool = False, delivers: bool = False) -> Iterator[Server]:
-    """The service as its own command serves it, with the decision log or without, delivering webhooks or not."""
+def hook(
+    folder: Path,
+    url: str,
+    workers: int = 1,
+    *,
+    logged: bool = False,
+    delivers: bool = False,
+    checkout: Path | None = None,
+) -> Iterator[Server]:
+    """The service as its own command serves it, with the decision log or without, delivering webhooks or not.
+
+    `checkout` is another version's folder, with an environment of its own in `.venv`.
+    """
     settings = {
         "PRIVACY_MANAGER_MODE": "test",
         "PRIVACY_MANAGER_VAR_DIR": str(folder),
@@ -70,8 +81,11 @@ def hook(folder: Path, url: str, workers: int = 1, *, logged: bool = False, deli
         "PRIVACY_MANAGER_DELIVER": str(delivers),
     }
     port = free_port()
-    command = [sys.executable, "-c", "from api.cli.main import main; main()", "serve", "--port", str(port)]
-    with started([*command, "--workers", str(workers)], settings, port, "/health/live", folder) as server:
+    command = [sys.executable, "-c", "from api.cli.main import main; main()"]
+    if checkout is not None:
+        command = [str(checkout / ".venv" / "bin" / "privacy-manager")]
+    command += ["serve", "--port", str(port), "--workers", str(workers)]
+    with started(command, settings, port, "/health/live", folder, checkout or ROOT) as server:
         yield server
 
 
@@ -123,14 +137,14 @@ def uvicorn_with_own_protocol(application: str, folder: Path) -> Iterator[Server
 
 @contextmanager
 def started(
-    command: Sequence[str], settings: Mapping[str, str], port: int, ready: str, folder: Path
+    command: Sequence[str], settings: Mapping[str, str], port: int, ready: str, folder: Path, root: Path = ROOT
 ) -> Iterator[Server]:
     """Starts a server and waits until it answers at `ready`. Raises `RuntimeError` with what it said instead."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), **settings}
+    environment = {**os.environ, "PYTHONPATH": str(root), **settings}
     path = folder / f"server-{port}.log"
     with (
         path.open("wb") as log,
-        subprocess.Popen(command, env=environment, cwd=ROOT, stdout=log, stderr=log) as process,
+        subprocess.Popen(command, env=environment, cwd=root, stdout=log, stderr=log) as process,
     ):
         try:
             _wait_until_ready(process, f"http://127.0.0.1:{port}{ready}", path)

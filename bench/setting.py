@@ -33,6 +33,8 @@ class Options:
     large: World
     #: Why the large store is not measured, where it is not.
     why_not_large: str | None
+    #: The checkout of an earlier version, to be measured beside this one.
+    before: Path | None
 
 
 @dataclass(frozen=True, slots=True)
