@@ -1,1 +1,1 @@
-"""How the world reaches it: HTTP, tokens, sessions, settings. Does I/O, decides nothing itself."""
+"""The service: HTTP routes, tokens, sessions, jobs and settings. It does the I/O; every rule stands in `models`."""

@@ -1,1 +1,1 @@
-"""What is true: the tables, and the pure rules over them. No I/O, no clock, no HTTP."""
+"""Tables, and the pure rules over them: no I/O, no clock, no HTTP."""

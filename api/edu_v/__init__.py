@@ -1,4 +1,4 @@
-"""The door of the Edu-V Consent API: another language for the same consents, by the same rules, on the same store.
+"""The Edu-V Consent API: the same consents in another contract, by the same rules, on the same store.
 
-What the standard says, and where we had to choose, is in `docs/edu-v.md`.
+`docs/edu-v.md` says what the standard says, and where we had to choose.
 """

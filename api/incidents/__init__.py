@@ -1,0 +1,1 @@
+"""The incident portal: routes of reports, answers, suspected breaches and attachments, and an incident's views."""

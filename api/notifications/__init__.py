@@ -1,0 +1,1 @@
+"""The feed of changes and webhooks: subscriptions, the delivery queue and the sender of messages."""

@@ -1,0 +1,1 @@
+"""Onboarding of connections: applicants' routes without a token, and operators' routes of cases and steps."""

@@ -1,0 +1,1 @@
+"""The store: engines, transactions, events, outbox, migrations and the loop of jobs; the one room that commits."""

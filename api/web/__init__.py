@@ -1,0 +1,1 @@
+"""What routes share: callers, schemas, paging, preconditions, idempotency, transactions, files, error handlers."""

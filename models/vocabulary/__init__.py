@@ -1,0 +1,1 @@
+"""The words of the domain: identifiers, scopes, purposes, periods, event kinds, refusals; knows nothing else."""
