@@ -56,9 +56,9 @@ from api.startup import issuers_of, load, route_table_of
 from api.store.store import Store
 from api.store.timing import Clock
 from api.web import availability, exception_handlers, health
-from api.web.availability import WhileReachable
-from api.web.concurrency import Turns
-from api.web.files import FileTurns
+from api.web.availability import StoreAvailability
+from api.web.concurrency import RebuildLimiter
+from api.web.files import FileWriteLock
 from api.web.idempotency import Replayed, give_again
 from api.web.services import Services
 
@@ -140,14 +140,14 @@ def create_app(settings: Settings, clock: Clock | None = None, on_loaded: Callab
     current = CurrentSnapshot(source_for(store), settings.store_deadline, store.distrust, logged=settings.decision_log)
     targets = Targets(loopback=settings.sends_to_loopback)
     turnstile = Turnstile(settings.applications_per_hour, settings.applications_per_day)
-    services = Services(store, verifier, current, Drawing(), targets, Turns(), FileTurns(), turnstile)
-    given_up: set[asyncio.Task[None]] = set()
+    services = Services(store, verifier, current, Drawing(), targets, RebuildLimiter(), FileWriteLock(), turnstile)
+    abandoned: set[asyncio.Task[None]] = set()
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Any]]:
         async with contextlib.AsyncExitStack() as stack:
             _close_at_the_end(stack, services)
-            stack.push_async_callback(availability.ended, given_up)
+            stack.push_async_callback(availability.wait_for_abandoned, abandoned)
             stack.push_async_callback(verifier.aclose)
             stack.push_async_callback(current.aclose)
             keys, awaited = await load(store, current, settings), AwaitedChanges(store, current)
@@ -163,9 +163,9 @@ def create_app(settings: Settings, clock: Clock | None = None, on_loaded: Callab
 
     app = documented_app(lifespan)
     services.install(app.state)
-    app.add_middleware(WhileReachable, store=store, current=current, given_up=given_up)
+    app.add_middleware(StoreAvailability, store=store, current=current, abandoned=abandoned)
     app.add_middleware(Authentication, verifier=verifier, guards=needs_token)
-    app.mount(edu_v.PATH, _edu_v(services, given_up))
+    app.mount(edu_v.PATH, _edu_v(services, abandoned))
     return Service(app, _hooks(settings, verifier, current), services)
 
 
@@ -224,16 +224,16 @@ def _routes() -> list[BaseRoute]:
     return every.routes
 
 
-def _edu_v(services: Services, given_up: set[asyncio.Task[None]]) -> FastAPI:
+def _edu_v(services: Services, abandoned: set[asyncio.Task[None]]) -> FastAPI:
     """The Edu-V door, on the same store and for the same tokens; what refuses there speaks its language."""
     door = edu_v.documented_door()
     services.install(door.state)
     door.add_middleware(
-        WhileReachable,
+        StoreAvailability,
         store=services.of(Store),
         current=services.of(CurrentSnapshot),
-        given_up=given_up,
-        room=f"{edu_v.PATH}/",
+        abandoned=abandoned,
+        prefix=f"{edu_v.PATH}/",
         answer=edu_v_answers.unreachable,
     )
     verifier = services.of(TokenVerifier)

@@ -16,7 +16,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from api.queries.past_events import events_of, in_order, read_events, read_partners, read_school
 from api.web.callers import Operator, SchoolAdmin
-from api.web.concurrency import Turn
+from api.web.concurrency import RebuildSlot
 from api.web.read_request import Reading
 from api.web.schemas import Moment, ScopeName, Wire, WireIn
 from models.decision.decision import Question
@@ -104,7 +104,7 @@ class Replayed(Wire):
 
 @router.get("/v1/replay", operation_id="replay")
 async def replay(
-    caller: Operator, asked: Annotated[AskedOfAnyPlace, Query()], turn: Turn, reading: Reading
+    caller: Operator, asked: Annotated[AskedOfAnyPlace, Query()], slot: RebuildSlot, reading: Reading
 ) -> Replayed:
     """May this connection have received this, then, and why? The same as the decision that was given then."""
     question = asked.question(asked.place)
@@ -113,7 +113,7 @@ async def replay(
 
 @router.get("/v1/schools/{brin}/replay", operation_id="replayOfSchool")
 async def replay_of_school(
-    caller: SchoolAdmin, brin: Brin, asked: Annotated[AskedOfOwnPlace, Query()], turn: Turn, reading: Reading
+    caller: SchoolAdmin, brin: Brin, asked: Annotated[AskedOfOwnPlace, Query()], slot: RebuildSlot, reading: Reading
 ) -> Replayed:
     """The same for a school, about its own data."""
     question = asked.question(brin + (asked.location or ""))

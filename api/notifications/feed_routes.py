@@ -31,7 +31,7 @@ from api.store.store import Store
 from api.web.callers import PartnerClient
 from api.web.paging import Cursor, Limit, after_number, part
 from api.web.schemas import Moment, Page
-from api.web.server_sent_events import EventStream, ended, until_gone
+from api.web.server_sent_events import EventStream, cancel_and_wait, wait_for_disconnect
 from api.web.services import provided
 from models.consents.schools import School
 from models.decision.decision import Reason
@@ -52,7 +52,7 @@ HEARTBEAT_SECONDS: Final = 15.0
 HEARTBEAT: Final = b":\n\n"
 #: Changes that are read and written at once: between two parts decisions have their turn.
 PART: Final = 50
-#: When a reader comes back whose stream ended, in milliseconds: not all of them at once.
+#: When a reader comes back whose stream cancel_and_wait, in milliseconds: not all of them at once.
 RETRY: Final = 1_000, 3_000
 
 #: An event as the contract has it.
@@ -128,7 +128,7 @@ async def list_changes(
             return found
         # No session is held while it waits, and the store is looked at by one for all.
         request.state.waits = True
-        await _either(listener.changed(), until_gone(request.receive), seconds=wait)
+        await _either(listener.changed(), wait_for_disconnect(request.receive), seconds=wait)
     async with awaited.reading:
         return await _page(store, client_id, begin, after, limit)
 
@@ -211,7 +211,7 @@ async def _pieces(
             found = await reader.read()
     except (StoreUnreachable, StoreBehind, NotInHistory, Refused) as reason:
         # Whoever comes back is told as an answer, which this can no longer be.
-        log.info("a stream of %s ended: %s", reader.client_id, reason)
+        log.info("a stream of %s cancel_and_wait: %s", reader.client_id, reason)
 
 
 async def _happens(thing: Awaitable[None], seconds: float) -> bool:
@@ -233,7 +233,7 @@ async def _either(*things: Coroutine[Any, Any, None], seconds: float) -> None:
     try:
         await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        await ended(*tasks)
+        await cancel_and_wait(*tasks)
 
 
 async def _page(store: Store, client_id: str, begin: From, after: int, limit: int) -> Page[ConsentChange]:

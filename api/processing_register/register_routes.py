@@ -22,7 +22,7 @@ from api.queries import school_rows
 from api.queries.past_events import events_of, in_order, read_events, read_partners, read_school
 from api.store.store import Store
 from api.web.callers import SchoolOrOperator
-from api.web.concurrency import Turns
+from api.web.concurrency import RebuildLimiter
 from api.web.files import attachment
 from api.web.long_answers import json_answer, json_of
 from api.web.schemas import Moment, Wire
@@ -159,9 +159,9 @@ class RegisterView(Wire):
 async def _drawn_up(
     caller: SchoolOrOperator, brin: Annotated[Brin, Path()], request: Request, at: At = None
 ) -> Register:
-    store, turns = provided(request, Store), provided(request, Turns)
+    store, limiter = provided(request, Store), provided(request, RebuildLimiter)
     # A transaction of its own, which is over before a document is made of what it read.
-    async with turns.taken(brin), store.reading() as session:
+    async with limiter.slot(brin), store.reading() as session:
         return await register_at(session, brin, at, await store.now(session))
 
 

@@ -1,8 +1,8 @@
-"""When the store is away every answer says so in time, whatever it was waiting for.
+"""Middleware that answers 503 soon after the store stops answering, whatever the request is waiting for.
 
 Decisions have a deadline of their own (`api/snapshot/current.py`). All other routes wait for sessions, whose timeouts
-must allow for a lock that somebody holds; here the two cases are told apart: as long as the store answers decisions, a
-request may wait for it; once it does not, no request waits any longer.
+must allow for a lock that another transaction holds. The middleware tells the two cases apart: while the store answers
+the snapshot's read, a request may wait for a lock; once it does not, no request waits any longer.
 """
 
 import asyncio
@@ -21,93 +21,93 @@ from api.web import exception_handlers
 
 log = logging.getLogger("privacy_manager.reachable")
 
-#: How long a request goes on before the store is looked at again.
-LOOK_SECONDS: Final = 0.03
-#: The same for one that says in its state that it waits for something to happen.
-PATIENT_SECONDS: Final = 1.0
+#: Seconds between two probes of the store while a request has no answer yet.
+PROBE_SECONDS: Final = 0.03
+#: The same for a request whose state says that it listens for changes (`request.state.waits`).
+PROBE_SECONDS_WHILE_LISTENING: Final = 1.0
 
 
-class WhileReachable:
-    """Lets requests below `/v1/`, or another room, go on for as long as the store answers; `answer` says that not."""
+class StoreAvailability:
+    """Runs requests below `prefix` while the store answers its probes; sends `answer` and abandons them once not."""
 
     def __init__(
         self,
         app: ASGIApp,
         store: Store,
         current: CurrentSnapshot,
-        given_up: "set[asyncio.Task[None]]",
-        room: str = "/v1/",
+        abandoned: "set[asyncio.Task[None]]",
+        prefix: str = "/v1/",
         answer: Callable[[StoreUnreachable], Response] = exception_handlers.unreachable,
     ) -> None:
         self.app = app
         self.store = store
         self.current = current
-        self.given_up = given_up
-        self.room = room
+        self.abandoned = abandoned
+        self.prefix = prefix
         self.answer = answer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not scope["path"].startswith(self.room):
+        if scope["type"] != "http" or not scope["path"].startswith(self.prefix):
             return await self.app(scope, receive, send)
-        answer = _Answer(send)
+        answer = _AbandonableSend(send)
         work: asyncio.Task[None] | None = None
         try:
-            await self._look()
+            await self._probe()
             work = asyncio.create_task(self._run(scope, receive, answer))
-            while not answer.has_begun and not (await asyncio.wait({work}, timeout=_pause(scope)))[0]:
-                await self._look()
+            while not answer.has_begun and not (await asyncio.wait({work}, timeout=_probe_interval(scope)))[0]:
+                await self._probe()
             await work
         except StoreUnreachable as error:
             if work is not None and answer.has_begun:
                 return await work
             if work is not None:
-                self._leave(work, answer)
+                self._abandon(work, answer)
                 self.store.sever()
             await self.answer(error)(scope, receive, send)
         except asyncio.CancelledError:
             if work is not None:
-                self._leave(work, answer)
+                self._abandon(work, answer)
             raise
 
-    async def _run(self, scope: Scope, receive: Receive, answer: "_Answer") -> None:
+    async def _run(self, scope: Scope, receive: Receive, answer: "_AbandonableSend") -> None:
         await self.app(scope, receive, answer)
 
-    async def _look(self) -> None:
-        # A history that is not the one seen here is for the request itself to refuse: it may only want to read.
+    async def _probe(self) -> None:
+        # `StoreBehind` (a history other than this process has seen) is left to the request: a read may still be fine.
         with contextlib.suppress(StoreBehind):
             await self.current.get()
 
-    def _leave(self, work: "asyncio.Task[None]", answer: "_Answer") -> None:
-        """Leaves the work to itself: its clean-up may take longer than the caller can wait."""
-        answer.is_given_up = True
-        self.given_up.add(work)
-        work.add_done_callback(self._end)
-        # What is cut fails by itself, and in order; a connection that is cancelled while it is made does not.
-        asyncio.get_running_loop().call_later(LOOK_SECONDS, work.cancel)
+    def _abandon(self, work: "asyncio.Task[None]", answer: "_AbandonableSend") -> None:
+        """Lets the work end in the background: its clean-up may take longer than the caller can wait."""
+        answer.is_abandoned = True
+        self.abandoned.add(work)
+        work.add_done_callback(self._log_end)
+        # Severed connections fail by themselves, and in order; one that is cancelled while it is made does not.
+        asyncio.get_running_loop().call_later(PROBE_SECONDS, work.cancel)
 
-    def _end(self, work: "asyncio.Task[None]") -> None:
-        self.given_up.discard(work)
+    def _log_end(self, work: "asyncio.Task[None]") -> None:
+        self.abandoned.discard(work)
         if not work.cancelled() and (error := work.exception()) is not None:
-            log.info("what was given up ended with %r", error)
+            log.info("an abandoned request ended with %r", error)
 
 
-def _pause(scope: Scope) -> float:
-    return PATIENT_SECONDS if scope.get("state", {}).get("waits") else LOOK_SECONDS
+def _probe_interval(scope: Scope) -> float:
+    return PROBE_SECONDS_WHILE_LISTENING if scope.get("state", {}).get("waits") else PROBE_SECONDS
 
 
-class _Answer:
-    """`send`, until the answer is given up."""
+class _AbandonableSend:
+    """An ASGI `send` that drops every message once the request is abandoned."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
-        self.has_begun = self.is_given_up = False
+        self.has_begun = self.is_abandoned = False
 
     async def __call__(self, message: Message) -> None:
-        if not self.is_given_up:
+        if not self.is_abandoned:
             self.has_begun = True
             await self._send(message)
 
 
-async def ended(given_up: "set[asyncio.Task[None]]") -> None:
-    """Waits for what was given up to have cleaned up after itself."""
-    await asyncio.gather(*given_up, return_exceptions=True)
+async def wait_for_abandoned(abandoned: "set[asyncio.Task[None]]") -> None:
+    """Waits until all abandoned requests have cleaned up."""
+    await asyncio.gather(*abandoned, return_exceptions=True)

@@ -1,17 +1,17 @@
-"""Who calls. A route names its caller in its signature; nothing else decides who may call it.
+"""Callers of routes. A route names its caller in its signature; nothing else decides which tokens may call it.
 
 caller: SchoolAdmin     role `school`, and the school of the path is its own (else 404)
 caller: BoardAdmin      role `board`, and the board of the path is its own (else 404)
 caller: PartnerClient   role `partner`, for the one connection that its token names
 caller: Operator        role `operator`
-caller: SchoolOrOperator    either of the two: in an emergency an operator may revoke for a school
-caller: PartnerOrOperator   an operator, or a partner, which sees what is its own connection's and no more
-caller: GatewayOrOperator   a gateway, which asks about any school
+caller: SchoolOrOperator    the school of the path, or an operator, who may revoke for a school in an emergency
+caller: PartnerOrOperator   an operator, or a partner, which sees the rows of its own connection alone
+caller: GatewayOrOperator   a gateway, which may ask about any school, or an operator
 caller: PartnerOrSchool a partner or a school, by its token alone: the path names neither
-caller: SchoolByToken   a school, likewise
-caller: Concerned       a school, a partner or an operator; which things are whose, the route tells
+caller: SchoolByToken   a school, by its token alone
+caller: Concerned       a school, a partner or an operator; the route checks whose rows it returns
 caller: Anyone          any of the roles
-caller: OwnConnection   the same, where the path names the connection: another one's is 404
+caller: OwnConnection   as PartnerOrOperator, where the path names the connection: another one's is 404
 """
 
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ from models.vocabulary.refusals import NotFound
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Someone whose token was verified and has the role that the route asks for."""
+    """A verified token, and the one of its roles by which the route admits it."""
 
     claims: Claims
     role: str
@@ -39,7 +39,7 @@ class Caller:
 
     @property
     def only(self) -> str | None:
-        """The one connection that this caller may see; None for an operator, who may see them all."""
+        """The client id of the only connection that this caller may see; None for an operator, who may see all."""
         return self.claims.client_id if self.role == "partner" else None
 
 
@@ -49,7 +49,7 @@ def claims_of(request: Request) -> Claims:
 
 
 def claims_if_any(request: Request) -> Claims | None:
-    """The same; None where no token is asked for."""
+    """The claims that `Authentication` verified for this request; None on a route that asks for no token."""
     return getattr(request.state, "claims", None)
 
 
@@ -67,7 +67,7 @@ def _require_own(caller: Caller, brin: str) -> Caller:
     return caller
 
 
-# Coroutines, though they wait for nothing: FastAPI runs a plain function in a thread.
+# These dependencies are coroutines, though they await nothing: FastAPI runs a plain function in a thread.
 async def _school_admin(request: Request, brin: Annotated[Brin, Path()]) -> Caller:
     return _require_own(_caller(request, "school"), brin)
 

@@ -1,6 +1,6 @@
-"""Whose turn it is to have the past built: it keeps a processor busy, which decisions need.
+"""Limits concurrent rebuilds of the past, which keep a processor busy that decisions need.
 
-A few at a time, and one at a time for each school: who asks for many waits for itself, and nobody else does.
+Two rebuilds run in a process at once, and one for each school: a school that asks for many waits behind its own.
 """
 
 import asyncio
@@ -13,31 +13,31 @@ from fastapi import Depends, Request
 
 from api.web.services import provided
 
-#: How many are built at once.
+#: Rebuilds that run at once in a process.
 MOST_AT_ONCE: Final = 2
 
 
-class Turns:
-    """Hands out turns in the order in which they are asked for."""
+class RebuildLimiter:
+    """A semaphore for all rebuilds and a lock for each tenant; both serve waiters in the order of their requests."""
 
     def __init__(self, most: int = MOST_AT_ONCE) -> None:
-        self._all = asyncio.Semaphore(most)
-        self._of: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
+        self._slots = asyncio.Semaphore(most)
+        self._locks: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
 
     @asynccontextmanager
-    async def taken(self, whose: str) -> AsyncIterator[None]:
-        """Waits for a turn, of which `whose` has one at a time."""
-        own = self._of.setdefault(whose, asyncio.Lock())
-        async with own, self._all:
+    async def slot(self, tenant: str) -> AsyncIterator[None]:
+        """Waits for a slot, and holds it for the block; `tenant` holds one at a time."""
+        lock = self._locks.setdefault(tenant, asyncio.Lock())
+        async with lock, self._slots:
             yield
 
 
-async def _turn(request: Request) -> AsyncIterator[None]:
-    # Operators have no school, and share one turn.
-    turns = provided(request, Turns)
-    async with turns.taken(request.path_params.get("brin", "")):
+async def _slot(request: Request) -> AsyncIterator[None]:
+    # Operators' paths have no BRIN: all operators share one lock.
+    limiter = provided(request, RebuildLimiter)
+    async with limiter.slot(request.path_params.get("brin", "")):
         yield
 
 
-#: Before a session is opened, so that who waits holds no connection to the store; held until the route has its answer.
-Turn = Annotated[None, Depends(_turn, scope="function")]
+#: A slot, taken before the session is opened, so that a waiting request holds no connection; held until the answer.
+RebuildSlot = Annotated[None, Depends(_slot, scope="function")]

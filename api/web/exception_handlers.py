@@ -1,4 +1,4 @@
-"""Every exception of the application as a problem document."""
+"""Exception handlers: every exception of the application becomes a problem document (RFC 9457)."""
 
 from dataclasses import asdict
 from typing import Any
@@ -23,14 +23,14 @@ from models.vocabulary.refusals import ConsentError, StepRefused
 
 
 def unreachable(error: StoreUnreachable) -> Response:
-    """The answer when the store gave none."""
+    """The 503 of a request that the store did not answer."""
     log.warning("the store did not answer: %s", error)
     detail = "Whether a change was made is uncertain: repeat the request with the same Idempotency-Key."
     return answer(STORE_UNREACHABLE, detail, {"Retry-After": "1"})
 
 
 def install(app: FastAPI) -> None:
-    """Makes every exception of `app` a problem document."""
+    """Installs the handlers on `app`."""
 
     @app.exception_handler(ConsentError)
     async def _refusal(_: Request, refusal: ConsentError) -> Response:
@@ -66,11 +66,11 @@ def install(app: FastAPI) -> None:
 
 
 def errors_in(error: RequestValidationError) -> list[dict[str, str]]:
-    """Where and what, never the value itself: it may be anything, of any size."""
+    """Location and message of the first 20 errors, cut to 200 characters; never the value, which may be of any size."""
     return [
         {
-            "location": ".".join(str(part)[:64] for part in found["loc"])[:200],
-            "message": str(found["msg"])[:200],
+            "location": ".".join(str(part)[:64] for part in each["loc"])[:200],
+            "message": str(each["msg"])[:200],
         }
-        for found in error.errors()[:20]
+        for each in error.errors()[:20]
     ]

@@ -1,7 +1,7 @@
-"""Files over the wire: received in parts and checked, kept in the transaction of a write, sent as downloads.
+"""Files over HTTP: uploads are received in parts and checked, stored in the transaction of a write, sent as downloads.
 
-What is received goes to a temporary file without a name, outside of any transaction; only what arrived whole and is
-what its type says is kept. Whatever goes wrong before that leaves nothing behind.
+An upload goes to an unnamed temporary file, outside of any transaction. It is stored only when it arrived whole and its
+content is of its declared type; a failure before that leaves nothing behind.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ from api.web.idempotency import IdempotencyKey
 from api.web.preconditions import require_once
 from api.web.schemas import PRINTABLE, Moment, Wire
 from api.web.services import provided
-from api.web.write_request import WriteRequest, opened
+from api.web.write_request import WriteRequest, write_transaction
 from models.consents.files import (
     ATTACHMENTS,
     CHUNK_BYTES,
@@ -43,8 +43,8 @@ from models.consents.files import (
 )
 from models.vocabulary.refusals import InvalidInput, UploadIncomplete, WrongFileType
 
-#: So many bytes of what is received stay in memory, the rest on disk.
-_IN_MEMORY = 1024 * 1024
+#: Bytes of an upload that are held in memory; beyond these it goes to disk.
+_BYTES_IN_MEMORY = 1024 * 1024
 
 FileName = Annotated[
     str,
@@ -66,8 +66,8 @@ class FileView(Wire):
 
 
 @dataclass(frozen=True, slots=True)
-class Received:
-    """A file that arrived whole, and is what its type says. `content` is read from its beginning."""
+class ReceivedFile:
+    """A file that arrived whole and whose content is of its type. `size` is in bytes, `sha256` in hexadecimal."""
 
     name: str
     media_type: str
@@ -83,15 +83,15 @@ class Received:
 
 @dataclass(frozen=True, slots=True)
 class UploadRequest:
-    """What a route that takes a file works with: its transaction, begun after the file was there."""
+    """An upload for a route: the file, and a write transaction that began after the file had arrived."""
 
     writing: WriteRequest
-    received: Received
+    received: ReceivedFile
 
     async def keep(
         self, caller: Caller, *, agreement_id: str | None = None, incident_id: str | None = None
     ) -> StoredFile:
-        """Stores the file with what it belongs to, part by part."""
+        """Stores the file, chunk by chunk, with the agreement or the incident that it belongs to."""
         write, received = self.writing.write, self.received
         kept = StoredFile(
             file_id=str(uuid.uuid4()),
@@ -117,27 +117,27 @@ class UploadRequest:
         return kept
 
 
-class FileTurns(asyncio.Semaphore):
-    """Files are stored one at a time: however many arrive at once, another write waits for one of them at most."""
+class FileWriteLock(asyncio.Semaphore):
+    """A lock: one file is stored at a time, so that another write waits for one file at most, however many arrive."""
 
     def __init__(self) -> None:
         super().__init__(1)
 
 
 def download(request: Request, file: StoredFile) -> Response:
-    """The file as a download, never to be shown in place. Each part is read when it is sent."""
+    """The stored file as a download (`attachment`, sandboxed). Each chunk is read from the store when it is sent."""
     parts = _parts(provided(request, Store), file)
-    headers = _of_attachment(file.name, file.size, bytes.fromhex(file.sha256))
+    headers = _attachment_headers(file.name, file.size, bytes.fromhex(file.sha256))
     return StreamingResponse(parts, headers=headers, media_type=file.media_type)
 
 
 def attachment(content: bytes, name: str, media_type: str) -> Response:
-    """What was made for this request, as a download in the same way."""
-    headers = _of_attachment(name, len(content), hashlib.sha256(content).digest())
+    """Content that was made for this request as a download, with the headers of a stored file's."""
+    headers = _attachment_headers(name, len(content), hashlib.sha256(content).digest())
     return Response(content, headers=headers, media_type=media_type)
 
 
-def _of_attachment(name: str, size: int, digest: bytes) -> dict[str, str]:
+def _attachment_headers(name: str, size: int, digest: bytes) -> dict[str, str]:
     ending = name.rpartition(".")[2]
     return {
         "Content-Disposition": f"attachment; filename=\"file.{ending}\"; filename*=UTF-8''{quote(name)}",
@@ -149,31 +149,31 @@ def _of_attachment(name: str, size: int, digest: bytes) -> dict[str, str]:
 
 async def _parts(store: Store, file: StoredFile) -> AsyncIterator[bytes]:
     for number in range(file.chunks):
-        # A transaction for each: a slow reader must not hold one open.
+        # One transaction a chunk: a slow reader must not hold one open.
         async with store.reading() as session:
             part = await registry_rows.file_part(session, file, number)
         yield part
 
 
-def _uploading(allowed: frozenset[str]) -> Callable[..., AsyncIterator[UploadRequest]]:
+def _upload_of(allowed: frozenset[str]) -> Callable[..., AsyncIterator[UploadRequest]]:
     async def begin(
         request: Request, response: Response, name: FileName, idempotency_key: IdempotencyKey = None
     ) -> AsyncIterator[UploadRequest]:
-        async with _received(request, name, allowed) as received:
+        async with _received_file(request, name, allowed) as received:
             content = "\0".join((received.name, received.media_type, received.sha256))
-            storing = provided(request, FileTurns)
-            async with storing, opened(request, response, idempotency_key, content) as writing:
+            lock = provided(request, FileWriteLock)
+            async with lock, write_transaction(request, response, idempotency_key, content) as writing:
                 yield UploadRequest(writing, received)
 
     return begin
 
 
-DocumentUpload = Annotated[UploadRequest, Depends(_uploading(DOCUMENTS), scope="function")]
-AttachmentUpload = Annotated[UploadRequest, Depends(_uploading(ATTACHMENTS), scope="function")]
+DocumentUpload = Annotated[UploadRequest, Depends(_upload_of(DOCUMENTS), scope="function")]
+AttachmentUpload = Annotated[UploadRequest, Depends(_upload_of(ATTACHMENTS), scope="function")]
 
 
 @asynccontextmanager
-async def _received(request: Request, name: str, allowed: frozenset[str]) -> AsyncIterator[Received]:
+async def _received_file(request: Request, name: str, allowed: frozenset[str]) -> AsyncIterator[ReceivedFile]:
     require_once(request, "content-type", "content-length")
     if len(request.query_params.getlist("name")) != 1:
         raise InvalidInput("Send name once.")
@@ -185,20 +185,21 @@ async def _received(request: Request, name: str, allowed: frozenset[str]) -> Asy
     if declared is not None and declared > MOST_FILE_BYTES:
         raise BodyTooLarge(MOST_FILE_BYTES)
     cast(Bound, request.state.bound).most = MOST_FILE_BYTES
-    with tempfile.SpooledTemporaryFile(_IN_MEMORY) as content:
+    with tempfile.SpooledTemporaryFile(_BYTES_IN_MEMORY) as content:
         try:
             size, digest = await _stream(request, media_type, content)
         except OSError as error:
             raise StoreUnreachable(f"a file could not be received: {error}") from error
         if declared not in (None, size):
             raise UploadIncomplete(f"{declared} bytes were announced, {size} arrived.")
-        yield Received(name, media_type, size, digest, cast(IO[bytes], content))
+        yield ReceivedFile(name, media_type, size, digest, cast(IO[bytes], content))
 
 
 async def _stream(
     request: Request, media_type: str, content: "tempfile.SpooledTemporaryFile[bytes]"
 ) -> tuple[int, str]:
-    """Writes the body to `content`; how many bytes there were, and their SHA-256."""
+    """Writes the body to `content`; returns its bytes and its SHA-256. Raises `UploadIncomplete`, `InvalidInput`, and
+    what the check of the media type raises."""
     check, digest, size = check_of(media_type), hashlib.sha256(), 0
     try:
         async for part in request.stream():
@@ -218,5 +219,5 @@ def _declared_size(request: Request) -> int | None:
     given = request.headers.get("content-length", "")
     if not (given.isascii() and given.isdigit()):
         return None
-    # More digits than any size has: as many as Python would refuse to read, even.
+    # Python refuses to parse a number of too many digits; 18 are more than any size that is accepted.
     return int(given) if len(given) < 18 else MOST_FILE_BYTES + 1

@@ -1,4 +1,4 @@
-"""Whether the process lives, and whether it may be sent requests."""
+"""Liveness and readiness: whether the process answers, and whether its store does."""
 
 from typing import Literal
 

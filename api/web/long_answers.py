@@ -1,6 +1,6 @@
-"""Answers with many items, made in a thread and item by item: between two of them decisions have their turn.
+"""JSON of long lists, serialized item by item in a thread, so that the event loop serves decisions in between.
 
-One that FastAPI makes is made at once, on the event loop.
+FastAPI would serialize the whole answer at once, on the event loop.
 """
 
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 
 def json_of(whole: BaseModel, **lists: Iterable[BaseModel]) -> bytes:
-    """The JSON of `whole` with these in the place of its own lists; to be called where nothing waits."""
+    """The JSON of `whole` with `lists` in the place of its members of these names. Call it in a thread."""
     members: dict[str, Any] = whole.model_dump(mode="json", by_alias=True)
     for name, items in lists.items():
         members[name] = [msgspec.Raw(item.model_dump_json(by_alias=True).encode()) for item in items]

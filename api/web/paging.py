@@ -1,4 +1,4 @@
-"""Lists in parts: `limit` and an opaque `cursor`, which holds the key of the last item that was shown."""
+"""Paging of lists by `limit` and an opaque `cursor`, which holds the key of the last item of the page before."""
 
 import base64
 import binascii
@@ -21,9 +21,9 @@ Row = TypeVar("Row")
 
 
 def after_key(cursor: str | None) -> str:
-    """The key that a cursor holds; the empty string, which comes before every key, without one.
+    """The key in a cursor; without a cursor the empty string, which sorts before every key.
 
-    Raises `InvalidInput` for a cursor that was not given out here.
+    Raises `InvalidInput` for a cursor that `part` did not make.
     """
     if cursor is None:
         return ""
@@ -37,7 +37,7 @@ def after_key(cursor: str | None) -> str:
 
 
 def after_number(cursor: str | None) -> int:
-    """The number that a cursor holds; 0 without one. Raises `InvalidInput`."""
+    """The number in a cursor, of at most 9 digits; 0 without a cursor. Raises `InvalidInput`."""
     key = after_key(cursor)
     if not key:
         return 0
@@ -47,7 +47,7 @@ def after_number(cursor: str | None) -> int:
 
 
 def part(rows: Sequence[Row], limit: int, key: Callable[[Row], str | int]) -> tuple[Sequence[Row], str | None]:
-    """The first `limit` of rows that were read with one to spare, and the cursor of what follows."""
+    """One page of `rows`, of which the caller read `limit + 1`: the first `limit`, and the next cursor or None."""
     if len(rows) <= limit:
         return rows, None
     shown = rows[:limit]

@@ -1,4 +1,4 @@
-"""`If-Match` and `ETag`: an amendment names the version that was read."""
+"""`ETag` and `If-Match` (RFC 9110): an amendment names the version that its caller has read."""
 
 from typing import Annotated
 
@@ -28,7 +28,7 @@ def require_version(if_match: str | None, version: int | str) -> None:
 
 
 def require_once(request: Request, *names: str) -> None:
-    """Raises `InvalidInput`: of a header that comes twice, one reader takes the first and another the last."""
+    """Raises `InvalidInput` for a header that is sent twice: one reader would take the first, another the last."""
     for name in names:
         if len(request.headers.getlist(name)) > 1:
             raise InvalidInput(f"Send {name} once.")

@@ -1,4 +1,4 @@
-"""A read request: one instant of the store, and the store's time at it."""
+"""The transaction of a route that only reads, and the store's time in it."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from api.web.services import provided
 
 @dataclass(frozen=True, slots=True)
 class ReadRequest:
-    """What a route that only reads works with."""
+    """A read-only session on one state of the store, and the store's time."""
 
     session: AsyncSession
     now: datetime

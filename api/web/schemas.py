@@ -1,4 +1,4 @@
-"""What all wire schemas share: camelCase on the wire, unknown members refused, times in UTC."""
+"""The base of all wire schemas: camelCase on the wire, unknown members refused, times in UTC."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -18,7 +18,7 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
-# No control characters, which no store keeps and no reader expects.
+# Control characters are refused: PostgreSQL stores no NUL, and no reader expects the others.
 PRINTABLE = r"^[^\x00-\x1f\x7f-\x9f]*$"
 UUID_PATTERN = r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
 _RFC3339 = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}", re.ASCII)
@@ -42,27 +42,27 @@ ScopeNames = Annotated[list[ScopeName], Field(max_length=64)]
 PurposeCodes = Annotated[list[PurposeCode], Field(max_length=64)]
 RecordId = Annotated[str, StringConstraints(pattern=UUID_PATTERN, max_length=36), Field(description="A UUID.")]
 GrantId = RecordId
-#: As text: a path with a newline behind a number is another one.
+#: A number as text: a path with a newline behind a number must not match.
 EntryNumber = Annotated[
     str, StringConstraints(pattern=r"^[1-9][0-9]{0,14}$", max_length=15), Field(description="A number in the log.")
 ]
 
-#: Between these any moment lies that is taken in or given out.
+#: The range of every moment that is accepted or sent.
 FIRST_MOMENT: Final = datetime(2000, 1, 1, tzinfo=UTC)
 LAST_MOMENT: Final = datetime(2999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)
 
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
-def _no_number(given: object) -> object:
-    """Seconds since 1970, as a number or as text, are no RFC 3339, and who sends milliseconds means another moment."""
+def _require_rfc3339(given: object) -> object:
+    """Refuses seconds since 1970, as a number or as text: they are no RFC 3339, and may be meant as milliseconds."""
     if not isinstance(given, datetime) and not (isinstance(given, str) and _RFC3339.match(given)):
         raise ValueError("a moment as in RFC 3339, such as 2026-09-01T08:00:00Z")
     return given
 
 
-def _within_reach(moment: datetime) -> datetime:
-    # Looked at twice: the first and the last day of all years cannot be moved to UTC, and UTC may be another year.
+def _utc_in_range(moment: datetime) -> datetime:
+    # The year is checked before (the first and last day of all years cannot be moved to UTC) and after (UTC's year).
     if FIRST_MOMENT.year <= moment.year <= LAST_MOMENT.year:
         moment = moment.astimezone(UTC)
     if not FIRST_MOMENT.year <= moment.year <= LAST_MOMENT.year:
@@ -77,28 +77,28 @@ def _rfc3339(moment: datetime) -> str:
 #: RFC 3339 with an offset on the way in, UTC with `Z` on the way out.
 Moment = Annotated[
     AwareDatetime,
-    BeforeValidator(_no_number),
-    AfterValidator(_within_reach),
+    BeforeValidator(_require_rfc3339),
+    AfterValidator(_utc_in_range),
     PlainSerializer(
         _rfc3339, when_used="json", return_type=Annotated[str, Field(json_schema_extra={"format": "date-time"})]
     ),
 ]
 
 
-def _written_day(value: Any) -> Any:
+def _require_day_text(value: Any) -> Any:
     if not isinstance(value, date) and not (isinstance(value, str) and _DAY.fullmatch(value)):
         raise ValueError("a day as YYYY-MM-DD")
     return value
 
 
-def _day_within_reach(day: date) -> date:
+def _day_in_range(day: date) -> date:
     if not 2000 <= day.year <= 2999:
         raise ValueError("a day between the years 2000 and 2999")
     return day
 
 
 #: A day of the calendar, as RFC 3339 writes it.
-Day = Annotated[date, BeforeValidator(_written_day), AfterValidator(_day_within_reach)]
+Day = Annotated[date, BeforeValidator(_require_day_text), AfterValidator(_day_in_range)]
 
 
 def _told(name: str | None, info: SerializationInfo) -> str | None:

@@ -1,6 +1,7 @@
-"""Server-sent events (WHATWG HTML, 9.2): an answer that goes on while there is something to say and somebody reads it.
+"""Server-sent events (WHATWG HTML, 9.2): a response that streams until its source ends or its reader disconnects.
 
-Whoever writes what is said need not know of the connection: who left is left, and who takes nothing is cut off.
+The source of the events need not know the connection: a reader that disconnects ends the stream, and one that takes no
+bytes for `SEND_SECONDS` is cut off.
 """
 
 import asyncio
@@ -13,59 +14,62 @@ from starlette.types import Receive, Scope, Send
 
 from api.edge.server import CONNECTION
 
-#: A reader that takes nothing for so long is cut off: what was written for it stays in memory until then.
+#: Seconds after which a reader that takes nothing is cut off; what was written for it stays in memory until then.
 SEND_SECONDS: Final = 10.0
-#: Until the server has noticed that a connection was cut off.
-_CUT_SECONDS: Final = 1.0
+#: Seconds to wait for the server to report the connection that was aborted as disconnected.
+_ABORT_SECONDS: Final = 1.0
 
 
 class EventStream(Response):
-    """Sends each of these pieces as soon as it is there, and ends with them."""
+    """Sends each piece as soon as its iterator yields it, and ends with the iterator."""
 
     media_type = "text/event-stream"
 
     def __init__(self, pieces: AsyncIterator[bytes]) -> None:
         self._pieces = pieces
         self.status_code, self.background = 200, None
-        # Proxies hold back what they think is a document, unless they are told.
+        # `X-Accel-Buffering: no` keeps nginx and its kind from buffering the stream as if it were a document.
         self.init_headers({"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        # Where another server than ours serves, nothing is held back, and nobody is cut off but by that server.
+        # Another ASGI server than ours sets no CONNECTION: it flushes by itself, and cuts readers off by itself.
         connection = scope.get("state", {}).get(CONNECTION)
-        gone, sent = asyncio.create_task(until_gone(receive)), asyncio.create_task(self._send(send, connection))
+        disconnected, sent = (
+            asyncio.create_task(wait_for_disconnect(receive)),
+            asyncio.create_task(self._send(send, connection)),
+        )
         try:
-            await asyncio.wait({gone, sent}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({disconnected, sent}, return_when=asyncio.FIRST_COMPLETED)
             if sent.done() and isinstance(sent.exception(), TimeoutError) and connection is not None:
                 connection.abort()
-                await asyncio.wait({gone}, timeout=_CUT_SECONDS)
+                await asyncio.wait({disconnected}, timeout=_ABORT_SECONDS)
             elif sent.done():
                 await sent
         finally:
-            await ended(gone, sent)
+            await cancel_and_wait(disconnected, sent)
 
     async def _send(self, send: Send, connection: Any) -> None:
-        async def taken(**message: Any) -> None:
+        async def send_in_time(**message: Any) -> None:
             async with asyncio.timeout(SEND_SECONDS):
                 await send(message)
 
-        await taken(type="http.response.start", status=self.status_code, headers=self.raw_headers)
+        await send_in_time(type="http.response.start", status=self.status_code, headers=self.raw_headers)
         async with contextlib.aclosing(self._pieces) as pieces:  # type: ignore[type-var]
             async for piece in pieces:
-                await taken(type="http.response.body", body=piece, more_body=True)
+                await send_in_time(type="http.response.body", body=piece, more_body=True)
                 if connection is not None:
                     connection.flush()
-        await taken(type="http.response.body", body=b"")
+        await send_in_time(type="http.response.body", body=b"")
 
 
-async def until_gone(receive: Receive) -> None:
-    """Until the caller is no longer there."""
+async def wait_for_disconnect(receive: Receive) -> None:
+    """Returns when the client has disconnected."""
     while (await receive())["type"] != "http.disconnect":
         pass
 
 
-async def ended(*tasks: "asyncio.Task[Any]") -> None:
-    """Cancels these, and waits for them to have ended."""
+async def cancel_and_wait(*tasks: "asyncio.Task[Any]") -> None:
+    """Cancels the tasks, and waits until they have ended."""
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,9 +1,9 @@
-"""What the routes of one application share, each by its type: its store, its snapshot, its verifier of tokens.
+"""The shared objects of one application, each found by its type: its store, its snapshot, its verifier of tokens.
 
     store = provided(request, Store)
 
-The application is put together in `api/app.py`. A room asks for its own things by their types, so that this file knows
-none of them, and nothing has to be cast.
+`api/app.py` puts the application together. A room asks for its own objects by their types, so that this file knows none
+of these types, and callers need no cast.
 """
 
 from typing import Any, TypeVar, cast
@@ -15,23 +15,23 @@ Kind = TypeVar("Kind")
 
 
 class Services:
-    """One object of each type."""
+    """One object of service type."""
 
     def __init__(self, *shared: object) -> None:
         self._shared: dict[type[Any], Any] = {}
-        for each in shared:
-            self.put(each)
+        for service in shared:
+            self.put(service)
 
     def put(self, shared: object) -> None:
-        """Adds it under its class and those that it extends, or puts it in the place of the one that was there."""
+        """Adds an object under its class and its base classes, in the place of earlier ones of these types."""
         self._shared.update(dict.fromkeys(type(shared).__mro__[:-1], shared))
 
     def of(self, kind: type[Kind]) -> Kind:
-        """The one of this type. Raises `LookupError` where the application has none."""
+        """The object of this type. Raises `LookupError` where the application has none."""
         return cast(Kind, self._shared[kind])
 
     def install(self, state: State) -> None:
-        """Makes them those of the application with this state."""
+        """Makes these the services of the application with this state."""
         state.services = self
 
 

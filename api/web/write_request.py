@@ -28,7 +28,7 @@ View = TypeVar("View", bound=BaseModel)
 
 
 class WriteRequest:
-    """What a route that writes works with: the transaction, and where its answer goes."""
+    """The write transaction of a route, its response, and the body to remember for an Idempotency-Key."""
 
     def __init__(self, write: Write, response: Response, status: int) -> None:
         self.write = write
@@ -56,17 +56,19 @@ async def _begin(
 ) -> AsyncIterator[WriteRequest]:
     body = await request.body()
     _require_one_meaning(body)
-    async with opened(request, response, idempotency_key, body.hex()) as writing:
+    async with write_transaction(request, response, idempotency_key, body.hex()) as writing:
         yield writing
 
 
-# `scope="function"`: the commit comes before the answer, not after it.
+# `scope="function"`: FastAPI commits before it sends the answer, not after.
 Writing = Annotated[WriteRequest, Depends(_begin, scope="function")]
 
 
 @asynccontextmanager
-async def opened(request: Request, response: Response, key: str | None, content: str) -> AsyncIterator[WriteRequest]:
-    """The transaction of a write request, whose body has been received: `content` stands for it, whole."""
+async def write_transaction(
+    request: Request, response: Response, key: str | None, content: str
+) -> AsyncIterator[WriteRequest]:
+    """The transaction of a write request whose body was received whole; `content` identifies that body."""
     store = provided(request, Store)
     require_once(request, "if-match", "idempotency-key")
     memory = None
@@ -83,7 +85,7 @@ async def opened(request: Request, response: Response, key: str | None, content:
 
 
 def _require_one_meaning(body: bytes) -> None:
-    """A body with a member twice, or in another encoding, says one thing to us and another to who checked it before."""
+    """Raises `InvalidInput` for a body with a repeated member or another encoding: a proxy may read it differently."""
     try:
         if body.strip() not in (b"", b"null"):
             strict_object(body)

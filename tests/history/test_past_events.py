@@ -13,7 +13,7 @@ from api.history import decision_log_routes, diff_routes, replay_routes
 from api.processing_register import register_routes
 from api.queries import past_events
 from api.store.events import SYSTEM, record
-from api.web.concurrency import Turns
+from api.web.concurrency import RebuildLimiter
 from models.consents.grants import Grant
 from models.log.events import Event
 from models.vocabulary.event_kinds import EventKind
@@ -162,12 +162,12 @@ def test_the_use_of_grants_goes_once_through_what_was_counted() -> None:
 
 
 async def test_who_asks_for_much_waits_for_itself_alone() -> None:
-    turns = Turns(most=2)
+    limiter = RebuildLimiter(most=2)
     had: list[str] = []
     go_on = asyncio.Event()
 
     async def asks(whose: str) -> None:
-        async with turns.taken(whose):
+        async with limiter.slot(whose):
             had.append(whose)
             await go_on.wait()
 

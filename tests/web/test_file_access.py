@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import pytest
 
-from api.web.write_request import WriteRequest, opened
+from api.web.write_request import WriteRequest, write_transaction
 from tests.grants.test_grants import problem
 from tests.web.upload_desk import HTML, MEGABYTE, PDF, TEXT, Desk, a_pdf_of, an_incident, desk_of, in_parts, never, told
 from tests.worlds.world import BASIS, PURPOSE, Answer, World
@@ -277,12 +277,12 @@ async def test_files_that_arrive_at_once_ask_for_the_lock_one_after_another(
     async def watched(*given: Any) -> AsyncIterator[WriteRequest]:
         at_once.append(at_once[-1] + 1)
         try:
-            async with opened(*given) as writing:
+            async with write_transaction(*given) as writing:
                 yield writing
         finally:
             at_once.append(at_once[-1] - 1)
 
-    monkeypatch.setattr("api.web.files.opened", watched)
+    monkeypatch.setattr("api.web.files.write_transaction", watched)
     content = a_pdf_of(MEGABYTE)
     answers = await asyncio.gather(*(desk.hand_in(desk.attachments, content) for _ in range(5)))
     assert [answer.status_code for answer in answers] == [201] * 5

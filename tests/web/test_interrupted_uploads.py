@@ -17,7 +17,7 @@ from sqlalchemy.exc import OperationalError
 from sqlmodel.ext.asyncio.session import AsyncSession
 from starlette.types import Message, Receive, Scope, Send
 
-from api.web.files import Received
+from api.web.files import ReceivedFile
 from models.consents.files import CHUNK_BYTES, MOST_FILE_BYTES
 from tests.grants.test_grants import problem
 from tests.web.upload_desk import (
@@ -233,12 +233,12 @@ async def test_a_file_whose_commit_fails_is_neither_acknowledged_nor_kept(
 async def test_a_file_of_which_one_part_cannot_be_read_again_is_not_kept(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(_: Received) -> Iterator[bytes]:
+    def broken(_: ReceivedFile) -> Iterator[bytes]:
         yield PDF
         raise OSError("the disk is gone")
 
     with monkeypatch.context() as patched:
-        patched.setattr(Received, "parts", broken)
+        patched.setattr(ReceivedFile, "parts", broken)
         for path in (desk.document, desk.attachments):
             assert problem(await desk.hand_in(path, a_pdf_of(2 * MEGABYTE))) == (503, "store_unreachable")
     await desk.require_nothing_left()
