@@ -137,7 +137,7 @@ async def put_request(
     known = await references(session, Whose(client_id, None), Party.CONSUMER, message.consumer_reference_id)
     if known:
         before = await session.get(AccessRequest, known[0].request_id) if known[0].request_id is not None else None
-        if before is None or before.place != place or request_lifecycle.asked_by(before) != wish:
+        if before is None or before.place != place or request_lifecycle.wish_of_request(before) != wish:
             raise Told(CONSUMER_USED, "It is the name of another request, or of a consent.")
         return _acknowledged(writing, response, OK, (await of_requests(session, [before]))[0])
     (made,), _ = await request_lifecycle.ask(writing, connection, wish, [place], caller.actor, message.message)

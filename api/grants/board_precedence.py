@@ -1,4 +1,4 @@
-"""Whose word counts for a connection at a school: read from the log, decided in `models/consents/board_grants.py`."""
+"""The standing of a grant, its school's or its board's: facts from the log, rule in `models/consents/board_grants`."""
 
 from collections.abc import Collection
 from datetime import datetime
@@ -11,8 +11,8 @@ from models.decision.grant_status import status_at
 
 
 async def standings_of(session: Session, grants: Collection[Grant], now: datetime) -> dict[str, Standing]:
-    """By grant, of grants that are the latest for a whole school."""
-    said: dict[str, list[Word]] = {}
+    """The standing of each grant at `now`, by grant id. Each grant must be the latest for a whole school."""
+    acts: dict[str, list[Word]] = {}
     for grant_id, kind, role in await grant_rows.said_of_grants(session, [grant.grant_id for grant in grants]):
-        said.setdefault(grant_id or "", []).append(Word(kind, role))
-    return {grant.grant_id: standing(status_at(grant, now), said.get(grant.grant_id, [])) for grant in grants}
+        acts.setdefault(grant_id or "", []).append(Word(kind, role))
+    return {grant.grant_id: standing(status_at(grant, now), acts.get(grant.grant_id, [])) for grant in grants}

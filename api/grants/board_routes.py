@@ -1,6 +1,6 @@
-"""The boards' side (bevoegd gezag): to grant for all its schools at once, and to take that back.
+"""Routes of boards (bevoegd gezag): grant and revoke for all schools of the board at once.
 
-What a board's word does where a school has its own is decided in `models/consents/board_grants.py`.
+`models/consents/board_grants.py` decides what a board's grant does where a school has decided for itself.
 """
 
 from collections.abc import Sequence
@@ -104,7 +104,7 @@ async def list_standings(
     schools = await school_rows.schools_of_board(reading.session, board_number)
     found = [each for each in schools if each.brin > after_key(cursor)]
     shown, following = part(found[: limit + 1], limit, lambda school: school.brin)
-    at_schools = await _at_schools(reading.session, client_id, shown, reading.now)
+    at_schools = await _school_standings(reading.session, client_id, shown, reading.now)
     return Page(items=[each.shown(reading.now) for each in at_schools], next=following)
 
 
@@ -115,11 +115,11 @@ async def grant(caller: BoardAdmin, board_number: BoardNumber, wish: BoardGrant,
     All of it is done, or nothing is. What the board gave before becomes what it says here.
     """
     connection = await registry_rows.connection_placed(writing.session, wish.client_id)
-    (offer,) = await offers.gather(writing.session, [connection], board_number, writing.now)
+    (offer,) = await offers.offers_to_board(writing.session, [connection], board_number, writing.now)
     choice = Choice(frozenset(wish.scopes), frozenset(wish.purposes), wish.valid_from, wish.valid_until)
-    schools = await _named(writing, board_number, wish.schools)
+    schools = await _schools(writing, board_number, wish.schools)
     reached, left_out = [], []
-    for each in await _at_schools(writing.session, wish.client_id, schools, writing.now):
+    for each in await _school_standings(writing.session, wish.client_id, schools, writing.now):
         if not board_may_give(each.standing):
             left_out.append(each)
             continue
@@ -130,7 +130,7 @@ async def grant(caller: BoardAdmin, board_number: BoardNumber, wish: BoardGrant,
         else:
             place = GrantPlace(each.school.brin, None)
             given = await granting.give_of(writing, offer, place, choice, wish.agreement_id, caller.actor)
-        reached.append(_AtSchool(each.school, Standing.BOARD, _Given(given, offer.partner)))
+        reached.append(_SchoolStanding(each.school, Standing.BOARD, _GrantAndPartner(given, offer.partner)))
     if not reached:
         raise Conflict("Each of these schools has its own word on this connection: there is nobody to give it to.")
     return _answer(writing, reached, left_out)
@@ -141,13 +141,13 @@ async def revoke(caller: BoardAdmin, board_number: BoardNumber, wish: BoardRevoc
     """Takes back what the board gave a connection, at all its schools, but where a school has its own word."""
     schools = await school_rows.schools_of_board(writing.session, board_number)
     reached, left_out = [], []
-    for each in await _at_schools(writing.session, wish.client_id, schools, writing.now):
+    for each in await _school_standings(writing.session, wish.client_id, schools, writing.now):
         if each.given is None or not board_may_revoke(each.standing):
             left_out.append(each)
             continue
         settle(writing.write, *each.given)
         take(writing.write, *each.given, Step.REVOKE, caller.actor, wish.reason)
-        reached.append(_AtSchool(each.school, Standing.NONE, each.given))
+        reached.append(_SchoolStanding(each.school, Standing.NONE, each.given))
     if not reached:
         raise NotFound("The board gave this connection nothing that stands.")
     return _answer(writing, reached, left_out)
@@ -168,17 +168,17 @@ async def list_requests(
     return Page(items=await views(reading.session, shown), next=following)
 
 
-class _Given(NamedTuple):
+class _GrantAndPartner(NamedTuple):
     grant: Grant
     partner: Partner
 
 
-class _AtSchool(NamedTuple):
-    """One school, whose word counts there, and the latest grant for the whole of it."""
+class _SchoolStanding(NamedTuple):
+    """One school with its standing, and the latest grant for the whole school with its partner."""
 
     school: School
     standing: Standing
-    given: _Given | None
+    given: _GrantAndPartner | None
 
     def shown(self, now: datetime) -> StandingAtSchool:
         return StandingAtSchool(
@@ -188,29 +188,31 @@ class _AtSchool(NamedTuple):
         )
 
 
-async def _at_schools(session: Session, client_id: str, schools: Sequence[School], now: datetime) -> list[_AtSchool]:
+async def _school_standings(
+    session: Session, client_id: str, schools: Sequence[School], now: datetime
+) -> list[_SchoolStanding]:
     grants = await grant_rows.latest_of_schools(session, client_id, [school.brin for school in schools])
     standings = await standings_of(session, grants.values(), now)
     partners = await registry_rows.partners_of_grants(session, grants.values())
     found = []
     for school in schools:
         grant = grants.get(school.brin)
-        given = _Given(grant, partners[client_id]) if grant is not None else None
-        found.append(_AtSchool(school, standings[grant.grant_id] if grant is not None else Standing.NONE, given))
+        given = _GrantAndPartner(grant, partners[client_id]) if grant is not None else None
+        found.append(_SchoolStanding(school, standings[grant.grant_id] if grant is not None else Standing.NONE, given))
     return found
 
 
-async def _named(writing: WriteRequest, board_number: str, brins: Sequence[str] | None) -> Sequence[School]:
-    """The board's schools, or those of them that are named. Raises `NotFound` for another's."""
+async def _schools(writing: WriteRequest, board_number: str, brins: Sequence[str] | None) -> Sequence[School]:
+    """The board's listed schools, or those of them in `brins`. Raises `NotFound` for another board's school."""
     schools = await school_rows.schools_of_board(writing.session, board_number)
     if brins is None:
         return schools
-    if strangers := sorted(set(brins) - {school.brin for school in schools}):
-        raise NotFound(f"No schools of the board, or no longer listed: {', '.join(strangers)}.")
+    if others := sorted(set(brins) - {school.brin for school in schools}):
+        raise NotFound(f"No schools of the board, or no longer listed: {', '.join(others)}.")
     return [school for school in schools if school.brin in brins]
 
 
-def _answer(writing: WriteRequest, reached: Sequence[_AtSchool], left_out: Sequence[_AtSchool]) -> Reached:
+def _answer(writing: WriteRequest, reached: Sequence[_SchoolStanding], left_out: Sequence[_SchoolStanding]) -> Reached:
     return writing.answer(
         Reached(
             reached=[each.shown(writing.now) for each in reached],

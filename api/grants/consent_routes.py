@@ -1,4 +1,4 @@
-"""The partners' side: where a connection has permission, and why a school is not (yet) there."""
+"""Routes of partners: the consents of a connection, and the reason where a school or location permits nothing."""
 
 import hashlib
 from dataclasses import dataclass
@@ -50,7 +50,7 @@ class Consent(Wire):
 
 @dataclass(frozen=True, slots=True)
 class Interest:
-    """What a partner asks about: some data of one type, for one purpose; or, without it, whether there is any."""
+    """The data that a partner asks about: scopes or fields of one type for one purpose; without a type, any data."""
 
     type: str | None
     scopes: tuple[str, ...]
@@ -89,18 +89,18 @@ async def list_consents(
         found = await grant_rows.places_of_client(reading.session, client_id, after_key(cursor), limit)
         places, following = part(found, limit, lambda place: place)
     else:
-        places, following = await _asked_about(reading, client_id, school), None
+        places, following = await _places(reading, client_id, school), None
     brins = {place[:4] for place in places}
     snapshot = await fact_rows.snapshot_of(reading.session, client_id, brins)
     names = await school_rows.schools_named(reading.session, brins)
     changed = await grant_rows.revisions_of_grants(reading.session, client_id, brins)
     items = [_consent(snapshot, client_id, place, interest, names, changed, reading.now) for place in places]
     page = Page[Consent](items=[item for item in items if status in (None, item.status)], next=following)
-    return _unless_known(page, if_none_match, response)
+    return _or_not_modified(page, if_none_match, response)
 
 
-async def _asked_about(reading: ReadRequest, client_id: str, place: str) -> list[str]:
-    """The place itself, and for a whole school also the locations that had a grant of their own."""
+async def _places(reading: ReadRequest, client_id: str, place: str) -> list[str]:
+    """The place, and for a whole school also its locations that have or had a grant of their own."""
     if len(place) > 4:
         return [place]
     return [place, *await grant_rows.locations_of_client(reading.session, client_id, place)]
@@ -115,16 +115,16 @@ def _consent(
     changed: dict[str, int],
     now: datetime,
 ) -> Consent:
-    verdict = _verdict(snapshot, client_id, place, interest, now)
-    if verdict.reason is Reason.REVISION_BEHIND:
+    decision = _decision(snapshot, client_id, place, interest, now)
+    if decision.reason is Reason.REVISION_BEHIND:
         raise StoreBehind(f"The store is at revision {snapshot.revision}.")
     grant, _ = standing(snapshot, client_id, place, now)
     return Consent(
-        school=named(place[:4], names),
+        school=school_name(place[:4], names),
         location=place if len(place) > 4 else None,
         client_id=client_id,
         status=status_at(grant, now) if grant else NO_CONSENT,
-        reason=None if verdict.permit else verdict.reason,
+        reason=None if decision.permit else decision.reason,
         scopes=sorted(grant.scopes) if grant else [],
         purposes=sorted(grant.purposes) if grant else [],
         valid_from=grant.valid_from if grant else None,
@@ -134,8 +134,8 @@ def _consent(
     )
 
 
-def _verdict(snapshot: Snapshot, client_id: str, place: str, interest: Interest, now: datetime) -> Decision:
-    """The decision on what is asked; without a type, on whichever type may be released."""
+def _decision(snapshot: Snapshot, client_id: str, place: str, interest: Interest, now: datetime) -> Decision:
+    """The decision on the interest; without a type, the first permit of any type, else the deny of the first type."""
     types = (interest.type,) if interest.type is not None else scopes.RESOURCE_TYPES
     decisions = [
         decide(
@@ -158,11 +158,11 @@ def _verdict(snapshot: Snapshot, client_id: str, place: str, interest: Interest,
     return next((decision for decision in decisions if decision.permit), decisions[0])
 
 
-def named(brin: str, names: dict[str, School]) -> SchoolName:
+def school_name(brin: str, names: dict[str, School]) -> SchoolName:
     return SchoolName(brin=brin, name=names[brin].name if brin in names else None)
 
 
-def _unless_known(page: Page[Consent], if_none_match: str | None, response: Response) -> Page[Consent] | Response:
+def _or_not_modified(page: Page[Consent], if_none_match: str | None, response: Response) -> Page[Consent] | Response:
     digest = hashlib.sha256(page.model_dump_json(by_alias=True).encode()).hexdigest()[:32]
     headers = {"ETag": f'"{digest}"', "Cache-Control": "private, no-cache"}
     known = {tag.strip().removeprefix("W/") for tag in (if_none_match or "").split(",")}

@@ -1,4 +1,7 @@
-"""The job that writes down what time has brought about, so that feeds and history show it. No decision waits for it."""
+"""The job that writes the events of grants that ended or resumed by time, for feeds and history.
+
+No decision waits for this job: decisions compare the store's clock with the grant's period themselves.
+"""
 
 import logging
 from functools import partial
@@ -29,5 +32,5 @@ async def expire(store: Store) -> int:
 
 
 async def keep_expiring(store: Store, interval: float) -> None:
-    """Settles every `interval` seconds, for as long as the process runs."""
+    """Runs `expire` every `interval` seconds, for as long as the process runs."""
     await repeat(partial(drain, partial(expire, store), BATCH), every(interval), log, "a grant could not be settled")

@@ -1,4 +1,4 @@
-"""A grant as it goes over the wire and into the log, and the steps of its life that several callers take."""
+"""The view of a grant, as the contract and the log have it, and the steps of its life cycle with their events."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -56,7 +56,7 @@ EVENTS: Final[Mapping[Step, EventKind]] = {
 
 
 def view(grant: Grant, partner: Partner, now: datetime) -> GrantView:
-    """The grant as it stands at `now`."""
+    """The view of a grant, with its status at `now`."""
     status = status_at(grant, now)
     return GrantView(
         school=grant.brin,
@@ -68,7 +68,7 @@ def view(grant: Grant, partner: Partner, now: datetime) -> GrantView:
 
 
 def take(write: Write, grant: Grant, partner: Partner, step: Step, actor: Actor, reason: str | None = None) -> None:
-    """Takes one step in a grant's life, with its event. Raises `TransitionNotAllowed`."""
+    """Takes one step of a grant's life cycle, and appends its event. Raises `TransitionNotAllowed`."""
     grant.status = after(grant.status, step)
     grant.version += 1
     note(write, grant, partner, EVENTS[step], actor, reason)
@@ -77,7 +77,7 @@ def take(write: Write, grant: Grant, partner: Partner, step: Step, actor: Actor,
 def note(
     write: Write, grant: Grant, partner: Partner, kind: EventKind, actor: Actor, reason: str | None = None
 ) -> None:
-    """Marks the grant as changed by `write` and appends the event of that change."""
+    """Marks the grant as changed by `write`, and appends the event of that change."""
     grant.revision = write.revision
     grant.changed_at = write.now
     record(
@@ -93,14 +93,15 @@ def note(
 
 
 def settle(write: Write, grant: Grant, partner: Partner) -> None:
-    """Writes down what time alone has already brought about, so that the next step starts from there."""
-    stands = status_at(grant, write.now)
-    if stands == grant.status:
+    """Writes the transition that time has brought about (expiry, the end of a suspension, the need of reconfirmation)
+    with its event, so that the next step starts from the status that holds."""
+    status = status_at(grant, write.now)
+    if status == grant.status:
         return
-    if stands is Status.EXPIRED:
+    if status is Status.EXPIRED:
         take(write, grant, partner, Step.EXPIRE, SYSTEM)
     elif grant.status == Status.SUSPENDED:
         take(write, grant, partner, Step.RESUME, SYSTEM)
     grant.suspended_until = None
-    if stands is Status.NEEDS_RECONFIRMATION:
+    if status is Status.NEEDS_RECONFIRMATION:
         take(write, grant, partner, Step.ASK_AGAIN, SYSTEM)

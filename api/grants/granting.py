@@ -1,4 +1,7 @@
-"""How a choice becomes a grant, whoever made it: held against what the connection asks for and what was agreed to."""
+"""Creating and amending grants: a choice is checked against the connection's request and the agreement in force.
+
+Schools, boards, accepted requests and the Edu-V contract all write grants through these functions.
+"""
 
 import uuid
 from typing import NamedTuple
@@ -6,7 +9,7 @@ from typing import NamedTuple
 from api.deletions import duties
 from api.grants import offers, request_lifecycle
 from api.grants.grant_lifecycle import note, settle, take
-from api.grants.offers import Terms
+from api.grants.offers import Offer
 from api.queries import grant_rows, registry_rows, school_rows
 from api.store.events import Actor
 from api.web.write_request import WriteRequest
@@ -29,7 +32,7 @@ from models.vocabulary.refusals import AgreementNotConfirmed, GrantExists, Inval
 
 
 class GrantPlace(NamedTuple):
-    """For what a grant is given: a whole school, or one of its locations."""
+    """The place that a grant covers: a whole school (BRIN4), or one location (BRIN6) of it."""
 
     brin: str
     location: str | None
@@ -38,16 +41,17 @@ class GrantPlace(NamedTuple):
 async def give(
     writing: WriteRequest, client_id: str, place: GrantPlace, choice: Choice, agreement_id: str | None, actor: Actor
 ) -> tuple[Grant, Partner]:
-    """A new grant. Raises the refusal that applies; `agreement_id` names the agreement that was read, if any."""
+    """Creates a grant; `agreement_id` names the agreement that the caller read, if any. Raises the refusal that applies
+    (`PartnerNotEligible`, `AgreementNotConfirmed`, `GrantExists`, `InvalidInput` or one of the choice)."""
     connection = await registry_rows.connection_placed(writing.session, client_id)
     offer = await _offer(writing, place.brin, connection)
     return await give_of(writing, offer, place, choice, agreement_id, actor), offer.partner
 
 
 async def give_of(
-    writing: WriteRequest, offer: Terms, place: GrantPlace, choice: Choice, agreement_id: str | None, actor: Actor
+    writing: WriteRequest, offer: Offer, place: GrantPlace, choice: Choice, agreement_id: str | None, actor: Actor
 ) -> Grant:
-    """The same on terms that are known. They are those for the school's board."""
+    """Creates a grant on an offer that was read for the school's board. Raises as `give` does."""
     connection, agreement = offer.connection, _agreement(offer)
     _require_named(agreement_id, agreement)
     require_sound(choice, connection)
@@ -75,55 +79,55 @@ async def give_of(
     )
     writing.session.add(given)
     note(writing.write, given, offer.partner, EventKind.GRANT_GRANTED, actor)
-    await request_lifecycle.answer_by(writing.write, given, actor)
+    await request_lifecycle.accept_open_request(writing.write, given, actor)
     await duties.lapse(writing.write, given)
     return given
 
 
-async def amend(writing: WriteRequest, found: Grant, choice: Choice, agreement_id: str | None, actor: Actor) -> None:
-    """Changes what a grant covers or when it ends; confirms one that needs reconfirmation. Raises as `give` does."""
-    connection = await registry_rows.connection(writing.session, found.client_id)
-    await amend_of(writing, await _offer(writing, found.brin, connection), found, choice, agreement_id, actor)
+async def amend(writing: WriteRequest, grant: Grant, choice: Choice, agreement_id: str | None, actor: Actor) -> None:
+    """Changes the scopes, purposes or period of a grant; confirms one that needs reconfirmation. Raises as `give`."""
+    connection = await registry_rows.connection(writing.session, grant.client_id)
+    await amend_of(writing, await _offer(writing, grant.brin, connection), grant, choice, agreement_id, actor)
 
 
 async def amend_of(
-    writing: WriteRequest, offer: Terms, found: Grant, choice: Choice, agreement_id: str | None, actor: Actor
+    writing: WriteRequest, offer: Offer, grant: Grant, choice: Choice, agreement_id: str | None, actor: Actor
 ) -> None:
-    """The same on terms that are known. They are those for the school's board."""
+    """Amends a grant on an offer that was read for the school's board. Raises as `give` does."""
     connection, partner = offer.connection, offer.partner
     require_sound(choice, connection)
-    if agreement_id is not None or not narrows(choice, found):
+    if agreement_id is not None or not narrows(choice, grant):
         require_offered(choice, connection, _agreement(offer))
-        _agree(found, offer, agreement_id)
-    found.valid_from, found.valid_until = amended_period(choice, found, writing.now)
-    found.scopes, found.purposes = sorted(choice.scopes), sorted(choice.purposes)
-    found.request_version = connection.request_version
-    take(writing.write, found, partner, Step.AMEND, actor)
-    await request_lifecycle.answer_by(writing.write, found, actor)
-    await duties.lapse(writing.write, found)
+        _agree(grant, offer, agreement_id)
+    grant.valid_from, grant.valid_until = amended_period(choice, grant, writing.now)
+    grant.scopes, grant.purposes = sorted(choice.scopes), sorted(choice.purposes)
+    grant.request_version = connection.request_version
+    take(writing.write, grant, partner, Step.AMEND, actor)
+    await request_lifecycle.accept_open_request(writing.write, grant, actor)
+    await duties.lapse(writing.write, grant)
 
 
 async def present(writing: WriteRequest, client_id: str, place: GrantPlace) -> Grant | None:
-    """The grant of exactly this place that is not ended, as time has left it; None without one."""
-    found = await grant_rows.open_grant(writing.session, client_id, *place)
-    if found is None:
+    """The grant of exactly this place that has not ended by now, settled; None without one."""
+    grant = await grant_rows.open_grant(writing.session, client_id, *place)
+    if grant is None:
         return None
-    settle(writing.write, found, (await registry_rows.partners_of_grants(writing.session, [found]))[client_id])
-    if found.status in OPEN:
-        return found
-    # What has just been found ended must not stand in the way of the one that takes its place.
+    settle(writing.write, grant, (await registry_rows.partners_of_grants(writing.session, [grant]))[client_id])
+    if grant.status in OPEN:
+        return grant
+    # Flush the end that `settle` wrote: the unique index of open grants must admit the next grant of this place.
     await writing.session.flush()
     return None
 
 
-async def _offer(writing: WriteRequest, brin: str, connection: Connection) -> Terms:
+async def _offer(writing: WriteRequest, brin: str, connection: Connection) -> Offer:
     school = await school_rows.school(writing.session, brin)
     if school.gone_at is not None:
         raise InvalidInput("The school is no longer listed.")
-    return (await offers.gather(writing.session, [connection], school.board_number, writing.now))[0]
+    return (await offers.offers_to_board(writing.session, [connection], school.board_number, writing.now))[0]
 
 
-def _agreement(offer: Terms) -> Agreement:
+def _agreement(offer: Offer) -> Agreement:
     if offer.agreement is None or not offer.eligible:
         raise PartnerNotEligible(
             "The connection does not keep all ground rules, no agreement for it is in force, or it was stopped."
@@ -131,8 +135,9 @@ def _agreement(offer: Terms) -> Agreement:
     return offer.agreement
 
 
-def _agree(grant: Grant, offer: Terms, named: str | None) -> None:
-    """The school agrees to the agreement that counts, which it names unless that allows no more than the one before."""
+def _agree(grant: Grant, offer: Offer, named: str | None) -> None:
+    """Notes the agreement in force as the one agreed to. Raises `AgreementNotConfirmed` where it allows more than the
+    one agreed to before and `named` does not name it."""
     agreement = _agreement(offer)
     if named is None and offer.allows_more_than_agreed(grant):
         raise AgreementNotConfirmed(
@@ -149,6 +154,6 @@ def _require_named(named: str | None, agreement: Agreement) -> None:
 
 
 async def _require_no_open_grant(writing: WriteRequest, client_id: str, place: GrantPlace) -> None:
-    found = await present(writing, client_id, place)
-    if found is not None:
-        raise GrantExists(f"Grant {found.grant_id} is for the same place: amend or revoke it first.")
+    grant = await present(writing, client_id, place)
+    if grant is not None:
+        raise GrantExists(f"Grant {grant.grant_id} is for the same place: amend or revoke it first.")

@@ -1,4 +1,4 @@
-"""What a school can grant, and on what terms: the connections that are placed, and the agreements behind its grants."""
+"""Routes of a school's offers: the placed connections that it can grant, and the documents of its agreements."""
 
 from collections.abc import Sequence
 from dataclasses import fields
@@ -10,7 +10,7 @@ from pydantic import Field
 from api.grants import offers
 from api.grants.board_precedence import standings_of
 from api.grants.grant_lifecycle import GrantView, view
-from api.grants.offers import AgreementView, ConnectionView, Difference, Terms
+from api.grants.offers import AgreementView, ConnectionView, Difference, Offer
 from api.queries import grant_rows, registry_rows, school_rows
 from api.web.callers import SchoolAdmin
 from api.web.files import download
@@ -78,7 +78,7 @@ async def list_connections(
     school = await school_rows.school(reading.session, brin)
     found = await registry_rows.connections_visible(reading.session, after_key(cursor), limit)
     shown, following = part(found, limit, lambda connection: connection.client_id)
-    offered = await offers.gather(reading.session, shown, school.board_number, reading.now)
+    offered = await offers.offers_to_board(reading.session, shown, school.board_number, reading.now)
     grants = await grant_rows.grants_in_school(reading.session, brin, [connection.client_id for connection in shown])
     of_school = [grant for grant in grants if grant.location is None]
     standings = await standings_of(reading.session, of_school, reading.now)
@@ -97,7 +97,7 @@ async def get_agreement_document(
     return download(request, await registry_rows.document(reading.session, agreement))
 
 
-def _grantable(offer: Terms, grants: Sequence[Grant], standing: Standing) -> GrantableConnection:
+def _grantable(offer: Offer, grants: Sequence[Grant], standing: Standing) -> GrantableConnection:
     own = [each for each in grants if each.client_id == offer.connection.client_id]
     shown = next((each for each in own if each.status in OPEN), own[0] if own else None)
     asked = offer.connection
@@ -106,7 +106,7 @@ def _grantable(offer: Terms, grants: Sequence[Grant], standing: Standing) -> Gra
         purposes=sorted(frozenset(asked.purposes) - frozenset(shown.purposes)),
     )
     return GrantableConnection(
-        **offers.described(offer),
+        **offers.view_members(offer),
         grant=shown and view(shown, offer.partner, offer.now),
         standing=standing,
         difference=difference,
@@ -116,8 +116,8 @@ def _grantable(offer: Terms, grants: Sequence[Grant], standing: Standing) -> Gra
     )
 
 
-def _agreement_change(offer: Terms, grant: Grant) -> AgreementChange | None:
-    """How the agreement that counts for this grant, or soon will, differs from the one that the school agreed to."""
+def _agreement_change(offer: Offer, grant: Grant) -> AgreementChange | None:
+    """The difference between the agreement that counts for this grant, or soon will, and the one agreed to, if any."""
     agreed_to = offer.agreed_to(grant)
     if agreed_to is None:
         return None

@@ -1,4 +1,4 @@
-"""What may be granted to a connection, and on what terms: how schools and operators see it."""
+"""Offers: a connection with its ground rules and the agreement in force for a board, as schools see it."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -110,14 +110,14 @@ class Difference(Wire):
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
-    """The facts about one connection that a school's choice is held against."""
+class Offer:
+    """The facts about one connection, for one board at `now`, that a school's choice is checked against."""
 
     connection: Connection
     partner: Partner
     ground_rules: tuple[GroundRule, ...]
     agreement: Agreement | None
-    #: All that were ever registered for the connection.
+    #: All agreements that were ever registered for the connection.
     agreements: tuple[Agreement, ...]
     board_number: str | None
     now: datetime
@@ -136,33 +136,33 @@ class Terms:
         )
 
     def allows_more_than_agreed(self, grant: Grant) -> bool:
-        """Whether the agreement that counts now allows more than the one that the school agreed to, if it is known."""
+        """Whether the agreement in force allows more than the one that the school agreed to, or that one is unknown."""
         if self.agreement is None or grant.agreement_id == self.agreement.agreement_id:
             return False
         agreed_to = self.agreed_to(grant)
         return agreed_to is None or not widened(agreed_to, self.agreement).is_nothing
 
     def agreed_to(self, grant: Grant) -> Agreement | None:
-        """The agreement that the school agreed to; where the grant does not tell, the one that counted then."""
+        """The agreement that the school agreed to; where the grant names none, the one in force when it was given."""
         known = next((each for each in self.agreements if each.agreement_id == grant.agreement_id), None)
         return known or agreement_then(self.agreements, self.board_number, grant.created_at, grant.granted_at_revision)
 
     def reconfirm_by(self, agreed_to: Agreement) -> datetime | None:
-        """When a grant under this agreement needs reconfirmation, as far as the agreements on record tell."""
-        found = asked_again(self.agreements, agreed_to, self.board_number, self.now)
-        return found[1] if found is not None else None
+        """The instant from which a grant under this agreement needs reconfirmation, by the agreements on record."""
+        successor = asked_again(self.agreements, agreed_to, self.board_number, self.now)
+        return successor[1] if successor is not None else None
 
 
-async def gather(
+async def offers_to_board(
     session: AsyncSession, connections: Sequence[Connection], board_number: str | None, now: datetime
-) -> list[Terms]:
-    """The terms of each connection for the schools of a board (without one: for schools that have none)."""
+) -> list[Offer]:
+    """The offer of each connection to the schools of a board; with None, to schools without a board."""
     client_ids = [connection.client_id for connection in connections]
     partners = await registry_rows.partners_of(session, connections)
     rules = by_client(await registry_rows.ground_rules(session, client_ids))
     agreements = by_client(await registry_rows.agreements(session, client_ids))
     return [
-        Terms(
+        Offer(
             connection=connection,
             partner=partners[connection.kvk_number],
             ground_rules=tuple(rules.get(connection.client_id, ())),
@@ -175,33 +175,28 @@ async def gather(
     ]
 
 
-def shown(terms: Terms) -> ConnectionView:
-    """The terms as a school sees them."""
-    return ConnectionView(**described(terms))
-
-
-def described(terms: Terms) -> dict[str, object]:
+def view_members(offer: Offer) -> dict[str, object]:
     """The members of a `ConnectionView`."""
-    connection, agreement = terms.connection, terms.agreement
+    connection, agreement = offer.connection, offer.agreement
     return {
         "client_id": connection.client_id,
         "name": connection.name,
-        "partner": PartnerName.model_validate(terms.partner),
+        "partner": PartnerName.model_validate(offer.partner),
         "profile": connection.profile,
         "recipient_role": RecipientRole(connection.recipient_role),
         "scopes": RequestedScopes(required=connection.required_scopes, optional=connection.optional_scopes),
         "purposes": connection.purposes,
         "agreement": AgreementView.model_validate(agreement) if agreement is not None else None,
-        "ground_rules": rule_states(terms.ground_rules, terms.now),
+        "ground_rules": rule_states(offer.ground_rules, offer.now),
         "stage": Stage(connection.stage),
-        "stopped": is_stopped(connection, terms.partner),
-        "eligible": terms.eligible,
-        "releases": _releases(terms),
+        "stopped": is_stopped(connection, offer.partner),
+        "eligible": offer.eligible,
+        "releases": _releases(offer),
     }
 
 
 def rule_states(ground_rules: Sequence[GroundRule], now: datetime) -> list[GroundRuleState]:
-    """How each ground rule stands at `now`, by the facts on record, oldest first."""
+    """The state of each ground rule at `now`, by the checks on record, which are in order of age, oldest first."""
     return [_state([fact for fact in ground_rules if fact.rule == rule], rule, now) for rule in GroundRuleName]
 
 
@@ -222,9 +217,9 @@ def _state(facts: Sequence[GroundRule], rule: GroundRuleName, now: datetime) -> 
     )
 
 
-def _releases(terms: Terms) -> list[Release]:
-    covered = frozenset(terms.agreement.scopes) if terms.agreement is not None else frozenset()
-    at_most = scopes.closed(terms.connection.requested_scopes & covered)
+def _releases(offer: Offer) -> list[Release]:
+    covered = frozenset(offer.agreement.scopes) if offer.agreement is not None else frozenset()
+    at_most = scopes.closed(offer.connection.requested_scopes & covered)
     return [
         Release(type=kind, scopes=list(named), fields=list(scopes.fields_of(at_most, kind)))
         for kind in scopes.RESOURCE_TYPES
@@ -233,7 +228,7 @@ def _releases(terms: Terms) -> list[Release]:
 
 
 def by_client(facts: Iterable[Fact]) -> Mapping[str, list[Fact]]:
-    """The facts of each connection, in the order in which they came."""
+    """The facts grouped by client id, in the given order."""
     by_client: dict[str, list[Fact]] = {}
     for fact in facts:
         by_client.setdefault(fact.client_id, []).append(fact)

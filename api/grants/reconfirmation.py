@@ -1,4 +1,4 @@
-"""Whom a changed agreement asks again: each grant is told the instant from which it must have been confirmed anew."""
+"""Reconfirmation after a change of agreements: each grant gets the instant from which it denies unless confirmed."""
 
 from collections.abc import Collection
 
@@ -10,11 +10,13 @@ from models.consents.agreements import agreement_then, asked_again
 from models.vocabulary.event_kinds import EventKind
 
 
-async def ask_again(write: Write, client_id: str, actor: Actor, brins: Collection[str] | None = None) -> None:
-    """Looks at every grant of a connection that is not ended, or at those of these schools alone.
+async def set_reconfirmation_dates(
+    write: Write, client_id: str, actor: Actor, brins: Collection[str] | None = None
+) -> None:
+    """Sets `reconfirm_by` of every open grant of a connection, or of those at the schools `brins` alone.
 
-    It compares what the school agreed to with the agreements on record and the board that the school has now. Where it
-    is not known what a school agreed to, it is asked at once.
+    Compares the agreement that the school agreed to with the agreements on record for the board that the school has
+    now. Where the agreement agreed to is unknown, reconfirmation is needed at once.
     """
     await write.session.flush()
     connection = await registry_rows.connection(write.session, client_id)
@@ -26,8 +28,8 @@ async def ask_again(write: Write, client_id: str, actor: Actor, brins: Collectio
         agreed_to = known.get(grant.agreement_id or "") or agreement_then(
             agreements, board_number, grant.created_at, grant.granted_at_revision
         )
-        found = asked_again(agreements, agreed_to, board_number, write.now) if agreed_to is not None else None
-        reconfirm_by = found[1] if found is not None else None
+        successor = asked_again(agreements, agreed_to, board_number, write.now) if agreed_to is not None else None
+        reconfirm_by = successor[1] if successor is not None else None
         if agreed_to is None:
             reconfirm_by = grant.reconfirm_by or write.now
         if grant.reconfirm_by == reconfirm_by:

@@ -1,4 +1,4 @@
-"""A request as it goes over the wire and into the log, and the steps of its life that several callers take."""
+"""The view of an access request, its state in the log, and the steps of its life cycle with their events."""
 
 import uuid
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -77,90 +77,90 @@ EVENTS: Final[Mapping[RequestStep, EventKind]] = {
 
 
 async def ask(
-    writing: WriteRequest, connection: Connection, wish: Wish, places: Collection[str], actor: Actor, said: str | None
+    writing: WriteRequest, connection: Connection, wish: Wish, places: Collection[str], actor: Actor, text: str | None
 ) -> tuple[list[AccessRequest], dict[str, ConsentError]]:
-    """Asks these places for this; what was made, and why the other places were not asked.
+    """Makes a request to each place; returns the requests, and by place the refusals of those that cannot be asked.
 
-    Raises the first of these refusals where there is no place that can be asked.
+    Raises the first refusal where no place can be asked.
     """
-    known = await _known(writing, connection, places)
+    facts = await _place_facts(writing, connection, places)
     made: list[AccessRequest] = []
     refusals: dict[str, ConsentError] = {}
     for place in places:
         try:
-            known.require_may_ask(place, wish)
+            facts.require_may_ask(place, wish)
         except ConsentError as refusal:
             refusals[place] = refusal
         else:
-            made.append(_made(writing, connection, place, wish))
-            note(writing.write, made[-1], EventKind.REQUEST_MADE, actor, said)
+            made.append(_new_request(writing, connection, place, wish))
+            note(writing.write, made[-1], EventKind.REQUEST_MADE, actor, text)
     if not made:
         raise next(iter(refusals.values()))
     writing.session.add_all(made)
     return made, refusals
 
 
-def note(write: Write, request: AccessRequest, kind: EventKind, actor: Actor, said: str | None = None) -> int:
-    """Appends the event of a change of the request, with what was said; the number of its entry."""
+def note(write: Write, request: AccessRequest, kind: EventKind, actor: Actor, text: str | None = None) -> int:
+    """Appends the event of a change of the request, with `text` as its reason; returns the number of its entry."""
     request.revision, request.changed_at = write.revision, write.now
-    state = _logged(request)
-    record(write, kind, actor, state, brin=request.brin, client_id=request.client_id, reason=said)
+    state = _log_state(request)
+    record(write, kind, actor, state, brin=request.brin, client_id=request.client_id, reason=text)
     return write.events[-1].number
 
 
-def take(write: Write, request: AccessRequest, step: RequestStep, actor: Actor, said: str | None = None) -> None:
-    """Takes one step in a request's life, with its event. Raises `TransitionNotAllowed`."""
+def take(write: Write, request: AccessRequest, step: RequestStep, actor: Actor, text: str | None = None) -> None:
+    """Takes one step of a request's life cycle, and appends its event. Raises `TransitionNotAllowed`."""
     request.status = after(request.status, step)
     request.version += 1
-    number = note(write, request, EVENTS[step], actor, said)
+    number = note(write, request, EVENTS[step], actor, text)
     if request.status != RequestStatus.OPEN:
         request.answered_in_entry = number
 
 
-async def answer_by(write: Write, grant: Grant, actor: Actor) -> None:
-    """What a school permits answers the request that waits for it, whether or not it came by that request."""
-    found = (await request_rows.latest_requests(write.session, grant.client_id, [grant.brin])).get(grant.place)
-    if found is None or found.status != RequestStatus.OPEN:
+async def accept_open_request(write: Write, grant: Grant, actor: Actor) -> None:
+    """Accepts the open request of the grant's place, if any, whether or not the grant was given in answer to it."""
+    request = (await request_rows.latest_requests(write.session, grant.client_id, [grant.brin])).get(grant.place)
+    if request is None or request.status != RequestStatus.OPEN:
         return
-    found.grant_id = grant.grant_id
-    write.session.add(found)
-    take(write, found, acceptance(found, frozenset(grant.scopes), frozenset(grant.purposes)), actor)
+    request.grant_id = grant.grant_id
+    write.session.add(request)
+    take(write, request, acceptance(request, frozenset(grant.scopes), frozenset(grant.purposes)), actor)
 
 
-async def ask_anew(write: Write, connection: Connection, before: Wish, actor: Actor) -> None:
-    """What was not answered yet asks for what the connection now stands for."""
+async def update_open_requests(write: Write, connection: Connection, before: Wish, actor: Actor) -> None:
+    """Changes every open request of a connection to what the connection asks for now; `before` is its former wish."""
     for request in await request_rows.requests_open(write.session, connection.client_id):
         wish = wish_after_change(request, before, connection)
         request.request_version = connection.request_version
         write.session.add(request)
-        if wish != asked_by(request):
+        if wish != wish_of_request(request):
             request.required_scopes, request.optional_scopes = sorted(wish.required), sorted(wish.optional)
             request.purposes = sorted(wish.purposes)
             take(write, request, RequestStep.CHANGE, actor)
 
 
-def asked_by(request: AccessRequest) -> Wish:
-    """What the request asks for."""
+def wish_of_request(request: AccessRequest) -> Wish:
+    """The scopes and purposes that the request asks for."""
     return Wish(*map(frozenset, (request.required_scopes, request.optional_scopes, request.purposes)))
 
 
 async def views(
     session: Session, requests: Sequence[AccessRequest], appended: Iterable[Event] = ()
 ) -> list[RequestView]:
-    """The requests as their partner and their school see them. `appended` are events that this write adds."""
+    """The views of the requests. `appended` are events of this write, which the store does not hold yet."""
     brins, client_ids = {each.brin for each in requests}, {each.client_id for each in requests}
     connections = await registry_rows.connections_named(session, client_ids)
     entries = await event_rows.entries(session, {number for each in requests for number in _entries_of(each)})
     entries |= {event.number: event for event in appended}
-    behind = _Behind(
+    facts = _ViewFacts(
         connections=connections,
         partners=await registry_rows.partners_of(session, connections.values()),
         schools=await school_rows.schools_named(session, brins),
         grants=await grant_rows.open_grants(session, client_ids, brins),
         entries=entries,
-        said=await sealing.named(session, [event.reason for event in entries.values()]),
+        text=await sealing.named(session, [event.reason for event in entries.values()]),
     )
-    return [_view(each, behind) for each in requests]
+    return [_view(each, facts) for each in requests]
 
 
 def _entries_of(request: AccessRequest) -> list[int]:
@@ -168,8 +168,8 @@ def _entries_of(request: AccessRequest) -> list[int]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
-    """What is known of the places that a connection wants to ask."""
+class _PlaceFacts:
+    """The facts by which `require_may_ask` admits or refuses a place."""
 
     schools: Mapping[str, School]
     locations: Collection[str]
@@ -180,7 +180,7 @@ class _Known:
     now: datetime
 
     def require_may_ask(self, place: str, wish: Wish) -> None:
-        """Raises the refusal that applies."""
+        """Raises the refusal of a request to `place`, if one applies."""
         school = self.schools.get(place[:4])
         if school is None or school.gone_at is not None or (len(place) > 4 and place not in self.locations):
             raise NotFound(f"There is no school or location {place}, or it is no longer listed.")
@@ -194,9 +194,9 @@ class _Known:
         )
 
 
-async def _known(writing: WriteRequest, connection: Connection, places: Collection[str]) -> _Known:
+async def _place_facts(writing: WriteRequest, connection: Connection, places: Collection[str]) -> _PlaceFacts:
     session, brins = writing.session, {place[:4] for place in places}
-    return _Known(
+    return _PlaceFacts(
         schools=await school_rows.schools_named(session, brins),
         locations=await school_rows.locations_listed(session, [place for place in places if len(place) > 4]),
         grants=await grant_rows.open_grants(session, [connection.client_id], brins),
@@ -207,7 +207,7 @@ async def _known(writing: WriteRequest, connection: Connection, places: Collecti
     )
 
 
-def _made(writing: WriteRequest, connection: Connection, place: str, wish: Wish) -> AccessRequest:
+def _new_request(writing: WriteRequest, connection: Connection, place: str, wish: Wish) -> AccessRequest:
     return AccessRequest(
         request_id=str(uuid.uuid4()),
         client_id=connection.client_id,
@@ -226,48 +226,48 @@ def _made(writing: WriteRequest, connection: Connection, place: str, wish: Wish)
 
 
 @dataclass(frozen=True, slots=True)
-class _Behind:
-    """What is shown of requests, and does not stand in their own rows."""
+class _ViewFacts:
+    """Rows and texts that the views of requests need beside the requests' own rows."""
 
     connections: Mapping[str, Connection]
     partners: Mapping[str, Partner]
     schools: Mapping[str, School]
     grants: Mapping[tuple[str, str], Grant]
     entries: Mapping[int, Event]
-    said: Mapping[str, str]
+    text: Mapping[str, str]
 
-    def words(self, number: int | None) -> str | None:
-        """What somebody said in an entry, unless it was erased."""
-        return None if number is None else self.said.get(self.entries[number].reason or "")
+    def text_of(self, number: int | None) -> str | None:
+        """The reason text of an entry; None without one, or once it was erased."""
+        return None if number is None else self.text.get(self.entries[number].reason or "")
 
 
-def _view(request: AccessRequest, behind: _Behind) -> RequestView:
-    connection, school = behind.connections[request.client_id], behind.schools.get(request.brin)
-    grant = behind.grants.get((request.client_id, request.place))
-    wish, first = asked_by(request), behind.entries[request.asked_in_entry].state
+def _view(request: AccessRequest, facts: _ViewFacts) -> RequestView:
+    connection, school = facts.connections[request.client_id], facts.schools.get(request.brin)
+    grant = facts.grants.get((request.client_id, request.place))
+    wish, first = wish_of_request(request), facts.entries[request.asked_in_entry].state
     first_scopes = [*first["scopes"]["required"], *first["scopes"]["optional"]]
-    added = _beyond(wish, first_scopes, first["purposes"])
+    added = _not_covered(wish, first_scopes, first["purposes"])
     return RequestView(
         school=AskedSchool(brin=request.brin, name=school.name if school is not None else None),
         connection_name=connection.name,
-        partner=PartnerName.model_validate(behind.partners[connection.kvk_number]),
+        partner=PartnerName.model_validate(facts.partners[connection.kvk_number]),
         scopes=RequestedScopes(required=request.required_scopes, optional=request.optional_scopes),
-        message=behind.words(request.asked_in_entry),
-        answer=behind.words(request.answered_in_entry),
-        difference=grant and _beyond(wish, grant.scopes, grant.purposes),
+        message=facts.text_of(request.asked_in_entry),
+        answer=facts.text_of(request.answered_in_entry),
+        difference=grant and _not_covered(wish, grant.scopes, grant.purposes),
         added=added if added.scopes or added.purposes else None,
         **request.model_dump(exclude={"required_scopes", "optional_scopes", "brin", "scopes"}),
     )
 
 
-def _beyond(wish: Wish, known_scopes: Iterable[str], known_purposes: Iterable[str]) -> Difference:
+def _not_covered(wish: Wish, known_scopes: Iterable[str], known_purposes: Iterable[str]) -> Difference:
     return Difference(
         scopes=sorted(wish.scopes - frozenset(known_scopes)), purposes=sorted(wish.purposes - frozenset(known_purposes))
     )
 
 
-def _logged(request: AccessRequest) -> dict[str, Any]:
-    """The request as the log holds it: nobody's words are in it."""
+def _log_state(request: AccessRequest) -> dict[str, Any]:
+    """The request's state for the log, without free text, which could be personal data."""
     return {
         "requestId": request.request_id,
         "clientId": request.client_id,

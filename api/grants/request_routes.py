@@ -1,4 +1,4 @@
-"""Requests: a partner asks schools for what its connection needs; the school accepts, accepts in part, or declines."""
+"""Routes of access requests: a partner asks schools for scopes and purposes; a school accepts, in part, or declines."""
 
 from datetime import datetime
 from typing import Annotated
@@ -140,7 +140,7 @@ async def withdraw(
     found = await request_rows.request_of_client(writing.session, caller.claims.client_id, request_id)
     reason = wish.reason if wish is not None else None
     request_lifecycle.take(writing.write, found, RequestStep.WITHDRAW, caller.actor, reason)
-    return await _answered(writing, found)
+    return await _answer(writing, found)
 
 
 # -- the school -------------------------------------------------------------------------------------------------------
@@ -186,7 +186,7 @@ async def accept(
     If-Match says which request was read: once its connection changes, it asks for something else. Where there is a
     grant for the place, it becomes what is accepted here; else there is a new one.
     """
-    found = await _own(writing, brin, request_id, if_match, required=True)
+    found = await _open_request(writing, brin, request_id, if_match, required=True)
     wish = wish or Acceptance()
     place = GrantPlace(brin, found.location)
     present = await granting.present(writing, found.client_id, place)
@@ -196,7 +196,7 @@ async def accept(
     else:
         choice = _choice(wish, found, None)
         await granting.give(writing, found.client_id, place, choice, wish.agreement_id, caller.actor)
-    return await _answered(writing, found)
+    return await _answer(writing, found)
 
 
 @router.post("/v1/schools/{brin}/requests/{request_id}/_decline", operation_id="declineRequest")
@@ -209,16 +209,16 @@ async def decline(
     if_match: IfMatch = None,
 ) -> RequestView:
     """Says no, and why. A grant that there is stays as it is."""
-    found = await _own(writing, brin, request_id, if_match)
+    found = await _open_request(writing, brin, request_id, if_match)
     request_lifecycle.take(writing.write, found, RequestStep.DECLINE, caller.actor, wish.reason)
-    return await _answered(writing, found)
+    return await _answer(writing, found)
 
 
 # -- both -------------------------------------------------------------------------------------------------------------
 
 
 async def _places(writing: WriteRequest, wish: NewRequests) -> list[str]:
-    """Each once, in their order."""
+    """The places of a new request, each once, sorted. Raises `NotFound` for a board without listed schools."""
     if wish.schools is not None:
         return distinct(wish.schools)
     found = await school_rows.schools_of_board(writing.session, wish.board_number or "")
@@ -228,7 +228,7 @@ async def _places(writing: WriteRequest, wish: NewRequests) -> list[str]:
 
 
 def _choice(wish: Acceptance, request: AccessRequest, valid_until: datetime | None) -> Choice:
-    """What the school permits; without an end, what there is keeps the one that it has."""
+    """The choice of an acceptance; one without `validUntil` keeps the end `valid_until` of the present grant."""
     return Choice(
         scopes=frozenset(wish.scopes) if wish.scopes is not None else request.scopes,
         purposes=frozenset(wish.purposes if wish.purposes is not None else request.purposes),
@@ -237,10 +237,11 @@ def _choice(wish: Acceptance, request: AccessRequest, valid_until: datetime | No
     )
 
 
-async def _own(
+async def _open_request(
     writing: WriteRequest, brin: str, request_id: str, if_match: str | None, *, required: bool = False
 ) -> AccessRequest:
-    """The school's request, which waits for its answer, in the version that the caller has seen."""
+    """An open request to the school, in the version that `if_match` names. Raises `NotFound`, `TransitionNotAllowed`,
+    `VersionRequired` and `VersionMismatch`."""
     found = await request_rows.request_of_school(writing.session, brin, request_id)
     after(found.status, RequestStep.ACCEPT)
     if required or if_match is not None:
@@ -248,7 +249,7 @@ async def _own(
     return found
 
 
-async def _answered(writing: WriteRequest, request: AccessRequest) -> RequestView:
+async def _answer(writing: WriteRequest, request: AccessRequest) -> RequestView:
     writing.session.add(request)
     (shown,) = await views(writing.session, [request], writing.write.events)
     return writing.answer(shown, request.version)

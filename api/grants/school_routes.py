@@ -1,4 +1,4 @@
-"""The school administrators' side: what can be granted; to grant it, amend, suspend, resume and revoke it."""
+"""Routes of school administrators: grant, amend, suspend, resume and revoke, and the history of a grant."""
 
 from collections.abc import Mapping
 from typing import Annotated
@@ -235,13 +235,14 @@ async def history(
     events = await event_rows.history(reading.session, found, after_number(cursor), limit)
     shown, following = part(events, limit, lambda event: event.number)
     reasons = await sealing.named(reading.session, [event.reason for event in shown])
-    return Page(items=[_happening(event, reasons) for event in shown], next=following)
+    return Page(items=[_happening_of(event, reasons) for event in shown], next=following)
 
 
 async def _own_grant(
     writing: WriteRequest, brin: str, grant_id: str, if_match: str | None, *, required: bool = False
 ) -> tuple[Grant, Partner]:
-    """The school's grant as it stands now, in the version that the caller has seen."""
+    """The school's grant, settled, in the version that `if_match` names. Raises `NotFound`, `VersionRequired` and
+    `VersionMismatch`."""
     found = await grant_rows.grant_of_school(writing.session, brin, grant_id)
     if required or if_match is not None:
         require_version(if_match, found.version)
@@ -260,7 +261,7 @@ def _amended(wish: Amendment, found: Grant) -> Choice:
     )
 
 
-def _happening(event: Event, reasons: Mapping[str, str]) -> Happening:
+def _happening_of(event: Event, reasons: Mapping[str, str]) -> Happening:
     return Happening(
         number=event.number,
         revision=event.revision,

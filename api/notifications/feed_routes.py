@@ -20,7 +20,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from api.edge.authentication import authenticated
 from api.edge.problems import Refused
-from api.grants.consent_routes import Consent, named
+from api.grants.consent_routes import Consent, school_name
 from api.grants.grant_lifecycle import GrantView
 from api.notifications.change_listeners import AwaitedChanges, Listener
 from api.queries import event_rows, school_rows
@@ -211,7 +211,7 @@ async def _pieces(
             found = await reader.read()
     except (StoreUnreachable, StoreBehind, NotInHistory, Refused) as reason:
         # Whoever comes back is told as an answer, which this can no longer be.
-        log.info("a stream of %s cancel_and_wait: %s", reader.client_id, reason)
+        log.info("a stream of %s ended: %s", reader.client_id, reason)
 
 
 async def _happens(thing: Awaitable[None], seconds: float) -> bool:
@@ -265,7 +265,7 @@ def _change(event: Event, names: dict[str, School]) -> ConsentChange:
     early = grant.status is Status.GRANTED and event.at < grant.valid_from
     reason = Reason.NOT_YET_VALID if early else Reason(grant.status)
     return ConsentChange(
-        school=named(grant.school, names),
+        school=school_name(grant.school, names),
         location=grant.location,
         client_id=grant.client_id,
         status=grant.status,

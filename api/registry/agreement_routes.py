@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path, Request, Response
 from pydantic import Field, StringConstraints
 
 from api.grants.offers import AgreementView
-from api.grants.reconfirmation import ask_again
+from api.grants.reconfirmation import set_reconfirmation_dates
 from api.queries import registry_rows
 from api.queries.session import Session
 from api.store.events import record
@@ -121,7 +121,7 @@ async def register_agreement(
     )
     writing.session.add(agreement)
     _record(writing, caller, EventKind.AGREEMENT_SIGNED, agreement)
-    await ask_again(writing.write, client_id, caller.actor)
+    await set_reconfirmation_dates(writing.write, client_id, caller.actor)
     return writing.answer((await _shown(writing.session, [agreement]))[0])
 
 
@@ -142,7 +142,7 @@ async def end_agreement(
     end_now(agreement, writing.now)
     agreement.revision = writing.write.revision
     _record(writing, caller, EventKind.AGREEMENT_ENDED, agreement, wish.reason)
-    await ask_again(writing.write, client_id, caller.actor)
+    await set_reconfirmation_dates(writing.write, client_id, caller.actor)
     return writing.answer((await _shown(writing.session, [agreement]))[0])
 
 

@@ -223,7 +223,7 @@ async def change_connection(
     if widened:
         connection.request_version += 1
         await ask_schools_again(writing, connection, caller.actor)
-    await request_lifecycle.ask_anew(writing.write, connection, before, caller.actor)
+    await request_lifecycle.update_open_requests(writing.write, connection, before, caller.actor)
     return await saved_connection(writing, connection, EventKind.CONNECTION_CHANGED, caller)
 
 

@@ -15,7 +15,7 @@ from sqlalchemy import bindparam, insert, inspect, select, update
 from sqlmodel import SQLModel
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from api.grants.reconfirmation import ask_again
+from api.grants.reconfirmation import set_reconfirmation_dates
 from api.queries.grant_rows import clients_granted
 from api.registry.duo import MAX_BYTES, ImportRefused, ListedLocation, RefusedLine, kind_of, parse, refusal
 from api.registry.schools_plan import (
@@ -243,7 +243,7 @@ async def _ask_schools_of_another_board(write: Write, stored: Stored, plan: Plan
         if state.board_number != stored.schools[state.brin].board_number
     }
     for client_id in await clients_granted(write.session, moved) if moved else ():
-        await ask_again(write, client_id, SYSTEM, moved)
+        await set_reconfirmation_dates(write, client_id, SYSTEM, moved)
 
 
 async def _write_rows(write: Write, table: type[SQLModel], difference: Difference[State], progress: _Progress) -> None:
