@@ -41,7 +41,14 @@ from api.onboarding import applicant_routes, case_routes
 from api.onboarding.applicant_routes import Turnstile
 from api.processing_register import register_routes
 from api.processing_register.pdf_process import Drawing
-from api.registry import agreement_routes, connection_routes, emergency_routes, ground_rule_routes, school_key_routes
+from api.registry import (
+    agreement_routes,
+    connection_routes,
+    emergency_routes,
+    ground_rule_routes,
+    partner_routes,
+    school_key_routes,
+)
 from api.reminders import contact_routes, due_routes
 from api.reminders.letters_job import Reminding
 from api.reminders.mail_job import MailServer, keep_sending
@@ -78,6 +85,7 @@ DOORS: Final = (
     webhook_routes,
     applicant_routes,
     case_routes,
+    partner_routes,
     connection_routes,
     emergency_routes,
     agreement_routes,

@@ -7,7 +7,8 @@ from fastapi import APIRouter, Path, Query, Response
 
 from api.queries import case_rows, registry_rows
 from api.queries.session import Session
-from api.registry.connection_routes import ask_schools_again, registered, touch
+from api.registry.connection_routes import ask_schools_again, registered
+from api.registry.partner_routes import touch
 from api.security import sealing
 from api.store.events import Actor, record
 from api.web.callers import Caller, Operator, PartnerOrOperator

@@ -1,4 +1,4 @@
-"""The platform operators' side: the register of partners and of their connections."""
+"""Routes of operators: the register of connections, and what a change of one does to its grants and requests."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -12,6 +12,7 @@ from api.grants.grant_lifecycle import note, settle, take
 from api.grants.offers import GroundRuleState, RequestedScopes, by_client, rule_states
 from api.queries import grant_rows, registry_rows
 from api.queries.session import Session
+from api.registry.partner_routes import touch
 from api.store.events import Actor, record
 from api.web.callers import Caller, Operator, OwnConnection
 from api.web.paging import Cursor, Limit, after_key, part
@@ -39,25 +40,6 @@ from models.vocabulary.periods import holds
 from models.vocabulary.refusals import AlreadyExists, InvalidInput
 
 router = APIRouter(prefix="/v1", tags=["operators"])
-
-
-class NewPartner(WireIn):
-    kvk_number: KvkNumber
-    name: Name
-
-
-class PartnerChange(WireIn):
-    name: Name
-
-
-class PartnerView(Wire):
-    kvk_number: str
-    name: str
-    stopped_at: Annotated[Moment | None, Field(description="Since when an emergency stop denies all of it.")]
-    version: int
-    revision: int
-    created_at: Moment
-    changed_at: Moment
 
 
 class NewScopes(WireIn):
@@ -121,46 +103,6 @@ class ConnectionInRegister(RegisteredConnection):
     ]
 
 
-@router.post("/partners", status_code=201, operation_id="registerPartner")
-async def register_partner(caller: Operator, wish: NewPartner, writing: Writing) -> PartnerView:
-    """Registers a company. A takeover is another KvK number: another partner, which inherits nothing."""
-    if await writing.session.get(Partner, wish.kvk_number) is not None:
-        raise AlreadyExists(f"The partner {wish.kvk_number} is registered already.")
-    moment, revision = writing.now, writing.write.revision
-    partner = Partner(**wish.model_dump(), revision=revision, created_at=moment, changed_at=moment)
-    return saved_partner(writing, partner, EventKind.PARTNER_REGISTERED, caller)
-
-
-@router.get("/partners", operation_id="listPartners")
-async def list_partners(
-    caller: Operator, reading: Reading, limit: Limit = 100, cursor: Cursor = None
-) -> Page[PartnerView]:
-    """All partners, by KvK number."""
-    found = await registry_rows.partners(reading.session, after_key(cursor), limit)
-    shown, following = part(found, limit, lambda partner: partner.kvk_number)
-    return Page(items=[PartnerView.model_validate(partner) for partner in shown], next=following)
-
-
-@router.get("/partners/{kvk_number}", operation_id="getPartner")
-async def get_partner(caller: Operator, kvk_number: KvkNumber, reading: Reading, response: Response) -> PartnerView:
-    """One partner."""
-    partner = await registry_rows.partner(reading.session, kvk_number)
-    response.headers["ETag"] = etag(partner.version)
-    return PartnerView.model_validate(partner)
-
-
-@router.patch("/partners/{kvk_number}", operation_id="changePartner")
-async def change_partner(
-    caller: Operator, kvk_number: KvkNumber, wish: PartnerChange, writing: Writing, if_match: IfMatch = None
-) -> PartnerView:
-    """Changes a partner's name."""
-    partner = await registry_rows.partner(writing.session, kvk_number)
-    require_version(if_match, partner.version)
-    partner.name = wish.name
-    touch(writing, partner)
-    return saved_partner(writing, partner, EventKind.PARTNER_CHANGED, caller)
-
-
 @router.post("/connections", status_code=201, operation_id="registerConnection")
 async def register_connection(caller: Operator, wish: NewConnection, writing: Writing) -> ConnectionInRegister:
     """Registers a connection of a partner, with what it asks for."""
@@ -189,7 +131,7 @@ async def list_connections(
     """All connections, by client id."""
     found = await registry_rows.connections(reading.session, after_key(cursor), limit)
     shown, following = part(found, limit, lambda connection: connection.client_id)
-    return Page(items=await _in_register(reading.session, shown, reading.now), next=following)
+    return Page(items=await _register_views(reading.session, shown, reading.now), next=following)
 
 
 @router.get("/connections/{client_id}", operation_id="getConnection")
@@ -199,7 +141,7 @@ async def get_connection(
     """One connection; a partner sees its own."""
     connection = await registry_rows.connection(reading.session, client_id)
     response.headers["ETag"] = etag(connection.version)
-    return (await _in_register(reading.session, [connection], reading.now))[0]
+    return (await _register_views(reading.session, [connection], reading.now))[0]
 
 
 @router.patch("/connections/{client_id}", operation_id="changeConnection")
@@ -227,7 +169,7 @@ async def change_connection(
     return await saved_connection(writing, connection, EventKind.CONNECTION_CHANGED, caller)
 
 
-async def _in_register(
+async def _register_views(
     session: Session, connections: Sequence[Connection], now: datetime
 ) -> list[ConnectionInRegister]:
     client_ids = [connection.client_id for connection in connections]
@@ -235,7 +177,7 @@ async def _in_register(
     rules = by_client(await registry_rows.ground_rules(session, client_ids))
     agreements = by_client(await registry_rows.agreements(session, client_ids))
     return [
-        _standing(
+        _register_view(
             connection,
             partners[connection.kvk_number],
             rule_states(rules.get(connection.client_id, ()), now),
@@ -245,40 +187,33 @@ async def _in_register(
     ]
 
 
-def _standing(
-    connection: Connection, partner: Partner, ground_rules: list[GroundRuleState], agreed: bool
+def _register_view(
+    connection: Connection, partner: Partner, ground_rules: list[GroundRuleState], has_agreement: bool
 ) -> ConnectionInRegister:
     return ConnectionInRegister(
         **registered(connection).model_dump(),
         ground_rules=ground_rules,
         stopped=is_stopped(connection, partner),
-        eligible=is_live(connection, partner) and agreed and all(rule.kept for rule in ground_rules),
+        eligible=is_live(connection, partner) and has_agreement and all(rule.kept for rule in ground_rules),
     )
-
-
-def saved_partner(
-    writing: WriteRequest, partner: Partner, kind: EventKind, caller: Caller, reason: str | None = None
-) -> PartnerView:
-    """The partner as it now is, with the event of this change."""
-    writing.session.add(partner)
-    shown = PartnerView.model_validate(partner)
-    record(writing.write, kind, caller.actor, shown.model_dump(mode="json", by_alias=True), reason=reason)
-    return writing.answer(shown, partner.version)
 
 
 async def saved_connection(
     writing: WriteRequest, connection: Connection, kind: EventKind, caller: Caller, reason: str | None = None
 ) -> ConnectionInRegister:
-    """The connection as it now is, with the event of this change."""
+    """Stores the connection and appends the event of its change; returns the answer, with its ETag."""
     writing.session.add(connection)
     state = registered(connection).model_dump(mode="json", by_alias=True)
     record(writing.write, kind, caller.actor, state, client_id=connection.client_id, reason=reason)
-    shown = (await _in_register(writing.session, [connection], writing.now))[0]
+    shown = (await _register_views(writing.session, [connection], writing.now))[0]
     return writing.answer(shown, connection.version)
 
 
 async def ask_schools_again(writing: WriteRequest, connection: Connection, actor: Actor) -> None:
-    """What was granted for an earlier request is asked for anew; what is suspended is, when it is resumed."""
+    """Marks the granted grants of a connection as needing reconfirmation, after its request was widened.
+
+    A suspended grant needs it once it is resumed; so that a school resumes it, its suspension no longer ends by time.
+    """
     partner = await registry_rows.partner(writing.session, connection.kvk_number)
     for grant in await grant_rows.grants_open(writing.session, connection.client_id):
         settle(writing.write, grant, partner)
@@ -291,15 +226,8 @@ async def ask_schools_again(writing: WriteRequest, connection: Connection, actor
             note(writing.write, grant, partner, EventKind.GRANT_SUSPENDED, actor, reason)
 
 
-def touch(writing: WriteRequest, row: Partner | Connection) -> None:
-    """Notes that this write changes the row."""
-    row.version += 1
-    row.revision = writing.write.revision
-    row.changed_at = writing.now
-
-
 def registered(connection: Connection) -> RegisteredConnection:
-    """The connection as the register holds it."""
+    """The view of a connection, without what depends on other rows; also its state in the log."""
     return RegisteredConnection(
         scopes=RequestedScopes(required=connection.required_scopes, optional=connection.optional_scopes),
         **connection.model_dump(exclude={"required_scopes", "optional_scopes"}),

@@ -6,7 +6,8 @@ No grant is touched. The next decision of every replica denies, since it is made
 from fastapi import APIRouter
 
 from api.queries import registry_rows
-from api.registry.connection_routes import ConnectionInRegister, PartnerView, saved_connection, saved_partner, touch
+from api.registry.connection_routes import ConnectionInRegister, saved_connection
+from api.registry.partner_routes import PartnerView, saved_partner, touch
 from api.web.callers import Operator
 from api.web.schemas import Reason, WireIn
 from api.web.write_request import WriteRequest, Writing

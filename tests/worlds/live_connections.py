@@ -6,8 +6,9 @@ from datetime import date, datetime
 from typing import Any
 
 from api.grants.offers import AgreementView
-from api.registry.connection_routes import PartnerView, registered
+from api.registry.connection_routes import registered
 from api.registry.ground_rule_routes import GroundRuleView
+from api.registry.partner_routes import PartnerView
 from api.store.events import SYSTEM, record
 from api.store.store import Write
 from api.web.schemas import Wire
