@@ -1,4 +1,4 @@
-"""Signed agreements, as operators register them: their versions, their documents, and whom a wider one asks again."""
+"""Routes of agreements: operators register them with their documents; a wider one asks schools to confirm grants."""
 
 import uuid
 from collections.abc import Sequence
@@ -122,7 +122,7 @@ async def register_agreement(
     writing.session.add(agreement)
     _record(writing, caller, EventKind.AGREEMENT_SIGNED, agreement)
     await set_reconfirmation_dates(writing.write, client_id, caller.actor)
-    return writing.answer((await _shown(writing.session, [agreement]))[0])
+    return writing.answer((await _views(writing.session, [agreement]))[0])
 
 
 @router.get("", operation_id="listAgreements")
@@ -130,7 +130,7 @@ async def list_agreements(caller: OwnConnection, client_id: ClientId, reading: R
     """Every agreement that was ever registered for a connection, oldest first, in one part."""
     await registry_rows.connection(reading.session, client_id)
     found = await registry_rows.agreements(reading.session, [client_id])
-    return Page(items=await _shown(reading.session, found), next=None)
+    return Page(items=await _views(reading.session, found), next=None)
 
 
 @router.post("/{agreement_id}/_end", operation_id="endAgreement")
@@ -143,7 +143,7 @@ async def end_agreement(
     agreement.revision = writing.write.revision
     _record(writing, caller, EventKind.AGREEMENT_ENDED, agreement, wish.reason)
     await set_reconfirmation_dates(writing.write, client_id, caller.actor)
-    return writing.answer((await _shown(writing.session, [agreement]))[0])
+    return writing.answer((await _views(writing.session, [agreement]))[0])
 
 
 @router.post("/{agreement_id}/document", status_code=201, operation_id="keepAgreementDocument")
@@ -153,10 +153,10 @@ async def keep_document(
     """Keeps the signed document, a PDF, which is the body. The one that was handed in last is the document."""
     writing = upload.writing
     await registry_rows.agreement(writing.session, client_id, agreement_id)
-    shown = FileView.model_validate(await upload.keep(caller, agreement_id=agreement_id))
-    state = {"agreementId": agreement_id, **shown.model_dump(mode="json", by_alias=True, exclude={"name"})}
+    view = FileView.model_validate(await upload.keep(caller, agreement_id=agreement_id))
+    state = {"agreementId": agreement_id, **view.model_dump(mode="json", by_alias=True, exclude={"name"})}
     record(writing.write, EventKind.AGREEMENT_DOCUMENT_KEPT, caller.actor, state, client_id=client_id)
-    return writing.answer(shown)
+    return writing.answer(view)
 
 
 @router.get("/{agreement_id}/document", operation_id="getAgreementDocument", response_class=Response)
@@ -168,7 +168,7 @@ async def get_document(
     return download(request, await registry_rows.document(reading.session, agreement))
 
 
-async def _shown(session: Session, agreements: Sequence[Agreement]) -> list[RegisteredAgreement]:
+async def _views(session: Session, agreements: Sequence[Agreement]) -> list[RegisteredAgreement]:
     documents = await registry_rows.documents(session, [each.agreement_id for each in agreements])
     return [
         RegisteredAgreement(
@@ -182,7 +182,7 @@ async def _shown(session: Session, agreements: Sequence[Agreement]) -> list[Regi
 def _record(
     writing: WriteRequest, caller: Caller, kind: EventKind, agreement: Agreement, reason: str | None = None
 ) -> None:
-    # The names of who signed are kept with the agreement, and not for ever with its events.
-    shown = AgreementView.model_validate(agreement)
-    state = shown.model_dump(mode="json", by_alias=True, exclude={"signatories": {"__all__": {"name", "function"}}})
+    # Signatories' names are left out: the agreement's row holds them, and an event would keep them for ever.
+    view = AgreementView.model_validate(agreement)
+    state = view.model_dump(mode="json", by_alias=True, exclude={"signatories": {"__all__": {"name", "function"}}})
     record(writing.write, kind, caller.actor, state, client_id=agreement.client_id, reason=reason)

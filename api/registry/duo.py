@@ -1,7 +1,7 @@
-"""DUO's open data of schools and their locations: the bytes of one file in, its rows out, or a refusal.
+"""Parser of DUO's open data of schools and locations: the bytes of one file become its rows, or a refusal.
 
-A file is taken whole or refused whole, and the refusal names its bad lines as an editor numbers them. Nothing here
-is shortened, guessed or repaired: what does not fit its column is refused.
+A file is accepted or refused as a whole, and the refusal names its bad lines as an editor numbers them. The parser
+shortens, guesses and repairs nothing: a value that does not fit its column is refused.
 """
 
 import csv
@@ -20,14 +20,14 @@ from models.vocabulary.identifiers import is_brin, is_place
 
 MAX_BYTES: Final = 64 * 1024 * 1024
 
-#: So many refused lines are named; the others are counted.
+#: Refused lines that a message names; the others are counted.
 NAMED_LINES: Final = 20
 
 REQUIRED: Final = ("INSTELLINGSCODE", "VESTIGINGSCODE", "VESTIGINGSNAAM")
 BOARD_NUMBER: Final = "BEVOEGD GEZAG NUMMER"
 BOARD_NAME: Final = "BEVOEGD GEZAG NAAM"
 
-#: What a file may leave out or leave empty, by the field of `ListedLocation` that it fills.
+#: Columns that a file may leave out or leave empty, each with the field of `ListedLocation` that it fills.
 OPTIONAL: Final[Mapping[str, str]] = {
     "STRAATNAAM": "street",
     "HUISNUMMER-TOEVOEGING": "house_number",
@@ -58,7 +58,7 @@ _KIND = re.compile(r"[a-z][a-z0-9-]{0,39}", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class RefusedLine:
-    """Why one line of a file is refused; `line` counts from 1 and is None where the file as a whole is meant."""
+    """The refusal of one line of a file; `line` counts from 1, and is None where the whole file is refused."""
 
     file: str
     line: int | None
@@ -70,9 +70,9 @@ class RefusedLine:
 
 
 class ImportRefused(Exception):
-    """Nothing is imported, and `refused` says why: every refused line, of all files.
+    """An import that changed nothing. `refused` has every refused line of all files.
 
-    `str()` of it is meant for a person: a summary, the first `NAMED_LINES` lines, and how many more there are.
+    `str()` is a text for people: the summary, the first `NAMED_LINES` lines, and the number of the others.
     """
 
     def __init__(self, summary: str, refused: Sequence[RefusedLine] = ()) -> None:
@@ -88,7 +88,7 @@ class ImportRefused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ListedLocation:
-    """A location as a row lists it; its fields are those of `Location`."""
+    """A location in a row; the fields have the names of those of `Location`."""
 
     code: str
     brin: str
@@ -105,7 +105,7 @@ class ListedLocation:
 
 @dataclass(frozen=True, slots=True)
 class ListedBoard:
-    """A board as a row names it."""
+    """A board in a row."""
 
     number: str
     name: str | None = None
@@ -113,7 +113,7 @@ class ListedBoard:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row: the line that it begins on, the location that it lists and, where it says so, the school's board."""
+    """One row: the line that it begins on, its location and, where the row names one, the school's board."""
 
     line: int
     location: ListedLocation
@@ -121,16 +121,16 @@ class Row:
 
 
 def refusal(refused: Sequence[RefusedLine]) -> ImportRefused:
-    """The refusal of an import for its refused lines."""
+    """The `ImportRefused` of these lines, with a summary that counts them."""
     lines = sum(each.line is not None for each in refused)
     counted = f" Refused lines: {lines:,}." if lines else ""
     return ImportRefused(f"Nothing was imported.{counted}", refused)
 
 
 def kind_of(file: str, kind: str | None = None) -> str:
-    """The kind of a file: `kind` where it is given, else what its name says, else its name without digits.
+    """The kind of a file: `kind` if given, else the kind (bo, so, vo) in the file's name, else the name without digits.
 
-    Raises `ImportRefused` for a name that says nothing, or several kinds.
+    Raises `ImportRefused` for a name that has no letters, or has several kinds.
     """
     if kind is not None:
         if _KIND.fullmatch(kind) is None:
@@ -147,9 +147,10 @@ def kind_of(file: str, kind: str | None = None) -> str:
 
 
 def parse(data: bytes, file: str) -> tuple[Row, ...]:
-    """The rows of the file called `file`, in its order, repeated ones included.
+    """The rows of the file named `file`, in the file's order, repeated ones included.
 
-    Windows-1252 or UTF-8, with `;` or `,`. Raises `ImportRefused`, and nothing else, whatever the bytes are.
+    `data` is Windows-1252 or UTF-8 text with `;` or `,` as delimiter. Raises `ImportRefused`, and nothing else,
+    whatever the bytes are.
     """
     text = _text(data, file)
     records = _records(text, _delimiter(text))
@@ -174,12 +175,12 @@ def _refused_file(file: str, message: str) -> ImportRefused:
 
 
 class _LineRefused(Exception):
-    """Why the line at hand is refused."""
+    """Raised while a line is parsed; its text is the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Record:
-    """The cells of one row, before anyone looked at them, or the fault that keeps them from being read."""
+    """The unchecked cells of one row, or the fault for which they could not be read."""
 
     line: int
     cells: list[str]
@@ -190,7 +191,7 @@ def _text(data: bytes, file: str) -> str:
     fault = _fault_of(data)
     if fault is not None:
         raise _refused_file(file, fault)
-    # UTF-8 comes first: Windows-1252 accepts nearly anything. A file that says to be UTF-8 is held to it.
+    # UTF-8 is tried first, since Windows-1252 decodes nearly any bytes. A file with a UTF-8 BOM must be UTF-8.
     for encoding in ("utf-8-sig",) if data.startswith(_BOM) else ("utf-8", "cp1252"):
         with suppress(UnicodeDecodeError):
             return data.decode(encoding)
@@ -198,7 +199,7 @@ def _text(data: bytes, file: str) -> str:
 
 
 def _fault_of(data: bytes) -> str | None:
-    """Why the file as a whole cannot be a list of schools."""
+    """The reason why the file as a whole cannot be a list of schools; None where there is none."""
     if len(data) > MAX_BYTES:
         return f"it is larger than {MAX_BYTES // 1024 // 1024} MiB"
     if data.startswith(_ARCHIVES):
@@ -209,7 +210,7 @@ def _fault_of(data: bytes) -> str | None:
 
 
 def _records(text: str, delimiter: str) -> Iterator[_Record]:
-    """The rows that are not blank. A fault is the last thing that it yields: no row after it can be trusted."""
+    """The rows that are not blank. A row with a fault is the last: no row after it can be trusted."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     while True:
         line = reader.line_num + 1
@@ -225,7 +226,7 @@ def _records(text: str, delimiter: str) -> Iterator[_Record]:
 
 
 def _delimiter(text: str) -> str:
-    """The one under which the header has most of our columns."""
+    """The delimiter by which the header has most of the known columns."""
     known = set(map(_plain, COLUMNS))
 
     def columns_found(delimiter: str) -> int:
@@ -240,7 +241,7 @@ def _plain(name: str) -> str:
 
 
 def _columns(header: _Record, file: str) -> dict[str, int]:
-    """Where each column that we use stands."""
+    """The index of each known column. Raises `ImportRefused` for a missing or a repeated one."""
     names = [_plain(cell) for cell in header.cells]
     missing = [column for column in REQUIRED if column not in names]
     twice = [column for column in COLUMNS if names.count(_plain(column)) > 1]
@@ -265,7 +266,7 @@ def _row(record: _Record, columns: Mapping[str, int], width: int) -> Row:
 
 
 def _value(column: str, cell: str) -> str | None:
-    """What a cell says; None when it is blank. A line break inside a quoted cell reads as a space."""
+    """The value of a cell; None when it is blank. A line break inside a quoted cell becomes a space."""
     value = _LINE_BREAK.sub(" ", cell)
     if not value.isprintable() and any(unicodedata.category(character) == "Cc" for character in value):
         raise _LineRefused(f"{column} {_shown(value)} holds a control character")
@@ -301,7 +302,7 @@ def _board(values: Mapping[str, str | None]) -> ListedBoard | None:
 
 
 def _shown(value: str) -> str:
-    """A value inside a message: on one line, and not longer than a message bears."""
+    """A value for a message: on one line, and at most 40 characters of it."""
     return repr(value if len(value) <= 40 else f"{value[:40]}…")
 
 
@@ -310,7 +311,7 @@ def _limit(table: type[Any], field: str) -> int:
     return length
 
 
-#: The longest text that each column of the store takes; codes and numbers have a shape of their own.
+#: The longest text, in characters, of each column in the store; codes and numbers are checked by their patterns.
 _LIMITS: Final[Mapping[str, int]] = {
     "VESTIGINGSNAAM": _limit(Location, "name"),
     BOARD_NAME: _limit(Board, "name"),

@@ -1,6 +1,6 @@
-"""The emergency stop: one call denies a partner or a connection everywhere, at once; a second one undoes it.
+"""Routes of the emergency stop: one call denies a partner or a connection everywhere at once; another one lifts it.
 
-No grant is touched. The next decision of every replica denies, since it is made on the register as it then is.
+Grants are not changed. The next decision of every replica denies, since it reads the register's current revision.
 """
 
 from fastapi import APIRouter
@@ -30,7 +30,7 @@ async def stop_partner(caller: Operator, kvk_number: KvkNumber, wish: EmergencyS
     """Denies every connection of a partner, everywhere, from the moment of the answer."""
     partner = await registry_rows.partner(writing.session, kvk_number)
     _stop(writing, partner)
-    await _pass_on(writing, partner)
+    await _mark_connections_changed(writing, partner)
     return saved_partner(writing, partner, EventKind.PARTNER_STOPPED, caller, wish.reason)
 
 
@@ -41,7 +41,7 @@ async def lift_partner_stop(
     """Undoes the partner's stop. A connection that was stopped by itself stays so."""
     partner = await registry_rows.partner(writing.session, kvk_number)
     _lift(writing, partner)
-    await _pass_on(writing, partner)
+    await _mark_connections_changed(writing, partner)
     return saved_partner(writing, partner, EventKind.PARTNER_STOP_LIFTED, caller, wish.reason)
 
 
@@ -79,8 +79,8 @@ def _lift(writing: WriteRequest, row: Partner | Connection) -> None:
     touch(writing, row)
 
 
-async def _pass_on(writing: WriteRequest, partner: Partner) -> None:
-    """Decisions learn of a partner's stop by its connections: each of them has changed with it."""
+async def _mark_connections_changed(writing: WriteRequest, partner: Partner) -> None:
+    """Marks the partner's connections as changed by this write: by them snapshots learn of a partner's stop."""
     for connection in await registry_rows.connections_of_partner(writing.session, partner.kvk_number):
         connection.revision = writing.write.revision
         writing.session.add(connection)

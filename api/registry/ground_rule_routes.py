@@ -1,4 +1,4 @@
-"""The ground rules that a connection must keep, as operators check and record them, each check a dated fact."""
+"""Routes of ground rules: operators record checks of the rules that a connection must keep, each a dated fact."""
 
 import uuid
 from collections.abc import Mapping, Sequence
@@ -107,9 +107,9 @@ async def record_ground_rule(
     )
     require_convenant(rule.rule, rule.convenant_version, rule.convenant_status, kept=rule.kept)
     if not rule.kept:
-        await _end_what_showed_it(writing, caller, rule)
+        await _withdraw_facts(writing, caller, rule)
     writing.session.add(rule)
-    return await _recorded(
+    return await _record(
         writing, caller, EventKind.GROUND_RULE_MET if rule.kept else EventKind.GROUND_RULE_NOT_KEPT, rule
     )
 
@@ -118,9 +118,9 @@ async def record_ground_rule(
 async def list_ground_rules(caller: OwnConnection, client_id: ClientId, reading: Reading) -> Page[GroundRuleView]:
     """Every check on record of a connection's ground rules, oldest first, in one part."""
     await registry_rows.connection(reading.session, client_id)
-    found = await registry_rows.ground_rules(reading.session, [client_id])
-    names = await _checkers(reading.session, found, caller)
-    return Page(items=[_shown(rule, names) for rule in found], next=None)
+    rules = await registry_rows.ground_rules(reading.session, [client_id])
+    names = await _checkers(reading.session, rules, caller)
+    return Page(items=[_view(rule, names) for rule in rules], next=None)
 
 
 @router.post("/{ground_rule_id}/_withdraw", operation_id="withdrawGroundRule")
@@ -131,34 +131,34 @@ async def withdraw_ground_rule(
     rule = await registry_rows.ground_rule(writing.session, client_id, ground_rule_id)
     end_now(rule, writing.now)
     rule.revision = writing.write.revision
-    return await _recorded(writing, caller, EventKind.GROUND_RULE_WITHDRAWN, rule, wish.reason)
+    return await _record(writing, caller, EventKind.GROUND_RULE_WITHDRAWN, rule, wish.reason)
 
 
-async def _end_what_showed_it(writing: WriteRequest, caller: Caller, found: GroundRule) -> None:
-    """A check that found the rule not kept outweighs every fact that said it was; it shows nothing itself."""
-    for fact in await registry_rows.ground_rules(writing.session, [found.client_id]):
-        if fact.rule == found.rule and not has_ended(fact, writing.now):
+async def _withdraw_facts(writing: WriteRequest, caller: Caller, check: GroundRule) -> None:
+    """Withdraws every fact that shows the rule of a check that found it not kept; the check itself has no period."""
+    for fact in await registry_rows.ground_rules(writing.session, [check.client_id]):
+        if fact.rule == check.rule and not has_ended(fact, writing.now):
             end_now(fact, writing.now)
             fact.revision = writing.write.revision
-            await _recorded(writing, caller, EventKind.GROUND_RULE_WITHDRAWN, fact, "A later check found it not kept.")
-    found.valid_from = found.valid_until = writing.now
-    found.ended = True
+            await _record(writing, caller, EventKind.GROUND_RULE_WITHDRAWN, fact, "A later check found it not kept.")
+    check.valid_from = check.valid_until = writing.now
+    check.ended = True
 
 
-async def _recorded(
+async def _record(
     writing: WriteRequest, caller: Caller, kind: EventKind, rule: GroundRule, reason: str | None = None
 ) -> GroundRuleView:
-    shown = _shown(rule, await _checkers(writing.session, [rule], caller))
-    # Who checked stands in the event as its actor; what was written stands with the check, and not for ever.
-    state = shown.model_dump(mode="json", by_alias=True, exclude={"checked_by", "evidence"})
-    record(writing.write, kind, caller.actor, state, client_id=shown.client_id, reason=reason)
-    return writing.answer(shown)
+    view = _view(rule, await _checkers(writing.session, [rule], caller))
+    # The checker is the event's actor; the evidence is left out, since an event would keep free text for ever.
+    state = view.model_dump(mode="json", by_alias=True, exclude={"checked_by", "evidence"})
+    record(writing.write, kind, caller.actor, state, client_id=view.client_id, reason=reason)
+    return writing.answer(view)
 
 
 async def _checkers(session: Session, rules: Sequence[GroundRule], caller: Caller) -> Mapping[str, str]:
-    told = caller.only is None
-    return await sealing.named(session, [rule.checked_by for rule in rules]) if told else {}
+    """The names of the checkers by their commitments; empty for a partner, which may not see them."""
+    return await sealing.named(session, [rule.checked_by for rule in rules]) if caller.only is None else {}
 
 
-def _shown(rule: GroundRule, names: Mapping[str, str]) -> GroundRuleView:
+def _view(rule: GroundRule, names: Mapping[str, str]) -> GroundRuleView:
     return GroundRuleView.model_validate(rule).model_copy(update={"checked_by": names.get(rule.checked_by)})

@@ -1,6 +1,6 @@
-"""Schoolkeys: by which other name a LAS knows a school. Operators keep them, and a gateway asks whose one is.
+"""Routes of schoolkeys, the names by which a LAS knows a school: operators keep them, gateways look them up.
 
-Only an operator adds one: a school that could claim another's key would be released that school's data.
+Only an operator adds a key: a school that could claim another's key would be released that school's data.
 """
 
 from fastapi import APIRouter
@@ -50,7 +50,7 @@ async def add_school_key(caller: Operator, brin: Brin, wish: NewSchoolKey, writi
         raise AlreadyExists("This schoolkey is kept already.")
     key = SchoolKey(**wish.model_dump(), brin=brin, revision=writing.write.revision, created_at=writing.now)
     writing.session.add(key)
-    return _changed(writing, key, EventKind.SCHOOL_KEY_ADDED, caller)
+    return _record(writing, key, EventKind.SCHOOL_KEY_ADDED, caller)
 
 
 @router.get("/schools/{brin}/keys", operation_id="listSchoolKeys")
@@ -72,7 +72,7 @@ async def remove_school_key(
     key = await school_rows.key_of_school(writing.session, brin, schoolkey)
     await writing.session.delete(key)
     key.revision = writing.write.revision
-    return _changed(writing, key, EventKind.SCHOOL_KEY_REMOVED, caller, wish.reason if wish is not None else None)
+    return _record(writing, key, EventKind.SCHOOL_KEY_REMOVED, caller, wish.reason if wish is not None else None)
 
 
 @router.get("/school-keys/{schoolkey}", operation_id="getSchoolKey", tags=["gateways"])
@@ -81,11 +81,9 @@ async def get_school_key(caller: GatewayOrOperator, schoolkey: SchoolKeyName, re
     return SchoolKeyView.model_validate(await school_rows.school_key(reading.session, schoolkey))
 
 
-def _changed(
+def _record(
     writing: WriteRequest, key: SchoolKey, kind: EventKind, caller: Caller, reason: str | None = None
 ) -> SchoolKeyView:
-    shown = SchoolKeyView.model_validate(key)
-    record(
-        writing.write, kind, caller.actor, shown.model_dump(mode="json", by_alias=True), brin=key.brin, reason=reason
-    )
-    return writing.answer(shown)
+    view = SchoolKeyView.model_validate(key)
+    record(writing.write, kind, caller.actor, view.model_dump(mode="json", by_alias=True), brin=key.brin, reason=reason)
+    return writing.answer(view)

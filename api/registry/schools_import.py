@@ -1,8 +1,8 @@
-"""`privacy-manager schools import`: the schools and locations of DUO's files into the store, all of them or none.
+"""`privacy-manager schools import`: imports the schools and locations of DUO's files, all of them or none.
 
-The files are read before the store is asked anything. Then, in one transaction: what is stored, what that becomes
-(pure), and only the rows that differ, each with the import's revision, so that decisions see them with the next
-request. An import speaks only for its kinds of file: what other kinds list stays as it is.
+The files are read before the store. Then one transaction reads the stored rows, computes the plan (pure), and writes
+only the rows that differ, each with the import's revision, so that the next request's decision sees them. An import
+changes only what its kinds of file list; rows of other kinds stay as they are.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -48,7 +48,7 @@ OnProgress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class ImportReport:
-    """What an import read and did. `revision` is None when nothing changed; then no event was recorded either."""
+    """The result of an import. `revision` is None when nothing changed; then no event was recorded either."""
 
     files: tuple[FileRead, ...]
     locations: Counts
@@ -67,7 +67,7 @@ class ImportReport:
         return sum(file.repeated for file in self.files)
 
     def lines(self) -> list[str]:
-        """The report for a person, a line each."""
+        """The report as lines of text for people."""
         return [
             *(f"{file.name} ({file.kind}): {file.rows:,} read, {file.repeated:,} repeated" for file in self.files),
             f"rows: {self.rows:,} read, {self.repeated:,} repeated, {self.refused:,} refused",
@@ -91,9 +91,9 @@ async def import_files(
 ) -> ImportReport:
     """Imports DUO's `files` in one transaction. The same files again change nothing and take no revision.
 
-    The kind of a file is told by its name, unless `kind` says it for all. `on_progress` gets what is done and the
-    total, which grows once when it is known how much there is to write. Raises `ImportRefused`, and then nothing has
-    changed: for any refused line, and for a removal of more than `MASS_REMOVAL` of a kind unless
+    `kind` is the kind of all files; without it, each file's name tells its kind. `on_progress` gets the steps done and
+    the total, which grows once, when the number of rows to write is known. Raises `ImportRefused`, after which nothing
+    has changed, for any refused line, and for a removal of more than `MASS_REMOVAL` of a kind unless
     `allow_mass_removal`. Raises `StoreUnreachable`.
     """
     progress = _Progress(on_progress)
@@ -105,18 +105,18 @@ async def import_files(
             refuse_mass_removal(stored, plan.locations.gone, listing.kinds)
         if not plan.writes:
             return _report(listing, plan, None)
-        await _carry_out(write, plan, progress)
-        await _ask_schools_of_another_board(write, stored, plan)
+        await _write_plan(write, plan, progress)
+        await _set_dates_of_moved_schools(write, stored, plan)
         report = _report(listing, plan, write.revision)
-        record(write, EventKind.SCHOOLS_IMPORTED, SYSTEM, {**_state_of(report), "listed": _listed(plan)})
+        record(write, EventKind.SCHOOLS_IMPORTED, SYSTEM, {**_state_of(report), "listed": _listed_state(plan)})
     return report
 
 
 @dataclass
 class _Progress:
-    """How far the import is: lines read, then rows written."""
+    """The progress of an import, in steps: lines read, then rows written."""
 
-    tell: OnProgress | None
+    report: OnProgress | None
     done: int = 0
     total: int = 0
 
@@ -125,11 +125,11 @@ class _Progress:
 
     def advance(self, more: int) -> None:
         self.done += more
-        if self.tell is not None:
-            self.tell(self.done, self.total)
+        if self.report is not None:
+            self.report(self.done, self.total)
 
 
-# What the files say.
+# Reading the files.
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +164,7 @@ def _opened(files: Sequence[Path], kind: str | None, refused: list[RefusedLine])
 
 @contextmanager
 def _collecting(refused: list[RefusedLine]) -> Iterator[None]:
-    """Goes on after a refusal, so that one run names what is wrong in every file."""
+    """Collects the refusal of a file and goes on, so that one run names the bad lines of every file."""
     try:
         yield
     except ImportRefused as refusal_of_file:
@@ -172,7 +172,7 @@ def _collecting(refused: list[RefusedLine]) -> Iterator[None]:
 
 
 def _contents(path: Path) -> bytes:
-    """What is in the file, or so much of it that the parser sees that it is too large."""
+    """The file's bytes; of a file over `MAX_BYTES` one byte more, by which the parser refuses it."""
     try:
         with path.open("rb") as file:
             return file.read(MAX_BYTES + 1)
@@ -184,8 +184,8 @@ def _report(listing: Listing, plan: Plan, revision: int | None) -> ImportReport:
     return ImportReport(tuple(listing.files), plan.locations.counts, plan.schools.counts, plan.boards.counts, revision)
 
 
-def _listed(plan: Plan) -> dict[str, Any]:
-    """What changed of which schools are listed, for whoever asks the log about the past."""
+def _listed_state(plan: Plan) -> dict[str, Any]:
+    """The changed schools and locations for the log, from which past decisions are replayed."""
     schools, locations = (
         [*difference.added, *difference.changed, *difference.gone] for difference in (plan.schools, plan.locations)
     )
@@ -196,7 +196,7 @@ def _listed(plan: Plan) -> dict[str, Any]:
 
 
 def _state_of(report: ImportReport) -> dict[str, Any]:
-    """What the event says: counts, and the kinds that they are about."""
+    """The event's state: the kinds of file, and the counts."""
     return {
         "kinds": sorted({file.kind for file in report.files}),
         "rows": report.rows,
@@ -207,14 +207,14 @@ def _state_of(report: ImportReport) -> dict[str, Any]:
     }
 
 
-# The store.
+# Reading and writing the store.
 
 
 async def _stored(session: AsyncSession) -> Stored:
     listed = [each.name for each in fields(ListedLocation)]
-    boards = await _selected(session, Board, "number", "name")
-    schools = await _selected(session, School, "brin", "name", "board_number", "gone_at")
-    locations = await _selected(session, Location, *listed, "kinds", "gone_at")
+    boards = await _select_columns(session, Board, "number", "name")
+    schools = await _select_columns(session, School, "brin", "name", "board_number", "gone_at")
+    locations = await _select_columns(session, Location, *listed, "kinds", "gone_at")
     return Stored(
         {row[0]: BoardState(*row) for row in boards},
         {row[0]: SchoolState(*row) for row in schools},
@@ -222,21 +222,21 @@ async def _stored(session: AsyncSession) -> Stored:
     )
 
 
-async def _selected(session: AsyncSession, table: type[SQLModel], *names: str) -> Sequence[Sequence[Any]]:
+async def _select_columns(session: AsyncSession, table: type[SQLModel], *names: str) -> Sequence[Sequence[Any]]:
     connection = await session.connection()
     return (await connection.execute(select(*(inspect(table).columns[name] for name in names)))).all()
 
 
-async def _carry_out(write: Write, plan: Plan, progress: _Progress) -> None:
-    """Writes what differs, the referenced rows first, in few statements: a flush per row would take a minute."""
+async def _write_plan(write: Write, plan: Plan, progress: _Progress) -> None:
+    """Writes the rows that differ, referenced tables first, in batches: a flush for each row would take a minute."""
     progress.expect(plan.writes)
     await _write_rows(write, Board, plan.boards, progress)
     await _write_rows(write, School, plan.schools, progress)
     await _write_rows(write, Location, plan.locations, progress)
 
 
-async def _ask_schools_of_another_board(write: Write, stored: Stored, plan: Plan) -> None:
-    """A school that went to another board may fall under an agreement that allows more than the one it agreed to."""
+async def _set_dates_of_moved_schools(write: Write, stored: Stored, plan: Plan) -> None:
+    """Sets reconfirmation dates of schools that moved to another board, whose agreement may allow more than theirs."""
     moved = {
         state.brin
         for state in (*plan.schools.changed, *plan.schools.gone)

@@ -1,4 +1,4 @@
-"""What an import of schools changes: from what the files list and what is stored, to the rows that differ. Pure."""
+"""The plan of a schools import: from the files' listing and the stored rows to the rows that differ. Pure."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,15 +8,15 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 
 from api.registry.duo import ImportRefused, ListedBoard, ListedLocation, RefusedLine, Row
 
-#: Above this share of a kind's listed locations, a removal is taken for a truncated download ...
+#: The share of a kind's listed locations above which a removal is refused as a truncated download ...
 MASS_REMOVAL: Final = 0.10
-#: ... unless the kind has no more than so many locations, where one school more or less already is a large share.
+#: ... unless the kind has at most this many locations, of which one school already is a large share.
 FEW_LOCATIONS: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What an import did to the rows of one table. Only rows that the import speaks for are counted."""
+    """Counts of the rows of one table by what the import did to them; only rows of its kinds of file are counted."""
 
     added: int = 0
     changed: int = 0
@@ -29,7 +29,7 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class FileRead:
-    """One file: its rows, and how many of them list a location that an earlier row listed."""
+    """One file: the number of its rows, and of those that repeat a location of an earlier row."""
 
     name: str
     kind: str
@@ -39,7 +39,7 @@ class FileRead:
 
 @dataclass
 class Listing:
-    """What all files together list: of each location the first row, of each school the board that it is under."""
+    """The listing of all files together: each location by its first row, and each school's board."""
 
     files: list[FileRead] = field(default_factory=list)
     locations: dict[str, ListedLocation] = field(default_factory=dict)
@@ -71,7 +71,7 @@ class Listing:
 
 
 class State(Protocol):
-    """A row of one table, without its revision; two that are equal need no write."""
+    """A row of one table without its revision; a row that equals the stored one is not written."""
 
     @property
     def gone_at(self) -> datetime | None: ...
@@ -89,7 +89,7 @@ class BoardState:
 
     @property
     def gone_at(self) -> datetime | None:
-        return None  # an agreement may still name it: a board stays
+        return None  # a board is never removed: an agreement may still name it
 
     def columns(self, revision: int) -> dict[str, Any]:
         return asdict(self)
@@ -119,7 +119,7 @@ class LocationState:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What the store holds, by number, BRIN4 and BRIN6."""
+    """The stored boards by number, schools by BRIN4 and locations by BRIN6."""
 
     boards: Mapping[str, BoardState]
     schools: Mapping[str, SchoolState]
@@ -128,7 +128,7 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Difference(Generic[State_co]):
-    """What becomes of the rows of one table."""
+    """The rows of one table that an import adds, changes and marks as gone, and the number of the unchanged."""
 
     added: Sequence[State_co]
     changed: Sequence[State_co]
@@ -146,7 +146,7 @@ class Difference(Generic[State_co]):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What an import will write."""
+    """The rows that an import writes, table by table."""
 
     boards: Difference[BoardState]
     schools: Difference[SchoolState]
@@ -158,6 +158,7 @@ class Plan:
 
 
 def planned(stored: Stored, listing: Listing, now: datetime) -> Plan:
+    """The plan that brings the stored rows to the listing. Locations and schools no longer listed are gone at `now`."""
     boards = _boards_after(stored.boards, listing.boards)
     locations = _locations_after(stored.locations, listing, now)
     schools = _schools_after(stored, locations, listing.board_of, now)
@@ -169,7 +170,7 @@ def planned(stored: Stored, listing: Listing, now: datetime) -> Plan:
 
 
 def _boards_after(before: Mapping[str, BoardState], listed: Mapping[str, ListedBoard]) -> dict[str, BoardState]:
-    """A row that gives no name says nothing about it."""
+    """The boards after the import. A board whose rows give no name keeps its stored name."""
     return {
         number: BoardState(number, board.name or (before[number].name if number in before else None))
         for number, board in listed.items()
@@ -177,7 +178,7 @@ def _boards_after(before: Mapping[str, BoardState], listed: Mapping[str, ListedB
 
 
 def _locations_after(before: Mapping[str, LocationState], listing: Listing, now: datetime) -> dict[str, LocationState]:
-    """The locations that these kinds of file list, or listed until now."""
+    """The locations after the import that its kinds of file list, or listed until now."""
     others = {code: state.kinds - listing.kinds for code, state in before.items()}
     after = {
         code: LocationState(listed, others.get(code, frozenset()) | listing.kinds_of[code], None)
@@ -192,7 +193,7 @@ def _locations_after(before: Mapping[str, LocationState], listing: Listing, now:
 def _schools_after(
     before: Stored, locations: Mapping[str, LocationState], board_of: Mapping[str, str], now: datetime
 ) -> dict[str, SchoolState]:
-    """The schools of `locations`, by all of their listed locations, whichever kind of file lists them."""
+    """The schools of `locations` after the import, by all of their listed locations of every kind of file."""
     listed: dict[str, list[ListedLocation]] = {state.listed.brin: [] for state in locations.values()}
     for state in {**before.locations, **locations}.values():
         if state.gone_at is None and state.listed.brin in listed:
@@ -206,12 +207,13 @@ def _schools_after(
 def _school_after(
     brin: str, before: SchoolState | None, listed: Sequence[ListedLocation], board: str | None, now: datetime
 ) -> SchoolState:
-    """One school. A file without its board says nothing about it; without a listed location it keeps its name."""
+    """One school after the import. Without a board in the files it keeps its board; without a listed location it is
+    gone and keeps its name."""
     if before is not None:
         board = board or before.board_number
         if not listed:
             return replace(before, board_number=board, gone_at=before.gone_at or now)
-    # `00`, the main location, is the lowest.
+    # The school has the name of its lowest location, which is `00`, the main one, where that is listed.
     return SchoolState(brin, min(listed, key=lambda each: each.code).name, board, None)
 
 
@@ -224,7 +226,7 @@ def _difference(before: Mapping[str, State_co], after: Mapping[str, State_co]) -
 
 
 def refuse_mass_removal(stored: Stored, gone: Sequence[LocationState], kinds: Iterable[str]) -> None:
-    """A truncated download must not switch off schools."""
+    """Raises `ImportRefused` where too many locations of a kind would be gone, as after a truncated download."""
     before = Counter(kind for state in stored.locations.values() for kind in state.kinds)
     lost = Counter(kind for state in gone for kind in stored.locations[state.listed.code].kinds)
     for kind in sorted(kinds):
