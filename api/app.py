@@ -15,7 +15,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from api import openapi
 from api.deletions import deletion_routes
-from api.deletions.duties import KeepingDuties
+from api.deletions.duties import DutyJob
 from api.edge.authentication import Authentication, needs_token
 from api.edge.request_context import Envelope
 from api.edge.server import ON_STOP
@@ -38,7 +38,7 @@ from api.notifications.change_listeners import AwaitedChanges
 from api.notifications.delivery import BESIDE, delivering
 from api.notifications.targets import Targets
 from api.onboarding import applicant_routes, case_routes
-from api.onboarding.applicant_routes import Turnstile
+from api.onboarding.applicant_routes import ApplicationRateLimits
 from api.processing_register import register_routes
 from api.processing_register.pdf_process import Drawing
 from api.registry import (
@@ -50,8 +50,8 @@ from api.registry import (
     school_key_routes,
 )
 from api.reminders import contact_routes, due_routes
-from api.reminders.letters_job import Reminding
-from api.reminders.mail_job import MailServer, keep_sending
+from api.reminders.letters_job import LettersJob
+from api.reminders.mail_job import MailServer, run_mail_job
 from api.security.evidence_keys import EvidenceKeys
 from api.security.tokens import TokenVerifier
 from api.settings import Settings
@@ -147,7 +147,7 @@ def create_app(settings: Settings, clock: Clock | None = None, on_loaded: Callab
     verifier = TokenVerifier(issuers_of(settings))
     current = CurrentSnapshot(source_for(store), settings.store_deadline, store.distrust, logged=settings.decision_log)
     targets = Targets(loopback=settings.sends_to_loopback)
-    turnstile = Turnstile(settings.applications_per_hour, settings.applications_per_day)
+    turnstile = ApplicationRateLimits(settings.applications_per_hour, settings.applications_per_day)
     services = Services(store, verifier, current, Drawing(), targets, RebuildLimiter(), FileWriteLock(), turnstile)
     abandoned: set[asyncio.Task[None]] = set()
 
@@ -187,10 +187,10 @@ def _jobs(store: Store, settings: Settings, keys: EvidenceKeys) -> Iterator[Coro
     """What runs beside the requests, for as long as the process serves."""
     mail = MailServer.of(settings)
     yield keep_expiring(store, settings.expiry_interval)
-    yield KeepingDuties(store).keep(settings.expiry_interval)
-    yield Reminding(store, settings.operator_email, mails=mail is not None).keep()
+    yield DutyJob(store).run_every(settings.expiry_interval)
+    yield LettersJob(store, settings.operator_email, mails=mail is not None).run_every()
     if mail is not None:
-        yield keep_sending(store, mail)
+        yield run_mail_job(store, mail)
     yield keep_checkpoints(store, settings.known_checkpoint_file, keys)
     yield keep_log(store, settings.decision_log_days, digests=settings.decision_log)
 

@@ -1,4 +1,4 @@
-"""Deletion duties as partner, school and operator see them: what must be deleted after the end of a grant, by when."""
+"""Routes of deletion duties for partners, schools and operators: what to delete after the end of a grant, by when."""
 
 from typing import Annotated
 

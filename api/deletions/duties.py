@@ -1,6 +1,6 @@
-"""Deletion duties: how they come about, end, and become overdue, each time with an entry in the log.
+"""Deletion duties: a partner must delete what it received once a grant has ended. Each change of a duty is an event.
 
-No write waits for a duty to come about: a job finds what has ended.
+A job creates the duties of ended grants and marks overdue ones, so that no other write waits for it.
 """
 
 import logging
@@ -34,8 +34,9 @@ from models.vocabulary.event_kinds import EventKind
 
 log = logging.getLogger("privacy_manager.duties")
 
-#: So many are done at once, while all who write wait, and so long nobody waits in between.
+#: Grants and duties in one transaction, for which all other writers wait.
 BATCH: Final = 50
+#: Seconds between two such transactions, in which other writers get the lock.
 PAUSE_SECONDS: Final = 0.2
 
 
@@ -58,37 +59,40 @@ class DutyView(Wire):
 async def views(
     session: Session, duties: Sequence[DeletionDuty], now: datetime, appended: Iterable[Event] = ()
 ) -> list[DutyView]:
-    """The duties as they stand at `now`. `appended` are events that this write adds."""
+    """The views of the duties at `now`. `appended` are events of this write, which the store does not hold yet."""
     numbers = {duty.confirmed_in_entry for duty in duties if duty.confirmed_in_entry is not None}
     entries = await event_rows.entries(session, numbers)
     entries |= {event.number: event for event in appended}
-    said = await sealing.named(session, [event.reason for event in entries.values()])
-    words = {number: said.get(event.reason or "") for number, event in entries.items()}
-    return [_view(duty, now, words.get(duty.confirmed_in_entry or 0)) for duty in duties]
+    texts = await sealing.named(session, [event.reason for event in entries.values()])
+    statements = {number: texts.get(event.reason or "") for number, event in entries.items()}
+    return [_view(duty, now, statements.get(duty.confirmed_in_entry or 0)) for duty in duties]
 
 
 def confirm(write: Write, duty: DeletionDuty, actor: Actor, statement: str | None) -> None:
-    """The partner has deleted what it received. Raises `TransitionNotAllowed` for a duty that is done with."""
+    """Notes the partner's statement that it has deleted the data. Raises `TransitionNotAllowed` for an ended duty."""
     require_may_confirm(duty, write.now)
     duty.confirmed_at, duty.confirmed_in_entry = write.now, write.next_number
-    _note(write, duty, EventKind.DELETION_CONFIRMED, actor, statement)
+    _record_change(write, duty, EventKind.DELETION_CONFIRMED, actor, statement)
 
 
-async def lapse(write: Write, given: Grant) -> None:
-    """What is permitted again need not be deleted."""
-    await _lapse(write, await deletion_rows.open_ones(write.session, given.client_id, given.brin))
+async def lapse(write: Write, grant: Grant) -> None:
+    """Ends the open duties of data that the new or amended grant permits again."""
+    await _lapse(write, await deletion_rows.open_ones(write.session, grant.client_id, grant.brin))
 
 
-class KeepingDuties:
-    """The job that finds which grants have ended, and which duties have become overdue."""
+class DutyJob:
+    """The job that creates the duties of grants that have ended, and marks the duties that have become overdue."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        #: Up to this revision every end has its duty.
+        #: The revision up to which every ended grant has its duty.
         self._seen = -1
 
     async def run(self) -> int:
-        """Up to `BATCH` of each; returns how many. Raises `StoreUnreachable`."""
+        """Handles up to `BATCH` ended grants and as many overdue duties; returns the larger number of the two.
+
+        Raises `StoreUnreachable`.
+        """
         async with self._store.reading() as session:
             now, revision = await self._store.now(session), await event_rows.revision(session)
             ended = await deletion_rows.ended_without(session, self._seen, 1)
@@ -98,25 +102,25 @@ class KeepingDuties:
             return 0
         async with self._store.writing() as write:
             grants = await deletion_rows.ended_without(write.session, self._seen, BATCH)
-            await _require(write, grants)
+            await _create(write, grants)
             late = await deletion_rows.overdue(write.session, write.now, BATCH)
-            # A grant that was given for later may have begun meanwhile.
+            # A grant that was given for a later period may have begun meanwhile, and permits the data again.
             for duty in await _lapse(write, late):
                 duty.overdue_told_at = write.now
-                _note(write, duty, EventKind.DELETION_OVERDUE, SYSTEM)
-        # In order of their revisions: what is done is not looked at again.
+                _record_change(write, duty, EventKind.DELETION_OVERDUE, SYSTEM)
+        # Grants come in order of their revisions: the next run begins where this one ended.
         self._seen = revision if len(grants) < BATCH else grants[-1].revision - 1
         return max(len(grants), len(late))
 
-    async def keep(self, interval: float) -> None:
-        """The same every `interval` seconds, for as long as the process runs."""
-        # The pause lets other writers in, and on SQLite decisions.
+    async def run_every(self, interval: float) -> None:
+        """Runs all batches every `interval` seconds, for as long as the process runs."""
+        # In the pauses other writers get the lock, and on SQLite decisions.
         turn = partial(drain, self.run, BATCH, PAUSE_SECONDS)
         await repeat(turn, every(interval), log, "the deletion duties could not be looked after")
 
 
-async def _require(write: Write, grants: Sequence[Grant]) -> None:
-    """The duties of these ended grants, unless the same is permitted again by now."""
+async def _create(write: Write, grants: Sequence[Grant]) -> None:
+    """Creates the duty of each ended grant; one whose data another grant permits again by now lapses at once."""
     session = write.session
     agreement_ids = {grant.agreement_id for grant in grants}
     found = await session.exec(select(Agreement).where(col(Agreement.agreement_id).in_(agreement_ids)))
@@ -134,32 +138,34 @@ async def _require(write: Write, grants: Sequence[Grant]) -> None:
         )
         if is_permitted_again(grant, opened.get((grant.client_id, grant.brin), ()), write.now):
             duty.lapsed_at = write.now
-        _note(write, duty, EventKind.DELETION_LAPSED if duty.lapsed_at else EventKind.DELETION_REQUIRED, SYSTEM)
+        _record_change(
+            write, duty, EventKind.DELETION_LAPSED if duty.lapsed_at else EventKind.DELETION_REQUIRED, SYSTEM
+        )
 
 
 async def _lapse(write: Write, duties: Sequence[DeletionDuty]) -> list[DeletionDuty]:
-    """Ends those of these whose grant is permitted again; returns the others."""
+    """Ends the duties whose data a grant permits again; returns the others."""
     if not duties:
         return []
     opened = await deletion_rows.opened_at(write.session, {(duty.client_id, duty.brin) for duty in duties})
-    stand: list[DeletionDuty] = []
+    remaining: list[DeletionDuty] = []
     for duty in duties:
         ended = await write.session.get_one(Grant, duty.grant_id)
         if is_permitted_again(ended, opened.get((duty.client_id, duty.brin), ()), write.now):
             duty.lapsed_at = write.now
-            _note(write, duty, EventKind.DELETION_LAPSED, SYSTEM)
+            _record_change(write, duty, EventKind.DELETION_LAPSED, SYSTEM)
         else:
-            stand.append(duty)
-    return stand
+            remaining.append(duty)
+    return remaining
 
 
-def _note(write: Write, duty: DeletionDuty, kind: EventKind, actor: Actor, said: str | None = None) -> None:
+def _record_change(write: Write, duty: DeletionDuty, kind: EventKind, actor: Actor, text: str | None = None) -> None:
     duty.revision = write.revision
     write.session.add(duty)
-    # Nobody's words are in the log. By its own name, since it is no entry of the grant's own history.
+    # Free text stays out of the log. The member is not `grantId`, since the entry is not of the grant's own history.
     state = _view(duty, write.now, None).model_dump(mode="json", by_alias=True, exclude={"statement", "grant_id"})
     state["deletionOf"] = duty.grant_id
-    record(write, kind, actor, state, brin=duty.brin, client_id=duty.client_id, reason=said)
+    record(write, kind, actor, state, brin=duty.brin, client_id=duty.client_id, reason=text)
 
 
 def _view(duty: DeletionDuty, now: datetime, statement: str | None) -> DutyView:

@@ -1,6 +1,6 @@
-"""The incident portal: partners with a live connection report disruptions and follow them, consultants resolve them.
+"""Routes of the incident portal: partners with a live connection report disruptions, consultants resolve them.
 
-Consultants call with the role operator. What was written stands with the incident, and not in the events for ever.
+Consultants call with the role operator. Free text is stored with the incident, and not in events, which stay for ever.
 """
 
 import uuid
@@ -8,7 +8,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request, Response
 
-from api.incidents.views import IncidentSummary, IncidentView, summaries, whole
+from api.incidents.views import IncidentSummary, IncidentView, incident_view, summaries
 from api.queries import incident_rows
 from api.security import sealing
 from api.store.events import record
@@ -105,8 +105,8 @@ async def open_incident(caller: PartnerClient, wish: NewIncident, writing: Writi
         suspect_breach(incident, writing.now)
     writing.session.add(incident)
     await writing.session.flush()
-    await _note(writing, incident, IncidentStep.OPEN, caller, None)
-    return await _answered(writing, incident, caller)
+    await _record_entry(writing, incident, IncidentStep.OPEN, caller, None)
+    return await _answer(writing, incident, caller)
 
 
 @router.get("", operation_id="listIncidents")
@@ -140,7 +140,7 @@ async def get_incident(
     """One incident with its course."""
     incident = await incident_rows.incident(reading.session, incident_id, caller.only)
     response.headers["ETag"] = etag(incident.version)
-    return await whole(reading.session, incident, caller, reading.now)
+    return await incident_view(reading.session, incident, caller, reading.now)
 
 
 @router.post("/{incident_id}/comments", status_code=201, operation_id="commentOnIncident")
@@ -216,7 +216,7 @@ async def attach(caller: PartnerOrOperator, incident_id: IncidentId, upload: Att
     if kept_before + upload.received.size > MOST_BYTES_OF_CONNECTION:
         raise TooManyFiles(f"A connection has at most {MOST_BYTES_OF_CONNECTION} bytes of attachments.")
     kept = FileView.model_validate(await upload.keep(caller, incident_id=incident_id))
-    await _note(writing, incident, IncidentStep.ATTACH, caller, kept.name)
+    await _record_entry(writing, incident, IncidentStep.ATTACH, caller, kept.name)
     return writing.answer(kept)
 
 
@@ -244,7 +244,7 @@ async def _step(
     caller: Caller,
     incident_id: str,
     step: IncidentStep,
-    said: str | None,
+    text: str | None,
     if_match: str | None,
 ) -> IncidentView:
     incident = await incident_rows.incident(writing.session, incident_id, caller.only)
@@ -258,14 +258,14 @@ async def _step(
         suspect_breach(incident, writing.now)
     elif step is IncidentStep.GIVE_NOTICE:
         give_notice(incident, writing.now)
-    await _note(writing, incident, step, caller, said)
-    return await _answered(writing, incident, caller)
+    await _record_entry(writing, incident, step, caller, text)
+    return await _answer(writing, incident, caller)
 
 
-async def _note(
-    writing: WriteRequest, incident: Incident, step: IncidentStep, caller: Caller, said: str | None
+async def _record_entry(
+    writing: WriteRequest, incident: Incident, step: IncidentStep, caller: Caller, text: str | None
 ) -> None:
-    """Marks the incident as changed, with the line in its course and the event."""
+    """Marks the incident as changed, and adds the entry of its course and the event."""
     incident.entries += 1
     incident.version += step is not IncidentStep.OPEN
     incident.revision, incident.changed_at = writing.write.revision, writing.now
@@ -276,7 +276,7 @@ async def _note(
         at=writing.now,
         actor=await sealing.person(writing.session, caller.claims.subject),
         actor_role=caller.role,
-        text=said,
+        text=text,
     )
     writing.session.add_all([incident, entry])
     await writing.session.flush()
@@ -291,6 +291,6 @@ async def _note(
     record(writing.write, kind, caller.actor, state, client_id=incident.client_id)
 
 
-async def _answered(writing: WriteRequest, incident: Incident, caller: Caller) -> IncidentView:
-    shown = await whole(writing.session, incident, caller, writing.now)
+async def _answer(writing: WriteRequest, incident: Incident, caller: Caller) -> IncidentView:
+    shown = await incident_view(writing.session, incident, caller, writing.now)
     return writing.answer(shown, incident.version)

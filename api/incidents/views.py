@@ -1,4 +1,4 @@
-"""An incident as it goes over the wire: its course, its times, and as much of it as its reader may be told."""
+"""Views of an incident: its course, its times and its suspected breach, with the names that the caller may see."""
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated
@@ -75,11 +75,11 @@ class IncidentView(IncidentSummary):
 async def summaries(
     session: Session, incidents: Sequence[Incident], caller: Caller, now: Moment
 ) -> list[IncidentSummary]:
-    """The incidents of a list, as this caller may see them at `now`."""
+    """The views of a list of incidents at `now`; names of consultants are for operators alone."""
     connections = await registry_rows.connections_named(session, {incident.client_id for incident in incidents})
     partners = await registry_rows.partners_of(session, connections.values())
-    told = caller.only is None
-    names = await sealing.named(session, [incident.assignee for incident in incidents]) if told else {}
+    is_operator = caller.only is None
+    names = await sealing.named(session, [incident.assignee for incident in incidents]) if is_operator else {}
     return [
         _summary(
             incident,
@@ -92,17 +92,17 @@ async def summaries(
     ]
 
 
-async def whole(session: Session, incident: Incident, caller: Caller, now: Moment) -> IncidentView:
-    """One incident with its course, as this caller may see it at `now`."""
+async def incident_view(session: Session, incident: Incident, caller: Caller, now: Moment) -> IncidentView:
+    """One incident with its course at `now`; a partner sees the names of its own people alone."""
     (summary,) = await summaries(session, [incident], caller, now)
-    told = caller.only is None
+    is_operator = caller.only is None
     entries = await incident_rows.incident_entries(session, incident)
-    shown = [entry.number for entry in entries if told or entry.actor_role == caller.role]
-    names = await sealing.named(session, [entry.actor for entry in entries if entry.number in shown])
+    named = [entry.number for entry in entries if is_operator or entry.actor_role == caller.role]
+    names = await sealing.named(session, [entry.actor for entry in entries if entry.number in named])
     return IncidentView(
         **summary.model_dump(),
         description=incident.description,
-        course=[_line(entry, names if entry.number in shown else {}) for entry in entries],
+        course=[_entry(entry, names if entry.number in named else {}) for entry in entries],
         attachments=[FileView.model_validate(file) for file in await incident_rows.attachments(session, incident)],
     )
 
@@ -127,7 +127,7 @@ def _summary(
     )
 
 
-def _line(entry: IncidentEntry, names: Mapping[str, str]) -> EntryView:
+def _entry(entry: IncidentEntry, names: Mapping[str, str]) -> EntryView:
     return EntryView(
         number=entry.number,
         step=IncidentStep(entry.step),

@@ -1,6 +1,6 @@
-"""The applicants' side, without a token: to send in an application, and to follow it by its reference and secret.
+"""Routes of applicants, without a token: they send in an application, and follow it by its reference and secret.
 
-How often one address may do so is bounded in each process; how many applications a day may bring, in the store.
+Each process limits the rate of one address; the store limits the number of applications in 24 hours.
 """
 
 import hashlib
@@ -35,9 +35,9 @@ from models.vocabulary.working_days import due_after
 
 router = APIRouter(prefix=OPEN_TO_ANYONE, tags=["applicants"])
 
-#: Without O, I, L and U: what is read aloud is not misheard.
+#: The characters of a reference: without O, I, L and U, so that one read aloud is not misheard (Crockford's base 32).
 _ALPHABET: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-#: To follow an application is cheap; the bound is against guessing.
+#: Requests an hour from one address to follow applications; the limit is against guessing of secrets.
 _FOLLOWING_AN_HOUR: Final = 120
 _DAY: Final = timedelta(hours=24)
 
@@ -126,23 +126,23 @@ class ApplicationWithdrawal(WireIn):
     reason: Reason
 
 
-class Turnstile:
-    """Bounds how often one address may come, in this process. Raises `Refused` (429)."""
+class ApplicationRateLimits:
+    """The rate limits of one process, by the address of the applicant; each method raises `Refused` (429) beyond them."""
 
     def __init__(self, applications_an_hour: int, applications_a_day: int) -> None:
-        #: That are taken in within 24 hours, from anyone; counted in the store.
+        #: Applications that are accepted within 24 hours from all addresses; counted in the store.
         self.applications_a_day = applications_a_day
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
         self._applying = RateLimitItemPerHour(applications_an_hour, namespace="apply")
         self._following = RateLimitItemPerHour(max(_FOLLOWING_AN_HOUR, applications_an_hour), namespace="follow")
 
     def apply(self, request: Request) -> None:
-        self._pass(self._applying, request)
+        self._count(self._applying, request)
 
     def follow(self, request: Request) -> None:
-        self._pass(self._following, request)
+        self._count(self._following, request)
 
-    def _pass(self, limit: RateLimitItem, request: Request) -> None:
+    def _count(self, limit: RateLimitItem, request: Request) -> None:
         if not self._limiter.hit(limit, source_of(request.client.host if request.client is not None else "")):
             raise Refused(
                 TOO_MANY_REQUESTS, f"At most {limit.amount} an hour from one address.", {"Retry-After": "3600"}
@@ -150,7 +150,7 @@ class Turnstile:
 
 
 def _applying(request: Request) -> None:
-    provided(request, Turnstile).apply(request)
+    provided(request, ApplicationRateLimits).apply(request)
 
 
 def _following(
@@ -159,7 +159,7 @@ def _following(
         str | None, Header(description="The secret that the answer to the application gave.", max_length=100)
     ] = None,
 ) -> str:
-    provided(request, Turnstile).follow(request)
+    provided(request, ApplicationRateLimits).follow(request)
     if x_application_secret is None:
         detail = "Send the application's secret as X-Application-Secret."
         raise Refused(UNAUTHENTICATED, detail, {"WWW-Authenticate": "X-Application-Secret"})
@@ -167,7 +167,7 @@ def _following(
 
 
 Applying = Annotated[None, Depends(_applying)]
-#: The digest of the secret that was sent.
+#: The SHA-256 digest, in hexadecimal, of the secret that the request has sent.
 Applicant = Annotated[str, Depends(_following)]
 
 
@@ -176,7 +176,7 @@ async def apply(caller: Applying, request: Request, wish: Application, writing: 
     """Sends in an application. The answer holds a reference and a secret to follow it with."""
     require_sound_application(wish.requested)
     require_convenant_known(wish.edu_k.version, wish.edu_k.status)
-    most = provided(request, Turnstile).applications_a_day
+    most = provided(request, ApplicationRateLimits).applications_a_day
     if await case_rows.cases_since(writing.session, writing.now - _DAY) >= most:
         raise Refused(TOO_MANY_REQUESTS, "More applications came in than a day can hold.", {"Retry-After": "3600"})
     secret = secrets.token_urlsafe(32)
@@ -201,14 +201,14 @@ async def apply(caller: Applying, request: Request, wish: Application, writing: 
         changed_at=writing.now,
     )
     steps = await saved_case(writing, case, EventKind.CASE_APPLIED, _actor(case))
-    return writing.answer(ApplicationReceived(**_shown(case, steps).model_dump(), secret=secret))
+    return writing.answer(ApplicationReceived(**_view(case, steps).model_dump(), secret=secret))
 
 
 @router.get("/{reference}", operation_id="followApplication")
 async def follow(caller: Applicant, reference: Reference, reading: Reading) -> ApplicationView:
     """Where the application is. Another secret answers as a reference that does not exist."""
     case = await case_rows.case_of_applicant(reading.session, reference, caller)
-    return _shown(case, await case_rows.case_steps(reading.session, [case.case_id]))
+    return _view(case, await case_rows.case_steps(reading.session, [case.case_id]))
 
 
 @router.post("/{reference}/_withdraw", operation_id="withdrawApplication")
@@ -220,10 +220,10 @@ async def withdraw(
     if case.step in (RoadStep.PLACED, RoadStep.LIVE):
         raise TransitionNotAllowed("The connection is placed: ask the partner manager to withdraw it.")
     steps = await take_step(writing, case, RoadStep.WITHDRAWN, _actor(case), wish.reason)
-    return writing.answer(_shown(case, steps))
+    return writing.answer(_view(case, steps))
 
 
-def _shown(case: Case, steps: Sequence[CaseStep]) -> ApplicationView:
+def _view(case: Case, steps: Sequence[CaseStep]) -> ApplicationView:
     return ApplicationView(
         reference=case.reference,
         company_name=case.company_name,
@@ -249,7 +249,7 @@ def _digest(secret: str) -> str:
 
 
 def source_of(host: str) -> str:
-    """Whom a request from this address counts for: of IPv6 the network, which one party has as a whole."""
+    """The key of an address for rate limits: the address itself, or for IPv6 its /48 network, which one party holds."""
     try:
         address = ipaddress.ip_address(host)
     except ValueError:

@@ -1,4 +1,4 @@
-"""The cases of applicants on their road to live: operators take the steps, a partner sees its own connection's."""
+"""Routes of onboarding cases: operators take the steps of a case; a partner sees the cases of its own connection."""
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated
@@ -137,23 +137,26 @@ async def take(
 async def take_step(
     writing: WriteRequest, case: Case, step: RoadStep, actor: Actor, evidence: str, client_id: str | None = None
 ) -> Sequence[CaseStep]:
-    """Takes a step of the road, where its conditions allow it; returns all steps of the case. Raises `StepRefused`."""
+    """Takes a step of a case, and moves its connection to the stage that follows; returns all steps of the case.
+
+    Raises `StepRefused` where a condition of the step is not met.
+    """
     connection = await _connection(writing, client_id or case.client_id)
     require_step(case, step, await _readiness(writing, case, connection, step))
-    reached = stage_after(RoadStep(case.step), step, connection) if connection is not None else None
+    stage = stage_after(RoadStep(case.step), step, connection) if connection is not None else None
     case.step = step
     case.client_id = connection.client_id if connection is not None else None
     case.version += 1
     case.revision, case.changed_at = writing.write.revision, writing.now
-    if connection is not None and reached is not None:
-        await _move(writing, connection, reached, actor)
+    if connection is not None and stage is not None:
+        await _set_stage(writing, connection, stage, actor)
     return await saved_case(writing, case, EventKind.CASE_STEP_TAKEN, actor, evidence)
 
 
 async def saved_case(
     writing: WriteRequest, case: Case, kind: EventKind, actor: Actor, evidence: str | None = None
 ) -> Sequence[CaseStep]:
-    """The case as it now is, with its step and the event; returns all steps. No person stands in the event."""
+    """Stores the case with its step, and appends the event, which names no person; returns all steps of the case."""
     writing.session.add(case)
     await writing.session.flush()
     before = await case_rows.case_steps(writing.session, [case.case_id])
@@ -197,12 +200,12 @@ async def _readiness(writing: WriteRequest, case: Case, connection: Connection |
     )
 
 
-async def _move(writing: WriteRequest, connection: Connection, reached: Stage, actor: Actor) -> None:
-    """Brings the connection where the case's step says. Of one that had left, every school is asked anew."""
+async def _set_stage(writing: WriteRequest, connection: Connection, stage: Stage, actor: Actor) -> None:
+    """Sets the stage of a connection. One that returns from `withdrawn` needs every school's grant reconfirmed."""
     if connection.stage == Stage.WITHDRAWN:
         connection.request_version += 1
         await ask_schools_again(writing, connection, actor)
-    connection.stage = reached
+    connection.stage = stage
     touch(writing, connection)
     writing.session.add(connection)
     state = registered(connection).model_dump(mode="json", by_alias=True)
@@ -212,12 +215,11 @@ async def _move(writing: WriteRequest, connection: Connection, reached: Stage, a
 async def _views(
     session: Session, cases: Sequence[Case], steps: Sequence[CaseStep], caller: Caller, now: Moment
 ) -> list[CaseView]:
-    told = caller.only is None
-    names = await sealing.named(session, [step.actor for step in steps]) if told else {}
-    return [_shown(case, steps, names, now) for case in cases]
+    names = await sealing.named(session, [step.actor for step in steps]) if caller.only is None else {}
+    return [_view(case, steps, names, now) for case in cases]
 
 
-def _shown(case: Case, steps: Sequence[CaseStep], names: Mapping[str, str], now: Moment) -> CaseView:
+def _view(case: Case, steps: Sequence[CaseStep], names: Mapping[str, str], now: Moment) -> CaseView:
     waiting = case.step == RoadStep.APPLIED
     return CaseView(
         **case.model_dump(include={"case_id", "reference", "product_name", "requested", "legal_relation", "client_id"}),

@@ -1,4 +1,4 @@
-"""The weekly letters as their recipients read them, and the address that they go to."""
+"""Routes of reminders: the weekly letters to schools, connections and operators, and the addresses they go to."""
 
 from datetime import date
 from typing import Annotated, Any
@@ -20,7 +20,7 @@ from models.vocabulary.refusals import InvalidInput
 
 router = APIRouter(tags=["reminders"])
 
-#: One mailbox of a full domain, without the forms that mean several, or none.
+#: One mailbox at a full domain name; the forms of RFC 5322 that mean several mailboxes, or none, are refused.
 Mailbox = Annotated[
     str,
     StringConstraints(
@@ -134,8 +134,8 @@ async def list_reminders_to_operators(
 async def _listed(
     reading: ReadRequest, kind: Recipient, recipient: str, limit: int, cursor: str | None
 ) -> Page[LetterView]:
-    found = await due_rows.letters(reading.session, kind, recipient, _week(cursor), limit)
-    shown, following = part(found, limit, lambda letter: letter.week.isoformat())
+    letters = await due_rows.letters(reading.session, kind, recipient, _week(cursor), limit)
+    shown, following = part(letters, limit, lambda letter: letter.week.isoformat())
     return Page(items=[_view(letter) for letter in shown], next=following)
 
 
@@ -144,7 +144,7 @@ def _view(letter: Letter) -> LetterView:
 
 
 def _week(cursor: str | None) -> str:
-    """The week that a cursor holds. Raises `InvalidInput` for what is not of our form exactly."""
+    """The week in a cursor. Raises `InvalidInput` for a key that is not exactly an ISO date."""
     key = after_key(cursor)
     try:
         if key and date.fromisoformat(key).isoformat() != key:
@@ -155,22 +155,22 @@ def _week(cursor: str | None) -> str:
 
 
 async def _contact(reading: ReadRequest, kind: Recipient, recipient: str) -> ContactView:
-    found = await reading.session.get(Contact, (kind, recipient))
-    return ContactView(email=found.email if found is not None else None)
+    contact = await reading.session.get(Contact, (kind, recipient))
+    return ContactView(email=contact.email if contact is not None else None)
 
 
 async def _set(
     writing: WriteRequest, caller: Caller, kind: Recipient, recipient: str, email: str | None
 ) -> ContactView:
-    found = await writing.session.get(Contact, (kind, recipient))
+    contact = await writing.session.get(Contact, (kind, recipient))
     if email is None:
-        if found is not None:
-            await writing.write.forget(found)
+        if contact is not None:
+            await writing.write.forget(contact)
     else:
-        found = found or Contact(kind=kind, recipient=recipient, email=email, changed_at=writing.now)
-        found.email, found.changed_at = email, writing.now
-        writing.session.add(found)
-    # The address itself is in no log.
+        contact = contact or Contact(kind=kind, recipient=recipient, email=email, changed_at=writing.now)
+        contact.email, contact.changed_at = email, writing.now
+        writing.session.add(contact)
+    # The address itself stays out of the log.
     state: dict[str, Any] = {"recipient": kind, "given": email is not None}
     brin = recipient if kind is Recipient.SCHOOL else None
     client_id = recipient if kind is Recipient.CONNECTION else None

@@ -1,4 +1,4 @@
-"""What operators have promised, or must look at, by when: what is due, and what is overdue."""
+"""Routes of what is due or overdue for operators: reactions to applications, ground rule checks, breach notices."""
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -20,7 +20,7 @@ from models.vocabulary.working_days import end_of
 
 router = APIRouter(prefix="/v1/due", tags=["operators"])
 
-#: How far ahead is looked, unless told otherwise.
+#: The period ahead that the list covers unless `until` says otherwise.
 AHEAD: Final = timedelta(days=30)
 
 
@@ -45,7 +45,7 @@ class DueItem(Wire):
 
     @property
     def key(self) -> str:
-        """Its place in the list: by when it is due."""
+        """The key by which the list is sorted and paged: due instant, kind and id."""
         return f"{self.due_at.isoformat(timespec='microseconds')} {self.kind} {self.id}"
 
 
@@ -81,7 +81,7 @@ def _notice(incident: Incident, now: datetime) -> DueItem:
 
 
 def checks(rules: Sequence[GroundRule], now: datetime, horizon: datetime) -> Iterator[DueItem]:
-    """Of each rule of each connection: when to do its newest check again, and when no fact shows it any more."""
+    """By connection and rule, due up to `horizon`: the repeat of the newest check, and the end of the last fact."""
     facts: dict[tuple[str, str], list[GroundRule]] = {}
     for fact in rules:
         facts.setdefault((fact.client_id, fact.rule), []).append(fact)
@@ -98,7 +98,7 @@ def checks(rules: Sequence[GroundRule], now: datetime, horizon: datetime) -> Ite
 
 
 def _last_end(facts: Sequence[GroundRule], now: datetime) -> tuple[datetime | None, GroundRule]:
-    """From when on no fact shows the rule, as of now, and the fact that showed it last; None when one always will."""
+    """The instant at which, as known at `now`, no fact shows the rule any more, None for never; and the last fact."""
     shown = [fact for fact in facts if fact.valid_from <= now]
     last = max(shown or facts, key=_end)
     while last.valid_until is not None:

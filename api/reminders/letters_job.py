@@ -1,6 +1,6 @@
-"""The job that writes each week's letters: to schools, connections and operators, where there is anything to say.
+"""The job that writes the weekly letters to schools, connections and operators that have anything to be reminded of.
 
-Every letter is an entry of the log, so that webhooks carry it, and it can be shown that a partner was told.
+Every letter is an entry of the log, so that webhooks carry it and the log proves that a partner was reminded.
 """
 
 import logging
@@ -43,7 +43,7 @@ from models.vocabulary.event_kinds import EventKind
 
 log = logging.getLogger("privacy_manager.reminding")
 
-#: Letters that are written at once.
+#: Recipients in one turn, and so letters in one transaction.
 BATCH: Final = 25
 INTERVAL_SECONDS: Final = 300.0
 PAUSE_SECONDS: Final = 0.05
@@ -51,19 +51,19 @@ PAUSE_SECONDS: Final = 0.05
 _RULES: Final = {DueKind.GROUND_RULE_CHECK: Subject.GROUND_RULE_CHECK, DueKind.GROUND_RULE_END: Subject.GROUND_RULE_END}
 
 
-class Reminding:
-    """Writes the letters of the week, some at a time. `operator` is an address; `mails`: whether e-mail is sent."""
+class LettersJob:
+    """Writes the letters of the week in batches. `operator` is an e-mail address; `mails` says whether mail is sent."""
 
     def __init__(self, store: Store, operator: str = "", *, mails: bool = False) -> None:
         self._store = store
         self._operator = operator
         self._mails = mails
         self._week: date | None = None
-        #: Up to whom this process has looked in this week; None where all are done.
+        #: The last recipient of each kind that this process has handled this week; None once all are done.
         self._after: dict[Recipient, str | None] = {}
 
     async def run(self) -> int:
-        """Looks at up to `BATCH` recipients; returns how many. Raises `StoreUnreachable`."""
+        """Handles up to `BATCH` recipients; returns how many. Raises `StoreUnreachable`."""
         drafts: list[Letter] = []
         async with self._store.reading() as session:
             now = await self._store.now(session)
@@ -71,12 +71,12 @@ class Reminding:
                 self._week, self._after = week_of(now), dict.fromkeys(Recipient, "")
             for kind, after in self._after.items():
                 if after is not None:
-                    found = await _whom(session, kind, after, now)
-                    drafts = await self._drafted(session, kind, found, now)
+                    found = await _recipients(session, kind, after, now)
+                    drafts = await self._drafts(session, kind, found, now)
                     break
             else:
                 return 0
-        # What there is to say was read before: while a letter is written, nobody else can write.
+        # Letters were drafted in the read before, since no other write can run during this one.
         if drafts:
             async with self._store.writing() as write:
                 for draft in await _without_letter(write, kind, drafts):
@@ -85,28 +85,28 @@ class Reminding:
         self._after[kind] = found[-1] if more else None
         return max(len(found), 1)
 
-    async def keep(self, interval: float = INTERVAL_SECONDS) -> None:
-        """The same about every `interval` seconds, for as long as the process runs."""
-        # The pause spreads what many letters cost: decisions go before them.
+    async def run_every(self, interval: float = INTERVAL_SECONDS) -> None:
+        """Runs all batches every `interval` seconds, for as long as the process runs."""
+        # The pauses spread the cost of many letters, so that decisions are not delayed.
         turn = partial(drain, self.run, 1, PAUSE_SECONDS)
         await repeat(turn, every(interval), log, "the reminders could not be written")
 
-    async def _drafted(
+    async def _drafts(
         self, session: AsyncSession, kind: Recipient, recipients: Iterable[str], now: datetime
     ) -> list[Letter]:
-        """The letters to those of these to whom there is anything to say."""
+        """The letters to the recipients for whom there is anything to be reminded of."""
         known = await due_rows.ground_rules_in_force(session) if kind is not Recipient.SCHOOL else ()
         rules = list(checks(known, now, now + AHEAD))
         drafts: list[Letter] = []
         for recipient in recipients:
             parts = written(await _parts(session, kind, recipient, rules, now))
             if parts:
-                reached = self._mails and await address_of(session, kind, recipient, self._operator) is not None
-                drafts.append(_draft(kind, recipient, parts, now, reached=reached))
+                has_address = self._mails and await address_of(session, kind, recipient, self._operator) is not None
+                drafts.append(_draft(kind, recipient, parts, now, has_address=has_address))
         return drafts
 
 
-def _draft(kind: Recipient, recipient: str, parts: list[dict[str, Any]], now: datetime, *, reached: bool) -> Letter:
+def _draft(kind: Recipient, recipient: str, parts: list[dict[str, Any]], now: datetime, *, has_address: bool) -> Letter:
     return Letter(
         letter_id=str(uuid.uuid4()),
         kind=kind,
@@ -114,22 +114,22 @@ def _draft(kind: Recipient, recipient: str, parts: list[dict[str, Any]], now: da
         week=week_of(now),
         parts=parts,
         made_at=now,
-        mail=Mail.WAITING if reached else Mail.NONE,
-        next_at=now if reached else None,
+        mail=Mail.WAITING if has_address else Mail.NONE,
+        next_at=now if has_address else None,
     )
 
 
 def _write(write: Write, letter: Letter) -> None:
     write.session.add(letter)
-    told = {"letterId": letter.letter_id, "recipient": letter.kind, "week": letter.week.isoformat()}
+    letter_state = {"letterId": letter.letter_id, "recipient": letter.kind, "week": letter.week.isoformat()}
     brin = letter.recipient if letter.kind == Recipient.SCHOOL else None
     client_id = letter.recipient if letter.kind == Recipient.CONNECTION else None
-    state = {**told, "parts": letter.parts}
+    state = {**letter_state, "parts": letter.parts}
     record(write, EventKind.REMINDER_GIVEN, SYSTEM, state, brin=brin, client_id=client_id)
 
 
 async def address_of(session: AsyncSession, kind: str, recipient: str, operator: str) -> str | None:
-    """Where a letter goes: the address that was given; of a connection also the one of its application."""
+    """The address of a recipient's letters: the one that it set; for a connection else that of its application."""
     if kind == Recipient.OPERATOR:
         return operator or None
     contact = await session.get(Contact, (kind, recipient))
@@ -139,24 +139,29 @@ async def address_of(session: AsyncSession, kind: str, recipient: str, operator:
 
 
 async def _without_letter(write: Write, kind: Recipient, drafts: Sequence[Letter]) -> list[Letter]:
-    """Another process may have been here."""
+    """The drafts whose recipients have no letter of this week yet: another process may have written it."""
     query = select(Letter.recipient).where(Letter.kind == kind, Letter.week == drafts[0].week)
-    had = set(await write.session.exec(query.where(col(Letter.recipient).in_([each.recipient for each in drafts]))))
-    return [draft for draft in drafts if draft.recipient not in had]
+    reminded = set(
+        await write.session.exec(query.where(col(Letter.recipient).in_([each.recipient for each in drafts])))
+    )
+    return [draft for draft in drafts if draft.recipient not in reminded]
 
 
-# -- whom, and of what ------------------------------------------------------------------------------------------------
+# -- recipients and parts of letters ----------------------------------------------------------------------------------
 
 
-async def _whom(session: AsyncSession, kind: Recipient, after: str, now: datetime) -> list[str]:
-    """The next to whom there may be anything to say, in order."""
+async def _recipients(session: AsyncSession, kind: Recipient, after: str, now: datetime) -> list[str]:
+    """The next `BATCH` recipients after `after`, in order, that may have anything to be reminded of."""
     if kind is Recipient.OPERATOR:
         return [""]
     if kind is Recipient.CONNECTION:
         return [each.client_id for each in (await registry_rows.connections(session, after, BATCH))[:BATCH]]
     brins: set[str] = set()
     for query, brin in (
-        *((select(Grant.brin).where(said), col(Grant.brin)) for _, said, _ in _of_grants(now, year_to_confirm(now))),
+        *(
+            (select(Grant.brin).where(condition), col(Grant.brin))
+            for _, condition, _ in _grant_subjects(now, year_to_confirm(now))
+        ),
         (select(DeletionDuty.brin).where(_overdue(now)), col(DeletionDuty.brin)),
     ):
         brins.update(await session.exec(query.where(brin > after).distinct().order_by(brin).limit(BATCH)))
@@ -183,39 +188,44 @@ async def _parts(
     ]
 
 
-def _of_grants(now: datetime, begun: datetime | None) -> list[tuple[Subject, ColumnElement[bool], ColumnElement[Any]]]:
-    """Of which grants something is said at `now`, and by which moment they are told in order."""
+def _grant_subjects(
+    now: datetime, year_start: datetime | None
+) -> list[tuple[Subject, ColumnElement[bool], ColumnElement[Any]]]:
+    """The subjects about grants at `now`: each with its condition, and the column by which its grants are sorted.
+
+    `year_start` is the start of the school year to confirm; None leaves that subject out.
+    """
     valid_until, reconfirm_by = col(Grant.valid_until), col(Grant.reconfirm_by)
     is_open = and_(col(Grant.status).in_(OPEN), or_(valid_until.is_(None), valid_until > now))
-    asked = or_(col(Grant.status) == Status.NEEDS_RECONFIRMATION, reconfirm_by <= now + AHEAD)
-    said = [
+    is_asked = or_(col(Grant.status) == Status.NEEDS_RECONFIRMATION, reconfirm_by <= now + AHEAD)
+    subjects = [
         (Subject.GRANT_ENDS, and_(is_open, valid_until <= now + AHEAD), valid_until),
-        (Subject.NEEDS_RECONFIRMATION, and_(is_open, asked), reconfirm_by),
+        (Subject.NEEDS_RECONFIRMATION, and_(is_open, is_asked), reconfirm_by),
     ]
-    if begun is not None:
-        unlooked = and_(is_open, col(Grant.changed_at) < begun)
-        said.append((Subject.SCHOOL_YEAR, unlooked, col(Grant.changed_at)))
-    return said  # type: ignore[return-value]
+    if year_start is not None:
+        unchanged = and_(is_open, col(Grant.changed_at) < year_start)
+        subjects.append((Subject.SCHOOL_YEAR, unchanged, col(Grant.changed_at)))
+    return subjects  # type: ignore[return-value]
 
 
 async def _grants(
-    session: AsyncSession, whose: ColumnElement[bool], now: datetime, begun: datetime | None
+    session: AsyncSession, own: ColumnElement[bool], now: datetime, year_start: datetime | None
 ) -> list[Part]:
     parts = []
-    for subject, said, at in _of_grants(now, begun):
+    for subject, condition, at in _grant_subjects(now, year_start):
         columns = (Grant.grant_id, Grant.client_id, func.coalesce(Grant.location, Grant.brin), at)
-        parts.append(await _part(session, subject, columns, and_(whose, said)))
+        parts.append(await _part(session, subject, columns, and_(own, condition)))
     return parts
 
 
-async def _duties(session: AsyncSession, subject: Subject, which: ColumnElement[bool]) -> Part:
+async def _duties(session: AsyncSession, subject: Subject, condition: ColumnElement[bool]) -> Part:
     place = func.coalesce(DeletionDuty.location, DeletionDuty.brin)
     columns = (DeletionDuty.grant_id, DeletionDuty.client_id, place, DeletionDuty.due_at)
-    return await _part(session, subject, columns, which)
+    return await _part(session, subject, columns, condition)
 
 
-async def _part(session: AsyncSession, subject: Subject, columns: Any, which: ColumnElement[bool]) -> Part:
-    query = plain_select(*columns, func.count().over()).where(which).order_by(columns[3], columns[0])
+async def _part(session: AsyncSession, subject: Subject, columns: Any, condition: ColumnElement[bool]) -> Part:
+    query = plain_select(*columns, func.count().over()).where(condition).order_by(columns[3], columns[0])
     found: Sequence[Any] = await read_rows(session, query.limit(MOST_NAMED))
     return Part(subject, found[0][4] if found else 0, [Named(row[0], row[1], row[2], row[3]) for row in found])
 

@@ -1,7 +1,7 @@
-"""Sends the letters that wait by e-mail, over SMTP: each at least once, with pauses that grow, for some days.
+"""The job that sends waiting letters by SMTP: each at least once, with growing delays between attempts, for some days.
 
-A letter is taken for some minutes by who sends it. Whoever dies meanwhile leaves it to the next one; the same letter
-has the same Message-ID, by which a mail server or reader knows it again.
+A process leases a letter for some minutes while it sends it. If the process dies, another one sends the letter after
+the lease; all attempts have the same Message-ID, by which a mail server or reader recognises a repeat.
 """
 
 import asyncio
@@ -34,9 +34,9 @@ log = logging.getLogger("privacy_manager.mailing")
 INTERVAL_SECONDS: Final = 15.0
 BATCH: Final = 20
 SEND_SECONDS: Final = 30.0
-#: For so long a letter is taken by who sends it.
-TAKEN_FOR: Final = timedelta(minutes=5)
-#: How long a letter waits after its first, second, ... attempt; after the last one it is given up.
+#: The lease of a letter by the process that sends it.
+LEASE: Final = timedelta(minutes=5)
+#: The delays after the first, second, ... failed attempt; after one attempt more the letter is given up.
 DELAYS: Final = (
     timedelta(minutes=5),
     timedelta(minutes=30),
@@ -49,7 +49,7 @@ DELAYS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class MailServer:
-    """Where e-mail is handed in, and by whom."""
+    """The SMTP server and its credentials, the sender's address, and the operators' address."""
 
     host: str
     port: int
@@ -62,7 +62,7 @@ class MailServer:
 
     @classmethod
     def of(cls, settings: Settings) -> "MailServer | None":
-        """As the settings say; None where no e-mail is sent."""
+        """The mail server of the settings; None where they have no `smtp_url`, so that no e-mail is sent."""
         if not settings.smtp_url:
             return None
         address = urlsplit(settings.smtp_url)
@@ -78,7 +78,7 @@ class MailServer:
         )
 
     async def send(self, message: EmailMessage) -> None:
-        """Hands it in. Raises `aiosmtplib.SMTPException`, `OSError` or `TimeoutError`."""
+        """Sends one message within `SEND_SECONDS`. Raises `aiosmtplib.SMTPException`, `OSError` or `TimeoutError`."""
         async with asyncio.timeout(SEND_SECONDS):
             await aiosmtplib.send(
                 message,
@@ -95,27 +95,27 @@ class MailServer:
 
 
 async def send_waiting(store: Store, server: MailServer) -> int:
-    """Tries up to `BATCH` letters whose turn it is; returns how many. Raises `StoreUnreachable`."""
+    """Attempts up to `BATCH` letters that are due; returns how many. Raises `StoreUnreachable`."""
     async with store.reading() as session:
         now = await store.now(session)
-        turn = Letter.mail == Mail.WAITING, col(Letter.next_at) <= now
-        found = (await session.exec(select(Letter).where(*turn).order_by(col(Letter.next_at)).limit(BATCH))).all()
-    for letter in found:
-        if await _taken(store, letter, now):
+        due = Letter.mail == Mail.WAITING, col(Letter.next_at) <= now
+        letters = (await session.exec(select(Letter).where(*due).order_by(col(Letter.next_at)).limit(BATCH))).all()
+    for letter in letters:
+        if await _lease(store, letter, now):
             await _send(store, server, letter, now)
-    return len(found)
+    return len(letters)
 
 
-async def keep_sending(store: Store, server: MailServer, interval: float = INTERVAL_SECONDS) -> None:
-    """The same every `interval` seconds, for as long as the process runs."""
+async def run_mail_job(store: Store, server: MailServer, interval: float = INTERVAL_SECONDS) -> None:
+    """Sends all due letters every `interval` seconds, for as long as the process runs."""
     turn = partial(drain, partial(send_waiting, store, server), BATCH)
     await repeat(turn, every(interval), log, "letters could not be sent")
 
 
-async def _taken(store: Store, letter: Letter, now: datetime) -> bool:
-    """Whether it is this process that sends it."""
-    values = {"next_at": now + TAKEN_FOR, "attempts": letter.attempts + 1}
-    return await _marked(store, letter, letter.attempts, values) == 1
+async def _lease(store: Store, letter: Letter, now: datetime) -> bool:
+    """Leases the letter to this process; False where another process has leased it since."""
+    values = {"next_at": now + LEASE, "attempts": letter.attempts + 1}
+    return await _update(store, letter, letter.attempts, values) == 1
 
 
 async def _send(store: Store, server: MailServer, letter: Letter, now: datetime) -> None:
@@ -125,30 +125,34 @@ async def _send(store: Store, server: MailServer, letter: Letter, now: datetime)
         if address is not None:
             text = await _text(session, letter)
     if address is None:
-        await _marked(store, letter, attempt, {"mail": Mail.NONE, "next_at": None})
+        await _update(store, letter, attempt, {"mail": Mail.NONE, "next_at": None})
         return
     try:
         await server.send(message_of(letter, text, server.sender, address))
     except Exception as error:
-        # Whatever is wrong with one letter keeps no other waiting. What a server says may hold the address.
+        # A failure of one letter must not delay the others. The server's text is not logged: it may hold the address.
         log.warning("letter %s was not taken: %s", letter.letter_id, type(error).__name__)
-        left = attempt <= len(DELAYS)
-        later = {"next_at": now + DELAYS[attempt - 1]} if left else {"mail": Mail.GIVEN_UP, "next_at": None}
-        await _marked(store, letter, attempt, later)
+        has_attempts_left = attempt <= len(DELAYS)
+        later = (
+            {"next_at": now + DELAYS[attempt - 1]} if has_attempts_left else {"mail": Mail.GIVEN_UP, "next_at": None}
+        )
+        await _update(store, letter, attempt, later)
     else:
-        await _marked(store, letter, attempt, {"mail": Mail.SENT, "next_at": None, "sent_at": now})
+        await _update(store, letter, attempt, {"mail": Mail.SENT, "next_at": None, "sent_at": now})
 
 
-async def _marked(store: Store, letter: Letter, attempts: int, values: dict[str, Any]) -> int:
-    mine = col(Letter.letter_id) == letter.letter_id, col(Letter.attempts) == attempts, col(Letter.mail) == Mail.WAITING
+async def _update(store: Store, letter: Letter, attempts: int, values: dict[str, Any]) -> int:
+    """Updates the letter if it waits and `attempts` is still its number of attempts; returns the rows updated."""
+    own = col(Letter.letter_id) == letter.letter_id, col(Letter.attempts) == attempts, col(Letter.mail) == Mail.WAITING
     async with store.marking() as session:
         connection = await session.connection()
-        return (await connection.execute(update(Letter).where(*mine).values(values))).rowcount
+        return (await connection.execute(update(Letter).where(*own).values(values))).rowcount
 
 
-# -- what it says -----------------------------------------------------------------------------------------------------
+# -- the text of a letter ---------------------------------------------------------------------------------------------
 
-_SAID: Final = {
+#: The headings of the parts, in Dutch and English.
+_HEADINGS: Final = {
     Subject.GRANT_ENDS: ("Toestemmingen die binnen 30 dagen eindigen", "Permissions that end within 30 days"),
     Subject.NEEDS_RECONFIRMATION: (
         "Toestemmingen die opnieuw bevestigd moeten worden",
@@ -166,7 +170,7 @@ _SAID: Final = {
 
 
 def message_of(letter: Letter, text: str, sender: str, address: str) -> EmailMessage:
-    """The e-mail, to one address. Raises what that library raises for one that is none."""
+    """The e-mail of a letter to one address. Raises what `email.headerregistry.Address` does for an invalid one."""
     message = EmailMessage()
     message["From"], message["To"] = sender, Address(addr_spec=address)
     message["Subject"] = f"Privacymanager: herinneringen van de week van {letter.week.isoformat()}"
@@ -178,7 +182,7 @@ def message_of(letter: Letter, text: str, sender: str, address: str) -> EmailMes
 
 
 async def _text(session: Session, letter: Letter) -> str:
-    """Both languages, with the names of connections and schools: no person is in it."""
+    """The text in both languages, with the names of connections and schools, and of no person."""
     items = [item for part in letter.parts for item in part["items"]]
     connections = await registry_rows.connections_named(
         session, {item["clientId"] for item in items if item["clientId"]}
@@ -186,15 +190,19 @@ async def _text(session: Session, letter: Letter) -> str:
     schools = await school_rows.schools_named(session, {item["place"][:4] for item in items if item["place"]})
     lines: list[str] = []
     for part in letter.parts:
-        dutch, english = _SAID[Subject(part["subject"])]
+        dutch, english = _HEADINGS[Subject(part["subject"])]
         lines += [f"{dutch} / {english}: {part['count']}", ""]
         for item in part["items"]:
-            named = connections.get(item["clientId"] or "")
+            connection = connections.get(item["clientId"] or "")
             place = item["place"] or ""
             school = schools.get(place[:4])
-            told = [named.name if named is not None else item["clientId"], place, school.name if school else None]
+            words = [
+                connection.name if connection is not None else item["clientId"],
+                place,
+                school.name if school else None,
+            ]
             when = f"  {item['at'][:10]}" if item["at"] else ""
-            lines.append(f"  - {', '.join(word for word in told if word)}{when}")
+            lines.append(f"  - {', '.join(word for word in words if word)}{when}")
         if (more := part["count"] - len(part["items"])) > 0:
             lines.append(f"  ... en nog {more} / and {more} more")
         lines.append("")

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from api.deletions import duties
-from api.deletions.duties import KeepingDuties
+from api.deletions.duties import DutyJob
 from api.grants.expiry_job import expire
 from models.consents.deletions import UNLESS_AGREED, due_at
 from tests.worlds.world import BASIS, NAMES, OFFERED, OTHER_PURPOSE, PURPOSE, START, TERMS, Answer, World
@@ -16,7 +16,7 @@ DAYS = TERMS["retentionDays"]
 
 async def kept(world: World) -> int:
     """What the job does that runs beside the service."""
-    return await KeepingDuties(world.store).run()
+    return await DutyJob(world.store).run()
 
 
 async def ended(world: World, client_id: str = "rekenrijk", **more: Any) -> dict[str, Any]:
@@ -198,7 +198,7 @@ async def test_many_ends_at_once_are_taken_in_parts(world: World, monkeypatch: p
     world.clock.advance(hours=1)
     for each in given:
         assert (await world.step(each["grantId"], "revoke")).status_code == 200
-    job = KeepingDuties(world.store)
+    job = DutyJob(world.store)
     assert [await job.run() for _ in range(4)] == [1, 1, 1, 0]
     assert {each["grantId"] for each in await told(world)} == {each["grantId"] for each in given}
 

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from sqlmodel import select
 
-from api.deletions.duties import KeepingDuties
+from api.deletions.duties import DutyJob
 from api.evidence.backup_recovery import ReplayRefused, confirm, keep_checkpoint, replay
 from api.evidence.exports import write_export
 from api.evidence.verification import faults, log_faults
 from api.evidence.witness import Witness
-from api.reminders.letters_job import Reminding
+from api.reminders.letters_job import LettersJob
 from api.settings import Mode, Settings
 from api.startup import NotReadyToServe, require_ready
 from api.store.store import Store
@@ -175,8 +175,8 @@ async def test_deletion_duties_are_as_they_were_after_the_replay_but_for_what_wa
     """One that came about since the backup, one that was confirmed since."""
     async with world_on(backup.url, backup.folder) as world:
         await world.register()
-        token, job = world.token("partner", client_id="rekenrijk"), KeepingDuties(world.store)
-        letters = Reminding(world.store)
+        token, job = world.token("partner", client_id="rekenrijk"), DutyJob(world.store)
+        letters = LettersJob(world.store)
         await world.granted(brin="17TX", validUntil="2026-09-20T00:00:00Z")
         given = [await world.granted(location=location) for location in ("16SW00", "16SW01")]
         world.clock.advance(hours=1)
@@ -202,8 +202,8 @@ async def test_deletion_duties_are_as_they_were_after_the_replay_but_for_what_wa
         world.clock.advance(hours=1)
         after = (await world.call("GET", "/v1/consents/deletions", token)).json()["items"]
         assert after == [{**each, "statement": None} for each in before]
-        assert await KeepingDuties(world.store).run() == 0
-        letters = Reminding(world.store)
+        assert await DutyJob(world.store).run() == 0
+        letters = LettersJob(world.store)
         while await letters.run():
             pass
         assert (await world.call("GET", "/v1/consents/reminders", token)).json()["items"] == written

@@ -6,8 +6,8 @@ import pytest
 from sqlmodel import col, func, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from api.deletions.duties import KeepingDuties
-from api.reminders.letters_job import Reminding
+from api.deletions.duties import DutyJob
+from api.reminders.letters_job import LettersJob
 from models.consents.webhooks import DELAYS, FAILING_FOR, TOLD, WebhookAttempt, WebhookLane, WebhookMessage
 from models.log.events import Event
 from tests.grants.test_grants import problem
@@ -134,9 +134,9 @@ async def test_a_partner_is_told_what_to_delete_and_that_there_is_a_letter(told:
         subscription = await subscribed(told, receiver.url, types=["deletion.required", "reminder.given"])
         told.clock.advance(hours=1)
         await told.step(given["grantId"], "revoke")
-        await KeepingDuties(told.store).run()
+        await DutyJob(told.store).run()
         told.clock.advance(days=TERMS["retentionDays"] - 7)
-        letters = Reminding(told.store)
+        letters = LettersJob(told.store)
         while await letters.run():
             pass
         async with delivered(told.store):

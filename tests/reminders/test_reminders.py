@@ -12,10 +12,10 @@ from pydantic import SecretStr
 from sqlalchemy import update
 from sqlmodel import col
 
-from api.deletions.duties import KeepingDuties
+from api.deletions.duties import DutyJob
 from api.reminders import letters_job
-from api.reminders.letters_job import Reminding
-from api.reminders.mail_job import DELAYS, TAKEN_FOR, MailServer, send_waiting
+from api.reminders.letters_job import LettersJob
+from api.reminders.mail_job import DELAYS, LEASE, MailServer, send_waiting
 from api.settings import Settings
 from models.consents.reminders import Contact, week_of, year_to_confirm
 from tests.proxies.proxies import free_port
@@ -57,7 +57,7 @@ def server(received: Received) -> Iterator[MailServer]:
 
 async def written(world: World, *, mails: bool = True) -> None:
     """What the job does that runs beside the service."""
-    job = Reminding(world.store, OPERATOR, mails=mails)
+    job = LettersJob(world.store, OPERATOR, mails=mails)
     for _ in range(20):
         if not await job.run():
             return
@@ -120,7 +120,7 @@ async def test_what_must_be_deleted_is_told_to_the_partner_and_what_is_overdue_t
     given = await world.granted()
     world.clock.advance(hours=1)
     await world.step(given["grantId"], "revoke")
-    await KeepingDuties(world.store).run()
+    await DutyJob(world.store).run()
     world.clock.advance(days=TERMS["retentionDays"] - 10)
     await written(world)
     assert [subjects(each) for each in await to_partner(world)] == [{"deletion_due": [given["grantId"]]}]
@@ -299,7 +299,7 @@ async def test_a_letter_whose_sender_died_is_sent_by_the_next(
         patched.setattr(MailServer, "send", die)
         await send_waiting(world.store, server)
     assert await send_waiting(world.store, server) == 1, "the other letter; this one is taken"
-    world.clock.advance(seconds=TAKEN_FOR.total_seconds())
+    world.clock.advance(seconds=LEASE.total_seconds())
     assert await send_waiting(world.store, server) == 1
     assert len(received.messages) == 2
 

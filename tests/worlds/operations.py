@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from api.app import documented_app
 from api.cli.demo import DOCUMENT
-from api.deletions.duties import KeepingDuties
+from api.deletions.duties import DutyJob
 from api.openapi import METHODS
 from tests.worlds.world import NAMES, OFFERED, OTHER_PURPOSE, PURPOSE, TERMS, Answer, World, question
 
@@ -238,7 +238,7 @@ async def _has_to_delete(scene: Scene) -> None:
         world.clock.advance(seconds=1)
     path = f"/v1/schools/{scene.brin}/grants/{scene.ids['grant_id']}/_revoke"
     await world.operate("POST", path, {"reason": "Oefening."})
-    await KeepingDuties(world.store).run()
+    await DutyJob(world.store).run()
 
 
 def _subscription(_: Scene) -> dict[str, Any]:
