@@ -29,12 +29,12 @@ from api.gateways.forward_auth import Authorize, PartnerOfToken
 from api.gateways.metadata import METADATA, Metadata
 from api.gateways.search_routes import ActionSearch, ResourceSearch, SubjectSearch
 from api.grants import board_routes, consent_routes, offer_routes, request_routes, school_routes
-from api.grants.expiry_job import keep_expiring
+from api.grants.expiry_job import run_expiry_job
 from api.history import decision_log_routes, diff_routes, replay_routes
 from api.history.retention_job import keep_log
 from api.incidents import incident_routes
 from api.notifications import feed_routes, webhook_routes
-from api.notifications.change_listeners import AwaitedChanges
+from api.notifications.change_listeners import ChangeListeners
 from api.notifications.delivery import BESIDE, delivering
 from api.notifications.targets import Targets
 from api.onboarding import applicant_routes, case_routes
@@ -158,16 +158,16 @@ def create_app(settings: Settings, clock: Clock | None = None, on_loaded: Callab
             stack.push_async_callback(availability.wait_for_abandoned, abandoned)
             stack.push_async_callback(verifier.aclose)
             stack.push_async_callback(current.aclose)
-            keys, awaited = await load(store, current, settings), AwaitedChanges(store, current)
+            keys, listeners = await load(store, current, settings), ChangeListeners(store, current)
             services.put(keys)
-            services.put(awaited)
-            stack.push_async_callback(awaited.aclose)
+            services.put(listeners)
+            stack.push_async_callback(listeners.aclose)
             on_loaded()
             for job in _jobs(store, settings, keys):
                 stack.push_async_callback(_ended, asyncio.create_task(job))
             if settings.delivers:
                 await stack.enter_async_context(delivering(settings, keys, BESIDE, clock, store.queue))
-            yield {ON_STOP: awaited.stop}
+            yield {ON_STOP: listeners.stop}
 
     app = documented_app(lifespan)
     services.install(app.state)
@@ -186,7 +186,7 @@ def _close_at_the_end(stack: contextlib.AsyncExitStack, services: Services) -> N
 def _jobs(store: Store, settings: Settings, keys: EvidenceKeys) -> Iterator[Coroutine[Any, Any, None]]:
     """What runs beside the requests, for as long as the process serves."""
     mail = MailServer.of(settings)
-    yield keep_expiring(store, settings.expiry_interval)
+    yield run_expiry_job(store, settings.expiry_interval)
     yield DutyJob(store).run_every(settings.expiry_interval)
     yield LettersJob(store, settings.operator_email, mails=mail is not None).run_every()
     if mail is not None:

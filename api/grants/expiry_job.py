@@ -31,6 +31,6 @@ async def expire(store: Store) -> int:
     return len(grants)
 
 
-async def keep_expiring(store: Store, interval: float) -> None:
+async def run_expiry_job(store: Store, interval: float) -> None:
     """Runs `expire` every `interval` seconds, for as long as the process runs."""
     await repeat(partial(drain, partial(expire, store), BATCH), every(interval), log, "a grant could not be settled")

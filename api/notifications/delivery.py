@@ -1,8 +1,8 @@
-"""Delivers webhooks: in the process that serves, or in one of its own (`privacy-manager deliver`), or in many at once.
+"""Delivers webhooks, in the process that serves or in processes of their own (`privacy-manager deliver`).
 
-Each message is a task: it has a lane, sends that lane's first message, and notes what came of it. At most so many run
-at once; a part of them is kept for messages that were not tried before, so that receivers that are away, of which
-there may be many, hold up nobody else.
+Each delivery is a task with a leased lane, which sends the lane's first message and records the result. The number of
+tasks is limited; at least half of them are for first attempts, so that the retries of receivers that are away, of which
+there may be many, delay no other message.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from sqlalchemy import Executable, delete, or_, tuple_
 from sqlmodel import col, select
 
 from api.notifications import delivery_queue
-from api.notifications.delivery_queue import Room, Taken
+from api.notifications.delivery_queue import Capacity, LeasedLane
 from api.notifications.sender import Sender
 from api.notifications.targets import Targets
 from api.security.evidence_keys import EvidenceKeys
@@ -39,92 +39,94 @@ log = logging.getLogger("privacy_manager.delivering")
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How many messages are sent at once, and how many seconds there are between two looks for more."""
+    """The number of messages in flight, and the seconds of pause before the queue is polled for more."""
 
     at_once: int
-    breath: float = 0.02
+    pause: float = 0.02
 
 
-#: Of a process of its own.
+#: Messages in flight of a process that only delivers.
 AT_ONCE: Final = 32
-#: Of a process that serves: its first duty are decisions, and each message costs it some milliseconds. It sends
-#: eight a second at most, however many wait and however soon they fail.
-BESIDE: Final = Pace(at_once=4, breath=0.5)
-#: Between two looks whether anything is due.
+#: The pace of a process that serves: decisions come first, and each message costs it some milliseconds. It sends
+#: eight messages a second at most, however many wait and however soon they fail.
+BESIDE: Final = Pace(at_once=4, pause=0.5)
+#: Seconds between two polls of the queue.
 INTERVAL_SECONDS: Final = 0.5
-#: So many have a connection to the store at once, beside the one that looks what is due: no more than are kept open.
-_STORING: Final = 4
-#: Of the system, as in `api.history.retention_job`.
+#: Deliveries that use a connection to the store at once, beside the poll's: no more than the pool keeps open.
+_STORE_CONNECTIONS: Final = 4
+#: The system's random numbers, as in `api.history.retention_job`.
 _RANDOM: Final = SystemRandom()
-#: Between two looks for what is old, and how much of it goes at once.
-TIDY_SECONDS: Final = 300.0
+#: Seconds between two clean-ups, and rows that one statement of them deletes.
+CLEANUP_SECONDS: Final = 300.0
 BATCH: Final = 2_000
 
 
 class Delivery:
-    """Takes lanes and sends their messages, at this pace, for as long as `run` does."""
+    """Leases lanes and delivers their messages, at its pace, while `run` runs."""
 
     def __init__(self, store: Store, sender: Sender, pace: Pace, interval: float = INTERVAL_SECONDS) -> None:
         self._store = store
         self._sender = sender
         self._at_once = pace.at_once
-        self._breath = pace.breath
+        self._pause = pace.pause
         self._interval = interval
-        self._storing = asyncio.Semaphore(_STORING)
-        self._turns: dict[str, None] = {}
-        self._under_way: dict[asyncio.Task[None], tuple[Taken, bool]] = {}
+        self._storing = asyncio.Semaphore(_STORE_CONNECTIONS)
+        self._recently_served: dict[str, None] = {}
+        self._under_way: dict[asyncio.Task[None], tuple[LeasedLane, bool]] = {}
 
     async def run(self) -> None:
-        """Delivers until it is cancelled. Then what was not sent is let go, for whoever comes next."""
+        """Delivers until it is cancelled; then it releases its lanes, so that another process delivers them at once."""
         try:
-            await repeat(self._take, self._wait, log, "no message could be taken", at_once=True)
+            await repeat(self._start_due, self._wait, log, "no message could be taken", at_once=True)
         finally:
             await self._stop()
 
-    async def _take(self) -> None:
-        """Begins what is due, as far as there is room."""
-        for again in (False, True):
-            for each in await delivery_queue.take(self._store, self._room(again=again), again=again):
+    async def _start_due(self) -> None:
+        """Starts a task for each due lane, first attempts before retries, within the capacity."""
+        for retries in (False, True):
+            for each in await delivery_queue.lease_lanes(self._store, self._capacity(retries=retries), retries=retries):
                 task = asyncio.create_task(self._deliver(each))
-                self._under_way[task] = each, again
+                self._under_way[task] = each, retries
                 task.add_done_callback(self._under_way.__delitem__)
 
-    def _room(self, *, again: bool) -> Room:
-        """One connection has a quarter at most; what was tried before has half, and what was not the rest at least."""
+    def _capacity(self, *, retries: bool) -> Capacity:
+        """The free capacity: one connection has at most a quarter of all tasks, and retries at most a half."""
         most = self._at_once - len(self._under_way)
-        if again:
+        if retries:
             tried = sum(1 for _, before in self._under_way.values() if before)
             most = min(most, max(1, self._at_once // 2) - tried)
-        under_way = Counter(taken.client_id for taken, _ in self._under_way.values())
-        return Room(most, max(1, self._at_once // 4), under_way, self._turns)
+        under_way = Counter(leased.client_id for leased, _ in self._under_way.values())
+        return Capacity(most, max(1, self._at_once // 4), under_way, self._recently_served)
 
     async def _wait(self) -> None:
-        """Until a message is dealt with, after which another one may be due, or until it is time to look again."""
+        """Waits until a task has ended, after which its lane may be due again, or until the next poll."""
         if not self._under_way:
             return await asyncio.sleep(self._interval)
         await asyncio.wait(list(self._under_way), timeout=self._interval, return_when=asyncio.FIRST_COMPLETED)
-        await asyncio.sleep(self._breath)
+        await asyncio.sleep(self._pause)
 
-    async def _deliver(self, taken: Taken) -> None:
-        """One message: what it is, sent, and noted."""
+    async def _deliver(self, leased: LeasedLane) -> None:
+        """Reads, sends and records one message; disables its subscription where the result calls for that."""
         try:
             async with self._storing:
-                work = await delivery_queue.first(self._store, taken)
-            if work is None:
+                outgoing = await delivery_queue.first_message(self._store, leased)
+            if outgoing is None:
                 return
-            result = await self._sender.send(work)
+            result = await self._sender.send(outgoing)
             async with self._storing:
-                ends = await delivery_queue.note(self._store, work, result, _RANDOM.random())
-                if ends is not None and await delivery_queue.disable(self._store, taken.subscription_id, ends):
-                    log.warning("webhook subscription %s is disabled: %s", taken.subscription_id, ends)
+                disable_reason = await delivery_queue.record_result(self._store, outgoing, result, _RANDOM.random())
+                if disable_reason is not None and await delivery_queue.disable(
+                    self._store, leased.subscription_id, disable_reason
+                ):
+                    log.warning("webhook subscription %s is disabled: %s", leased.subscription_id, disable_reason)
         except StoreUnreachable as error:
-            # The lane goes free by itself, and the message is sent again.
+            # The lane's lease runs out, and the message is sent again.
             log.warning("the store did not answer: %s", error)
         except Exception:
-            log.exception("a message of webhook subscription %s failed", taken.subscription_id)
+            log.exception("a message of webhook subscription %s failed", leased.subscription_id)
 
     async def _stop(self) -> None:
-        left = [taken for taken, _ in self._under_way.values()]
+        left = [leased for leased, _ in self._under_way.values()]
         tasks = list(self._under_way)
         for task in tasks:
             task.cancel()
@@ -133,10 +135,10 @@ class Delivery:
             await delivery_queue.release(self._store, left)
 
 
-async def tidy(store: Store) -> int:
-    """Deletes what is older than `KEPT_FOR`, up to `BATCH` messages and as many attempts; returns how many.
+async def delete_old(store: Store) -> int:
+    """Deletes messages and attempts older than `KEPT_FOR`, up to `BATCH` of each; returns how many.
 
-    What still waits is kept, unless its subscription was removed. Raises `StoreUnreachable`.
+    Waiting messages are kept, unless their subscription was removed. Raises `StoreUnreachable`.
     """
     return await store.deleting(_old_attempts) + await store.deleting(_old_messages)
 
@@ -156,10 +158,10 @@ def _old_messages(now: datetime) -> Executable:
     return delete(WebhookMessage).where(name.in_(old))
 
 
-async def keep_tidy(store: Store, interval: float = TIDY_SECONDS) -> None:
-    """Does so about every `interval` seconds, for as long as the process runs."""
-    # On SQLite decisions wait for the same lock.
-    turn = partial(drain, partial(tidy, store), BATCH, 0.1)
+async def run_cleanup_job(store: Store, interval: float = CLEANUP_SECONDS) -> None:
+    """Deletes all old messages and attempts about every `interval` seconds, for as long as the process runs."""
+    # The pause of 0.1 s between two batches is for SQLite, where decisions wait for the same lock.
+    turn = partial(drain, partial(delete_old, store), BATCH, 0.1)
     await repeat(turn, about_every(interval), log, "what was delivered could not be looked after")
 
 
@@ -171,14 +173,14 @@ async def delivering(
     clock: Clock | None = None,
     queue: WriteQueue | None = None,
 ) -> AsyncIterator[None]:
-    """Delivers for as long as the block lasts, on connections of its own to the store, in the `queue` of who serves."""
+    """Delivers while the block runs, on store connections of its own; `queue` is the serving process's write queue."""
     store = Store(settings.store_url, clock, queue)
     store.sealing = Sealing(keys)
     targets = Targets(loopback=settings.sends_to_loopback)
-    # Which authorities are trusted is read from files.
+    # In a thread, since `Sender` reads the trusted certificate authorities from files.
     sender = await asyncio.to_thread(Sender, targets)
     delivery = Delivery(store, sender, pace)
-    tasks = [asyncio.create_task(delivery.run()), asyncio.create_task(keep_tidy(store))]
+    tasks = [asyncio.create_task(delivery.run()), asyncio.create_task(run_cleanup_job(store))]
     try:
         yield
     finally:

@@ -1,9 +1,9 @@
-"""Who delivers what: a lane is taken for a while, its first message is delivered, and what came of it is noted.
+"""The delivery queue: a process leases a lane, delivers the lane's first message, and records the result.
 
-    take() -> Taken -> first() -> Work -> (it is sent) -> note() or, where the subscription ends by it, disable()
+    lease_lanes() -> LeasedLane -> first_message() -> OutgoingMessage -> (sent) -> record_result() -> maybe disable()
 
-A process that dies in between lets the lane go by itself, once the time for which it was taken is over: its message is
-then sent again, under the same id. Nothing here holds a transaction while anything is sent, or the revision's lock.
+The lease of a process that dies runs out after `TAKEN_FOR`; another one then sends the message again, by the same id.
+No transaction is open while a message is sent. But for `disable`, nothing here takes the revision's lock.
 """
 
 import secrets
@@ -39,130 +39,139 @@ from models.vocabulary.event_kinds import EventKind
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
-    """A lane that this process has, for a while."""
+class LeasedLane:
+    """A lane of one subscription that this process has leased; `claim` is the random token of the lease."""
 
     client_id: str
     subscription_id: str
     lane: str
     claim: str
-    #: How often its first message was tried before.
+    #: The number of earlier attempts of the lane's first message.
     attempts: int
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
-    """A message that is to be sent now, and all that is needed for it."""
+class OutgoingMessage:
+    """A message to send now: its event, the target's URL and the signing secrets."""
 
-    taken: Taken
+    leased: LeasedLane
     event: Event
     url: str
-    #: Those that sign, the newest first.
+    #: The secrets that sign, the newest first.
     secrets: tuple[str, ...] = field(repr=False)
     now: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What came of sending it."""
+    """The result of one attempt."""
 
     outcome: Outcome
     milliseconds: int
     status_code: int | None = None
-    #: For how long the receiver asked to be left alone.
+    #: The receiver's `Retry-After`, if it sent one.
     retry_after: timedelta | None = None
 
 
 @dataclass(slots=True)
-class Room:
-    """How many lanes a process may take: `most` in all, and `of_one` of one connection.
+class Capacity:
+    """The number of lanes that a process may lease: `most` in all, and `of_one` of one connection.
 
-    So a slow receiver waits for itself, with however many subscriptions.
+    By the limit of one connection a slow receiver, with however many subscriptions, delays no other one.
     """
 
     most: int
     of_one: int
-    #: How many lanes of each connection are under way.
+    #: The number of lanes of each connection that are being delivered.
     under_way: Counter[str]
-    #: The connections in the order in which they had their last turn.
-    turns: dict[str, None]
+    #: The connections in the order in which they were last served.
+    recently_served: dict[str, None]
 
-    def shared(self, due: Sequence[tuple[str, str]]) -> Counter[tuple[str, str]]:
-        """How many lanes each of these may have, which are connections and their subscriptions, those that have waited
-        longest first. Who has not had a turn for longest comes first, and each has one before any has two."""
+    def allocate(self, due: Sequence[tuple[str, str]]) -> Counter[tuple[str, str]]:
+        """The number of lanes for each (connection, subscription) of `due`, which is sorted by waiting time.
+
+        Round-robin: one lane per connection before any gets two; the least recently served connection first.
+        """
         lists: dict[str, list[tuple[str, str]]] = {}
         for client_id, subscription_id in due:
             lists.setdefault(client_id, []).append((client_id, subscription_id))
-        order = {client_id: number for number, client_id in enumerate(self.turns, start=1)}
+        order = {client_id: number for number, client_id in enumerate(self.recently_served, start=1)}
         waiting = sorted(lists, key=lambda client_id: order.get(client_id, 0))
-        shared: Counter[tuple[str, str]] = Counter()
+        allocated: Counter[tuple[str, str]] = Counter()
         for turn in range(self.of_one):
             for client_id in waiting:
-                if shared.total() < self.most and turn + self.under_way[client_id] < self.of_one:
-                    shared[lists[client_id][turn % len(lists[client_id])]] += 1
-                    self.turns.pop(client_id, None)
-                    self.turns[client_id] = None
-        return shared
+                if allocated.total() < self.most and turn + self.under_way[client_id] < self.of_one:
+                    allocated[lists[client_id][turn % len(lists[client_id])]] += 1
+                    self.recently_served.pop(client_id, None)
+                    self.recently_served[client_id] = None
+        return allocated
 
 
-async def take(store: Store, room: Room, *, again: bool) -> list[Taken]:
-    """Takes lanes whose time has come: with `again`, of those whose message was tried before, else of the others.
+async def lease_lanes(store: Store, capacity: Capacity, *, retries: bool) -> list[LeasedLane]:
+    """Leases due lanes: with `retries` those whose first message was tried before, else the others.
 
     Raises `StoreUnreachable`.
     """
-    if room.most <= 0:
+    if capacity.most <= 0:
         return []
     async with store.reading() as session:
-        chosen = await _chosen(session, room, await store.now(session), again=again)
+        chosen = await _lanes_to_lease(session, capacity, await store.now(session), retries=retries)
     if not chosen:
         return []
     names = col(WebhookLane.subscription_id), col(WebhookLane.lane)
     lane, claim = tuple_(*names), secrets.token_hex(16)
     async with store.marking() as session:
         now = await store.now(session)
-        # Who else takes some of them at this moment has them, and nobody waits for anybody.
-        free = select(*names).where(lane.in_(chosen), _due(now, again=again)).with_for_update(skip_locked=True)
-        taken = update(WebhookLane).where(lane.in_(free)).values(claim=claim, next_at=now + TAKEN_FOR)
+        # `SKIP LOCKED`: lanes that another process leases at this moment are its own, and neither waits.
+        free = select(*names).where(lane.in_(chosen), _due(now, retries=retries)).with_for_update(skip_locked=True)
+        leased = update(WebhookLane).where(lane.in_(free)).values(claim=claim, next_at=now + TAKEN_FOR)
         connection = await session.connection()
-        got = await connection.execute(taken.returning(*names, col(WebhookLane.attempts)))
-        return [Taken(chosen[row[0], row[1]], row[0], row[1], claim, row[2]) for row in got]
+        rows = await connection.execute(leased.returning(*names, col(WebhookLane.attempts)))
+        return [LeasedLane(chosen[row[0], row[1]], row[0], row[1], claim, row[2]) for row in rows]
 
 
-async def _chosen(session: AsyncSession, room: Room, now: datetime, *, again: bool) -> dict[tuple[str, str], str]:
-    """Lanes to take, each with its connection: of each subscription one look in an index, however much waits for it."""
+async def _lanes_to_lease(
+    session: AsyncSession, capacity: Capacity, now: datetime, *, retries: bool
+) -> dict[tuple[str, str], str]:
+    """The lanes to lease, each with its client id. Costs one index lookup a subscription, however much waits for it."""
     known = WebhookSubscription
     own = WebhookLane.subscription_id == col(known.subscription_id)
-    first_due = select(func.min(WebhookLane.next_at)).where(own, _tried(again=again)).scalar_subquery()
+    first_due = select(func.min(WebhookLane.next_at)).where(own, _tried(retries=retries)).scalar_subquery()
     query = select(known.client_id, known.subscription_id).where(known.state == SubscriptionState.ACTIVE)
     due = (await session.exec(query.where(first_due <= now).order_by(first_due))).all()
     chosen: dict[tuple[str, str], str] = {}
-    for (client_id, subscription_id), many in room.shared(due).items():
-        lanes = select(WebhookLane.lane).where(WebhookLane.subscription_id == subscription_id, _due(now, again=again))
-        for lane in await session.exec(lanes.order_by(col(WebhookLane.next_at)).limit(many)):
+    for (client_id, subscription_id), count in capacity.allocate(due).items():
+        lanes = select(WebhookLane.lane).where(
+            WebhookLane.subscription_id == subscription_id, _due(now, retries=retries)
+        )
+        for lane in await session.exec(lanes.order_by(col(WebhookLane.next_at)).limit(count)):
             chosen[subscription_id, lane] = client_id
     return chosen
 
 
-def _due(now: datetime, *, again: bool) -> ColumnElement[bool]:
-    return (col(WebhookLane.next_at) <= now) & _tried(again=again)
+def _due(now: datetime, *, retries: bool) -> ColumnElement[bool]:
+    return (col(WebhookLane.next_at) <= now) & _tried(retries=retries)
 
 
-def _tried(*, again: bool) -> ColumnElement[bool]:
-    # With the number as it is: the index of each is known by it.
-    return literal_column("webhook_lanes.attempts > 0" if again else "webhook_lanes.attempts = 0")
+def _tried(*, retries: bool) -> ColumnElement[bool]:
+    # A literal and not a bound parameter: only by it the planner finds the partial index.
+    return literal_column("webhook_lanes.attempts > 0" if retries else "webhook_lanes.attempts = 0")
 
 
-async def first(store: Store, taken: Taken) -> Work | None:
-    """What is to be sent of a lane; None where that was ended meanwhile. Raises `StoreUnreachable`."""
+async def first_message(store: Store, leased: LeasedLane) -> OutgoingMessage | None:
+    """The first waiting message of a lane; None where its subscription or the messages ended meanwhile.
+
+    Raises `StoreUnreachable`.
+    """
     async with store.reading() as session:
         now = await store.now(session)
-        subscription = await session.get(WebhookSubscription, taken.subscription_id)
+        subscription = await session.get(WebhookSubscription, leased.subscription_id)
         if subscription is None or not subscription.active:
             return None
         waiting = select(Event).join(WebhookMessage, col(WebhookMessage.number) == Event.number)
         waiting = waiting.where(
-            WebhookMessage.subscription_id == taken.subscription_id,
-            WebhookMessage.lane == taken.lane,
+            WebhookMessage.subscription_id == leased.subscription_id,
+            WebhookMessage.lane == leased.lane,
             WebhookMessage.state == MessageState.WAITING,
         )
         event = (await session.exec(waiting.order_by(col(WebhookMessage.number)).limit(1))).first()
@@ -170,54 +179,55 @@ async def first(store: Store, taken: Taken) -> Work | None:
             return None
         named = subscription.subscription_id
         made = tuple(webhook_secret(session, named, each) for each in subscription.seeds(now))
-        return Work(taken, event, subscription.url, made, now)
+        return OutgoingMessage(leased, event, subscription.url, made, now)
 
 
-async def note(store: Store, work: Work, result: Result, chance: float) -> WhyDisabled | None:
-    """Notes what came of it, unless the lane was let go meanwhile; why its subscription is to be disabled, if it is.
+async def record_result(store: Store, outgoing: OutgoingMessage, result: Result, chance: float) -> WhyDisabled | None:
+    """Records the result of an attempt, unless the lease was lost; returns why to disable the subscription, if so.
 
-    Raises `StoreUnreachable`, after which the message is sent again.
+    `chance`, between 0 and 1, spreads the delay of the next attempt. Raises `StoreUnreachable`, after which the message
+    is sent again.
     """
-    taken, delivered = work.taken, result.outcome is Outcome.DELIVERED
-    attempts = taken.attempts + 1
+    leased, delivered = outgoing.leased, result.outcome is Outcome.DELIVERED
+    attempts = leased.attempts + 1
     wait = None if delivered else wait_after(attempts, chance, result.retry_after)
     ended = delivered or wait is None
     async with store.marking() as session:
         connection = await session.connection()
-        # Told first on PostgreSQL, where it costs no lock; SQLite is not asked.
+        # Read before the update: on PostgreSQL it takes no lock, and SQLite is not asked for the time.
         now = await store.now(session)
         waiting = col(WebhookLane.waiting)
         values: dict[str, Any] = {"claim": "", "attempts": attempts, "next_at": now + (wait or timedelta())}
         if ended:
             values |= {"attempts": 0, "waiting": waiting - 1}
-        if (await connection.execute(update(WebhookLane).where(*_held(taken)).values(values))).rowcount == 0:
+        if (await connection.execute(update(WebhookLane).where(*_own_lane(leased)).values(values))).rowcount == 0:
             return None
         if ended:
-            await connection.execute(delete(WebhookLane).where(*_lane(taken), waiting <= 0))
+            await connection.execute(delete(WebhookLane).where(*_lane(leased), waiting <= 0))
             state = MessageState.DELIVERED if delivered else MessageState.DEAD
             message = (
-                col(WebhookMessage.subscription_id) == taken.subscription_id,
-                col(WebhookMessage.number) == work.event.number,
+                col(WebhookMessage.subscription_id) == leased.subscription_id,
+                col(WebhookMessage.number) == outgoing.event.number,
             )
             await connection.execute(update(WebhookMessage).where(*message).values(state=state))
         attempt = {
-            "subscription_id": taken.subscription_id,
-            "number": work.event.number,
+            "subscription_id": leased.subscription_id,
+            "number": outgoing.event.number,
             "attempt": attempts,
-            "at": work.now,
+            "at": outgoing.now,
             "outcome": result.outcome,
             "status_code": result.status_code,
             "milliseconds": result.milliseconds,
         }
         await connection.execute(insert(WebhookAttempt).values(attempt))
-        failing_since = await _failing_since(session, taken.subscription_id, now, fails=not delivered)
+        failing_since = await _failing_since(session, leased.subscription_id, now, fails=not delivered)
     if result.outcome is Outcome.GONE:
         return WhyDisabled.GONE
     return WhyDisabled.FAILING if failing_since is not None and now - failing_since >= FAILING_FOR else None
 
 
 async def _failing_since(session: AsyncSession, subscription_id: str, now: datetime, *, fails: bool) -> datetime | None:
-    """Since when nothing came through. Written only when that begins or ends."""
+    """The instant since which every attempt failed, None while they succeed; written only when it begins or ends."""
     since = col(WebhookSubscription.failing_since)
     own = col(WebhookSubscription.subscription_id) == subscription_id
     known = (await session.exec(select(since).where(own))).first()
@@ -227,48 +237,52 @@ async def _failing_since(session: AsyncSession, subscription_id: str, now: datet
     return known
 
 
-async def release(store: Store, taken: Collection[Taken]) -> None:
-    """Lets lanes go whose messages were not sent: whoever comes next takes them at once."""
-    for each in taken:
-        # One at a time: who holds several rows may wait for who waits for them.
+async def release(store: Store, leased: Collection[LeasedLane]) -> None:
+    """Ends the leases of lanes whose messages were not sent: any process may lease them at once."""
+    for each in leased:
+        # One lane a transaction: two processes that hold several rows' locks could deadlock.
         async with store.marking() as session:
             now = await store.now(session)
             connection = await session.connection()
-            await connection.execute(update(WebhookLane).where(*_held(each)).values(claim="", next_at=now))
+            await connection.execute(update(WebhookLane).where(*_own_lane(each)).values(claim="", next_at=now))
 
 
-def _lane(taken: Taken) -> tuple[ColumnElement[bool], ...]:
+def _lane(leased: LeasedLane) -> tuple[ColumnElement[bool], ...]:
     return (
-        col(WebhookLane.subscription_id) == taken.subscription_id,
-        col(WebhookLane.lane) == taken.lane,
+        col(WebhookLane.subscription_id) == leased.subscription_id,
+        col(WebhookLane.lane) == leased.lane,
     )
 
 
-def _held(taken: Taken) -> tuple[ColumnElement[bool], ...]:
-    """The lane, if it is still this one's."""
-    return (*_lane(taken), col(WebhookLane.claim) == taken.claim)
+def _own_lane(leased: LeasedLane) -> tuple[ColumnElement[bool], ...]:
+    """The conditions by which the lane's row is updated only while the lease is still this process's."""
+    return (*_lane(leased), col(WebhookLane.claim) == leased.claim)
 
 
-async def disable(store: Store, subscription_id: str, why: WhyDisabled) -> bool:
-    """Ends deliveries to a subscription, as a change that its partner and the operators see; False where that was done.
+async def disable(store: Store, subscription_id: str, reason: WhyDisabled) -> bool:
+    """Disables a subscription, with an event that its partner and the operators see; False where it was not active.
 
     Raises `StoreUnreachable`.
     """
     async with store.writing() as write:
-        found = await write.session.get(WebhookSubscription, subscription_id)
-        if found is None or not found.active:
+        subscription = await write.session.get(WebhookSubscription, subscription_id)
+        if subscription is None or not subscription.active:
             return False
         await outbox.pause(write.session, subscription_id)
-        found.state, found.disabled_reason, found.disabled_at = SubscriptionState.DISABLED, why, write.now
-        found.version += 1
-        found.revision, found.changed_at = write.revision, write.now
-        write.session.add(found)
-        record(write, EventKind.WEBHOOK_DISABLED, SYSTEM, logged(found), client_id=found.client_id)
+        subscription.state, subscription.disabled_reason, subscription.disabled_at = (
+            SubscriptionState.DISABLED,
+            reason,
+            write.now,
+        )
+        subscription.version += 1
+        subscription.revision, subscription.changed_at = write.revision, write.now
+        write.session.add(subscription)
+        record(write, EventKind.WEBHOOK_DISABLED, SYSTEM, log_state(subscription), client_id=subscription.client_id)
         return True
 
 
-def logged(subscription: WebhookSubscription) -> dict[str, Any]:
-    """A subscription as the log holds it: its URL is not in it, since that may itself be a secret."""
+def log_state(subscription: WebhookSubscription) -> dict[str, Any]:
+    """A subscription's state for the log, without its URL, which may itself be a secret."""
     shown: dict[str, Any] = {
         "subscriptionId": subscription.subscription_id,
         "clientId": subscription.client_id,

@@ -1,8 +1,8 @@
-"""The feed of a connection's changes: asked for, waited for, or followed as a stream.
+"""Routes of the feed of a connection's changes: read, long-polled, or followed as a stream of server-sent events.
 
-Every change has a bookmark: its number in the log, and the mark of its revision, which no other history has. Who goes
-on from a bookmark, wherever it stopped, misses nothing and gets nothing twice; and who comes with one that the store's
-history does not hold, as after the restore of a backup, is told.
+Every change has a bookmark: its number in the log and the mark of its revision, which no other history has. A reader
+that continues from its last bookmark misses nothing and gets nothing twice. A bookmark that the store's history does
+not hold, as after the restore of a backup, is refused with `NotInHistory`.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from api.edge.authentication import authenticated
 from api.edge.problems import Refused
 from api.grants.consent_routes import Consent, school_name
 from api.grants.grant_lifecycle import GrantView
-from api.notifications.change_listeners import AwaitedChanges, Listener
+from api.notifications.change_listeners import ChangeListeners, Listener
 from api.queries import event_rows, school_rows
 from api.security.tokens import TokenVerifier
 from api.snapshot.current import CurrentSnapshot
@@ -44,18 +44,18 @@ log = logging.getLogger("privacy_manager.feed")
 
 router = APIRouter(prefix="/v1/consents/changes", tags=["partners"])
 
-#: How long a request for the list waits at most, in seconds, and how long a stream lasts.
+#: The longest wait of a request for the list, and the longest stream, in seconds.
 MOST_WAIT: Final = 25
 MOST_STREAM: Final = 300
-#: A stream that has nothing to say for so long says that; then it looks whether its caller may still see.
+#: Seconds without a change after which a stream sends a comment, and checks its caller's token again.
 HEARTBEAT_SECONDS: Final = 15.0
 HEARTBEAT: Final = b":\n\n"
-#: Changes that are read and written at once: between two parts decisions have their turn.
+#: Changes that a stream reads and sends at once; between two parts the event loop serves decisions.
 PART: Final = 50
-#: When a reader comes back whose stream cancel_and_wait, in milliseconds: not all of them at once.
+#: The range of the random `retry` of a stream, in milliseconds, so that readers do not all reconnect at once.
 RETRY: Final = 1_000, 3_000
 
-#: An event as the contract has it.
+#: The schema of an event in the contract.
 EVENT: Final[dict[str, Any]] = {
     "type": "object",
     "description": "One event. What only says when to come back, and comments, are none.",
@@ -86,15 +86,15 @@ class ConsentChange(Consent):
 
 
 @dataclass(frozen=True, slots=True)
-class From:
-    """Where in the changes to go on: after this revision, and after the event with this number and mark."""
+class FeedPosition:
+    """The position from which to continue: after this revision, and after the event of this number and mark."""
 
     revision: int = 0
     number: int = 0
     mark: str = ""
 
     @classmethod
-    def read(cls, since: int | str) -> Self:
+    def parse(cls, since: int | str) -> Self:
         if isinstance(since, int):
             return cls(revision=since)
         number, mark = since.split("-")
@@ -117,26 +117,26 @@ async def list_changes(
     Ask again from the `bookmark` of the last item that you have dealt with: nothing is missed, and nothing comes twice.
     With `wait` the answer comes as soon as there is a change, or when the time is over, with nothing in it.
     """
-    client_id, begin, after = caller.claims.client_id, From.read(since), after_number(cursor)
+    client_id, begin, after = caller.claims.client_id, FeedPosition.parse(since), after_number(cursor)
     store = provided(request, Store)
     if not wait:
         return await _page(store, client_id, begin, after, limit)
-    awaited = provided(request, AwaitedChanges)
-    with awaited.listening(client_id) as listener:
+    listeners = provided(request, ChangeListeners)
+    with listeners.listening(client_id) as listener:
         found = await _page(store, client_id, begin, after, limit)
         if found.items:
             return found
-        # No session is held while it waits, and the store is looked at by one for all.
+        # While the request waits it holds no session, and `ChangeListeners` polls the store for all.
         request.state.waits = True
-        await _either(listener.changed(), wait_for_disconnect(request.receive), seconds=wait)
-    async with awaited.reading:
+        await _wait_for_any(listener.changed(), wait_for_disconnect(request.receive), seconds=wait)
+    async with listeners.reading:
         return await _page(store, client_id, begin, after, limit)
 
 
 async def _listening(caller: PartnerClient, request: Request) -> AsyncIterator[Listener]:
-    awaited = provided(request, AwaitedChanges)
-    # Until the answer has been sent, which for a stream is its end.
-    with awaited.listening(caller.claims.client_id) as listener:
+    listeners = provided(request, ChangeListeners)
+    # The dependency ends after the answer was sent, which for a stream is its end.
+    with listeners.listening(caller.claims.client_id) as listener:
         yield listener
 
 
@@ -162,62 +162,62 @@ async def stream_changes(
     The `data` of an event is an item of the list as JSON, its `id` the bookmark. The stream ends by itself, after some
     minutes and at the latest with the token; come back with `Last-Event-ID`, as browsers do by themselves.
     """
-    begin = From.read(since if last_event_id is None else last_event_id)
-    reader = _Reader(request, caller.claims.client_id, begin)
+    begin = FeedPosition.parse(since if last_event_id is None else last_event_id)
+    reader = _StreamReader(request, caller.claims.client_id, begin)
     first = await reader.read()
-    return EventStream(_pieces(reader, first, listener, wait, caller.claims.expires_at - time.time()))
+    return EventStream(_stream(reader, first, listener, wait, caller.claims.expires_at - time.time()))
 
 
-class _Reader:
-    """One reader's way through the changes, for as long as it may go on."""
+class _StreamReader:
+    """The position of one stream in the changes, and the check that its caller may still read."""
 
-    def __init__(self, request: Request, client_id: str, begin: From) -> None:
+    def __init__(self, request: Request, client_id: str, begin: FeedPosition) -> None:
         self._request = request
         self._begin = begin
         self.client_id = client_id
-        self.awaited = provided(request, AwaitedChanges)
+        self.listeners = provided(request, ChangeListeners)
 
     async def read(self) -> list[ConsentChange]:
-        """The next changes, as far as there are any. Raises what a new request would be refused with."""
+        """The next changes, at most `PART`. Raises the refusal that a new request of the caller would get."""
         await authenticated(self._request.scope, provided(self._request, TokenVerifier))
         await provided(self._request, CurrentSnapshot).get()
-        async with self.awaited.reading:
+        async with self.listeners.reading:
             found = (await _page(provided(self._request, Store), self.client_id, self._begin, 0, PART)).items
         if found:
-            self._begin = From.read(found[-1].bookmark)
+            self._begin = FeedPosition.parse(found[-1].bookmark)
         return found
 
 
-async def _pieces(
-    reader: _Reader, found: list[ConsentChange], listener: Listener, wait: float, valid: float
+async def _stream(
+    reader: _StreamReader, found: list[ConsentChange], listener: Listener, wait: float, valid: float
 ) -> AsyncIterator[bytes]:
-    """What a stream says, until it is over, or anything about it is uncertain.
+    """The bytes of a stream, until its end or a refusal.
 
-    It is over when there is nothing to say and `wait` seconds have gone; and in any case after `MOST_STREAM`, or once
-    the token is not `valid` any more.
+    It ends after `wait` seconds once there are no more changes, and in any case after `MOST_STREAM` seconds or the
+    `valid` seconds of the token.
     """
     now = asyncio.get_running_loop().time
-    quiet_at, ends_at = now() + min(wait, valid), now() + min(MOST_STREAM, valid)
-    # The first thing that is said, so that a reader knows at once that it is heard.
+    ends_if_idle_at, ends_at = now() + min(wait, valid), now() + min(MOST_STREAM, valid)
+    # Sent at once, so that the reader knows that it is connected.
     yield format_sse_event(retry=SystemRandom().randint(*RETRY))
     try:
-        while now() < ends_at and not reader.awaited.is_stopping:
+        while now() < ends_at and not reader.listeners.is_stopping:
             if found:
                 yield b"".join(map(_event, found))
-            elif (left := quiet_at - now()) <= 0:
+            elif (left := ends_if_idle_at - now()) <= 0:
                 return
-            elif not await _happens(listener.changed(), min(left, HEARTBEAT_SECONDS)):
+            elif not await _ended_within(listener.changed(), min(left, HEARTBEAT_SECONDS)):
                 yield HEARTBEAT
             found = await reader.read()
     except (StoreUnreachable, StoreBehind, NotInHistory, Refused) as reason:
-        # Whoever comes back is told as an answer, which this can no longer be.
+        # The status was sent already. The reader gets the refusal as the answer to its next request.
         log.info("a stream of %s ended: %s", reader.client_id, reason)
 
 
-async def _happens(thing: Awaitable[None], seconds: float) -> bool:
+async def _ended_within(awaitable: Awaitable[None], seconds: float) -> bool:
     try:
         async with asyncio.timeout(seconds):
-            await thing
+            await awaitable
     except TimeoutError:
         return False
     return True
@@ -227,17 +227,17 @@ def _event(change: ConsentChange) -> bytes:
     return format_sse_event(id=change.bookmark, data_str=change.model_dump_json(by_alias=True))
 
 
-async def _either(*things: Coroutine[Any, Any, None], seconds: float) -> None:
-    """Until the first of these, or so many seconds."""
-    tasks = [asyncio.create_task(thing) for thing in things]
+async def _wait_for_any(*coroutines: Coroutine[Any, Any, None], seconds: float) -> None:
+    """Waits for the first of the coroutines to end, or for so many seconds, and cancels the others."""
+    tasks = [asyncio.create_task(awaitable) for awaitable in coroutines]
     try:
         await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
     finally:
         await cancel_and_wait(*tasks)
 
 
-async def _page(store: Store, client_id: str, begin: From, after: int, limit: int) -> Page[ConsentChange]:
-    """At most so many changes behind `begin`, and behind the number `after`. Raises `NotInHistory`."""
+async def _page(store: Store, client_id: str, begin: FeedPosition, after: int, limit: int) -> Page[ConsentChange]:
+    """At most `limit` changes after `begin` and after the event number `after`. Raises `NotInHistory`."""
     async with store.reading() as session:
         await _require_in_history(session, client_id, begin)
         behind = max(begin.number, after)
@@ -247,7 +247,7 @@ async def _page(store: Store, client_id: str, begin: From, after: int, limit: in
         return Page(items=[_change(event, names) for event in shown], next=following)
 
 
-async def _require_in_history(session: AsyncSession, client_id: str, begin: From) -> None:
+async def _require_in_history(session: AsyncSession, client_id: str, begin: FeedPosition) -> None:
     if begin.number:
         known = await event_rows.mark_of_change(session, client_id, begin.number) == begin.mark
     else:
@@ -260,7 +260,7 @@ async def _require_in_history(session: AsyncSession, client_id: str, begin: From
 
 
 def _change(event: Event, names: dict[str, School]) -> ConsentChange:
-    """The consent as the event left it. What it says of the grant is history; eligibility is asked for elsewhere."""
+    """The consent as the event left it, by the grant's state alone: decisions, not the feed, tell eligibility."""
     grant = GrantView.model_validate(event.state)
     early = grant.status is Status.GRANTED and event.at < grant.valid_from
     reason = Reason.NOT_YET_VALID if early else Reason(grant.status)

@@ -1,8 +1,8 @@
-"""One message, sent once: signed by the Standard Webhooks specification, to an address that was looked at.
+"""Sends one message once: signed by the Standard Webhooks specification, to an address that was checked.
 
-A success is a 2xx whose whole answer was read: up to where it says that it ends, within `MOST_BYTES` and within
-`SECONDS` for all of it, from the connection on. Whatever comes after that end is not read. An answer that ends before
-it is whole is a failure, since nobody knows what its sender meant; so is one that trickles, and every redirect.
+A success is a 2xx whose body was read to its declared end, within `MOST_BYTES` and within `SECONDS`, counted from the
+connection on. Bytes after that end are not read. A truncated body is a failure, since its sender's intent is unknown;
+so are a body that trickles beyond `SECONDS`, and every redirect.
 """
 
 import asyncio
@@ -16,38 +16,40 @@ from typing import Any, Final
 import httpcore2
 from standardwebhooks import Webhook
 
-from api.notifications.delivery_queue import Result, Work
-from api.notifications.targets import Reached, Targets
+from api.notifications.delivery_queue import OutgoingMessage, Result
+from api.notifications.targets import ResolvedTarget, Targets
 from models.consents.webhooks import Outcome, message_id, payload_of
 from models.vocabulary.refusals import TargetRefused
 
-#: For all of it but the name: connecting, sending, and the whole answer.
+#: The timeout of one attempt in seconds: connecting, sending and reading the answer, without the name lookup.
 SECONDS: Final = 15.0
 MOST_BYTES: Final = 64 * 1024
 _USER_AGENT: Final = "school-privacy-manager-webhooks/1"
-#: What is under way when the time is up or the process ends is broken off at once.
+#: httpcore's own timeouts; `Sender.send` cancels the attempt as a whole after its seconds.
 _TIMEOUTS: Final = {"timeout": dict.fromkeys(("connect", "read", "write", "pool"), SECONDS)}
 
 Headers = list[tuple[str, str]]
 
 
 class Sender:
-    """Sends messages. It knows no proxy, follows nothing, keeps no cookie and no connection."""
+    """Sends messages, without proxies, redirects, cookies or kept connections."""
 
     def __init__(self, targets: Targets, tls: ssl.SSLContext | None = None, seconds: float = SECONDS) -> None:
         self._targets = targets
         self._tls = tls or httpcore2.default_ssl_context()
         self._seconds = seconds
 
-    async def send(self, work: Work) -> Result:
-        """Sends the message of `work`, and says what came of it. Raises nothing but what cancels it."""
+    async def send(self, outgoing: OutgoingMessage) -> Result:
+        """Sends a message, and returns the result of the attempt. Raises nothing but `CancelledError`."""
         answer: _Answer | None = None
-        body = json.dumps(payload_of(work.event, work.taken.client_id), ensure_ascii=False, separators=(",", ":"))
+        body = json.dumps(
+            payload_of(outgoing.event, outgoing.leased.client_id), ensure_ascii=False, separators=(",", ":")
+        )
         begun = time.monotonic()
         try:
-            reached = await self._targets.reached(work.url)
+            resolved = await self._targets.resolve(outgoing.url)
             async with asyncio.timeout(self._seconds):
-                answer = await self._posted(reached, _headers(work, body), body.encode())
+                answer = await self._post(resolved, _headers(outgoing, body), body.encode())
                 outcome = answer.outcome
         except TargetRefused:
             outcome = Outcome.TARGET_REFUSED
@@ -57,19 +59,19 @@ class Sender:
             outcome = Outcome.NOT_CONNECTED
         except httpcore2.ProtocolError:
             outcome = Outcome.ANSWER_BROKEN
-        taken = round(1000 * (time.monotonic() - begun))
+        milliseconds = round(1000 * (time.monotonic() - begun))
         if answer is None:
-            return Result(outcome, taken)
-        return Result(outcome, taken, answer.status, answer.retry_after)
+            return Result(outcome, milliseconds)
+        return Result(outcome, milliseconds, answer.status, answer.retry_after)
 
-    async def _posted(self, reached: Reached, headers: Headers, body: bytes) -> "_Answer":
-        # A pool for this one message: a connection that was made for one name is never used for another.
+    async def _post(self, resolved: ResolvedTarget, headers: Headers, body: bytes) -> "_Answer":
+        # A pool for each message: a connection to the address of one name must never serve another name.
         async with (
             httpcore2.AsyncConnectionPool(
-                ssl_context=self._tls, max_keepalive_connections=0, network_backend=_Pinned(reached)
+                ssl_context=self._tls, max_keepalive_connections=0, network_backend=_PinnedBackend(resolved)
             ) as pool,
             pool.stream(
-                "POST", reached.target.url, headers=_encoded(headers), content=body, extensions=_TIMEOUTS
+                "POST", resolved.target.url, headers=_encoded(headers), content=body, extensions=_TIMEOUTS
             ) as response,
         ):
             read = 0
@@ -84,22 +86,22 @@ class Sender:
 
 
 class _Answer:
-    """What is known of an answer; what it says is not kept."""
+    """The outcome, status and `Retry-After` of an answer; its body is not kept."""
 
     def __init__(self, response: httpcore2.Response, outcome: Outcome) -> None:
         self.outcome = outcome
         self.status = response.status
-        asked = [value for name, value in response.headers if name.lower() == b"retry-after"]
-        # In seconds; an HTTP date would be by the receiver's clock.
-        in_seconds = len(asked) == 1 and asked[0].isdigit() and len(asked[0]) < 8
-        self.retry_after = timedelta(seconds=int(asked[0])) if in_seconds else None
+        values = [value for name, value in response.headers if name.lower() == b"retry-after"]
+        # Only a number of seconds counts; an HTTP date would be by the receiver's clock.
+        in_seconds = len(values) == 1 and values[0].isdigit() and len(values[0]) < 8
+        self.retry_after = timedelta(seconds=int(values[0])) if in_seconds else None
 
 
-class _Pinned(httpcore2.AsyncNetworkBackend):
-    """Connects to the addresses that were looked at, whatever name it is asked for."""
+class _PinnedBackend(httpcore2.AsyncNetworkBackend):
+    """Connects to the addresses that were checked, whatever host name httpcore asks for."""
 
-    def __init__(self, reached: Reached) -> None:
-        self._reached = reached
+    def __init__(self, resolved: ResolvedTarget) -> None:
+        self._resolved = resolved
         self._network = httpcore2.AnyIOBackend()
 
     async def connect_tcp(
@@ -110,12 +112,12 @@ class _Pinned(httpcore2.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore2.AsyncNetworkStream:
-        for address in self._reached.addresses[:-1]:
+        for address in self._resolved.addresses[:-1]:
             try:
                 return await self._network.connect_tcp(address, port, timeout, local_address, socket_options)
             except httpcore2.ConnectError:
                 continue
-        last = self._reached.addresses[-1]
+        last = self._resolved.addresses[-1]
         return await self._network.connect_tcp(last, port, timeout, local_address, socket_options)
 
     async def sleep(self, seconds: float) -> None:
@@ -130,20 +132,20 @@ def _outcome(status: int) -> Outcome:
     return Outcome.GONE if status == 410 else Outcome.REFUSED
 
 
-def _headers(work: Work, body: str) -> Headers:
-    """Signed with each secret that signs now, at the time of this attempt."""
-    name, now = message_id(work.event), work.now.astimezone(UTC)
+def _headers(outgoing: OutgoingMessage, body: str) -> Headers:
+    """The headers of a message, with a signature by each signing secret at the time of this attempt."""
+    name, now = message_id(outgoing.event), outgoing.now.astimezone(UTC)
     return [
         ("content-type", "application/json"),
         ("user-agent", _USER_AGENT),
         ("webhook-id", name),
         ("webhook-timestamp", str(int(now.timestamp()))),
-        ("webhook-signature", signatures(work.secrets, name, now, body)),
+        ("webhook-signature", signatures(outgoing.secrets, name, now, body)),
     ]
 
 
 def signatures(secrets: Iterable[str], name: str, now: datetime, body: str) -> str:
-    """The signature by each secret, parted by spaces, as the specification has it."""
+    """The signatures by each secret, separated by spaces (Standard Webhooks, `webhook-signature`)."""
     return " ".join(Webhook(secret).sign(name, now, body) for secret in secrets)
 
 

@@ -1,8 +1,9 @@
-"""Where webhooks may go: to a host on the internet by its name, over TLS, and to nothing that only we could reach.
+"""Targets of webhooks: hosts on the public internet, by name, over TLS; never one that only this service can reach.
 
-Who subscribes chooses where this service connects to. So the URL is taken apart strictly, every address that its name
-stands for must be on the public internet, and the connection goes to an address that was looked at: a name that stands
-for another one a moment later leads nowhere. It is looked at when somebody subscribes, and again for each delivery.
+A subscriber chooses the URL to which this service connects (server-side request forgery). So the URL is parsed
+strictly, every address that its name resolves to must be public, and the connection goes to an address that was
+checked: a name that resolves to another address a moment later (DNS rebinding) leads nowhere. Targets are checked when
+a partner subscribes, and again for each delivery.
 """
 
 import asyncio
@@ -17,37 +18,37 @@ from typing import Final
 
 from models.vocabulary.refusals import TargetRefused
 
-#: A name that takes longer to look up leads nowhere.
+#: The timeout of a name lookup, in seconds; a name that takes longer is refused.
 LOOKUP_SECONDS: Final = 5.0
-#: So many of its addresses are tried.
+#: Addresses of a target that are tried.
 MOST_ADDRESSES: Final = 4
-#: Names that are looked up at once, each once however many ask for it: a name server that says nothing holds one up.
+#: Concurrent lookups, one a name however many callers wait for it; a silent name server occupies one of them.
 _LOOKUPS: Final = 64
-#: Names that one connection has looked up at once.
+#: Concurrent lookups of one connection.
 MOST_OF_ONE: Final = 2
 PORTS: Final = frozenset({443, 8443})
 
 _LABEL: Final = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
-#: RFC 3986, with nothing left out that it wants in a URL of this kind: no user, no fragment, no `\`, ASCII only.
+#: The grammar of RFC 3986 for a URL with host and path: no user, no fragment, no `\`, ASCII only.
 _PATH: Final = r"(?P<path>/(?:[A-Za-z0-9._~!$&'()*+,;=:@/-]|%[0-9A-Fa-f]{2})*)?"
 _QUERY: Final = r"(?P<query>\?(?:[A-Za-z0-9._~!$&'()*+,;=:@/?-]|%[0-9A-Fa-f]{2})*)?"
 _REST: Final = rf"(?::(?P<port>[1-9][0-9]{{0,4}}))?{_PATH}{_QUERY}"
-#: A name of at least two labels, of which the last is no number: what is an address in any notation is no name.
+#: A name of at least two labels, of which the last is no number, so that no notation of an address matches.
 _PUBLIC: Final = re.compile(
     rf"(?P<scheme>https)://(?P<host>(?:{_LABEL}\.)+(?!0x)(?:[a-z]{{2,63}}|xn--[a-z0-9-]{{0,57}}[a-z0-9])){_REST}",
     re.IGNORECASE | re.ASCII,
 )
 _LOOPBACK: Final = re.compile(rf"(?P<scheme>https?)://(?P<host>127\.0\.0\.1|localhost|\[::1\]){_REST}", re.ASCII)
-#: Names that stand for something else on each network. Their addresses would be refused too, as long as they are what
-#: they are meant to be.
+#: Top-level names that resolve to something else on each network. Their addresses are normally refused as well; this
+#: list refuses them also where they resolve to public ones.
 _LOCAL_NAMES: Final = frozenset(
     {"localhost", "local", "localdomain", "internal", "intranet", "lan", "home", "corp", "private", "arpa", "onion"}
 )
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
-#: What is on no public internet, or leads elsewhere: IANA's special-purpose registries, multicast, and the addresses
-#: at which platforms tell machines their secrets. In full, since Python's own idea of it differs between versions.
+#: Networks that are not public: IANA's special-purpose registries, multicast, and the metadata addresses at which cloud
+#: platforms give machines their secrets. Listed in full, since `ipaddress.is_global` differs between Python versions.
 _REFUSED: Final = tuple(
     ipaddress.ip_network(net)
     for net in (
@@ -76,42 +77,42 @@ _REFUSED: Final = tuple(
         "3fff::/20",
     )
 )
-#: Of IPv6 nothing else is handed out: IPv4 in disguise, NAT64, unique local and link-local addresses are outside it.
+#: The only IPv6 network that is allocated: IPv4-mapped, NAT64, unique local and link-local addresses are outside it.
 _GLOBAL_UNICAST: Final = ipaddress.ip_network("2000::/3")
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A URL, taken apart."""
+    """A parsed URL."""
 
     scheme: str
-    #: As the URL has it, in small letters.
+    #: The host of the URL, in lower case.
     host: str
     port: int
-    #: With the query.
+    #: The path with the query.
     path: str
     is_loopback: bool
 
     @property
     def url(self) -> str:
-        usual = {"https": 443, "http": 80}[self.scheme]
-        return f"{self.scheme}://{self.host}{'' if self.port == usual else f':{self.port}'}{self.path}"
+        default_port = {"https": 443, "http": 80}[self.scheme]
+        return f"{self.scheme}://{self.host}{'' if self.port == default_port else f':{self.port}'}{self.path}"
 
 
 @dataclass(frozen=True, slots=True)
-class Reached:
-    """A target, and addresses of it that were looked at: it is connected to at these alone."""
+class ResolvedTarget:
+    """A target, and its checked addresses: connections go to these alone."""
 
     target: Target
     addresses: tuple[str, ...]
 
 
-#: The addresses that a name stands for, as text. Raises `OSError` when it stands for none.
+#: A lookup by host and port: the addresses, as text. Raises `OSError` for a name without addresses.
 Lookup = Callable[[str, int], Awaitable[Sequence[str]]]
 
 
 def target_of(url: str, *, loopback: bool) -> Target:
-    """The URL, taken apart. With `loopback` this machine is a target too, also without TLS. Raises `TargetRefused`."""
+    """Parses a URL. With `loopback` this machine is a target too, also without TLS. Raises `TargetRefused`."""
     local = _LOOPBACK.fullmatch(url) if loopback else None
     parts = local or _PUBLIC.fullmatch(url)
     if len(url) > 1000 or parts is None:
@@ -130,7 +131,7 @@ def target_of(url: str, *, loopback: bool) -> Target:
 
 
 def is_public(address: str) -> bool:
-    """Whether anybody on the internet reaches this address, and reaches there what we would."""
+    """Whether the address is on the public internet, so that it is the same host for everybody."""
     try:
         parsed: Address = ipaddress.ip_address(address)
     except ValueError:
@@ -143,63 +144,64 @@ def is_public(address: str) -> bool:
 
 
 class Targets:
-    """Looks targets up. `loopback` as for `target_of`."""
+    """Resolves targets, with a bounded number of lookups. `loopback` as for `target_of`."""
 
     def __init__(self, *, loopback: bool, lookup: Lookup | None = None) -> None:
         self.loopback = loopback
         self._lookup = lookup or self._look_up
         self._threads = ThreadPoolExecutor(_LOOKUPS, thread_name_prefix="webhook-names")
-        self._asked: dict[tuple[str, int], asyncio.Future[Sequence[str]]] = {}
-        #: For whom so many are looked up, also once they have given up waiting.
-        self._of: Counter[str] = Counter()
+        self._lookups: dict[tuple[str, int], asyncio.Future[Sequence[str]]] = {}
+        #: Lookups in progress by connection, also those whose callers have given up waiting.
+        self._lookups_of: Counter[str] = Counter()
 
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    def is_busy_for(self, whose: str) -> bool:
-        """Whether as many names are looked up for them as may be, or for all: one slow name server holds up few."""
-        return self._of[whose] >= MOST_OF_ONE or len(self._asked) >= _LOOKUPS
+    def is_busy_for(self, client_id: str) -> bool:
+        """Whether the limit of lookups is reached, of this connection or of all: a slow name server delays few."""
+        return self._lookups_of[client_id] >= MOST_OF_ONE or len(self._lookups) >= _LOOKUPS
 
-    async def reached(self, url: str, whose: str = "") -> Reached:
-        """The target and where it is. Raises `TargetRefused` when any address of it is one that nothing goes to."""
+    async def resolve(self, url: str, client_id: str = "") -> ResolvedTarget:
+        """The target with its checked addresses. Raises `TargetRefused` when any of them is not public, or none is
+        found within `LOOKUP_SECONDS`. `client_id` is the connection that the lookup counts for."""
         target = target_of(url, loopback=self.loopback)
         addresses: Sequence[str]
         try:
             async with asyncio.timeout(LOOKUP_SECONDS):
-                addresses = await self._addresses(target.host.strip("[]"), target.port, whose)
+                addresses = await self._addresses(target.host.strip("[]"), target.port, client_id)
         except (OSError, UnicodeError):
-            # A deadline that passed is an `OSError` too.
+            # `TimeoutError` is an `OSError`.
             addresses = ()
-        if not addresses or not all(self._may_go(target, address) for address in addresses):
-            # The same for a name that nobody knows: who asks does not learn here which names are known inside.
+        if not addresses or not all(self._is_allowed(target, address) for address in addresses):
+            # The same text for an unknown name, so that callers cannot find out which names exist on the inner network.
             raise TargetRefused(f"{target.host} is not a host on the internet, or its name was not answered in time.")
-        return Reached(target, tuple(addresses[:MOST_ADDRESSES]))
+        return ResolvedTarget(target, tuple(addresses[:MOST_ADDRESSES]))
 
-    def _may_go(self, target: Target, address: str) -> bool:
+    def _is_allowed(self, target: Target, address: str) -> bool:
         if target.is_loopback:
             return address in ("127.0.0.1", "::1")
         return is_public(address)
 
-    async def _addresses(self, host: str, port: int, whose: str) -> Sequence[str]:
-        """Of those who ask for one name at once, one looks it up; who gives up leaves it to the others."""
-        asked = self._asked.get((host, port))
-        if asked is None:
-            asked = self._asked[host, port] = asyncio.ensure_future(self._lookup(host, port))
-            self._of[whose] += 1
-            asked.add_done_callback(lambda done: self._forget(host, port, whose, done))
-        return await asyncio.shield(asked)
+    async def _addresses(self, host: str, port: int, client_id: str) -> Sequence[str]:
+        """Shares one lookup among all concurrent callers of a name; a cancelled caller does not cancel it."""
+        lookup = self._lookups.get((host, port))
+        if lookup is None:
+            lookup = self._lookups[host, port] = asyncio.ensure_future(self._lookup(host, port))
+            self._lookups_of[client_id] += 1
+            lookup.add_done_callback(lambda done: self._end_lookup(host, port, client_id, done))
+        return await asyncio.shield(lookup)
 
-    def _forget(self, host: str, port: int, whose: str, done: "asyncio.Future[Sequence[str]]") -> None:
-        del self._asked[host, port]
-        self._of[whose] -= 1
-        if not self._of[whose]:
-            del self._of[whose]
+    def _end_lookup(self, host: str, port: int, client_id: str, done: "asyncio.Future[Sequence[str]]") -> None:
+        del self._lookups[host, port]
+        self._lookups_of[client_id] -= 1
+        if not self._lookups_of[client_id]:
+            del self._lookups_of[client_id]
         if not done.cancelled():
             done.exception()
 
     async def _look_up(self, host: str, port: int) -> Sequence[str]:
         loop = asyncio.get_running_loop()
-        # Not in the threads of everybody: a name server that says nothing would hold up all else that is done there.
+        # A pool of its own: in the default pool a silent name server would delay all other work in threads.
         found = await loop.run_in_executor(
             self._threads, lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         )

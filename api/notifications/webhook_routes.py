@@ -1,4 +1,4 @@
-"""Webhooks: a partner says where it wants to be told of changes, and sees what was delivered and what was not."""
+"""Routes of webhooks: partners manage their subscriptions, and see deliveries and dead letters; operators see both."""
 
 import json
 import secrets
@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Path, Request, Response
 
 from api.edge.problems import TOO_MANY_REQUESTS, Refused
-from api.notifications.delivery_queue import logged
+from api.notifications.delivery_queue import log_state
 from api.notifications.targets import Targets
 from api.notifications.webhook_views import (
     MOST_REPLAYED,
@@ -24,7 +24,7 @@ from api.notifications.webhook_views import (
     SignedSubscription,
     SubscriptionChange,
     SubscriptionView,
-    _written,
+    normalized_url,
 )
 from api.queries import registry_rows, webhook_rows
 from api.queries.session import Session
@@ -56,15 +56,15 @@ router = APIRouter(prefix="/v1", tags=["webhooks"])
 OwnSubscriptionId = Annotated[RecordId, Path()]
 
 
-# -- where a URL leads is looked up before the revision's lock is taken ----------------------------------------------
+# -- the check of a URL's target, before the revision's lock is taken -------------------------------------------------
 
 
-async def _reached(request: Request) -> TargetRefused | None:
-    """Looks up where the URL in the body leads; what stands against it, if anything. Raises `Refused` when too many are
-    looked up.
+async def _check_target(request: Request) -> TargetRefused | None:
+    """Resolves the target of the URL in the body; returns its refusal, if any. Raises `Refused` (429) when too many
+    names are being looked up.
 
-    Not raised here, since a replay under an Idempotency-Key gets the first answer, whatever the name stands for by now.
-    What else is wrong with the body, others say.
+    The refusal is returned, not raised: a repeat by Idempotency-Key gets the first answer, whatever the name resolves
+    to by now. Other faults of the body are left to its schema.
     """
     try:
         body = json.loads(await request.body())
@@ -73,17 +73,17 @@ async def _reached(request: Request) -> TargetRefused | None:
     url = body.get("url") if isinstance(body, dict) else None
     if isinstance(url, str):
         targets, claims = provided(request, Targets), claims_if_any(request)
-        whose = (claims.client_id or "") if claims is not None else ""
-        if targets.is_busy_for(whose):
+        client_id = (claims.client_id or "") if claims is not None else ""
+        if targets.is_busy_for(client_id):
             raise Refused(TOO_MANY_REQUESTS, "Too many names are being looked up.", {"Retry-After": "10"})
         try:
-            await targets.reached(url, whose)
+            await targets.resolve(url, client_id)
         except TargetRefused as refused:
             return refused
     return None
 
 
-Reached = Annotated[TargetRefused | None, Depends(_reached, scope="function")]
+TargetRefusal = Annotated[TargetRefused | None, Depends(_check_target, scope="function")]
 
 
 # -- the partner ------------------------------------------------------------------------------------------------------
@@ -91,11 +91,11 @@ Reached = Annotated[TargetRefused | None, Depends(_reached, scope="function")]
 
 @router.post("/webhooks/subscriptions", status_code=201, operation_id="subscribe")
 async def subscribe(
-    caller: PartnerClient, reached: Reached, request: Request, wish: NewSubscription, writing: Writing
+    caller: PartnerClient, target_refusal: TargetRefusal, request: Request, wish: NewSubscription, writing: Writing
 ) -> SignedSubscription:
     """Tells the connection of its changes at this URL from now on. The answer has the secret, once."""
-    if reached is not None:
-        raise reached
+    if target_refusal is not None:
+        raise target_refusal
     client_id = caller.claims.client_id
     await registry_rows.connection(writing.session, client_id)
     if len(await webhook_rows.subscriptions_of_client(writing.session, client_id)) >= MOST_SUBSCRIPTIONS:
@@ -103,7 +103,7 @@ async def subscribe(
     made = WebhookSubscription(
         subscription_id=str(uuid.uuid4()),
         client_id=client_id,
-        url=_written(request, wish.url),
+        url=normalized_url(request, wish.url),
         types=distinct(wish.types) if wish.types is not None else None,
         seed=secrets.token_hex(16),
         revision=writing.write.revision,
@@ -118,7 +118,7 @@ async def subscribe(
 async def list_subscriptions(caller: PartnerClient, reading: Reading) -> Page[SubscriptionView]:
     """The subscriptions of the caller's connection, in one part."""
     found = await webhook_rows.subscriptions_of_client(reading.session, caller.claims.client_id)
-    return Page(items=await _shown(reading.session, found), next=None)
+    return Page(items=await _views(reading.session, found), next=None)
 
 
 @router.get("/webhooks/subscriptions/{subscription_id}", operation_id="getSubscription")
@@ -128,25 +128,25 @@ async def get_subscription(
     """One subscription of the caller's connection."""
     found = await webhook_rows.subscription_of_client(reading.session, caller.claims.client_id, subscription_id)
     response.headers["ETag"] = etag(found.version)
-    return (await _shown(reading.session, [found]))[0]
+    return (await _views(reading.session, [found]))[0]
 
 
 @router.patch("/webhooks/subscriptions/{subscription_id}", operation_id="changeSubscription")
 async def change_subscription(
     caller: PartnerClient,
     subscription_id: OwnSubscriptionId,
-    reached: Reached,
+    target_refusal: TargetRefusal,
     request: Request,
     wish: SubscriptionChange,
     writing: Writing,
     if_match: IfMatch = None,
 ) -> SubscriptionView:
     """Another URL, or other types. What waits goes to the new URL, also when it is of a type no longer wanted."""
-    if reached is not None:
-        raise reached
+    if target_refusal is not None:
+        raise target_refusal
     found = await _own(writing, caller, subscription_id)
     require_version(if_match, found.version)
-    if wish.url is not None and found.url != (url := _written(request, wish.url)):
+    if wish.url is not None and found.url != (url := normalized_url(request, wish.url)):
         found.url, found.url_version = url, found.url_version + 1
     if "types" in wish.model_fields_set:
         found.types = distinct(wish.types) if wish.types is not None else None
@@ -159,11 +159,11 @@ async def remove_subscription(
 ) -> SubscriptionView:
     """Ends a subscription. What waits is sent no more."""
     found = await _own(writing, caller, subscription_id)
-    (shown,) = await _shown(writing.session, [found])
+    (shown,) = await _views(writing.session, [found])
     await outbox.drop(writing.session, subscription_id)
     await writing.session.delete(found)
     found.revision = writing.write.revision
-    _record(writing, found, EventKind.WEBHOOK_REMOVED, caller, logged(found), wish)
+    _record(writing, found, EventKind.WEBHOOK_REMOVED, caller, log_state(found), wish)
     return writing.answer(shown.model_copy(update={"revision": found.revision}))
 
 
@@ -192,7 +192,7 @@ async def send_test(
     await outbox.note(writing.session, subscription_id, write.next_number, NO_SCHOOL, writing.now)
     state = {"subscriptionId": subscription_id, "clientId": found.client_id}
     _record(writing, found, EventKind.WEBHOOK_TESTED, caller, state, wish)
-    return writing.answer(MessageView(**_of_event(subscription_id, write.events[-1])))
+    return writing.answer(MessageView(**_message_members(subscription_id, write.events[-1])))
 
 
 @router.post("/webhooks/subscriptions/{subscription_id}/_disable", operation_id="disableSubscription")
@@ -253,7 +253,7 @@ async def list_dead_letters(
     await webhook_rows.subscription_of_client(reading.session, caller.claims.client_id, subscription_id)
     found = await webhook_rows.dead_letters(reading.session, subscription_id, after_number(cursor), limit)
     shown, following = part(found, limit, lambda row: row[0].number)
-    return Page(items=[MessageView(**_of_event(subscription_id, event)) for _, event in shown], next=following)
+    return Page(items=[MessageView(**_message_members(subscription_id, event)) for _, event in shown], next=following)
 
 
 @router.post("/webhooks/subscriptions/{subscription_id}/dead-letters/_replay", operation_id="replayDeadLetters")
@@ -288,7 +288,7 @@ async def list_subscriptions_of_connection(
     """The subscriptions of a connection, in one part: who asks why a partner was not told begins here."""
     await registry_rows.connection(reading.session, client_id)
     found = await webhook_rows.subscriptions_of_client(reading.session, client_id)
-    return Page(items=await _shown(reading.session, found), next=None)
+    return Page(items=await _views(reading.session, found), next=None)
 
 
 @router.get("/connections/{client_id}/dead-letters", operation_id="listDeadLettersOfConnection")
@@ -299,7 +299,9 @@ async def list_dead_letters_of_connection(
     await registry_rows.connection(reading.session, client_id)
     found = await webhook_rows.dead_letters_of_client(reading.session, client_id, after_key(cursor), limit)
     shown, following = part(found, limit, lambda row: webhook_rows.name_of_message(row[0]))
-    return Page(items=[MessageView(**_of_event(each.subscription_id, event)) for each, event in shown], next=following)
+    return Page(
+        items=[MessageView(**_message_members(each.subscription_id, event)) for each, event in shown], next=following
+    )
 
 
 # -- both -------------------------------------------------------------------------------------------------------------
@@ -316,7 +318,7 @@ async def _saved(
     caller: Caller,
     wish: Because | None = None,
 ) -> SubscriptionView:
-    """Notes the change, and answers with the subscription as it now is."""
+    """Stores a change of a subscription with its event, and answers with the subscription."""
     shown = await _changed(writing, subscription, kind, caller, wish)
     return writing.answer(shown, subscription.version)
 
@@ -324,7 +326,7 @@ async def _saved(
 async def _signed(
     writing: WriteRequest, subscription: WebhookSubscription, kind: EventKind, caller: Caller
 ) -> SignedSubscription:
-    """The same with its secret."""
+    """Stores a change of a subscription with its event, and answers with the subscription and its signing secret."""
     shown = await _changed(writing, subscription, kind, caller)
     secret = webhook_secret(writing.session, subscription.subscription_id, subscription.seed)
     return writing.answer(SignedSubscription(**shown.model_dump(), secret=secret), subscription.version)
@@ -341,8 +343,8 @@ async def _changed(
         subscription.version += 1
     subscription.revision, subscription.changed_at = writing.write.revision, writing.now
     writing.session.add(subscription)
-    _record(writing, subscription, kind, caller, logged(subscription), wish)
-    return (await _shown(writing.session, [subscription]))[0]
+    _record(writing, subscription, kind, caller, log_state(subscription), wish)
+    return (await _views(writing.session, [subscription]))[0]
 
 
 def _record(
@@ -357,7 +359,7 @@ def _record(
     record(writing.write, kind, caller.actor, state, client_id=subscription.client_id, reason=reason)
 
 
-async def _shown(session: Session, subscriptions: Sequence[WebhookSubscription]) -> list[SubscriptionView]:
+async def _views(session: Session, subscriptions: Sequence[WebhookSubscription]) -> list[SubscriptionView]:
     waiting = await webhook_rows.messages_waiting(session, [each.subscription_id for each in subscriptions])
     nothing = webhook_rows.Waiting()
     return [
@@ -367,7 +369,7 @@ async def _shown(session: Session, subscriptions: Sequence[WebhookSubscription])
     ]
 
 
-def _of_event(subscription_id: str, event: Any) -> dict[str, Any]:
+def _message_members(subscription_id: str, event: Any) -> dict[str, Any]:
     return {
         "subscription_id": subscription_id,
         "message_id": message_id(event),
@@ -381,4 +383,4 @@ def _of_event(subscription_id: str, event: Any) -> dict[str, Any]:
 
 def _delivery(attempt: WebhookAttempt, event: Any) -> DeliveryView:
     shown = attempt.model_dump(include={"attempt", "outcome", "status_code", "milliseconds"})
-    return DeliveryView(**_of_event(attempt.subscription_id, event), **shown, attempted_at=attempt.at)
+    return DeliveryView(**_message_members(attempt.subscription_id, event), **shown, attempted_at=attempt.at)

@@ -1,4 +1,4 @@
-"""Webhooks as their callers write and read them."""
+"""Wire schemas of webhook subscriptions, messages and deliveries."""
 
 from datetime import timedelta
 from typing import Annotated
@@ -18,11 +18,11 @@ from models.consents.webhooks import (
     WhyDisabled,
 )
 
-#: So many dead letters wait again by one call.
+#: Dead letters that one call puts back into the queue.
 MOST_REPLAYED = 500
 
 
-def _told(kind: str) -> str:
+def _known_type(kind: str) -> str:
     if kind not in TOLD:
         raise ValueError(f"one of {', '.join(sorted(TOLD))}, each in full; there are no patterns")
     return kind
@@ -40,7 +40,7 @@ EventTypes = Annotated[
         Annotated[
             str,
             StringConstraints(max_length=40),
-            AfterValidator(_told),
+            AfterValidator(_known_type),
             Field(json_schema_extra={"enum": sorted(map(str, TOLD))}),
         ]
     ],
@@ -142,6 +142,6 @@ class Replayed(Wire):
     revision: int
 
 
-def _written(request: Request, url: str) -> str:
-    """The URL as it is kept."""
+def normalized_url(request: Request, url: str) -> str:
+    """The URL in the form in which it is stored. Raises `TargetRefused`."""
     return target_of(url, loopback=provided(request, Targets).loopback).url

@@ -127,7 +127,7 @@ class ApplicationWithdrawal(WireIn):
 
 
 class ApplicationRateLimits:
-    """The rate limits of one process, by the address of the applicant; each method raises `Refused` (429) beyond them."""
+    """The rate limits of one process by the applicant's address; each method raises `Refused` (429) beyond them."""
 
     def __init__(self, applications_an_hour: int, applications_a_day: int) -> None:
         #: Applications that are accepted within 24 hours from all addresses; counted in the store.

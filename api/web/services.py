@@ -15,7 +15,7 @@ Kind = TypeVar("Kind")
 
 
 class Services:
-    """One object of service type."""
+    """One object of each type."""
 
     def __init__(self, *shared: object) -> None:
         self._shared: dict[type[Any], Any] = {}

@@ -16,7 +16,7 @@ from sqlmodel import col, select
 from api.history import retention_job
 from api.history.daily_digests import NO_SENSE, decision_log_faults, digest_of_day
 from api.history.retention_job import delete_old, digest_days, keep_log
-from api.notifications.delivery import keep_tidy
+from api.notifications.delivery import run_cleanup_job
 from api.store.events import SYSTEM, record
 from models.decision.decision_log import Digest
 from models.log.events import Event
@@ -255,7 +255,7 @@ async def test_how_long_a_job_sleeps_takes_nothing_from_what_somebody_seeded(wor
     before = random.getstate()
     jobs = [
         asyncio.create_task(keep_log(world.store, 2, digests=True, interval=60)),
-        asyncio.create_task(keep_tidy(world.store, interval=60)),
+        asyncio.create_task(run_cleanup_job(world.store, interval=60)),
     ]
     # Each goes to sleep at its first step.
     await asyncio.sleep(0)

@@ -17,13 +17,13 @@ Call = Callable[..., Awaitable[Any]]
 
 #: A point of a delivery: before or after what, and whether what came of it says that there is one.
 POINTS: Final[dict[str, tuple[Any, str, bool]]] = {
-    "before a lane is taken": (delivery_queue, "take", False),
-    "after a lane is taken": (delivery_queue, "take", True),
+    "before a lane is taken": (delivery_queue, "lease_lanes", False),
+    "after a lane is taken": (delivery_queue, "lease_lanes", True),
     "before it is sent": (Sender, "send", False),
     "after the answer": (Sender, "send", True),
-    "before it is noted": (delivery_queue, "note", False),
+    "before it is noted": (delivery_queue, "record_result", False),
     "while it is noted": (delivery_queue, "_failing_since", True),
-    "after it is noted": (delivery_queue, "note", True),
+    "after it is noted": (delivery_queue, "record_result", True),
 }
 
 

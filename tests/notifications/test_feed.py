@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from api.notifications.change_listeners import MOST_OF_ONE, AwaitedChanges
+from api.notifications.change_listeners import MOST_OF_ONE, ChangeListeners
 from tests.worlds.world import Answer, World
 
 
@@ -18,12 +18,12 @@ async def changes(world: World, client_id: str = "rekenrijk", **query: Any) -> A
 
 async def waiting_for(world: World, many: int) -> None:
     """Until so many requests wait."""
-    awaited = world.service.services.of(AwaitedChanges)
+    listeners = world.service.services.of(ChangeListeners)
     for _ in range(3_000):
-        if awaited.waiting == many:
+        if listeners.waiting == many:
             return
         await asyncio.sleep(0.01)
-    pytest.fail(f"{awaited.waiting} wait, not {many}")
+    pytest.fail(f"{listeners.waiting} wait, not {many}")
 
 
 async def ended_within(seconds: float, task: "asyncio.Task[Answer]") -> bool:

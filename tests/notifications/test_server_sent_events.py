@@ -16,7 +16,7 @@ import pytest
 
 from api.grants.expiry_job import expire
 from api.notifications import feed_routes
-from api.notifications.change_listeners import MOST_OF_ONE, AwaitedChanges
+from api.notifications.change_listeners import MOST_OF_ONE, ChangeListeners
 from api.security.tokens import TokenVerifier
 from api.snapshot.current import CurrentSnapshot
 from api.store.store import Store
@@ -90,9 +90,9 @@ class Service:
             return await stream.rest()
 
     async def waiting(self, many: int) -> None:
-        awaited = self.world.service.services.of(AwaitedChanges)
+        listeners = self.world.service.services.of(ChangeListeners)
         async with asyncio.timeout(30):
-            while awaited.waiting != many:  # noqa: ASYNC110 - what is counted tells nobody
+            while listeners.waiting != many:  # noqa: ASYNC110 - what is counted tells nobody
                 await asyncio.sleep(0.01)
 
 

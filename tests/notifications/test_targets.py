@@ -12,9 +12,9 @@ import pytest
 from sqlmodel import select
 
 from api.notifications.delivery import Delivery, Pace
-from api.notifications.delivery_queue import Result, Taken, Work
+from api.notifications.delivery_queue import LeasedLane, OutgoingMessage, Result
 from api.notifications.sender import Sender
-from api.notifications.targets import Reached, Target, Targets, target_of
+from api.notifications.targets import ResolvedTarget, Target, Targets, target_of
 from models.consents.webhooks import WebhookAttempt, WebhookSubscription
 from models.log.events import Event
 from models.vocabulary.refusals import TargetRefused
@@ -161,7 +161,7 @@ async def test_one_connection_holds_up_a_few_lookups_and_no_more() -> None:
         return PUBLIC
 
     targets = Targets(loopback=False, lookup=slowly)
-    asked = [asyncio.create_task(targets.reached(f"https://{name}.example.com/", "een")) for name in ("a", "b")]
+    asked = [asyncio.create_task(targets.resolve(f"https://{name}.example.com/", "een")) for name in ("a", "b")]
     await settle()
     for task in asked:
         task.cancel()
@@ -195,12 +195,12 @@ def test_that_this_machine_is_a_target_makes_no_other_one(what: str) -> None:
 @pytest.mark.parametrize("what", NO_ADDRESSES)
 async def test_a_name_that_stands_for_an_address_that_is_not_on_the_internet_is_refused(what: str) -> None:
     with pytest.raises(TargetRefused):
-        await Names(NO_ADDRESSES[what]).targets.reached(NAME)
+        await Names(NO_ADDRESSES[what]).targets.resolve(NAME)
 
 
 @pytest.mark.parametrize("address", [*PUBLIC, "8.8.8.8", "2606:2800:21f:cb07:6820:80da:af6b:8b2c"])
 async def test_a_name_of_a_host_on_the_internet_is_none_of_these(address: str) -> None:
-    reached = await Names([address]).targets.reached("https://Hooks.Example.NL:8443/a/b?c=%20d")
+    reached = await Names([address]).targets.resolve("https://Hooks.Example.NL:8443/a/b?c=%20d")
     assert reached.target.url == "https://hooks.example.nl:8443/a/b?c=%20d"
     assert reached.addresses == (address,)
 
@@ -212,9 +212,9 @@ async def test_a_name_that_is_not_answered_is_refused_in_time(monkeypatch: pytes
 
     monkeypatch.setattr("api.notifications.targets.LOOKUP_SECONDS", 0.05)
     targets = Targets(loopback=False, lookup=never)
-    refusals = await asyncio.gather(*(targets.reached(NAME) for _ in range(5)), return_exceptions=True)
+    refusals = await asyncio.gather(*(targets.resolve(NAME) for _ in range(5)), return_exceptions=True)
     assert [type(refusal) for refusal in refusals] == [TargetRefused] * 5
-    assert len(targets._asked) == 1, "one name is looked up once, however many ask"
+    assert len(targets._lookups) == 1, "one name is looked up once, however many ask"
 
 
 # -- when somebody subscribes, and again when it is delivered ---------------------------------------------------------
@@ -309,9 +309,9 @@ class Looked(Targets):
 
     def __init__(self, host: str, port: int) -> None:
         super().__init__(loopback=False)
-        self._at = Reached(Target("https", host, port, "/hooks", is_loopback=False), ("127.0.0.1",))
+        self._at = ResolvedTarget(Target("https", host, port, "/hooks", is_loopback=False), ("127.0.0.1",))
 
-    async def reached(self, url: str, whose: str = "") -> Reached:
+    async def resolve(self, url: str, client_id: str = "") -> ResolvedTarget:
         return self._at
 
 
@@ -329,8 +329,8 @@ def serving(certificate: Path) -> ssl.SSLContext:
 async def sent(targets: Targets, authority: Authority) -> Result:
     """What comes of a message that is sent there by who trusts this authority."""
     event = Event(number=7, revision=7, mark="a", at=START, kind="grant.revoked", actor="", actor_role="", state={})
-    taken = Taken("rekenrijk", str(uuid.uuid4()), "", "", 0)
-    work = Work(taken, event, NAME, ("whsec_" + "QUJD" * 8,), START)
+    taken = LeasedLane("rekenrijk", str(uuid.uuid4()), "", "", 0)
+    work = OutgoingMessage(taken, event, NAME, ("whsec_" + "QUJD" * 8,), START)
     return await Sender(targets, ssl.create_default_context(cafile=authority.certificate)).send(work)
 
 

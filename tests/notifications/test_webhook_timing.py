@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 from typing import Any
 
-from api.notifications.delivery import tidy
+from api.notifications.delivery import delete_old
 from models.consents.webhooks import DELAYS, KEPT_FOR, LONGEST_WAIT, wait_after
 from tests.grants.test_grants import problem
 from tests.notifications.webhook_receivers import accepting, answering, receiving
@@ -100,10 +100,10 @@ async def test_what_was_delivered_is_forgotten_after_a_month_and_what_waits_is_n
             await settled(told, subscription)
         await told.granted(brin="17TX")
         told.clock.advance(seconds=KEPT_FOR.total_seconds() - 60)
-        assert await tidy(told.store) == 0
+        assert await delete_old(told.store) == 0
         told.clock.advance(seconds=120)
-        assert await tidy(told.store) == 2
+        assert await delete_old(told.store) == 2
         assert [each.state for each in await made(told)] == ["waiting"]
         await changed(told, subscription, "_remove")
-        assert await tidy(told.store) == 1
+        assert await delete_old(told.store) == 1
         assert await made(told) == []
