@@ -31,7 +31,7 @@ from api.gateways.search_routes import ActionSearch, ResourceSearch, SubjectSear
 from api.grants import board_routes, consent_routes, offer_routes, request_routes, school_routes
 from api.grants.expiry_job import run_expiry_job
 from api.history import decision_log_routes, diff_routes, replay_routes
-from api.history.retention_job import keep_log
+from api.history.retention_job import run_retention_job
 from api.incidents import incident_routes
 from api.notifications import feed_routes, webhook_routes
 from api.notifications.change_listeners import ChangeListeners
@@ -192,7 +192,7 @@ def _jobs(store: Store, settings: Settings, keys: EvidenceKeys) -> Iterator[Coro
     if mail is not None:
         yield run_mail_job(store, mail)
     yield keep_checkpoints(store, settings.known_checkpoint_file, keys)
-    yield keep_log(store, settings.decision_log_days, digests=settings.decision_log)
+    yield run_retention_job(store, settings.decision_log_days, digests=settings.decision_log)
 
 
 def _hooks(settings: Settings, verifier: TokenVerifier, current: CurrentSnapshot) -> Mapping[str, ASGIApp]:

@@ -1,4 +1,4 @@
-"""The digest of a day of the decision log: how it is made of the day's lines, and whether they are still those."""
+"""Daily digests of the decision log: computing the digest of a day's lines, and verifying the lines against it."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -19,15 +19,15 @@ from models.log.log_entries import NO_SENSE
 from models.log.logged_decisions import LoggedDecision
 from models.vocabulary.event_kinds import EventKind
 
-#: Lines that are read and hashed at once: more would hold up decisions.
+#: Lines that are read and hashed at once; more would delay decisions.
 PART: Final = 250
-#: A day that ended so long before the log's last entry has a digest.
+#: The time after the end of a day within which it gets its digest, measured to the log's last entry.
 DIGESTED_WITHIN: Final = timedelta(days=2)
 _DAY: Final = timedelta(days=1)
 
 
 async def digest_of_day(session: AsyncSession, day: date) -> Digest:
-    """The digest of the lines that were decided on this day (in UTC). They are hashed in a thread.
+    """The digest of the lines of a day (in UTC), hashed in a thread.
 
     Raises one of `NO_SENSE` for a line that the service cannot have stored.
     """
@@ -38,8 +38,11 @@ async def digest_of_day(session: AsyncSession, day: date) -> Digest:
 
 
 @dataclass(frozen=True, slots=True)
-class _Kept:
-    """What is there of a day that has a digest."""
+class _DayLines:
+    """The lines of a day with a digest: the number `recorded` in the digest, and the number `kept` in the store.
+
+    `is_whole` says that they match the digest; lines before the instant `may_be_gone` may have been deleted.
+    """
 
     day: date
     recorded: int
@@ -48,43 +51,44 @@ class _Kept:
     may_be_gone: datetime
 
     @property
-    def may_have_begun_to_go(self) -> bool:
+    def may_be_partly_deleted(self) -> bool:
         return midnight(self.day) < self.may_be_gone and self.kept < self.recorded
 
 
 async def decision_log_faults(store: Store, kept_days: int) -> AsyncIterator[str]:
-    """What of the lines is not as the log's digests tell, in sentences. Raises `StoreUnreachable`.
+    """Verifies the stored lines against the log's digests; yields the faults as sentences. Raises `StoreUnreachable`.
 
-    Lines older than `kept_days` may be gone, the oldest first; of the day that they end in what is left cannot be told.
+    Lines older than `kept_days` may have been deleted, the oldest first; the day at which deletion has arrived cannot
+    be verified.
     """
     async with store.reading() as session:
-        recorded, senseless = await _recorded(session, await store.now(session))
-        undigested = await _undigested(session, recorded)
-    for sentence in (*senseless, *undigested):
+        recorded, faults = await _recorded_digests(session, await store.now(session))
+        undigested = await _undigested_faults(session, recorded)
+    for sentence in (*faults, *undigested):
         yield sentence
-    found: list[_Kept] = []
-    # Each day in a transaction of its own, which holds up nobody, and the newest first: of a later day that was read
-    # before lines were deleted, none can have been deleted while an earlier one has some.
+    days: list[_DayLines] = []
+    # One short transaction a day, the newest day first. Deletion goes from old to new: while an earlier day still has
+    # lines, none of a later day, which was read before, can have been deleted.
     for day in sorted(recorded, reverse=True):
         try:
-            found.append(await _kept(store, day, *recorded[day], timedelta(days=kept_days)))
+            days.append(await _lines_of_day(store, day, *recorded[day], timedelta(days=kept_days)))
         except NO_SENSE as error:
             yield f"The lines of the decision log of {day} cannot be read: {error}."
-    for sentence in _differences(sorted(found, key=lambda each: each.day), kept_days):
+    for sentence in _faults_of_days(sorted(days, key=lambda each: each.day), kept_days):
         yield sentence
 
 
-async def _kept(store: Store, day: date, lines: int, sha256: str, kept_for: timedelta) -> _Kept:
+async def _lines_of_day(store: Store, day: date, lines: int, sha256: str, kept_for: timedelta) -> _DayLines:
     async with store.reading() as session:
         may_be_gone = await store.now(session) - kept_for
         digest = await digest_of_day(session, day)
-        return _Kept(day, lines, digest.lines, (digest.lines, digest.sha256) == (lines, sha256), may_be_gone)
+        return _DayLines(day, lines, digest.lines, (digest.lines, digest.sha256) == (lines, sha256), may_be_gone)
 
 
-def _differences(found: Sequence[_Kept], kept_days: int) -> list[str]:
-    """`found` is in order of the days."""
-    first = next((index for index, each in enumerate(found) if each.kept), len(found))
-    gone = [each for each in found[:first] if each.recorded and not each.may_have_begun_to_go]
+def _faults_of_days(days: Sequence[_DayLines], kept_days: int) -> list[str]:
+    """The faults of the days, which are sorted: days whose lines are gone too early, and days that differ."""
+    first = next((index for index, each in enumerate(days) if each.kept), len(days))
+    gone = [each for each in days[:first] if each.recorded and not each.may_be_partly_deleted]
     sentences = []
     if gone:
         many = sum(each.recorded for each in gone)
@@ -92,25 +96,25 @@ def _differences(found: Sequence[_Kept], kept_days: int) -> list[str]:
             f"From {gone[0].day} to {gone[-1].day} the decision log has none of {many} lines, which are kept for"
             f" {kept_days} days."
         )
-    for index, each in enumerate(found[first:]):
-        if not each.is_whole and (index > 0 or not each.may_have_begun_to_go):
-            sentences.append(_difference(each))
+    for index, each in enumerate(days[first:]):
+        if not each.is_whole and (index > 0 or not each.may_be_partly_deleted):
+            sentences.append(_fault_of_day(each))
     return sentences
 
 
-def _difference(each: _Kept) -> str:
+def _fault_of_day(each: _DayLines) -> str:
     if each.kept == each.recorded:
         return f"The lines of the decision log of {each.day} are not those of its digest."
     return f"Of {each.day} the decision log has {each.kept} lines, its digest is of {each.recorded}."
 
 
-async def _recorded(session: AsyncSession, now: datetime) -> tuple[dict[date, tuple[int, str]], list[str]]:
-    """How many lines each day had, and their hash; and what is wrong with digests.
+async def _recorded_digests(session: AsyncSession, now: datetime) -> tuple[dict[date, tuple[int, str]], list[str]]:
+    """The recorded number of lines and SHA-256 of each day, and the faults of digests themselves.
 
-    The last digest of a day counts, of no later time than now: another was recorded by a clock that was ahead.
+    The last digest of a day counts. Digests with a time later than `now` do not: a clock that was ahead recorded them.
     """
     query = select(Event.number, Event.state).where(Event.kind == EventKind.DECISIONS_DIGESTED, Event.at <= now)
-    recorded, senseless = {}, []
+    recorded, faults = {}, []
     for number, state in await session.exec(query.order_by(col(Event.number))):
         try:
             day, digest = date.fromisoformat(state["day"]), (int(state["lines"]), str(state["sha256"]))
@@ -120,14 +124,14 @@ async def _recorded(session: AsyncSession, now: datetime) -> tuple[dict[date, tu
         if has_ended:
             recorded[day] = digest
         else:
-            senseless.append(f"Entry {number} says what no digest of a day could.")
-    return recorded, senseless
+            faults.append(f"Entry {number} says what no digest of a day could.")
+    return recorded, faults
 
 
-async def _undigested(session: AsyncSession, recorded: dict[date, tuple[int, str]]) -> list[str]:
-    """Lines that should be in a digest, and are of a day that has none.
+async def _undigested_faults(session: AsyncSession, recorded: dict[date, tuple[int, str]]) -> list[str]:
+    """Faults of lines that lie in days without a digest, though one is due.
 
-    What is late counts by the log's own last entry: a backup that is looked at a year later is not late.
+    A digest is due by the time of the log's own last entry, so that an old backup has no fault for being old.
     """
     last = (await session.exec(select(func.max(Event.at)))).one()
     if last is None:
@@ -137,27 +141,27 @@ async def _undigested(session: AsyncSession, recorded: dict[date, tuple[int, str
     behind = at < end
     if recorded:
         first = min(recorded)
-        before = await _counted(session, at < midnight(first))
+        before = await _count(session, at < midnight(first))
         if before:
             sentences.append(f"Before {first}, the first day that has a digest, the decision log has {before} lines.")
         behind &= at >= midnight(max(recorded)) + _DAY
-    late = await _counted(session, behind)
+    late = await _count(session, behind)
     if late:
         sentences.append(f"Before {end.date()} the decision log has {late} lines of days that have no digest.")
     return sentences
 
 
-async def _counted(session: AsyncSession, condition: ColumnElement[bool]) -> int:
+async def _count(session: AsyncSession, condition: ColumnElement[bool]) -> int:
     return (await session.exec(select(func.count()).select_from(LoggedDecision).where(condition))).one()
 
 
 def midnight(day: date) -> datetime:
-    """When a day of the decision log begins, in UTC."""
+    """The instant at which a day of the decision log begins, in UTC."""
     return datetime.combine(day, time(), UTC)
 
 
 async def _lines_of(session: AsyncSession, day: date) -> AsyncIterator[Sequence[Members]]:
-    """The lines that were decided on this day, in order of time and then of number, some at a time."""
+    """The lines of a day, in order of time and then number, in parts of at most `PART`."""
     begin = midnight(day)
     end = begin + _DAY
     at, number = col(LoggedDecision.at), col(LoggedDecision.id)
@@ -169,16 +173,16 @@ async def _lines_of(session: AsyncSession, day: date) -> AsyncIterator[Sequence[
     while lines:
         last = _last_in_order(lines, last, end)
         yield lines
-        # By this alone, so that the index is entered where the part before ended.
+        # This condition alone, so that the index scan begins where the last part ended.
         behind = tuple_(at, number) > tuple_(literal(lines[-1]["at"], Instant), literal(lines[-1]["id"]))
         lines = (await connection.execute(query.where(behind))).mappings().all()
 
 
 def _last_in_order(lines: Sequence[Members], before: tuple[datetime, int], end: datetime) -> tuple[datetime, int]:
-    """Where these lines end. Raises `ValueError` where they are not in order.
+    """The time and number of the last line. Raises `ValueError` for lines that are not in order.
 
-    On SQLite a time is a text: what is written in another form than the service's has another place in the order, and
-    the lines behind it would be read again and again.
+    On SQLite a time is a text: one in another form than the service's sorts elsewhere, and the lines after it would be
+    read again and again.
     """
     for line in lines:
         here = line["at"], line["id"]

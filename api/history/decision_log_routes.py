@@ -1,4 +1,4 @@
-"""Reading the decision log: the lines, for operators and for a school its own, and how its grants are used."""
+"""Routes of the decision log: its lines for operators, a school's own lines, and the use of a school's grants."""
 
 import asyncio
 from collections import Counter
@@ -29,10 +29,10 @@ from models.vocabulary.refusals import InvalidInput
 
 router = APIRouter(tags=["decisions"])
 
-#: How far back is looked, unless told otherwise.
+#: The period that is read unless `since` says otherwise.
 BACK: Final = timedelta(days=30)
 
-#: What `_use` needs of a grant.
+#: The columns of a grant that `_use` needs.
 _OF_GRANTS: Final = ("grant_id", "client_id", "location", "status", "scopes")
 
 Since = Annotated[Moment | None, Query(description="From then on; without it, the last 30 days.")]
@@ -158,7 +158,7 @@ async def get_use(
 ) -> Response:
     """How each grant of the school was used: how often, never, refused, and asked beyond."""
     period = _period(reading.now, since, until)
-    counted = await _counted(reading.session, brin, period)
+    counted = await _count(reading.session, brin, period)
     columns = plain_select(*(col(getattr(Grant, name)) for name in _OF_GRANTS))
     of_school = columns.where(col(Grant.brin) == brin)
     grants = await read_rows(reading.session, of_school.order_by(col(Grant.granted_at_revision), col(Grant.grant_id)))
@@ -166,7 +166,7 @@ async def get_use(
 
 
 def _use_of(grants: Sequence[Any], counted: Sequence[Any], period: tuple[datetime, datetime]) -> bytes:
-    """The use of these grants, by what was counted, as JSON."""
+    """The use of the grants as JSON, by the counted lines."""
     rows: dict[str | None, list[Any]] = {}
     for row in counted:
         rows.setdefault(row.grant_id, []).append(row)
@@ -228,7 +228,7 @@ def _key(at: datetime, number: int) -> str:
 
 
 def _position(cursor: str) -> tuple[datetime, int]:
-    """The time and number of a line that a cursor holds. Raises `InvalidInput` for what is not of our form exactly."""
+    """The time and number of a line in a cursor. Raises `InvalidInput` for a key that `_key` does not make."""
     key = after_key(cursor)
     then, _, last = key.partition(" ")
     try:
@@ -243,22 +243,22 @@ def _position(cursor: str) -> tuple[datetime, int]:
 
 
 def shown_line(line: LoggedDecision) -> LineView:
-    """A line as it goes out."""
+    """The view of a line."""
     lists = {"scopes": line.scopes.split(), "fields": line.fields_.split()}
-    told = line.model_dump(exclude={"fields_", "scopes", "permit", "resource_type", "school"})
-    return LineView(**told, **lists, decision=line.permit, type=line.resource_type)
+    members = line.model_dump(exclude={"fields_", "scopes", "permit", "resource_type", "school"})
+    return LineView(**members, **lists, decision=line.permit, type=line.resource_type)
 
 
-async def _counted(session: AsyncSession, brin: str, period: tuple[datetime, datetime]) -> Sequence[Any]:
-    """How often the same was asked and answered, and when last."""
-    what = (
+async def _count(session: AsyncSession, brin: str, period: tuple[datetime, datetime]) -> Sequence[Any]:
+    """The lines about a school by grant, answer, reason and scopes: their number (`times`) and the `last` instant."""
+    columns = (
         LoggedDecision.grant_id,
         LoggedDecision.permit,
         LoggedDecision.reason,
         LoggedDecision.scopes,
     )
     times, last = func.count().label("times"), func.max(LoggedDecision.at).label("last")
-    query = select(*what, times, last).where(LoggedDecision.school == brin, _within(period)).group_by(*what)  # type: ignore[call-overload]
+    query = select(*columns, times, last).where(LoggedDecision.school == brin, _within(period)).group_by(*columns)  # type: ignore[call-overload]
     return await read_rows(session, query)
 
 
@@ -268,8 +268,8 @@ def _use(grant: Any, rows: Sequence[Any]) -> GrantUse:
     for row in rows:
         if not row.permit:
             refused[row.reason] += row.times
-    asked = (row.scopes.split() for row in rows if row.reason == Reason.SCOPE_NOT_GRANTED)
-    beyond = {name for names in asked for name in names} - set(grant.scopes)
+    scopes_asked = (row.scopes.split() for row in rows if row.reason == Reason.SCOPE_NOT_GRANTED)
+    beyond = {name for names in scopes_asked for name in names} - set(grant.scopes)
     return GrantUse(
         grant_id=grant.grant_id,
         client_id=grant.client_id,

@@ -1,4 +1,4 @@
-"""What changed between two instants: for operators all of it, for a school what is its own."""
+"""Routes of the changes between two instants: all changes for operators, a school's own for the school."""
 
 import asyncio
 from collections.abc import Iterator, Sequence
@@ -92,24 +92,24 @@ def require_in_order(wanted: Wanted) -> None:
 async def changes_of(
     session: AsyncSession, wanted: Wanted, limit: int, cursor: str | None
 ) -> tuple[list[Change], str | None]:
-    """At most `limit` changes behind the cursor, and the cursor of what follows. Raises `InvalidInput`."""
+    """At most `limit` changes after the cursor, and the next cursor. Raises `InvalidInput`."""
     require_in_order(wanted)
     behind = col(Event.number) > after_number(cursor), *_selected(wanted)
     rows, following = part(await read_events(session, *behind, most=limit + 1), limit, lambda row: str(row.number))
     found = await asyncio.to_thread(lambda: list(events_of(rows)))
-    before = await _before(session, found)
+    before = await _events_before(session, found)
     return await asyncio.to_thread(_compared, found, before), following
 
 
 def _compared(found: Sequence[PastEvent], before: Sequence[EventRow]) -> list[Change]:
-    """What was found, each beside what was before it."""
+    """The changes of the found events, each with the state of its thing before it, taken from the `before` events."""
     numbers = {event.number for event in found}
     entries = map(entry_of, in_order(events_of(before), found))
     return [change for change in compared(entries) if change.entry["number"] in numbers]
 
 
 def shown(change: Change) -> ChangeView:
-    """A change as it goes out."""
+    """The view of a change."""
     entry = change.entry
     named = {name: entry[name] for name in ("number", "revision", "at", "clientId", "grantId")}
     more = {"event": entry["kind"], "school": entry["brin"], "before": change.before, "after": entry["state"]}
@@ -117,7 +117,7 @@ def shown(change: Change) -> ChangeView:
 
 
 def _selected(wanted: Wanted) -> Iterator[ColumnElement[bool]]:
-    """The same as `Wanted.has`."""
+    """The SQL conditions that select the same events as `Wanted.has`."""
     if wanted.since is not None:
         yield col(Event.at) >= wanted.since
     if wanted.until is not None:
@@ -128,8 +128,8 @@ def _selected(wanted: Wanted) -> Iterator[ColumnElement[bool]]:
         yield col(Event.client_id) == wanted.client_id
 
 
-#: The column with an index that the entries of one thing have alike, where there is one.
-_ALIKE: Final = {
+#: By the member that names a thing: an indexed column that has the same value in all events of one thing.
+_INDEXED_COLUMN: Final = {
     "grantId": "grant_id",
     "schoolkey": "brin",
     "clientId": "client_id",
@@ -143,29 +143,30 @@ _ALIKE: Final = {
 }
 
 
-async def _before(session: AsyncSession, events: Sequence[PastEvent]) -> list[EventRow]:
-    """The last event before these about each of the things that they are about, and those in between about them."""
+async def _events_before(session: AsyncSession, events: Sequence[PastEvent]) -> list[EventRow]:
+    """The events that `_compared` needs beside `events`: of each of their things the last one before them, and those
+    in between that were not selected."""
     things: dict[Thing, list[PastEvent]] = {}
     for event in events:
         if (found := thing_of(entry_of(event))) is not None:
             things.setdefault(found[0], []).append(event)
     number, numbers = col(Event.number), set[int]()
     for thing, about in things.items():
-        same = col(Event.kind).in_(thing.kinds), *_same(thing, about)
+        same = col(Event.kind).in_(thing.kinds), *_about_same_thing(thing, about)
         last = select(func.max(Event.number)).where(number < events[0].number, *same)
         numbers.update(await session.exec(last.group_by(col(Event.brin), _name_of(thing))))
-        numbers.update(await session.exec(select(Event.number).where(number.between(*_around(events)), *same)))
+        numbers.update(await session.exec(select(Event.number).where(number.between(*_range_of(events)), *same)))
     missing = sorted(numbers - {event.number for event in events})
     parts = [missing[begin : begin + PART] for begin in range(0, len(missing), PART)]
-    return [row for some in parts for row in await read_events(session, number.in_(some))]
+    return [row for chunk in parts for row in await read_events(session, number.in_(chunk))]
 
 
-def _around(events: Sequence[PastEvent]) -> tuple[int, int]:
+def _range_of(events: Sequence[PastEvent]) -> tuple[int, int]:
     return events[0].number, events[-1].number
 
 
-def _same(thing: Thing, about: Sequence[PastEvent]) -> Iterator[ColumnElement[bool]]:
-    name = _ALIKE.get(thing.member)
+def _about_same_thing(thing: Thing, about: Sequence[PastEvent]) -> Iterator[ColumnElement[bool]]:
+    name = _INDEXED_COLUMN.get(thing.member)
     if name is not None:
         yield col(getattr(Event, name)).in_({getattr(each, name) for each in about} - {None})
     if name != "grant_id":
@@ -173,8 +174,8 @@ def _same(thing: Thing, about: Sequence[PastEvent]) -> Iterator[ColumnElement[bo
 
 
 def _name_of(thing: Thing) -> ColumnElement[str]:
-    """What a thing is named by; where a column says the same, that."""
-    if _ALIKE.get(thing.member) == "grant_id":
+    """The expression of a thing's name in an event: the column of the same meaning, else the member of its state."""
+    if _INDEXED_COLUMN.get(thing.member) == "grant_id":
         return cast(ColumnElement[str], col(Event.grant_id))
     named: ColumnElement[str] = col(Event.state)[thing.member].as_string()
     return named

@@ -1,6 +1,6 @@
-"""What was decided, or would have been, at an instant of the past: told by the log alone, by the same rules as today's.
+"""Routes of replay: the decision at an instant of the past, by the log alone and by the same rules as today's.
 
-"May connection P have received field F of location S at instant T, and why?"
+A replay answers "may connection P have received field F of location S at instant T, and why?"
 """
 
 import asyncio
@@ -51,7 +51,7 @@ class AskedThen(WireIn):
 
     @model_validator(mode="after")
     def _is_of_an_instant(self) -> Self:
-        # On the facts of then, as of now: that answer was never given.
+        # A decision on the facts of an old revision but at the present instant was never given.
         if self.revision is not None and self.at is None:
             raise ValueError("revision needs at, the instant of the decision that carried it")
         return self
@@ -123,30 +123,29 @@ async def replay_of_school(
 async def replayed(
     session: AsyncSession, question: Question, at: datetime, revision: int | None, now: datetime
 ) -> Replayed:
-    """The decision on this question as of `at`, on what the log then held: up to `revision`, where that is given.
+    """The decision on the question at `at`, by the log up to that instant, or up to `revision` where it is given.
 
-    Raises `InvalidInput` for an instant that has not come, a revision that there is not, or one that was not the newest
-    then.
+    Raises `InvalidInput` for an instant in the future, an unknown revision, or one that was not the newest at `at`.
     """
     if at > now:
         raise InvalidInput("at must not be in the future.")
     events = await _events(session, question, await _last(session, at, revision))
-    # In a thread, so that decisions come in between.
+    # In a thread, so that the event loop serves decisions meanwhile.
     return shown(await asyncio.to_thread(decided_then, map(entry_of, events), question, at, revision), at)
 
 
 async def _last(session: AsyncSession, at: datetime, revision: int | None) -> int:
-    """The number of the last entry that counted then; 0 before the first."""
+    """The number of the last entry at `at`, or of `revision` where it is given; 0 before the first entry."""
     by = Event.at <= at if revision is None else Event.revision == revision
-    # From the newest on: instants follow the numbers, and need no index of their own.
+    # Backwards by number: instants rise with numbers, so that this needs no index on them.
     found = (await session.exec(select(Event.number).where(by).order_by(col(Event.number).desc()).limit(1))).first()
     return found or 0
 
 
 async def _events(session: AsyncSession, question: Question, last: int) -> Sequence[PastEvent]:
-    """Of those up to `last` the ones that concern the question; the last itself and the next.
+    """The events up to `last` that concern the question, with `last` itself and the next event.
 
-    As `concerns` says, but of all partners only the connection's, and of all schools only the one in question.
+    Selects as `concerns` does, but of all partners the connection's alone, and of all schools the asked one alone.
     """
     number, kind = col(Event.number), col(Event.kind)
     of_school = or_(col(Event.brin).is_(None), col(Event.brin) == question.place[:4])
@@ -162,7 +161,7 @@ async def _events(session: AsyncSession, question: Question, last: int) -> Seque
 
 
 def shown(then: DecidedThen, at: datetime) -> Replayed:
-    """The decision of then as it goes out."""
+    """The view of a replayed decision."""
     decision = then.decision
     return Replayed(
         decision=decision.permit,

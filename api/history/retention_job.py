@@ -1,17 +1,16 @@
-"""The job of the decision log: a digest of each day's lines goes into the log of all changes, and old lines go.
+"""The retention job of the decision log: records a digest of each day's lines as an event, and deletes old lines.
 
-Both may run in several processes at once. No decision waits for either: lines are read in small parts, past the ORM,
-and hashed in a thread.
+Several processes may run it at once. No decision waits for it: it reads lines in small parts, past the ORM, and hashes
+them in a thread.
 
-The store's clock may be wrong for a while. A digest that was recorded later than now was made by such a clock, and does
-not count: its day gets another once it has ended. And lines go only as far as the digests have come day by day, so that
-a clock which jumps ahead deletes nothing that was not due within days.
+The store's clock may be wrong for a while. A digest with a time later than now was recorded by such a clock and does
+not count: its day gets another digest once it has ended. Lines are deleted only as far as the digests have come, day by
+day, so that a clock that jumps ahead can delete only lines that are due within days.
 """
 
 import asyncio
 import logging
 from datetime import UTC, date, datetime, timedelta
-from random import SystemRandom
 from typing import Any, Final
 
 from sqlalchemy import delete, tuple_
@@ -28,26 +27,24 @@ from models.vocabulary.event_kinds import EventKind
 
 log = logging.getLogger("privacy_manager.retention")
 
-#: How long after its end a day is digested: by then every line that was decided in it is stored, or never will be.
+#: The time after the end of a day before it is digested: by then each of its lines is stored, or never will be.
 MARGIN: Final = timedelta(minutes=10)
-#: Lines that are deleted at once.
+#: Lines that one statement deletes.
 BATCH: Final = 5_000
-#: Days that are made up for at once: what a clock that jumped ahead for a moment can add to the log is bounded.
+#: Days that one run digests at most; bounds what a clock that jumps ahead for a moment can add to the log.
 MOST_DAYS: Final = 7
-#: On so many days digests must have been recorded before lines go by the time that it was then.
-DAYS_AT_IT: Final = 7
-#: So far back the first digest may be.
+#: The days on which digests must have been recorded before lines are deleted by the store's time.
+DAYS_WITH_DIGESTS: Final = 7
+#: The oldest day that the first digest may be of, in days before yesterday.
 DAYS_BACK: Final = 400
 INTERVAL_SECONDS: Final = 300.0
-#: Of the system: what is seeded to be repeated is not disturbed by a job that runs beside it.
-_RANDOM: Final = SystemRandom()
 
 
 async def digest_days(store: Store) -> int:
     """Records the digest of each day that has ended since the last one that has a digest; returns how many.
 
-    Without any, it begins with the first that has lines, or with yesterday. At most `MOST_DAYS` at once. Raises
-    `StoreUnreachable`.
+    Without any digest it begins with the first day that has lines, or with yesterday. Records at most `MOST_DAYS`.
+    Raises `StoreUnreachable`.
     """
     recorded = 0
     for _ in range(MOST_DAYS):
@@ -59,7 +56,7 @@ async def digest_days(store: Store) -> int:
                 break
             digest = await digest_of_day(session, day)
         async with store.writing() as write:
-            # Whoever writes is alone: another process may have been here since.
+            # Writers are serialized. Another process may have recorded the digest since the read above.
             if await _next_day(write.session, write.now) in (None, day):
                 state = {"day": day.isoformat(), "lines": digest.lines, "sha256": digest.sha256}
                 record(write, EventKind.DECISIONS_DIGESTED, SYSTEM, state)
@@ -68,24 +65,25 @@ async def digest_days(store: Store) -> int:
 
 
 async def delete_old(store: Store, days: int) -> int:
-    """Deletes up to `BATCH` lines that are older than so many days; returns how many. Raises `StoreUnreachable`.
+    """Deletes up to `BATCH` lines that are older than `days` days; returns how many. Raises `StoreUnreachable`.
 
-    Nothing of a day that is later than the last that has a digest; and nothing before digests were recorded on
-    `DAYS_AT_IT` days.
+    Deletes no line of a day after the last digested one, and none until digests were recorded on `DAYS_WITH_DIGESTS`
+    days.
     """
     async with store.reading() as session:
         now = await store.now(session)
-        digested_until, believed = await _next_day(session, now), await _believed(session, now)
-    if digested_until is None or believed is None:
+        digested_until, trusted_until = await _next_day(session, now), await _trusted_until(session, now)
+    if digested_until is None or trusted_until is None:
         return 0
     last = midnight(digested_until)
-    return await store.deleting(lambda now: _oldest(min(min(now, believed) - timedelta(days=days), last)))
+    return await store.deleting(lambda now: _oldest(min(min(now, trusted_until) - timedelta(days=days), last)))
 
 
-async def keep_log(store: Store, days: int, *, digests: bool, interval: float = INTERVAL_SECONDS) -> None:
-    """Does both about every `interval` seconds, for as long as the process runs; digests as long as there are lines.
+async def run_retention_job(store: Store, days: int, *, digests: bool, interval: float = INTERVAL_SECONDS) -> None:
+    """Digests and deletes about every `interval` seconds, for as long as the process runs.
 
-    The processes that find the day digested already compute nothing.
+    Without `digests` it records digests only while there are lines. A process that finds the day digested already
+    computes nothing.
     """
 
     async def turn() -> None:
@@ -99,7 +97,7 @@ async def keep_log(store: Store, days: int, *, digests: bool, interval: float = 
 async def _delete_all_old(store: Store, days: int) -> None:
     deleted = await delete_old(store, days)
     while deleted == BATCH:
-        # Decisions write to the same table, and on SQLite wait for the same lock.
+        # A pause for decisions, which write to the same table, and on SQLite wait for the same lock.
         await asyncio.sleep(0.1)
         deleted = await delete_old(store, days)
 
@@ -116,28 +114,29 @@ async def _has_lines(store: Store) -> bool:
 
 
 async def _next_day(session: AsyncSession, now: datetime) -> date | None:
-    """The day after the last one that has a digest which counts at `now`; None before the first."""
+    """The day after the last one with a digest that counts at `now`; None before the first digest."""
     counts = Event.kind == EventKind.DECISIONS_DIGESTED, Event.at <= now
     last = (await session.exec(select(Event.state).where(*counts).order_by(col(Event.number).desc()).limit(1))).first()
     return None if last is None else date.fromisoformat(last["day"]) + timedelta(days=1)
 
 
 async def _first_day(session: AsyncSession, yesterday: date) -> date:
-    """The day of the oldest line, or yesterday; at most `DAYS_BACK` before: that line's clock may have erred."""
+    """The day of the oldest line, at most `DAYS_BACK` before yesterday (its clock may have erred); or yesterday."""
     oldest = (await session.exec(select(LoggedDecision.at).order_by(col(LoggedDecision.at)).limit(1))).first()
     if oldest is None:
         return yesterday
     return min(yesterday, max(oldest.astimezone(UTC).date(), yesterday - timedelta(days=DAYS_BACK)))
 
 
-async def _believed(session: AsyncSession, now: datetime) -> datetime | None:
-    """Up to when the store's time is believed: as far as days go on from the one `DAYS_AT_IT` days with digests ago.
+async def _trusted_until(session: AsyncSession, now: datetime) -> datetime | None:
+    """The latest store time that deletion trusts: `DAYS_WITH_DIGESTS` + 1 days after the start of the day that is the
+    `DAYS_WITH_DIGESTS`-th last on which digests were recorded.
 
-    None before there are so many. A clock that is right is believed up to now, whenever in the day digests come.
+    None before there are so many such days. A correct clock is trusted up to now, whenever in the day digests come.
     """
     counts = Event.kind == EventKind.DECISIONS_DIGESTED, Event.at <= now
-    newest = select(Event.at).where(*counts).order_by(col(Event.number).desc()).limit(DAYS_AT_IT * 100)
+    newest = select(Event.at).where(*counts).order_by(col(Event.number).desc()).limit(DAYS_WITH_DIGESTS * 100)
     on_days = sorted({at.astimezone(UTC).date() for at in await session.exec(newest)})
-    if len(on_days) < DAYS_AT_IT:
+    if len(on_days) < DAYS_WITH_DIGESTS:
         return None
-    return midnight(on_days[-DAYS_AT_IT] + timedelta(days=DAYS_AT_IT + 1))
+    return midnight(on_days[-DAYS_WITH_DIGESTS] + timedelta(days=DAYS_WITH_DIGESTS + 1))

@@ -54,7 +54,7 @@ BESIDE: Final = Pace(at_once=4, pause=0.5)
 INTERVAL_SECONDS: Final = 0.5
 #: Deliveries that use a connection to the store at once, beside the poll's: no more than the pool keeps open.
 _STORE_CONNECTIONS: Final = 4
-#: The system's random numbers, as in `api.history.retention_job`.
+#: The system's random numbers: this job does not disturb seeded ones of a test in the same process.
 _RANDOM: Final = SystemRandom()
 #: Seconds between two clean-ups, and rows that one statement of them deletes.
 CLEANUP_SECONDS: Final = 300.0

@@ -15,7 +15,7 @@ from sqlmodel import col, select
 
 from api.history import retention_job
 from api.history.daily_digests import NO_SENSE, decision_log_faults, digest_of_day
-from api.history.retention_job import delete_old, digest_days, keep_log
+from api.history.retention_job import delete_old, digest_days, run_retention_job
 from api.notifications.delivery import run_cleanup_job
 from api.store.events import SYSTEM, record
 from models.decision.decision_log import Digest
@@ -184,13 +184,13 @@ async def test_a_clock_that_jumps_ahead_deletes_no_lines(world: World) -> None:
     await world.ask()
     await digest_days(world.store)
     assert await delete_old(world.store, 30) == 0
-    await looked_after(world, retention_job.DAYS_AT_IT - 2)
+    await looked_after(world, retention_job.DAYS_WITH_DIGESTS - 2)
     assert await delete_old(world.store, 30) == 0
     world.clock.now = right
     assert len(await lines(world)) == 3
     # A clock that has been there for a week is believed.
     world.clock.advance(days=420)
-    await looked_after(world, retention_job.DAYS_AT_IT)
+    await looked_after(world, retention_job.DAYS_WITH_DIGESTS)
     assert await delete_old(world.store, 30) == 2
 
 
@@ -240,7 +240,7 @@ async def test_lines_from_before_the_log_was_turned_off_are_digested_and_go(
 ) -> None:
     await asked_at(world, START)
     world.clock.now = DONE
-    keeping = asyncio.create_task(keep_log(world.store, 2, digests=False, interval=0.001))
+    keeping = asyncio.create_task(run_retention_job(world.store, 2, digests=False, interval=0.001))
     try:
         async with asyncio.timeout(60):
             while await lines(world):
@@ -254,7 +254,7 @@ async def test_lines_from_before_the_log_was_turned_off_are_digested_and_go(
 async def test_how_long_a_job_sleeps_takes_nothing_from_what_somebody_seeded(world: World) -> None:
     before = random.getstate()
     jobs = [
-        asyncio.create_task(keep_log(world.store, 2, digests=True, interval=60)),
+        asyncio.create_task(run_retention_job(world.store, 2, digests=True, interval=60)),
         asyncio.create_task(run_cleanup_job(world.store, interval=60)),
     ]
     # Each goes to sleep at its first step.

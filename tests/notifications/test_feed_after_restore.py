@@ -78,7 +78,7 @@ async def test_nothing_that_the_feed_reads_goes_with_time(world: World, monkeypa
     for _ in range(30):
         world.clock.advance(days=1)
         await digest_days(world.store)
-    monkeypatch.setattr(retention_job, "DAYS_AT_IT", 1)
+    monkeypatch.setattr(retention_job, "DAYS_WITH_DIGESTS", 1)
     assert await delete_old(world.store, 2) > 0
     assert (await world.operate("POST", "/v1/actors/_erase", {"subject": "school-subject"})).status_code == 200
     world.clock.advance(days=800)
