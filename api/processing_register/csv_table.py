@@ -6,7 +6,7 @@ import unicodedata
 from typing import Final
 
 from api.printable_text import BREAKS, UNSEEN
-from api.processing_register.text import SAID, of_processing, of_register
+from api.processing_register.document_lines import SAID, of_processing, of_register
 from models.past.processing_register import Register
 
 #: A spreadsheet takes what begins with one of these for a formula, or for the start of one.

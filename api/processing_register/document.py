@@ -3,8 +3,7 @@
 from collections.abc import Iterable
 from typing import Final
 
-from api.processing_register.pdf_model import Document, Entry, Line, Part
-from api.processing_register.text import (
+from api.processing_register.document_lines import (
     PLACES,
     SOURCE,
     STATUS,
@@ -15,6 +14,7 @@ from api.processing_register.text import (
     of_register,
     place,
 )
+from api.processing_register.pdf_model import Document, Entry, Line, Part
 from models.past.processing_register import Controller, Processing, Register
 from models.past.register_texts import RETENTION
 

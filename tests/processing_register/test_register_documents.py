@@ -17,9 +17,9 @@ from reportlab.pdfbase.pdfmetrics import stringWidth
 from api.processing_register import pdf
 from api.processing_register.csv_table import cell, csv_of
 from api.processing_register.document import document_of
+from api.processing_register.document_lines import SAID, TO_STATE, of_processing, of_register
 from api.processing_register.pdf import pdf_of as printed_document
 from api.processing_register.pdf_style import BOLD, MARGIN, SIDE, SMALL, Typesetter, printed
-from api.processing_register.text import SAID, TO_STATE, of_processing, of_register
 from models.consents.partners import RecipientRole, Stage
 from models.decision.grant_status import Status
 from models.past.processing_register import (
