@@ -19,8 +19,8 @@ from api.deletions.duties import DutyJob
 from api.edge.authentication import Authentication, needs_token
 from api.edge.request_context import Envelope
 from api.edge.server import ON_STOP
-from api.edu_v import answers as edu_v_answers
 from api.edu_v import door as edu_v
+from api.edu_v import status_codes as edu_v_status_codes
 from api.evidence import erasure_routes, log_routes, receipts
 from api.evidence.backup_recovery import keep_checkpoints
 from api.gateways import forward_auth
@@ -242,10 +242,10 @@ def _edu_v(services: Services, abandoned: set[asyncio.Task[None]]) -> FastAPI:
         current=services.of(CurrentSnapshot),
         abandoned=abandoned,
         prefix=f"{edu_v.PATH}/",
-        answer=edu_v_answers.unreachable,
+        answer=edu_v_status_codes.unreachable,
     )
     verifier = services.of(TokenVerifier)
-    door.add_middleware(Authentication, verifier=verifier, guards=edu_v.needs_token, answer=edu_v_answers.answer)
+    door.add_middleware(Authentication, verifier=verifier, guards=edu_v.needs_token, answer=edu_v_status_codes.answer)
     return door
 
 

@@ -8,7 +8,7 @@ from fastapi.openapi.utils import get_openapi
 from starlette.routing import BaseRoute
 
 from api.edge.request_context import API_VERSION
-from api.edu_v import answers, messages, statuses
+from api.edu_v import message_routes, status_codes, status_routes
 from api.openapi import CHALLENGE, ETAG, HEADERS, REPLAYED, RETRY, Document, operations_of
 from api.web.idempotency import Replayed, give_again
 
@@ -30,7 +30,7 @@ ERROR: Final[Document] = {
     "description": "Edu-V, Status- en foutcodes. `detail` and `errors` are ours.",
     "required": ["status", "statusMessage", "detail"],
     "properties": {
-        "status": {"type": "string", "enum": sorted({code.status for code in answers.REFUSING})},
+        "status": {"type": "string", "enum": sorted({code.status for code in status_codes.REFUSING})},
         "statusMessage": {"type": "string"},
         "detail": {"type": "string"},
         "errors": {
@@ -77,7 +77,7 @@ def documented_door() -> FastAPI:
         root_path_in_servers=False,
         **ABOUT,
     )
-    answers.install(door)
+    status_codes.install(door)
     door.add_exception_handler(Replayed, give_again)
     door.openapi = lambda: _document(door)  # type: ignore[method-assign]
     return door
@@ -87,8 +87,8 @@ def documented_door() -> FastAPI:
 def _routes() -> list[BaseRoute]:
     """Once for all services of a process."""
     every = APIRouter()
-    every.include_router(statuses.router)
-    every.include_router(messages.router)
+    every.include_router(status_routes.router)
+    every.include_router(message_routes.router)
     return every.routes
 
 

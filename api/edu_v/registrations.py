@@ -12,7 +12,7 @@ from pydantic import Field
 from sqlalchemy import ColumnElement, and_, case, or_
 from sqlmodel import col, func, select
 
-from api.edu_v.naming import SchoolReference, reference_to
+from api.edu_v.school_references import SchoolReference, reference_to
 from api.queries import request_rows
 from api.queries.session import Session
 from api.web.schemas import Moment, Wire

@@ -14,8 +14,8 @@ import pytest
 
 from api.app import documented_app
 from api.edge import problems
-from api.edu_v.answers import REFUSING, code_of
 from api.edu_v.door import PATH, documented_door
+from api.edu_v.status_codes import REFUSING, code_of
 from api.openapi import as_text, operations_of
 from tests.edu_v.both_sides import API, code, school
 from tests.promises.test_every_input import NEVER_OURS, NOT_A_BODY, leaves, replaced

@@ -4,7 +4,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
-from api.edu_v.answers import SCHOOL_UNKNOWN, Told
+from api.edu_v.status_codes import SCHOOL_UNKNOWN, Told
 from api.queries import school_rows
 from api.queries.session import Session
 from api.web.schemas import PRINTABLE, Wire, WireIn

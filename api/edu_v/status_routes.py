@@ -8,8 +8,7 @@ from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
-from api.edu_v.answers import CONSUMER_UNKNOWN, OTHER, PROVIDER_UNKNOWN, SCHEMA_INCORRECT, Told, nothing_registered
-from api.edu_v.naming import OIE_CODE, IdType, SchoolId, place_named, require_known
+from api.edu_v.message_fields import Reference
 from api.edu_v.registrations import (
     API,
     ConsentStatus,
@@ -25,7 +24,8 @@ from api.edu_v.registrations import (
     revision_before,
     version_of,
 )
-from api.edu_v.wording import Reference
+from api.edu_v.school_references import OIE_CODE, IdType, SchoolId, place_named, require_known
+from api.edu_v.status_codes import CONSUMER_UNKNOWN, OTHER, PROVIDER_UNKNOWN, SCHEMA_INCORRECT, Told, nothing_registered
 from api.queries import fact_rows
 from api.queries.session import Session
 from api.web.callers import Caller, PartnerOrSchool

@@ -9,17 +9,7 @@ from uuid import uuid4
 from fastapi import APIRouter, Response
 from pydantic import Field
 
-from api.edu_v.answers import (
-    CONSUMER_USED,
-    CREATED,
-    OK,
-    OTHER,
-    PROVIDER_UNKNOWN,
-    PROVIDER_USED,
-    Code,
-    Told,
-)
-from api.edu_v.naming import NamedSchool, require_known
+from api.edu_v.message_fields import OurApi, Reference
 from api.edu_v.registrations import (
     ConsentStatus,
     Registration,
@@ -31,8 +21,18 @@ from api.edu_v.registrations import (
     references,
     version_of,
 )
-from api.edu_v.statuses import one, whose
-from api.edu_v.wording import OurApi, Reference
+from api.edu_v.school_references import NamedSchool, require_known
+from api.edu_v.status_codes import (
+    CONSUMER_USED,
+    CREATED,
+    OK,
+    OTHER,
+    PROVIDER_UNKNOWN,
+    PROVIDER_USED,
+    Code,
+    Told,
+)
+from api.edu_v.status_routes import one, whose
 from api.grants import granting, request_lifecycle
 from api.grants.grant_lifecycle import settle, take
 from api.grants.granting import GrantPlace
