@@ -1,4 +1,4 @@
-"""A register of processing as a document to hand over."""
+"""The register of processing as a document: its title, lines, parts and annex, independent of PDF."""
 
 from collections.abc import Iterable
 from typing import Final
@@ -10,21 +10,21 @@ from api.processing_register.document_lines import (
     TITLE,
     TO_STATE,
     moment,
-    of_processing,
-    of_register,
     place,
+    processing_lines,
+    register_lines,
 )
 from api.processing_register.pdf_model import Document, Entry, Line, Part
 from models.past.processing_register import Controller, Processing, Register
 from models.past.register_texts import RETENTION
 
-#: What one can write on.
-_ROOM, _LITTLE_ROOM = "." * 120, " " + "." * 36
+#: Dotted lines for handwriting.
+_WRITING_LINE, _SHORT_WRITING_LINE = "." * 120, " " + "." * 36
 _NONE: Final = "Er zijn er op dit moment geen. / There are none at this instant."
 
 
 def document_of(register: Register) -> Document:
-    """All that the document says: a part for what goes on, one for what has ended, and what each scope named is."""
+    """The document: a part for present processings, one for ended ones, and an annex that describes the scopes."""
     controller = register.controller
     return Document(
         name=f"{TITLE} {controller.school_name} ({controller.brin})",
@@ -32,7 +32,7 @@ def document_of(register: Register) -> Document:
         subject="AVG art. 30 lid 1 / GDPR art. 30(1)",
         title=TITLE,
         subtitle="AVG art. 30 lid 1 / Record of processing activities, GDPR art. 30(1)",
-        lines=tuple(_with_room(line, "", _ROOM) for line in of_register(register)),
+        lines=tuple(_with_room(line, "", _WRITING_LINE) for line in register_lines(register)),
         notes=tuple(text for note in (SOURCE, RETENTION, PLACES) for text in (note.nl, note.en)),
         parts=(
             _part("Verwerkingen", "Processing activities", "Tot / Until", controller, register.processings),
@@ -62,12 +62,14 @@ def _entry(controller: Controller, processing: Processing) -> Entry:
             STATUS[processing.status],
             "–" if until is None else moment(until),
         ),
-        lines=tuple(_with_room(line, _LITTLE_ROOM) for line in of_processing(controller, processing) if line.values),
+        lines=tuple(
+            _with_room(line, _SHORT_WRITING_LINE) for line in processing_lines(controller, processing) if line.values
+        ),
     )
 
 
 def _with_room(line: Line, behind: str, *below: str) -> Line:
-    """What the school must state itself, with room to do so by hand."""
+    """A line that the school must fill in, with room for handwriting; any other line as it is."""
     return line._replace(values=(TO_STATE + behind, *below)) if line.values == (TO_STATE,) else line
 
 

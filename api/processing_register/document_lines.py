@@ -1,4 +1,4 @@
-"""What the documents of a register of processing say, line by line: a Dutch heading, an English one, and the values.
+"""The lines of the register's documents (CSV and PDF): a Dutch heading, an English heading, and the values.
 
 All instants are in the time of Amsterdam.
 """
@@ -15,7 +15,7 @@ from models.past.register_texts import BY_THE_SCHOOL, Bilingual
 from models.vocabulary.working_days import AMSTERDAM
 
 TITLE: Final = "Register van verwerkingsactiviteiten"
-#: What the document was made of.
+#: The source of the document's data.
 SOURCE: Final = Bilingual(
     "Dit register is opgemaakt uit het logboek van de privacymanager tot en met de genoemde gebeurtenis. De namen van"
     " school, bestuur en vestigingen zijn die van het moment van opmaken, alle andere gegevens die van de genoemde"
@@ -23,7 +23,7 @@ SOURCE: Final = Bilingual(
     "Made of the privacy manager's log up to the named event. The names of the school, its board and its locations are"
     " those of when it was drawn up; everything else is as of the named instant. Times are those of Europe/Amsterdam.",
 )
-#: Where in the document each letter of art. 30(1) is answered.
+#: The places in the document that answer each letter of art. 30(1).
 PLACES: Final = Bilingual(
     "AVG art. 30 lid 1: a hierboven; b bij Doeleinden; c bij Categorieën van betrokkenen, Gegevens en Categorieën van"
     " persoonsgegevens; d bij Ontvanger en Subverwerkers; e bij Doorgifte buiten de EER; f bij Bewaartermijn; g bij"
@@ -54,8 +54,8 @@ _STAGE: Final[Mapping[str, str]] = {
 }
 
 
-def of_register(register: Register) -> list[Line]:
-    """What holds for all of it."""
+def register_lines(register: Register) -> list[Line]:
+    """The lines about the register as a whole."""
     controller = register.controller
     return [
         Line("Verwerkingsverantwoordelijke", "Controller",
@@ -72,18 +72,18 @@ def of_register(register: Register) -> list[Line]:
     ]  # fmt: skip
 
 
-def of_processing(controller: Controller, processing: Processing) -> list[Line]:
-    """One processing. The lines are those of `SAID`; one that does not apply has no values."""
-    return [Line(nl, en, tuple(values(controller, processing))) for nl, en, values in SAID]
+def processing_lines(controller: Controller, processing: Processing) -> list[Line]:
+    """The lines about one processing, by `PROCESSING_LINES`; one that does not apply has no values."""
+    return [Line(nl, en, tuple(values(controller, processing))) for nl, en, values in PROCESSING_LINES]
 
 
 def moment(at: datetime) -> str:
-    """An instant to the minute, in Amsterdam."""
+    """An instant to the minute, as text in the time of Amsterdam."""
     return at.astimezone(AMSTERDAM).strftime("%Y-%m-%d %H:%M")
 
 
 def instant(at: datetime) -> str:
-    """An instant in full, by which the same register can be asked for again."""
+    """An instant in full precision, as text; the same register can be requested by it again."""
     return f"{at.astimezone(AMSTERDAM).isoformat(sep=' ')} (Europe/Amsterdam)"
 
 
@@ -91,7 +91,7 @@ def _both(text: Bilingual) -> str:
     return f"{text.nl} / {text.en}"
 
 
-#: What the school must state itself.
+#: The value of a line that the school must fill in.
 TO_STATE: Final = _both(BY_THE_SCHOOL)
 
 
@@ -103,7 +103,7 @@ def _board(controller: Controller) -> str:
 
 
 def place(controller: Controller, processing: Processing) -> str:
-    """Where it is for."""
+    """The place that a processing is for: the whole school, or a location."""
     if processing.location is None:
         return f"de hele school / the whole school ({controller.brin})"
     return f"{processing.location} {processing.location_name or ''}".strip()
@@ -132,9 +132,11 @@ def _data(category: CategoryOfData) -> str:
     return f"{category.scope}: {', '.join(fields) or UNKNOWN}"
 
 
-def _of(agreement: AgreementThen | None, told: Callable[[AgreementThen], tuple[str, ...] | None]) -> tuple[str, ...]:
-    """What the agreement says; where it says none, or the log does not tell, that."""
-    values = told(agreement) if agreement is not None else None
+def _from_agreement(
+    agreement: AgreementThen | None, values_of: Callable[[AgreementThen], tuple[str, ...] | None]
+) -> tuple[str, ...]:
+    """The values from an agreement; `NONE` where it has none, `UNKNOWN` where the log does not hold them."""
+    values = values_of(agreement) if agreement is not None else None
     return (UNKNOWN,) if values is None else values or (NONE,)
 
 
@@ -157,10 +159,10 @@ def _version(agreement: AgreementThen | None) -> Iterable[str]:
 
 
 def _transfers(agreement: AgreementThen | None) -> tuple[str, ...]:
-    found = _of(agreement, lambda said: said.outside_eea)
+    countries = _from_agreement(agreement, lambda agreement: agreement.outside_eea)
     if agreement is None or not agreement.outside_eea:
-        return found
-    return *found, "passende waarborgen: door de school in te vullen / safeguards: to be stated by the school"
+        return countries
+    return *countries, "passende waarborgen: door de school in te vullen / safeguards: to be stated by the school"
 
 
 def _retention(processing: Processing) -> Iterable[str]:
@@ -174,7 +176,7 @@ def _retention(processing: Processing) -> Iterable[str]:
 
 
 def until(end: datetime | None) -> str:
-    """When something ends, in Amsterdam."""
+    """The end of a period, as text in the time of Amsterdam."""
     return "tot nader bericht / until further notice" if end is None else moment(end)
 
 
@@ -196,8 +198,8 @@ def _sub_processors(agreement: AgreementThen) -> tuple[str, ...] | None:
     return found if found is None else tuple(f"{each.name} ({each.country})" for each in found)
 
 
-#: What is said of every processing, in this order.
-SAID: Final[tuple[tuple[str, str, Callable[[Controller, Processing], Iterable[str]]], ...]] = (
+#: The lines of every processing in order: Dutch heading, English heading, and the function of the values.
+PROCESSING_LINES: Final[tuple[tuple[str, str, Callable[[Controller, Processing], Iterable[str]]], ...]] = (
     ("Toestemming", "Grant", lambda _, each: [each.grant_id]),
     ("Status", "Status", _status),
     ("Plaats", "Place", lambda controller, each: [place(controller, each)]),
@@ -220,14 +222,14 @@ SAID: Final[tuple[tuple[str, str, Callable[[Controller, Processing], Iterable[st
     (
         "Categorieën van persoonsgegevens",
         "Categories of personal data",
-        lambda _, each: _of(each.agreement, lambda said: said.categories),
+        lambda _, each: _from_agreement(each.agreement, lambda agreement: agreement.categories),
     ),
     ("Verwerkersovereenkomst", "Processing agreement", lambda _, each: _version(each.agreement)),
-    ("Subverwerkers", "Sub-processors", lambda _, each: _of(each.agreement, _sub_processors)),
+    ("Subverwerkers", "Sub-processors", lambda _, each: _from_agreement(each.agreement, _sub_processors)),
     (
         "Landen van opslag",
         "Countries of storage",
-        lambda _, each: _of(each.agreement, _storage),
+        lambda _, each: _from_agreement(each.agreement, _storage),
     ),
     ("Doorgifte buiten de EER", "Transfers outside the EEA", lambda _, each: _transfers(each.agreement)),
     ("Bewaartermijn", "Retention", lambda _, each: _retention(each)),

@@ -1,6 +1,7 @@
-"""The school's register of processing (AVG art. 30), now or at any past date: as JSON, as a table, as a document.
+"""Routes of a school's register of processing (AVG art. 30), now or at a past instant: as JSON, CSV and PDF.
 
-It is told by the log up to that instant. Only the names of the school, its board and its locations are of the present.
+The register is built from the log up to that instant. Only the names of the school, its board and its locations are
+the present ones.
 """
 
 import asyncio
@@ -156,40 +157,42 @@ class RegisterView(Wire):
     ended: list[ProcessingView]
 
 
-async def _drawn_up(
+async def _register(
     caller: SchoolOrOperator, brin: Annotated[Brin, Path()], request: Request, at: At = None
 ) -> Register:
     store, limiter = provided(request, Store), provided(request, RebuildLimiter)
-    # A transaction of its own, which is over before a document is made of what it read.
+    # A transaction of its own, which ends before the answer is made from the register.
     async with limiter.slot(brin), store.reading() as session:
         return await register_at(session, brin, at, await store.now(session))
 
 
-DrawnUp = Annotated[Register, Depends(_drawn_up)]
+SchoolRegister = Annotated[Register, Depends(_register)]
 
 TABLE: Final = "text/csv"
 DOCUMENT: Final = "application/pdf"
 
 
 @router.get("/register", operation_id="getRegister", response_model=RegisterView)
-async def get_register(caller: SchoolOrOperator, brin: Brin, register: DrawnUp) -> Response:
+async def get_register(caller: SchoolOrOperator, brin: Brin, register: SchoolRegister) -> Response:
     """The register of processing of this school, now or at a past instant."""
     return json_answer(await asyncio.to_thread(_json_of, register))
 
 
 @router.get("/register.csv", operation_id="downloadRegisterTable", response_class=Response)
-async def download_table(caller: SchoolOrOperator, brin: Brin, register: DrawnUp) -> Response:
+async def download_table(caller: SchoolOrOperator, brin: Brin, register: SchoolRegister) -> Response:
     """The same as a table for spreadsheets, one row a processing."""
     content = await asyncio.to_thread(csv_of, register)
-    return attachment(content, _name(register, "csv"), TABLE)
+    return attachment(content, _file_name(register, "csv"), TABLE)
 
 
 @router.get("/register.pdf", operation_id="downloadRegister", response_class=Response)
-async def download_document(caller: SchoolOrOperator, brin: Brin, register: DrawnUp, request: Request) -> Response:
+async def download_document(
+    caller: SchoolOrOperator, brin: Brin, register: SchoolRegister, request: Request
+) -> Response:
     """The same as a document to hand over."""
     document = await asyncio.to_thread(document_of, register)
     content = await provided(request, Drawing).draw(document, brin)
-    return attachment(content, _name(register, "pdf"), DOCUMENT)
+    return attachment(content, _file_name(register, "pdf"), DOCUMENT)
 
 
 def _json_of(register: Register) -> bytes:
@@ -201,7 +204,7 @@ def _json_of(register: Register) -> bytes:
 
 
 async def register_at(session: AsyncSession, brin: str, at: datetime | None, now: datetime) -> Register:
-    """The register of a school at an instant. Raises `InvalidInput` for one that has not come, or before the log."""
+    """The register of a school at an instant. Raises `InvalidInput` for one in the future or before the log."""
     if at is not None and at > now:
         raise InvalidInput("at must not be in the future.")
     instant = at or now
@@ -209,44 +212,45 @@ async def register_at(session: AsyncSession, brin: str, at: datetime | None, now
     last = (await session.exec(select(func.coalesce(func.max(Event.number), 0)).where(Event.at <= instant))).one()
     if at is not None and not last:
         raise InvalidInput("at must not be before the log begins.")
-    # In threads, here and below, so that decisions come in between.
+    # In threads, here and below, so that the event loop serves decisions meanwhile.
     known = await asyncio.to_thread(Known.by, await _events(session, brin, last))
     controller = await _controller(session, school, known)
     return await asyncio.to_thread(register_of, controller, known, instant, now, last)
 
 
 async def _controller(session: AsyncSession, school: School, known: Known) -> Controller:
-    told = school.brin in known.boards
-    number = known.boards[school.brin] if told else school.board_number
+    in_log = school.brin in known.boards
+    number = known.boards[school.brin] if in_log else school.board_number
     board = await session.get(Board, number) if number is not None else None
     return Controller(
         brin=school.brin,
         school_name=school.name,
         board_number=number,
         board_name=board.name if board is not None else None,
-        board_note=BOARD_OF_THEN if told else BOARD_OF_NOW,
+        board_note=BOARD_OF_THEN if in_log else BOARD_OF_NOW,
         locations={location.code: location.name for location in await school_rows.locations(session, school.brin)},
     )
 
 
 async def _events(session: AsyncSession, brin: str, last: int) -> Sequence[PastEvent]:
-    """All up to `last` that tell of the school's grants and board, of what they were given to, and of agreements."""
+    """The events up to `last` of the school and its grants, of the connections that got them with their agreements, and
+    of their partners."""
     until, kind = col(Event.number) <= last, col(Event.kind)
     rows = await read_events(session, until, Event.brin == brin, kind.in_(GRANTS))
     client_ids = {row.client_id for row in rows}
-    about_them = col(Event.client_id).in_(client_ids), kind.in_([*CONNECTIONS, *AGREEMENTS])
-    rows += await read_events(session, until, *about_them)
-    about = await asyncio.to_thread(lambda: list(events_of(rows)))
-    partners = await read_partners(session, _kvk_numbers(about), last)
-    return await asyncio.to_thread(in_order, about, partners, await read_school(session, brin, last))
+    about_connections = col(Event.client_id).in_(client_ids), kind.in_([*CONNECTIONS, *AGREEMENTS])
+    rows += await read_events(session, until, *about_connections)
+    events = await asyncio.to_thread(lambda: list(events_of(rows)))
+    partners = await read_partners(session, _kvk_numbers(events), last)
+    return await asyncio.to_thread(in_order, events, partners, await read_school(session, brin, last))
 
 
 def _kvk_numbers(events: Iterable[PastEvent]) -> set[str]:
-    """Of the partners that a connection belonged to or that a grant names."""
+    """The KvK numbers of the partners that connections belonged to, or that grants name."""
     states = (each.state["partner"] if each.kind in GRANTS else each.state for each in events)
     return {state["kvkNumber"] for state in states if "kvkNumber" in state}
 
 
-def _name(register: Register, ending: str) -> str:
+def _file_name(register: Register, ending: str) -> str:
     day = register.at.astimezone(AMSTERDAM).date()
     return f"verwerkingsregister-{register.controller.brin}-{day.isoformat()}.{ending}"

@@ -17,7 +17,7 @@ from reportlab.pdfbase.pdfmetrics import stringWidth
 from api.processing_register import pdf
 from api.processing_register.csv_table import cell, csv_of
 from api.processing_register.document import document_of
-from api.processing_register.document_lines import SAID, TO_STATE, of_processing, of_register
+from api.processing_register.document_lines import PROCESSING_LINES, TO_STATE, processing_lines, register_lines
 from api.processing_register.pdf import pdf_of as printed_document
 from api.processing_register.pdf_style import BOLD, MARGIN, SIDE, SMALL, Typesetter, printed
 from models.consents.partners import RecipientRole, Stage
@@ -192,7 +192,7 @@ def test_every_value_of_a_row_is_read_back_from_the_table(name: str) -> None:
     rows = read_table(content)
     assert len(rows) == 2
     for row, each in zip(rows, (*shown.processings, *shown.ended), strict=True):
-        lines = [*of_register(shown), *of_processing(shown.controller, each)]
+        lines = [*register_lines(shown), *processing_lines(shown.controller, each)]
         assert row == {line.nl: cell(" | ".join(line.values)) for line in lines}
         assert not any(value.lstrip().startswith(tuple("=+-@\uff1d\uff0b\uff0d\uff20")) for value in row.values())
         assert not any(set(value) & set("\r\n\t") for value in row.values())
@@ -206,7 +206,7 @@ def test_every_cell_is_quoted() -> None:
 
 def test_an_empty_table_has_its_headings() -> None:
     (headings,) = csv.reader(io.StringIO(csv_of(register_with()).decode("utf-8-sig"), newline=""), delimiter=";")
-    assert headings[-len(SAID) :] == [nl for nl, _, _ in SAID]
+    assert headings[-len(PROCESSING_LINES) :] == [nl for nl, _, _ in PROCESSING_LINES]
 
 
 # -- the document -----------------------------------------------------------------------------------------------------
@@ -217,7 +217,7 @@ def test_every_value_is_read_back_from_the_document_whatever_characters_it_has(n
     shown = register_with(processing(name), past=(ended(name),), name=name)
     text = text_of(pdf_of(shown))
     for each in (*shown.processings, *shown.ended):
-        for line in (*of_register(shown), *of_processing(shown.controller, each)):
+        for line in (*register_lines(shown), *processing_lines(shown.controller, each)):
             for value in (line.nl, line.en, *line.values) if line.values else ():
                 assert bare(printed(value)) in text, (line.nl, value)
     assert bare("Een leerling herkennen.") in text
@@ -288,7 +288,7 @@ def test_a_processing_stands_on_one_page_where_that_has_room_for_it() -> None:
 
 def test_no_heading_is_wider_than_its_column() -> None:
     Typesetter()
-    lines = [*of_register(register_with()), *of_processing(register_with().controller, ended())]
+    lines = [*register_lines(register_with()), *processing_lines(register_with().controller, ended())]
     words = {word for line in lines for word in line.nl.split()}
     assert max(stringWidth(word, BOLD, SMALL.fontSize) for word in words) < pdf._LEFT - 2 * SIDE
 
