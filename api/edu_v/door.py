@@ -1,4 +1,4 @@
-"""The door put together: its routes, how it refuses, and its own contract beside the main one."""
+"""The FastAPI application of the Edu-V contract: its routes, its refusals, and its own OpenAPI document."""
 
 from functools import cache
 from typing import Any, Final
@@ -12,7 +12,7 @@ from api.edu_v import message_routes, status_codes, status_routes
 from api.openapi import CHALLENGE, ETAG, HEADERS, REPLAYED, RETRY, Document, operations_of
 from api.web.idempotency import Replayed, give_again
 
-#: Where the standard's paths begin.
+#: The prefix of the standard's paths.
 PATH: Final = "/edu-v/v1"
 CONTRACT: Final = "/openapi.json"
 
@@ -44,7 +44,7 @@ ERROR: Final[Document] = {
     },
 }
 
-#: What a route may refuse, by HTTP status; writes also the second.
+#: The refusals of every route, by HTTP status; writes also have `REFUSALS_OF_WRITES`.
 REFUSALS: Final = {
     "400": "0011, 0023 or 0099.",
     "401": "0021: no valid access token.",
@@ -62,12 +62,12 @@ REFUSALS_OF_WRITES: Final = {
 
 
 def needs_token(path: str) -> bool:
-    """All that is below the door does, but its contract."""
+    """Whether a path of this application needs a token: all but the OpenAPI document."""
     return path != PATH + CONTRACT
 
 
 def documented_door() -> FastAPI:
-    """Every route of the door, with its contract, and no store behind it yet."""
+    """The application with every route and its OpenAPI document, without a store."""
     door = FastAPI(
         routes=_routes(),
         docs_url=None,
@@ -85,7 +85,7 @@ def documented_door() -> FastAPI:
 
 @cache
 def _routes() -> list[BaseRoute]:
-    """Once for all services of a process."""
+    """The routes, made once for all services of a process."""
     every = APIRouter()
     every.include_router(status_routes.router)
     every.include_router(message_routes.router)
@@ -108,7 +108,7 @@ def _document(door: FastAPI) -> Document:
 
 
 def _complete(method: str, operation: Document) -> None:
-    """Adds what every answer has and every route may refuse."""
+    """Completes an operation of the document: its security, the headers of answers, and the refusals of every route."""
     responses = operation["responses"]
     responses.pop("422", None)
     operation["security"] = [{"accessToken": []}]

@@ -1,4 +1,4 @@
-"""What the messages of both sides share."""
+"""Fields that the messages of schools and of partners share."""
 
 from typing import Annotated, Literal
 
@@ -6,7 +6,7 @@ from pydantic import AfterValidator, Field, StringConstraints
 
 from api.web.schemas import UUID_PATTERN
 
-#: In lower case, as RFC 9562 writes it; capitals are the same reference.
+#: A UUID, which is lowered as RFC 9562 writes it: capitals are the same reference.
 Reference = Annotated[
     str,
     StringConstraints(pattern=UUID_PATTERN.replace("a-f", "a-fA-F"), max_length=36),

@@ -1,6 +1,6 @@
-"""What either side says: a connection asks, confirms and takes back; a school permits, declines and takes back.
+"""Routes of messages: a connection requests, confirms and revokes; a school notifies (permits) and revokes.
 
-Each message is one consent, is answered at once, and goes through the rules of the main door.
+Each message is about one consent, is answered at once, and follows the same rules as the main contract.
 """
 
 from typing import Annotated, Literal
@@ -13,15 +13,15 @@ from api.edu_v.message_fields import OurApi, Reference
 from api.edu_v.registrations import (
     ConsentStatus,
     Registration,
-    Whose,
-    called,
-    names_of,
-    of_grants,
-    of_requests,
+    Tenant,
+    consents_named,
+    count_references,
     references,
+    registrations_of_grants,
+    registrations_of_requests,
     version_of,
 )
-from api.edu_v.school_references import NamedSchool, require_known
+from api.edu_v.school_references import NamedSchool, require_known_place
 from api.edu_v.status_codes import (
     CONSUMER_USED,
     CREATED,
@@ -30,9 +30,9 @@ from api.edu_v.status_codes import (
     PROVIDER_UNKNOWN,
     PROVIDER_USED,
     Code,
-    Told,
+    EduVRefusal,
 )
-from api.edu_v.status_routes import one, whose
+from api.edu_v.status_routes import consent_by_reference, tenant_of
 from api.grants import granting, request_lifecycle
 from api.grants.grant_lifecycle import settle, take
 from api.grants.granting import GrantPlace
@@ -53,7 +53,7 @@ from models.vocabulary.refusals import VersionMismatch
 
 router = APIRouter(prefix="/consent", tags=["consent"])
 
-#: What is told of a declined request where the school gave no reason, which the standard leaves no room for.
+#: The reason of a declined request where the school gave none: the standard has no place for it, our rules need one.
 NO_REASON = "Geen reden opgegeven."
 
 Scopes = Annotated[ScopeNames, Field(min_length=1, description="Scopes of UWLR, as in the main contract.")]
@@ -131,21 +131,21 @@ async def put_request(
 ) -> Acknowledgement:
     """Asks a school. The same message again changes nothing; another one under the same reference is refused."""
     session, client_id, place = writing.session, caller.claims.client_id, message.school.place
-    await require_known(session, place, None)
+    await require_known_place(session, place, None)
     connection = await registry_rows.connection_placed(session, client_id)
     wish = wish_of(connection, message.scopes, message.purposes)
-    known = await references(session, Whose(client_id, None), Party.CONSUMER, message.consumer_reference_id)
+    known = await references(session, Tenant(client_id, None), Party.CONSUMER, message.consumer_reference_id)
     if known:
         before = await session.get(AccessRequest, known[0].request_id) if known[0].request_id is not None else None
         if before is None or before.place != place or request_lifecycle.wish_of_request(before) != wish:
-            raise Told(CONSUMER_USED, "It is the name of another request, or of a consent.")
-        return _acknowledged(writing, response, OK, (await of_requests(session, [before]))[0])
+            raise EduVRefusal(CONSUMER_USED, "It is the name of another request, or of a consent.")
+        return _acknowledge(writing, response, OK, (await registrations_of_requests(session, [before]))[0])
     (made,), _ = await request_lifecycle.ask(writing, connection, wish, [place], caller.actor, message.message)
     await session.flush()
-    name = _name(writing, client_id, place, Party.CONSUMER, message.consumer_reference_id)
+    name = _new_reference(writing, client_id, place, Party.CONSUMER, message.consumer_reference_id)
     name.request_id = made.request_id
-    _refer(writing, caller, name)
-    return _acknowledged(writing, response, CREATED, (await of_requests(session, [made]))[0])
+    _record_reference(writing, caller, name)
+    return _acknowledge(writing, response, CREATED, (await registrations_of_requests(session, [made]))[0])
 
 
 @router.put("/confirmations", status_code=201, operation_id="putConsentConfirmation")
@@ -154,26 +154,28 @@ async def put_confirmation(
 ) -> Acknowledgement:
     """Notes that the connection has registered a grant, and how it calls it. What may be released is not changed."""
     session, client_id, place = writing.session, caller.claims.client_id, message.school.place
-    await require_known(session, place, None)
-    own = Whose(client_id, None)
-    grant = (await one(session, own, place, message.provider_reference_id, None)).of
+    await require_known_place(session, place, None)
+    tenant = Tenant(client_id, None)
+    grant = (await consent_by_reference(session, tenant, place, message.provider_reference_id, None)).subject
     if not isinstance(grant, Grant):
-        raise Told(PROVIDER_UNKNOWN, "It is not the name of a grant.")
+        raise EduVRefusal(PROVIDER_UNKNOWN, "It is not the name of a grant.")
     if (stands := status_at(grant, writing.now)) not in OPEN:
-        raise Told(OTHER, f"The consent is {stands}.", 409)
+        raise EduVRefusal(OTHER, f"The consent is {stands}.", 409)
     if message.scopes is not None and set(message.scopes) != set(grant.scopes):
-        raise Told(OTHER, "The grant is for other scopes: read it again.", 409)
-    known = await references(session, own, Party.CONSUMER, message.consumer_reference_id)
-    name = known[0] if known else _name(writing, client_id, place, Party.CONSUMER, message.consumer_reference_id)
+        raise EduVRefusal(OTHER, "The grant is for other scopes: read it again.", 409)
+    known = await references(session, tenant, Party.CONSUMER, message.consumer_reference_id)
+    name = (
+        known[0] if known else _new_reference(writing, client_id, place, Party.CONSUMER, message.consumer_reference_id)
+    )
     if known and grant.grant_id not in [
-        each.of.grant_id for each in await called(session, own, Party.CONSUMER, name.reference)
+        each.subject.grant_id for each in await consents_named(session, tenant, Party.CONSUMER, name.reference)
     ]:
-        raise Told(CONSUMER_USED, "It is the name of another consent.")
+        raise EduVRefusal(CONSUMER_USED, "It is the name of another consent.")
     if name.confirmed_at is None:
-        await _name_grant(writing, caller, name, grant, confirmed=True)
+        await _refer_to_grant(writing, caller, name, grant, confirmed=True)
         await session.flush()
     code = CREATED if name.revision == writing.write.revision else OK
-    return _acknowledged(writing, response, code, (await of_grants(session, [grant]))[0])
+    return _acknowledge(writing, response, code, (await registrations_of_grants(session, [grant]))[0])
 
 
 @router.put("/notifications", status_code=201, operation_id="putConsentNotification")
@@ -186,16 +188,16 @@ async def put_notification(
 ) -> Acknowledgement:
     """Permits a connection to receive these scopes for these purposes. A request that waits is answered by it."""
     session, client_id, place = writing.session, message.client_id, message.school.place
-    await require_known(session, place, caller.claims.school)
-    own = Whose(client_id, caller.claims.school)
+    await require_known_place(session, place, caller.claims.school)
+    tenant = Tenant(client_id, caller.claims.school)
     await registry_rows.connection_placed(session, client_id)
     if message.consumer_reference_id is not None:
-        await one(session, own, place, None, message.consumer_reference_id)
+        await consent_by_reference(session, tenant, place, None, message.consumer_reference_id)
     where = GrantPlace(place[:4], place if len(place) > 4 else None)
     grant = await granting.present(writing, client_id, where)
     if grant is None and if_match is not None:
         raise VersionMismatch("There is no grant that stands: what was read has ended.")
-    await _require_free(session, own, message.provider_reference_id, grant)
+    await _require_free(session, tenant, message.provider_reference_id, grant)
     code = CREATED if grant is None else OK
     if grant is None:
         choice = _choice(message, None)
@@ -205,10 +207,10 @@ async def put_notification(
         await granting.amend(writing, grant, _choice(message, grant), message.agreement_id, caller.actor)
     await session.flush()
     reference = message.provider_reference_id
-    if reference not in (None, grant.grant_id) and not await references(session, own, Party.PROVIDER, reference):
-        name = _name(writing, client_id, place, Party.PROVIDER, reference)
-        await _name_grant(writing, caller, name, grant)
-    return _acknowledged(writing, response, code, (await of_grants(session, [grant]))[0])
+    if reference not in (None, grant.grant_id) and not await references(session, tenant, Party.PROVIDER, reference):
+        name = _new_reference(writing, client_id, place, Party.PROVIDER, reference)
+        await _refer_to_grant(writing, caller, name, grant)
+    return _acknowledge(writing, response, code, (await registrations_of_grants(session, [grant]))[0])
 
 
 @router.put("/revokes", operation_id="putConsentRevoke")
@@ -220,46 +222,48 @@ async def put_revoke(
     What has ended stays ended: then nothing is changed.
     """
     session, place = writing.session, message.school.place
-    await require_known(session, place, caller.claims.school if caller.role == "school" else None)
-    own = whose(caller, message.client_id)
-    found = await one(session, own, place, message.provider_reference_id, message.consumer_reference_id)
-    if isinstance(found.of, Grant):
-        await _end(writing, caller, found.of, message)
+    await require_known_place(session, place, caller.claims.school if caller.role == "school" else None)
+    tenant = tenant_of(caller, message.client_id)
+    found = await consent_by_reference(
+        session, tenant, place, message.provider_reference_id, message.consumer_reference_id
+    )
+    if isinstance(found.subject, Grant):
+        await _revoke(writing, caller, found.subject, message)
         await session.flush()
-        return _acknowledged(writing, response, OK, (await of_grants(session, [found.of]))[0])
-    if found.of.status == RequestStatus.OPEN:
-        session.add(found.of)
+        return _acknowledge(writing, response, OK, (await registrations_of_grants(session, [found.subject]))[0])
+    if found.subject.status == RequestStatus.OPEN:
+        session.add(found.subject)
         if caller.role == "partner":
-            request_lifecycle.take(writing.write, found.of, RequestStep.WITHDRAW, caller.actor, message.reason)
+            request_lifecycle.take(writing.write, found.subject, RequestStep.WITHDRAW, caller.actor, message.reason)
         else:
             request_lifecycle.take(
-                writing.write, found.of, RequestStep.DECLINE, caller.actor, message.reason or NO_REASON
+                writing.write, found.subject, RequestStep.DECLINE, caller.actor, message.reason or NO_REASON
             )
         await session.flush()
-    return _acknowledged(writing, response, OK, (await of_requests(session, [found.of]))[0])
+    return _acknowledge(writing, response, OK, (await registrations_of_requests(session, [found.subject]))[0])
 
 
-async def _end(writing: WriteRequest, caller: Caller, grant: Grant, message: ConsentRevoke) -> None:
+async def _revoke(writing: WriteRequest, caller: Caller, grant: Grant, message: ConsentRevoke) -> None:
     partner = (await registry_rows.partners_of_grants(writing.session, [grant]))[grant.client_id]
     settle(writing.write, grant, partner)
     if grant.status not in OPEN:
         return
     if message.scopes is not None and set(grant.scopes) - set(message.scopes):
-        raise Told(OTHER, "More was permitted than these scopes: a consent is taken back as a whole.", 409)
+        raise EduVRefusal(OTHER, "More was permitted than these scopes: a consent is taken back as a whole.", 409)
     take(writing.write, grant, partner, Step.REVOKE, caller.actor, message.reason)
 
 
-async def _require_free(session: Session, own: Whose, reference: str | None, grant: Grant | None) -> None:
-    """Raises `Told` where a school calls something else so."""
+async def _require_free(session: Session, tenant: Tenant, reference: str | None, grant: Grant | None) -> None:
+    """Raises `EduVRefusal` where the school uses the reference for another consent."""
     if reference is None:
         return
-    known = {each.position.name for each in await called(session, own, Party.PROVIDER, reference)}
+    known = {each.position.name for each in await consents_named(session, tenant, Party.PROVIDER, reference)}
     if known - {grant.grant_id if grant is not None else None}:
-        raise Told(PROVIDER_USED, "It is the name of another consent.")
+        raise EduVRefusal(PROVIDER_USED, "It is the name of another consent.")
 
 
 def _choice(message: ConsentNotification, present: Grant | None) -> Choice:
-    """What the school permits; without an end, what there is keeps the one that it has."""
+    """The choice of a notification; one without `validUntil` keeps the end of the present grant."""
     keeps = present is not None and "valid_until" not in message.model_fields_set
     return Choice(
         scopes=frozenset(message.scopes),
@@ -269,7 +273,7 @@ def _choice(message: ConsentNotification, present: Grant | None) -> Choice:
     )
 
 
-def _name(writing: WriteRequest, client_id: str, place: str, party: Party, reference: str) -> ConsentReference:
+def _new_reference(writing: WriteRequest, client_id: str, place: str, party: Party, reference: str) -> ConsentReference:
     return ConsentReference(
         reference_id=str(uuid4()),
         client_id=client_id,
@@ -281,17 +285,17 @@ def _name(writing: WriteRequest, client_id: str, place: str, party: Party, refer
     )
 
 
-async def _name_grant(
+async def _refer_to_grant(
     writing: WriteRequest, caller: Caller, name: ConsentReference, grant: Grant, *, confirmed: bool = False
 ) -> None:
-    """Makes it a name of the grant."""
-    require_room(await names_of(writing.session, grant, Party(name.party)))
+    """Makes `name` a reference to the grant. Raises the refusal of `require_room` beyond the limit of names."""
+    require_room(await count_references(writing.session, grant, Party(name.party)))
     name.grant_id, name.confirmed_at = grant.grant_id, writing.now if confirmed else None
-    _refer(writing, caller, name)
+    _record_reference(writing, caller, name)
 
 
-def _refer(writing: WriteRequest, caller: Caller, name: ConsentReference) -> None:
-    """Keeps what one side calls a consent, with its event, which is about no change of what may be released."""
+def _record_reference(writing: WriteRequest, caller: Caller, name: ConsentReference) -> None:
+    """Stores a reference with its event, which changes nothing about what may be released."""
     name.revision = writing.write.revision
     writing.session.add(name)
     state = {
@@ -308,9 +312,11 @@ def _refer(writing: WriteRequest, caller: Caller, name: ConsentReference) -> Non
     record(writing.write, kind, caller.actor, state, brin=name.brin, client_id=name.client_id)
 
 
-def _acknowledged(writing: WriteRequest, response: Response, code: Code, found: Registration) -> Acknowledgement:
+def _acknowledge(writing: WriteRequest, response: Response, code: Code, found: Registration) -> Acknowledgement:
     response.status_code = writing.status = code.http
-    said = Acknowledgement(status=code.status, status_message=code.message or "", consent=found.at(writing.now))
-    if isinstance(found.of, Grant):
-        return writing.answer(said, version_of(found.of))
-    return writing.answer(said, found.of.version)
+    acknowledgement = Acknowledgement(
+        status=code.status, status_message=code.message or "", consent=found.at(writing.now)
+    )
+    if isinstance(found.subject, Grant):
+        return writing.answer(acknowledgement, version_of(found.subject))
+    return writing.answer(acknowledgement, found.subject.version)

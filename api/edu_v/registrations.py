@@ -1,6 +1,6 @@
-"""Consents as the standard registers them: one for each grant, and one for each request that led to none.
+"""Registrations of consents as the standard has them: one for each grant, and one for each request without a grant.
 
-Of a partner those of its connection are read, of a school its own: `Whose`.
+Every read is limited to a `Tenant`: a partner's connection, or a school.
 """
 
 from collections.abc import Iterable, Sequence
@@ -22,10 +22,10 @@ from models.consents.requests import AccessRequest, RequestStatus
 from models.decision.grant_status import NOT_YET, Status, status_at
 from models.log.events import Event
 
-#: Our one data service. The standard's own nine exchange other data than UWLR-L, and what was permitted of the one
-#: says nothing of the other.
+#: Our one data service. The nine of the standard exchange other data than UWLR-L: a consent for one of them permits
+#: nothing here.
 API: Final = "uwlr-api"
-#: After every revision that there can be.
+#: A number above every revision.
 NEVER: Final = 2**31 - 1
 
 
@@ -67,24 +67,25 @@ class ConsentStatus(Wire):
     revision: Annotated[int, Field(description="What `since` takes: what changed after this one comes next.")]
 
 
-class Whose(NamedTuple):
-    """What is read: one connection's, one school's, or what is both's. At least one of them is the caller's own."""
+class Tenant(NamedTuple):
+    """The rows of one connection, of one school, or of both; at least one of the two is the caller's own."""
 
     client_id: str | None
     brin: str | None
 
 
 class Position(NamedTuple):
-    """A place in a list that is in order of change."""
+    """A position in a list that is sorted by last change."""
 
     revision: int
     name: str
 
 
 class Registration(NamedTuple):
-    """A grant or a request; the last request that led to the one, what the other led to, and what both call it."""
+    """A consent: a grant with the last request that led to it, or a request with the grant that it led to, if any; and
+    the references of both sides to it."""
 
-    of: Grant | AccessRequest
+    subject: Grant | AccessRequest
     request: AccessRequest | None
     grant: Grant | None
     consumer: ConsentReference | None
@@ -92,31 +93,33 @@ class Registration(NamedTuple):
 
     @property
     def position(self) -> Position:
-        """Where it stands among all others. A confirmation changes a grant's registration, and not the grant."""
-        revision = self.of.revision
-        if isinstance(self.of, AccessRequest):
-            # What it led to goes on changing.
-            return Position(revision if self.grant is None else max(revision, self.grant.revision), self.of.request_id)
+        """The position by last change. A confirmation changes the registration of a grant, and not the grant."""
+        revision = self.subject.revision
+        if isinstance(self.subject, AccessRequest):
+            # The grant that a request led to changes its registration too.
+            return Position(
+                revision if self.grant is None else max(revision, self.grant.revision), self.subject.request_id
+            )
         if self.consumer is not None and self.consumer.grant_id is not None:
             revision = max(revision, self.consumer.revision)
-        return Position(revision, self.of.grant_id)
+        return Position(revision, self.subject.grant_id)
 
     def at(self, now: datetime) -> ConsentStatus:
-        """It as it stands at `now`: of what was granted, what is permitted, which may be less than was asked."""
-        stands = self.of if self.grant is None else self.grant
+        """The status of the consent at `now`; once granted, with the scopes of the grant, which may be fewer."""
+        shown = self.subject if self.grant is None else self.grant
         return ConsentStatus(
             provider_reference_id=self._provider_name(),
             consumer_reference_id=self.consumer.reference if self.consumer is not None else "",
-            school=reference_to(self.of.place),
+            school=reference_to(self.subject.place),
             api=API,
-            scopes=sorted(stands.scopes),
+            scopes=sorted(shown.scopes),
             provider_status=self._provider_status(now),
             consumer_status=self._consumer_status(),
-            client_id=self.of.client_id,
-            purposes=sorted(stands.purposes),
+            client_id=self.subject.client_id,
+            purposes=sorted(shown.purposes),
             valid_from=self.grant.valid_from if self.grant is not None else None,
             valid_until=self.grant.valid_until if self.grant is not None else None,
-            changed_at=max(self.of.changed_at, stands.changed_at),
+            changed_at=max(self.subject.changed_at, shown.changed_at),
             revision=self.position.revision,
         )
 
@@ -128,7 +131,7 @@ class Registration(NamedTuple):
     def _provider_status(self, now: datetime) -> ProviderStatus:
         if self.grant is not None:
             return OF_GRANTS[status_at(self.grant, now)]
-        declined = self.of.status == RequestStatus.DECLINED
+        declined = self.subject.status == RequestStatus.DECLINED
         return ProviderStatus.DECLINED if declined else ProviderStatus.REQUESTED
 
     def _consumer_status(self) -> ConsumerStatus:
@@ -140,7 +143,7 @@ class Registration(NamedTuple):
 
 
 def version_of(grant: Grant) -> str:
-    """Which grant, in which version: here a place is read, where another grant may stand by the next time."""
+    """The version of a grant for its ETag, with its id: a place is read here, and may have another grant next time."""
     return f"{grant.grant_id}.{grant.version}"
 
 
@@ -153,92 +156,96 @@ OF_GRANTS: Final = {
 }
 
 
-# -- what is read -----------------------------------------------------------------------------------------------------
+# -- reads of registrations -------------------------------------------------------------------------------------------
 
 
-async def revision_before(session: Session, whose: Whose, since: int | datetime | None) -> int:
-    """The revision after which everything is new: itself, or the last one before the first change since a moment.
+async def revision_before(session: Session, tenant: Tenant, since: int | datetime | None) -> int:
+    """`since` as a revision: itself, or for an instant the revision before the first change since that instant.
 
-    By the first change and not the last one before it: where a clock was set back, rather twice than not at all.
+    Counts from the first change since and not from the last change before: where a clock was set back, a change is
+    listed twice rather than never.
     """
     if since is None or isinstance(since, int):
         return since or 0
-    first = select(func.min(Event.revision)).where(col(Event.at) >= since, *_own(Event, whose))
+    first = select(func.min(Event.revision)).where(col(Event.at) >= since, *_of_tenant(Event, tenant))
     found: int | None = (await session.exec(first)).one()
     return NEVER if found is None else found - 1
 
 
-async def listed(session: Session, whose: Whose, since: int, after: Position, limit: int) -> list[Registration]:
-    """Those that changed after `since`, in order of their last change; one to spare."""
+async def changed_consents(
+    session: Session, tenant: Tenant, since: int, after: Position, limit: int
+) -> list[Registration]:
+    """The consents that changed after `since`, in order of their last change; at most `limit` + 1."""
     confirmed = select(ConsentReference.grant_id, func.max(ConsentReference.revision).label("revision"))
     confirmed = confirmed.where(col(ConsentReference.grant_id).is_not(None), ConsentReference.party == Party.CONSUMER)
-    last = confirmed.where(*_own(ConsentReference, whose)).group_by(col(ConsentReference.grant_id)).subquery()
+    last = confirmed.where(*_of_tenant(ConsentReference, tenant)).group_by(col(ConsentReference.grant_id)).subquery()
     changed = case((last.c.revision > Grant.revision, last.c.revision), else_=Grant.revision)
-    query = select(Grant).outerjoin(last, last.c.grant_id == Grant.grant_id).where(*_own(Grant, whose))
-    query = query.where(col(Grant.status).not_in(NOT_YET), *_behind(changed, col(Grant.grant_id), since, after))
+    query = select(Grant).outerjoin(last, last.c.grant_id == Grant.grant_id).where(*_of_tenant(Grant, tenant))
+    query = query.where(col(Grant.status).not_in(NOT_YET), *_after(changed, col(Grant.grant_id), since, after))
     grants = (await session.exec(query.order_by(changed, col(Grant.grant_id)).limit(limit + 1))).all()
     without = (col(AccessRequest.grant_id).is_(None),)
-    requests = await _requests(session, whose, since, after, limit, *without)
-    found = [*await of_grants(session, grants), *await of_requests(session, requests)]
+    requests = await _requests(session, tenant, since, after, limit, *without)
+    found = [*await registrations_of_grants(session, grants), *await registrations_of_requests(session, requests)]
     return sorted(found, key=lambda each: each.position)[: limit + 1]
 
 
-async def requests_listed(
-    session: Session, whose: Whose, since: int, after: Position, limit: int
+async def changed_requests(
+    session: Session, tenant: Tenant, since: int, after: Position, limit: int
 ) -> list[Registration]:
-    """The requests, answered ones too, in order of the last change of each or of what it led to; one to spare."""
-    return await of_requests(session, await _requests(session, whose, since, after, limit))
+    """The requests that changed after `since`, answered ones too, in order of their last change or of their grant's; at
+    most `limit` + 1."""
+    return await registrations_of_requests(session, await _requests(session, tenant, since, after, limit))
 
 
-async def confirmations_listed(
-    session: Session, whose: Whose, since: int, after: Position, limit: int
+async def changed_confirmations(
+    session: Session, tenant: Tenant, since: int, after: Position, limit: int
 ) -> list[tuple[ConsentReference, Registration]]:
-    """What the connection has confirmed, each with what it confirmed, in order of the last change of either; one to
-    spare."""
-    changed, name = _later(ConsentReference), col(ConsentReference.reference_id)
+    """The confirmations of connections that changed after `since`, each with its consent, in order of the last change
+    of either; at most `limit` + 1."""
+    changed, name = _last_change(ConsentReference), col(ConsentReference.reference_id)
     query = select(ConsentReference).join(Grant, col(Grant.grant_id) == ConsentReference.grant_id)
     query = query.where(
         col(ConsentReference.confirmed_at).is_not(None),
-        *_own(ConsentReference, whose),
-        *_behind(changed, name, since, after),
+        *_of_tenant(ConsentReference, tenant),
+        *_after(changed, name, since, after),
     ).order_by(changed, name)
     found = (await session.exec(query.limit(limit + 1))).all()
     confirmed = {each.grant_id for each in found}
     grants = (await session.exec(select(Grant).where(col(Grant.grant_id).in_(confirmed)))).all()
-    by_grant = {each.position.name: each for each in await of_grants(session, grants)}
+    by_grant = {each.position.name: each for each in await registrations_of_grants(session, grants)}
     return [(each, by_grant[each.grant_id]) for each in found if each.grant_id is not None]
 
 
-async def references(session: Session, whose: Whose, party: Party, reference: str) -> Sequence[ConsentReference]:
-    """What one side calls by this name."""
+async def references(session: Session, tenant: Tenant, party: Party, reference: str) -> Sequence[ConsentReference]:
+    """The rows of a reference that one side uses."""
     query = select(ConsentReference).where(
-        ConsentReference.party == party, ConsentReference.reference == reference, *_own(ConsentReference, whose)
+        ConsentReference.party == party, ConsentReference.reference == reference, *_of_tenant(ConsentReference, tenant)
     )
     return (await session.exec(query.order_by(col(ConsentReference.reference_id)))).all()
 
 
-async def names_of(session: Session, grant: Grant, party: Party) -> int:
-    """How many names one side has given a grant."""
+async def count_references(session: Session, grant: Grant, party: Party) -> int:
+    """The number of references that one side has given a grant."""
     query = select(func.count()).select_from(ConsentReference)
     found = query.where(ConsentReference.grant_id == grant.grant_id, ConsentReference.party == party)
     return (await session.exec(found)).one()
 
 
-async def called(session: Session, whose: Whose, party: Party, reference: str) -> list[Registration]:
-    """The consents that one side calls so. A grant without another name is called by its id on the school's side."""
-    found = await references(session, whose, party, reference)
+async def consents_named(session: Session, tenant: Tenant, party: Party, reference: str) -> list[Registration]:
+    """The consents that one side refers to by `reference`. On the school's side a grant's own id is a reference too."""
+    found = await references(session, tenant, party, reference)
     asked = select(AccessRequest).where(col(AccessRequest.request_id).in_({each.request_id for each in found} - {None}))
-    requests = (await session.exec(asked.where(*_own(AccessRequest, whose)))).all()
+    requests = (await session.exec(asked.where(*_of_tenant(AccessRequest, tenant)))).all()
     led_to = {each.grant_id for each in found} | {each.grant_id for each in requests}
     named = led_to | {reference} if party is Party.PROVIDER else led_to
-    grants = select(Grant).where(col(Grant.grant_id).in_(named - {None}), *_own(Grant, whose))
+    grants = select(Grant).where(col(Grant.grant_id).in_(named - {None}), *_of_tenant(Grant, tenant))
     open_ones = [each for each in requests if each.grant_id is None]
     granted = (await session.exec(grants.where(col(Grant.status).not_in(NOT_YET)))).all()
-    return [*await of_grants(session, granted), *await of_requests(session, open_ones)]
+    return [*await registrations_of_grants(session, granted), *await registrations_of_requests(session, open_ones)]
 
 
-async def of_grants(session: Session, grants: Sequence[Grant]) -> list[Registration]:
-    """Each grant's registration."""
+async def registrations_of_grants(session: Session, grants: Sequence[Grant]) -> list[Registration]:
+    """The registrations of grants, in their order."""
     if not grants:
         return []
     ids = {each.grant_id for each in grants}
@@ -263,8 +270,8 @@ async def of_grants(session: Session, grants: Sequence[Grant]) -> list[Registrat
     ]
 
 
-async def of_requests(session: Session, requests: Sequence[AccessRequest]) -> list[Registration]:
-    """Each request's registration, with what it led to."""
+async def registrations_of_requests(session: Session, requests: Sequence[AccessRequest]) -> list[Registration]:
+    """The registrations of requests, in their order, each with the grant that it led to."""
     if not requests:
         return []
     ids, led_to = {each.request_id for each in requests}, {each.grant_id for each in requests} - {None}
@@ -292,36 +299,38 @@ async def of_requests(session: Session, requests: Sequence[AccessRequest]) -> li
 
 
 async def latest_request(session: Session, client_id: str, place: str) -> Registration | None:
-    """The last request of a connection for this place, where it led to nothing."""
+    """The last request of a connection for a place; None without one, or where it led to a grant."""
     found = (await request_rows.latest_requests(session, client_id, [place[:4]])).get(place)
-    return (await of_requests(session, [found]))[0] if found is not None and found.grant_id is None else None
+    if found is None or found.grant_id is not None:
+        return None
+    return (await registrations_of_requests(session, [found]))[0]
 
 
 async def _requests(
-    session: Session, whose: Whose, since: int, after: Position, limit: int, *more: ColumnElement[bool]
+    session: Session, tenant: Tenant, since: int, after: Position, limit: int, *more: ColumnElement[bool]
 ) -> Sequence[AccessRequest]:
-    changed, name = _later(AccessRequest), col(AccessRequest.request_id)
+    changed, name = _last_change(AccessRequest), col(AccessRequest.request_id)
     query = select(AccessRequest).outerjoin(Grant, col(Grant.grant_id) == AccessRequest.grant_id)
-    query = query.where(*_own(AccessRequest, whose), *_behind(changed, name, since, after), *more)
+    query = query.where(*_of_tenant(AccessRequest, tenant), *_after(changed, name, since, after), *more)
     query = query.order_by(changed, name)
     return (await session.exec(query.limit(limit + 1))).all()
 
 
-def _later(table: type[AccessRequest] | type[ConsentReference]) -> Any:
-    """The revision of the last change of a row, or of the grant that it is joined with."""
+def _last_change(table: type[AccessRequest] | type[ConsentReference]) -> Any:
+    """The later of the revisions of a row and of the grant that it is joined with."""
     return case((col(Grant.revision) > col(table.revision), Grant.revision), else_=table.revision)
 
 
-def _behind(revision: Any, name: Any, since: int, after: Position) -> tuple[ColumnElement[bool], ...]:
+def _after(revision: Any, name: Any, since: int, after: Position) -> tuple[ColumnElement[bool], ...]:
     same = and_(revision == after.revision, name > after.name)
     return revision > since, or_(revision > after.revision, same)
 
 
-def _own(table: Any, whose: Whose) -> Iterable[ColumnElement[bool]]:
-    """The rows of whoever this is, and of nobody else."""
-    if whose.client_id is None and whose.brin is None:
-        raise ValueError("these are somebody's")
-    if whose.client_id is not None:
-        yield table.client_id == whose.client_id
-    if whose.brin is not None:
-        yield table.brin == whose.brin
+def _of_tenant(table: Any, tenant: Tenant) -> Iterable[ColumnElement[bool]]:
+    """The conditions that limit a query to the tenant's rows. Raises `ValueError` for a tenant without a member."""
+    if tenant.client_id is None and tenant.brin is None:
+        raise ValueError("a tenant has a connection or a school")
+    if tenant.client_id is not None:
+        yield table.client_id == tenant.client_id
+    if tenant.brin is not None:
+        yield table.brin == tenant.brin

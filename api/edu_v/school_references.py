@@ -1,16 +1,16 @@
-"""How the standard names a school: by its id of RIO, which is not kept here, or by ids of other registers."""
+"""The standard's SchoolReference: a school's RIO id, which is not kept here, or its ids in other registers."""
 
 from typing import Annotated, Final, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
-from api.edu_v.status_codes import SCHOOL_UNKNOWN, Told
+from api.edu_v.status_codes import SCHOOL_UNKNOWN, EduVRefusal
 from api.queries import school_rows
 from api.queries.session import Session
 from api.web.schemas import PRINTABLE, Wire, WireIn
 from models.vocabulary.identifiers import is_place
 
-#: OIE_CODE is the code of a recognised institution: BRIN. The others name schools in books that are not ours.
+#: OIE_CODE is the code of a recognised institution (BRIN). The other types are ids in registers that are not kept here.
 IdType = Literal["OIE_CODE", "BP_ID", "DD_ID", "AS_ID"]
 OIE_CODE: Final = "OIE_CODE"
 SchoolId = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=PRINTABLE)]
@@ -37,10 +37,10 @@ class NamedSchool(WireIn):
 
     @property
     def place(self) -> str:
-        """The BRIN4 or BRIN6. Raises `Told`."""
+        """The BRIN4 or BRIN6. Raises `EduVRefusal`."""
         listed = self.organisation_ids or ()
         coded = [each.organisation_id for each in listed if each.organisation_id_type == OIE_CODE]
-        return place_named(self.organisation_master_identifier, coded)
+        return place_of_ids(self.organisation_master_identifier, coded)
 
 
 class OrganisationId(Wire):
@@ -55,20 +55,23 @@ class SchoolReference(Wire):
 
 
 def reference_to(place: str) -> SchoolReference:
-    """The school or location, as the standard names it."""
+    """The SchoolReference of a school or location."""
     return SchoolReference(organisation_ids=[OrganisationId(organisation_id=place, organisation_id_type=OIE_CODE)])
 
 
-def place_named(master: str | None, coded: list[str]) -> str:
-    """The one place that these name. An id of RIO says nothing here, where a code stands beside it. Raises `Told`."""
+def place_of_ids(master: str | None, coded: list[str]) -> str:
+    """The one place of these ids. A master id that is no BRIN (a RIO id) is ignored beside a code.
+
+    Raises `EduVRefusal` for none, several, or an invalid one.
+    """
     named = {*coded} | ({master} if master is not None and (is_place(master) or not coded) else set())
     if len(named) != 1 or not all(map(is_place, named)):
         raise unknown_school()
     return named.pop()
 
 
-async def require_known(session: Session, place: str, own: str | None) -> None:
-    """Raises `Told` for a place that there never was, and just so for one that is not of the caller's own school."""
+async def require_known_place(session: Session, place: str, own: str | None) -> None:
+    """Raises the same `EduVRefusal` for a place that never existed and for one outside the caller's own school."""
     known = own in (None, place[:4]) and place[:4] in await school_rows.schools_named(session, [place[:4]])
     if known and len(place) > 4:
         known = place in [each.code for each in await school_rows.locations(session, place[:4])]
@@ -76,6 +79,6 @@ async def require_known(session: Session, place: str, own: str | None) -> None:
         raise unknown_school()
 
 
-def unknown_school() -> Told:
-    """No school of this name, or not the caller's."""
-    return Told(SCHOOL_UNKNOWN, "There is no such school or location, or it is not yours.")
+def unknown_school() -> EduVRefusal:
+    """The refusal of an unknown school, and of another's: the two do not differ."""
+    return EduVRefusal(SCHOOL_UNKNOWN, "There is no such school or location, or it is not yours.")

@@ -1,6 +1,6 @@
-"""The standard's status codes, and the one table from what went wrong to them.
+"""The standard's status codes (Edu-V, Status- en foutcodes 0.0.4), and the mapping of our refusals to them.
 
-Edu-V, Status- en foutcodes 0.0.4. Its 0099 is for every other reason; we keep its HTTP status as precise as elsewhere.
+Code 0099 stands for every other reason; its HTTP status is as precise as in the main contract.
 """
 
 import logging
@@ -33,7 +33,7 @@ log = logging.getLogger("privacy_manager.edu_v")
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """One status of the standard. Without a message of its own it carries the reason as its message."""
+    """A status code of the standard. One without a message sends the refusal's reason as its message."""
 
     status: str
     message: str | None
@@ -46,7 +46,7 @@ SCHEMA_INCORRECT: Final = Code("0011", "Schema incorrect", 400)
 SCOPE_REQUIRED: Final = Code("0021", "scope required", 401)
 SCHOOL_UNKNOWN: Final = Code("0023", "edu_org_id unknown", 400)
 OTHER: Final = Code("0099", None, 400)
-# Of these the standard names no HTTP status: it sends them in messages that go back later, and we answer at once.
+# The standard has no HTTP status for these: it sends them in later messages, where we answer at once.
 PROVIDER_UNKNOWN: Final = Code("1001", "providerReferenceId unknown", 404)
 PROVIDER_USED: Final = Code("1002", "providerReferenceId already used", 409)
 CONSUMER_UNKNOWN: Final = Code("1003", "consumerReferenceId unknown", 404)
@@ -64,8 +64,8 @@ REFUSING: Final = (
 )
 
 
-class Told(Exception):
-    """A refusal in the standard's own terms, which no rule of ours knows."""
+class EduVRefusal(Exception):
+    """A refusal by the Edu-V contract itself, which no rule of `models` knows."""
 
     def __init__(self, code: Code, detail: str, http: int | None = None) -> None:
         super().__init__(detail)
@@ -73,36 +73,36 @@ class Told(Exception):
 
 
 def code_of(problem: Problem) -> Code:
-    """The standard's code for one of our problems; its HTTP status stays the problem's."""
+    """The standard's code for a problem; the answer keeps the problem's HTTP status."""
     if problem.status == 400:
         return SCHEMA_INCORRECT
     return SCOPE_REQUIRED if problem.status in (401, 403) else OTHER
 
 
 def answer(problem: Problem, detail: str, headers: dict[str, str] | None = None) -> Response:
-    """One of our problems, as the standard says it."""
+    """The answer to a problem in the standard's form."""
     if problem is NO_TOKEN:
         headers = {**problems.CHALLENGE, **(headers or {})}
-    return _said(code_of(problem), problem.status, detail, headers)
+    return _response(code_of(problem), problem.status, detail, headers)
 
 
 def unreachable(error: StoreUnreachable) -> Response:
-    """The answer when the store gave none."""
+    """The 503 of a request that the store did not answer."""
     log.warning("the store did not answer: %s", error)
     return answer(STORE_UNREACHABLE, "Whether a change was made is uncertain: send it again.", {"Retry-After": "1"})
 
 
-def _said(code: Code, http: int, detail: str, headers: dict[str, str] | None = None, **members: Any) -> Response:
+def _response(code: Code, http: int, detail: str, headers: dict[str, str] | None = None, **members: Any) -> Response:
     body = {"status": code.status, "statusMessage": code.message or detail, "detail": detail, **members}
     return Response(msgspec.json.encode(body), http, headers, "application/json")
 
 
 def install(door: FastAPI) -> None:
-    """Makes every exception of the door an answer with one of the standard's codes."""
+    """Installs the exception handlers, which answer with the standard's codes."""
 
-    @door.exception_handler(Told)
-    async def _told(_: Request, told: Told) -> Response:
-        return _said(told.code, told.http or told.code.http, told.detail)
+    @door.exception_handler(EduVRefusal)
+    async def _edu_v_refusal(_: Request, refusal: EduVRefusal) -> Response:
+        return _response(refusal.code, refusal.http or refusal.code.http, refusal.detail)
 
     @door.exception_handler(ConsentError)
     async def _refusal(_: Request, refusal: ConsentError) -> Response:
@@ -123,7 +123,7 @@ def install(door: FastAPI) -> None:
     @door.exception_handler(RequestValidationError)
     async def _invalid(_: Request, error: RequestValidationError) -> Response:
         found = exception_handlers.errors_in(error)
-        return _said(SCHEMA_INCORRECT, INVALID_INPUT.status, "One or more values are not valid.", errors=found)
+        return _response(SCHEMA_INCORRECT, INVALID_INPUT.status, "One or more values are not valid.", errors=found)
 
     @door.exception_handler(HTTPException)
     async def _http(_: Request, error: HTTPException) -> Response:
@@ -136,6 +136,6 @@ def install(door: FastAPI) -> None:
         return answer(INTERNAL, "The error is in the log under this request's X-Request-ID.")
 
 
-def nothing_registered() -> Told:
-    """There is no consent of the caller's where it looks."""
-    return Told(OTHER, "No consent is registered there.", NOT_FOUND.status)
+def nothing_registered() -> EduVRefusal:
+    """The refusal where the caller has no consent at a place."""
+    return EduVRefusal(OTHER, "No consent is registered there.", NOT_FOUND.status)

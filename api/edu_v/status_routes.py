@@ -1,4 +1,4 @@
-"""What is registered, and what changed: for a partner of its connection, for a school of itself."""
+"""Routes of consent statuses and their changes: a partner reads those of its connection, a school its own."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,18 +14,25 @@ from api.edu_v.registrations import (
     ConsentStatus,
     Position,
     Registration,
-    Whose,
-    called,
-    confirmations_listed,
+    Tenant,
+    changed_confirmations,
+    changed_consents,
+    changed_requests,
+    consents_named,
     latest_request,
-    listed,
-    of_grants,
-    requests_listed,
+    registrations_of_grants,
     revision_before,
     version_of,
 )
-from api.edu_v.school_references import OIE_CODE, IdType, SchoolId, place_named, require_known
-from api.edu_v.status_codes import CONSUMER_UNKNOWN, OTHER, PROVIDER_UNKNOWN, SCHEMA_INCORRECT, Told, nothing_registered
+from api.edu_v.school_references import OIE_CODE, IdType, SchoolId, place_of_ids, require_known_place
+from api.edu_v.status_codes import (
+    CONSUMER_UNKNOWN,
+    OTHER,
+    PROVIDER_UNKNOWN,
+    SCHEMA_INCORRECT,
+    EduVRefusal,
+    nothing_registered,
+)
 from api.queries import fact_rows
 from api.queries.session import Session
 from api.web.callers import Caller, PartnerOrSchool
@@ -41,7 +48,7 @@ from models.vocabulary.refusals import InvalidInput
 
 router = APIRouter(prefix="/consent", tags=["consent"])
 
-#: The standard's own data services, and ours.
+#: The standard's nine data services, and ours.
 AnyApi = Literal[
     "students-api",
     "employees-api",
@@ -63,44 +70,47 @@ SEPARATOR: Final = "."
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """Which part of a list is asked for: what changed after `since`, behind the position of the cursor."""
+class PageQuery:
+    """The query of a list: the consents that changed after `since`, after the position of the cursor."""
 
     path: str
     api: AnyApi | None
     since: int | datetime | None
     limit: int
     after: Position
-    #: As they came, for the address of what follows.
-    given: Mapping[str, str]
+    #: The query parameters as sent, for the URL of the next page.
+    parameters: Mapping[str, str]
 
     @property
-    def nothing(self) -> bool:
-        """Whether it is about another data service than ours."""
+    def is_of_other_api(self) -> bool:
+        """Whether the list is of another data service than ours, and so empty."""
         return self.api not in (None, API)
 
-    def shown(self, found: Sequence[Registration], now: datetime, response: Response) -> list[ConsentStatus]:
-        """What is shown of these, each as it stands at `now`."""
-        return self.linked([each.at(now) for each in found], [each.position.name for each in found], response)
+    def page_of_registrations(
+        self, found: Sequence[Registration], now: datetime, response: Response
+    ) -> list[ConsentStatus]:
+        """The statuses of one page at `now`; sets `Link` where another page follows."""
+        return self.page_of([each.at(now) for each in found], [each.position.name for each in found], response)
 
-    def linked(self, found: Sequence[ConsentStatus], names: Sequence[str], response: Response) -> list[ConsentStatus]:
-        """What is shown of these; where more follows, `Link` says how to get it (RFC 8288)."""
+    def page_of(self, found: Sequence[ConsentStatus], names: Sequence[str], response: Response) -> list[ConsentStatus]:
+        """The first `limit` of the statuses, of which `names` break ties; sets `Link` (RFC 8288, `rel="next"`) where
+        another page follows."""
         named = list(zip(found, names, strict=True))
         shown, cursor = part(named, self.limit, lambda each: f"{each[0].revision}{SEPARATOR}{each[1]}")
         if cursor is not None:
-            query = urlencode({**self.given, "limit": self.limit, "cursor": cursor})
+            query = urlencode({**self.parameters, "limit": self.limit, "cursor": cursor})
             response.headers["Link"] = f'<{self.path}?{query}>; rel="next"'
         return [item for item, _ in shown]
 
 
-async def _part(
+async def _page_query(
     request: Request, api: OfApi = None, since: Since = None, limit: Limit = 100, cursor: Cursor = None
-) -> Part:
-    given = {name: value for name in ("api", "since") if (value := request.query_params.get(name))}
-    return Part(request.scope["path"], api, since, limit, _position(cursor), given)
+) -> PageQuery:
+    parameters = {name: value for name in ("api", "since") if (value := request.query_params.get(name))}
+    return PageQuery(request.scope["path"], api, since, limit, _position(cursor), parameters)
 
 
-Asked = Annotated[Part, Depends(_part)]
+RequestedPage = Annotated[PageQuery, Depends(_page_query)]
 
 
 def _position(cursor: str | None) -> Position:
@@ -112,53 +122,53 @@ def _position(cursor: str | None) -> Position:
     return Position(int(revision), name)
 
 
-def whose(caller: Caller, client_id: str | None = None) -> Whose:
-    """What the caller may see: a partner its connection's, a school its own, of one connection where it names that."""
+def tenant_of(caller: Caller, client_id: str | None = None) -> Tenant:
+    """The rows that the caller may read: a partner's connection, or a school, for one connection where it names one."""
     if caller.role == "partner":
-        return Whose(caller.claims.client_id, None)
-    return Whose(client_id, caller.claims.school)
+        return Tenant(caller.claims.client_id, None)
+    return Tenant(client_id, caller.claims.school)
 
 
 @router.get("/statuses", operation_id="getConsentStatuses")
 async def get_statuses(
-    caller: PartnerOrSchool, reading: Reading, asked: Asked, response: Response
+    caller: PartnerOrSchool, reading: Reading, query: RequestedPage, response: Response
 ) -> list[ConsentStatus]:
     """All consents of the caller, in order of their last change: each grant, and each request that led to none."""
-    if asked.nothing:
+    if query.is_of_other_api:
         return []
-    since = await revision_before(reading.session, whose(caller), asked.since)
-    found = await listed(reading.session, whose(caller), since, asked.after, asked.limit)
-    return asked.shown(found, reading.now, response)
+    since = await revision_before(reading.session, tenant_of(caller), query.since)
+    found = await changed_consents(reading.session, tenant_of(caller), since, query.after, query.limit)
+    return query.page_of_registrations(found, reading.now, response)
 
 
 @router.get("/requests", operation_id="getConsentRequests")
 async def get_requests(
-    caller: PartnerOrSchool, reading: Reading, asked: Asked, response: Response
+    caller: PartnerOrSchool, reading: Reading, query: RequestedPage, response: Response
 ) -> list[ConsentStatus]:
     """All requests of the caller's connection, or to the caller's school, with what each led to as it stands now."""
-    if asked.nothing:
+    if query.is_of_other_api:
         return []
-    since = await revision_before(reading.session, whose(caller), asked.since)
-    found = await requests_listed(reading.session, whose(caller), since, asked.after, asked.limit)
-    return asked.shown(found, reading.now, response)
+    since = await revision_before(reading.session, tenant_of(caller), query.since)
+    found = await changed_requests(reading.session, tenant_of(caller), since, query.after, query.limit)
+    return query.page_of_registrations(found, reading.now, response)
 
 
 @router.get("/confirmations", operation_id="getConsentConfirmations")
 async def get_confirmations(
-    caller: PartnerOrSchool, reading: Reading, asked: Asked, response: Response
+    caller: PartnerOrSchool, reading: Reading, query: RequestedPage, response: Response
 ) -> list[ConsentStatus]:
     """What the connection has confirmed, each by the name that it confirmed it with, in order of its last change."""
-    if asked.nothing:
+    if query.is_of_other_api:
         return []
-    since = await revision_before(reading.session, whose(caller), asked.since)
-    found = await confirmations_listed(reading.session, whose(caller), since, asked.after, asked.limit)
+    since = await revision_before(reading.session, tenant_of(caller), query.since)
+    found = await changed_confirmations(reading.session, tenant_of(caller), since, query.after, query.limit)
     items = [
         each._replace(consumer=reference)
         .at(reading.now)
-        .model_copy(update={"revision": max(reference.revision, each.of.revision)})
+        .model_copy(update={"revision": max(reference.revision, each.subject.revision)})
         for reference, each in found
     ]
-    return asked.linked(items, [reference.reference_id for reference, _ in found], response)
+    return query.page_of(items, [reference.reference_id for reference, _ in found], response)
 
 
 @router.get("/statuses/school", operation_id="getConsentStatusBySchool")
@@ -181,27 +191,27 @@ async def get_status_by_school(
     """
     place = None
     if (org_id is None) is not (org_id_type is None):
-        raise Told(SCHEMA_INCORRECT, "orgId and orgIdType go together.")
+        raise EduVRefusal(SCHEMA_INCORRECT, "orgId and orgIdType go together.")
     if org_master_id is not None or org_id is not None:
-        place = place_named(org_master_id, [org_id] if org_id is not None and org_id_type == OIE_CODE else [])
-        await require_known(reading.session, place, caller.claims.school if caller.role == "school" else None)
-    own = whose(caller, client_id)
+        place = place_of_ids(org_master_id, [org_id] if org_id is not None and org_id_type == OIE_CODE else [])
+        await require_known_place(reading.session, place, caller.claims.school if caller.role == "school" else None)
+    tenant = tenant_of(caller, client_id)
     if provider_reference_id is not None or consumer_reference_id is not None:
-        found = await one(reading.session, own, place, provider_reference_id, consumer_reference_id)
+        found = await consent_by_reference(reading.session, tenant, place, provider_reference_id, consumer_reference_id)
     else:
-        found = await _counting(reading, own, place)
-    changed_since = await revision_before(reading.session, own, since)
+        found = await _consent_at_place(reading, tenant, place)
+    changed_since = await revision_before(reading.session, tenant, since)
     if api not in (None, API) or found.position.revision <= changed_since:
         raise nothing_registered()
-    if isinstance(found.of, Grant):
-        response.headers["ETag"] = etag(version_of(found.of))
+    if isinstance(found.subject, Grant):
+        response.headers["ETag"] = etag(version_of(found.subject))
     return found.at(reading.now)
 
 
-async def one(
-    session: Session, own: Whose, place: str | None, by_provider: str | None, by_consumer: str | None
+async def consent_by_reference(
+    session: Session, tenant: Tenant, place: str | None, by_provider: str | None, by_consumer: str | None
 ) -> Registration:
-    """The one consent of these references, at this place where one is named. Raises `Told`."""
+    """The one consent with these references, at `place` unless it is None. Raises `EduVRefusal` for none or several."""
     found: Registration | None = None
     for party, reference, unknown in (
         (Party.PROVIDER, by_provider, PROVIDER_UNKNOWN),
@@ -209,27 +219,34 @@ async def one(
     ):
         if reference is None:
             continue
-        known = [each for each in await called(session, own, party, reference) if place in (None, each.of.place)]
+        known = [
+            each
+            for each in await consents_named(session, tenant, party, reference)
+            if place in (None, each.subject.place)
+        ]
         if found is not None:
             known = [each for each in known if each.position.name == found.position.name]
         if not known:
-            raise Told(unknown, f"Nothing of the caller's is called so there: {party}ReferenceId {reference}.")
+            raise EduVRefusal(unknown, f"Nothing of the caller's is called so there: {party}ReferenceId {reference}.")
         if len(known) > 1:
-            raise Told(OTHER, "More than one consent is called so: name the school, and of a school the clientId.", 409)
+            raise EduVRefusal(
+                OTHER, "More than one consent is called so: name the school, and of a school the clientId.", 409
+            )
         found = known[0]
     if found is None:
-        raise Told(SCHEMA_INCORRECT, "Name a providerReferenceId or a consumerReferenceId.")
+        raise EduVRefusal(SCHEMA_INCORRECT, "Name a providerReferenceId or a consumerReferenceId.")
     return found
 
 
-async def _counting(reading: ReadRequest, own: Whose, place: str | None) -> Registration:
-    """What counts at the place by the decision's own rule; where nothing was ever granted, what was asked last."""
-    if own.client_id is None or place is None:
-        raise Told(SCHEMA_INCORRECT, "Name the school, and of a school also the clientId; or a reference.")
-    snapshot = await fact_rows.snapshot_of(reading.session, own.client_id, [place[:4]])
-    grant, _ = standing(snapshot, own.client_id, place, reading.now)
+async def _consent_at_place(reading: ReadRequest, tenant: Tenant, place: str | None) -> Registration:
+    """The grant that decisions would use at the place; without any grant, the last request. Raises `EduVRefusal`."""
+    if tenant.client_id is None or place is None:
+        raise EduVRefusal(SCHEMA_INCORRECT, "Name the school, and of a school also the clientId; or a reference.")
+    snapshot = await fact_rows.snapshot_of(reading.session, tenant.client_id, [place[:4]])
+    grant, _ = standing(snapshot, tenant.client_id, place, reading.now)
     if grant is not None:
-        return (await of_grants(reading.session, [await reading.session.get_one(Grant, grant.grant_id)]))[0]
-    if (asked := await latest_request(reading.session, own.client_id, place)) is not None:
-        return asked
+        row = await reading.session.get_one(Grant, grant.grant_id)
+        return (await registrations_of_grants(reading.session, [row]))[0]
+    if (latest := await latest_request(reading.session, tenant.client_id, place)) is not None:
+        return latest
     raise nothing_registered()
