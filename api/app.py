@@ -22,7 +22,7 @@ from api.edge.server import ON_STOP
 from api.edu_v import door as edu_v
 from api.edu_v import status_codes as edu_v_status_codes
 from api.evidence import erasure_routes, log_routes, receipts
-from api.evidence.backup_recovery import keep_checkpoints
+from api.evidence.backup_recovery import run_checkpoint_job
 from api.gateways import forward_auth
 from api.gateways.evaluation import Evaluation, Evaluations
 from api.gateways.forward_auth import Authorize, PartnerOfToken
@@ -191,7 +191,7 @@ def _jobs(store: Store, settings: Settings, keys: EvidenceKeys) -> Iterator[Coro
     yield LettersJob(store, settings.operator_email, mails=mail is not None).run_every()
     if mail is not None:
         yield run_mail_job(store, mail)
-    yield keep_checkpoints(store, settings.known_checkpoint_file, keys)
+    yield run_checkpoint_job(store, settings.known_checkpoint_file, keys)
     yield run_retention_job(store, settings.decision_log_days, digests=settings.decision_log)
 
 

@@ -8,7 +8,7 @@ import asyncpg
 from sqlalchemy.exc import DBAPIError
 
 from api.evidence.backup_recovery import require_not_behind
-from api.evidence.key_custody import StoreRefused, evidence_of, seal_what_is_open, tell_of_schools
+from api.evidence.key_custody import StoreRefused, keys_of_store, record_schools_once, seal_open_texts
 from api.security.evidence_keys import EvidenceKeys
 from api.security.issuers import TrustedIssuer
 from api.security.sealing import Sealing
@@ -76,7 +76,7 @@ async def require_own_store(settings: Settings) -> EvidenceKeys:
 
 async def _own(store: Store, settings: Settings) -> EvidenceKeys:
     await _require_schema(store)
-    keys = await evidence_of(store, settings.evidence_keys_file)
+    keys = await keys_of_store(store, settings.evidence_keys_file)
     await require_not_behind(store, settings.known_checkpoint_file, keys)
     return keys
 
@@ -91,10 +91,10 @@ async def load(store: Store, current: CurrentSnapshot, settings: Settings) -> Ev
         try:
             keys = await _own(store, settings)
             store.sealing = Sealing(keys)
-            await seal_what_is_open(store)
+            await seal_open_texts(store)
             # A process that ended, or was ended, may have left it to the next one.
             await store.leave_nothing_behind()
-            await tell_of_schools(store)
+            await record_schools_once(store)
             await current.load()
             return keys
         except (OSError, DBAPIError, StoreUnreachable, asyncpg.PostgresError, asyncpg.InterfaceError) as error:

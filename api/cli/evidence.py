@@ -18,7 +18,7 @@ from api.evidence import backup_recovery as restoring
 from api.evidence import exports, receipts
 from api.evidence.receipts import ReceiptRefused
 from api.evidence.verification import faults, log_faults
-from api.evidence.witness import LogRefused, Witness, Witnessed, follow
+from api.evidence.witness import LogRefused, Witness, WitnessRecords, follow
 from api.history.daily_digests import decision_log_faults
 from api.printable_text import printable
 from api.security import evidence_keys
@@ -169,7 +169,7 @@ def restore(
 def _source(path: Path, found: EvidenceKeys) -> Iterator[tuple[Checkpoint, Iterator[dict[str, Any]]]]:
     if path.is_dir():
         # Signed by this installation: of any other checkpoint, whoever made the folder could have made the entries.
-        kept = Witnessed(path, found.verifiers)
+        kept = WitnessRecords(path, found.verifiers)
         yield _last(kept), kept.entries()
         return
     with exports.opened(path, found.verifiers) as export:
@@ -217,7 +217,7 @@ def _tell(sentence: str) -> None:
 def _of_export(path: Path, older: list[Path], witness: Path | None, known: tuple[VerifierKey, ...]) -> list[str]:
     if witness is not None and not known:
         # On the witness's own machine nothing else is known of the log than what it pinned.
-        known = tuple(Witnessed(witness).keys)
+        known = tuple(WitnessRecords(witness).keys)
     with exports.opened(path, known) as export:
         audit = _audit(witness, export.known)
         audit.older = [*audit.older, *(checkpoint_in(each.read_bytes(), export.known) for each in older)]
@@ -230,12 +230,12 @@ def _audit(witness: Path | None, known: Sequence[VerifierKey]) -> Audit:
     """One that knows what the witness has seen, where there is one, by checkpoints that these keys signed."""
     if witness is None:
         return Audit()
-    kept = Witnessed(witness, known)
+    kept = WitnessRecords(witness, known)
     _last(kept)
     return Audit(older=kept.checkpoints(), known=list(kept.entries()))
 
 
-def _last(kept: Witnessed) -> Checkpoint:
+def _last(kept: WitnessRecords) -> Checkpoint:
     if kept.last is None:
         raise LogRefused(f"{kept.folder}: this witness has not seen anything")
     return kept.last

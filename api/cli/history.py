@@ -199,14 +199,16 @@ def _opened(path: Path, key: list[str] | None) -> Iterator[Export]:
 def _replayed_of(export: Export, asked: AskedOfAnyPlace) -> Replayed:
     at = asked.at or export.until
     _require_told(export, at)
-    return replay_routes.shown(decided_then(export.held(), asked.question(asked.place), at, asked.revision), at)
+    return replay_routes.shown(
+        decided_then(export.verified_entries(), asked.question(asked.place), at, asked.revision), at
+    )
 
 
 def _changes_of(export: Export, wanted: Wanted) -> list[Change]:
     """All of them, before any is told: only behind the last entry is it known that the export holds."""
     if wanted.until is not None:
         _require_told(export, wanted.until)
-    return [change for change in compared(export.held()) if wanted.has(change.entry)]
+    return [change for change in compared(export.verified_entries()) if wanted.has(change.entry)]
 
 
 def _require_told(export: Export, instant: datetime) -> None:

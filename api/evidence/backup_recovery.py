@@ -1,7 +1,7 @@
-"""After a backup was put back: what it lacks is known by a checkpoint that is kept outside the store.
+"""Recovery after the restore of a backup: a checkpoint outside the store shows which entries the backup lacks.
 
-A store that is behind such a checkpoint, or has another history, is not served: a grant that was revoked since would
-hold again. An operator replays the entries that are missing, from a witness or an export, or confirms their loss.
+A store that is behind this checkpoint, or has another history, is not served: a grant that was revoked since would hold
+again. An operator replays the missing entries from a witness or an export, or confirms their loss.
 """
 
 import asyncio
@@ -28,21 +28,21 @@ from models.vocabulary.event_kinds import EventKind
 
 log = logging.getLogger("privacy_manager.restore")
 
-#: Between two looks whether there is a newer checkpoint to keep.
+#: Seconds between two reads of the log's size by the checkpoint job.
 SECONDS: Final = 1.0
 
 
 class ReplayRefused(Exception):
-    """Why these entries cannot be replayed. Nothing was changed."""
+    """A replay that changed nothing; the text says why."""
 
 
 async def require_not_behind(store: Store, path: Path, keys: EvidenceKeys) -> None:
-    """Raises `StoreRefused` when the store lacks what the checkpoint at `path` has, or has another history.
+    """Raises `StoreRefused` when the store lacks entries of the checkpoint at `path`, or has another history.
 
     Raises `NoteInvalid` for a checkpoint that was not signed with these keys.
     """
     async with store.reading() as session:
-        known = _known(await _place(session, path), keys)
+        known = _read_checkpoint(await _checkpoint_file(session, path), keys)
         if known is None:
             return
         events = await size_of(session)
@@ -60,8 +60,8 @@ async def require_not_behind(store: Store, path: Path, keys: EvidenceKeys) -> No
         )
 
 
-async def keep_checkpoints(store: Store, path: Path, keys: EvidenceKeys) -> None:
-    """Keeps the newest checkpoint outside the store, for as long as the process runs."""
+async def run_checkpoint_job(store: Store, path: Path, keys: EvidenceKeys) -> None:
+    """Writes the newest checkpoint to its file every `SECONDS`, for as long as the process runs."""
     known = -1
 
     async def turn() -> None:
@@ -71,35 +71,38 @@ async def keep_checkpoints(store: Store, path: Path, keys: EvidenceKeys) -> None
         except (OSError, NoteInvalid) as error:
             log.error("the newest checkpoint could not be kept: %s", error)
 
-    # Once a second: an outage of the store is told by whatever else asks it.
+    # An outage is logged at DEBUG, since this runs once a second and other callers of the store report it too.
     failed = "the newest checkpoint could not be kept"
     await repeat(turn, every(SECONDS), log, failed, at_once=True, outage=logging.DEBUG)
 
 
 async def keep_checkpoint(store: Store, path: Path, keys: EvidenceKeys, known: int = -1) -> int:
-    """Keeps the store's checkpoint, unless it is the one of size `known`; its size. An older one never replaces it."""
+    """Writes the store's checkpoint to its file, unless it has the size `known`; returns its size.
+
+    An older checkpoint never replaces a newer one.
+    """
     async with store.reading() as session:
         size = await size_of(session)
         if size == known:
             return known
-        note, place = await checkpoint(session, keys), await _place(session, path)
-    kept = _known(place, keys)
-    if place is not None and (kept is None or kept.size < size):
-        await asyncio.to_thread(private_files.replace, place, note.encode())
+        note, file = await checkpoint(session, keys), await _checkpoint_file(session, path)
+    kept = _read_checkpoint(file, keys)
+    if file is not None and (kept is None or kept.size < size):
+        await asyncio.to_thread(private_files.replace, file, note.encode())
     return size
 
 
 async def replay(store: Store, entries: Iterable[Mapping[str, Any]], until: Checkpoint) -> Counter[str]:
-    """Brings the store to the checkpoint `until` by the entries that it lacks; how many of which kind there were.
+    """Replays the entries that the store lacks, up to the checkpoint `until`; returns their number by kind.
 
-    Everything that decisions rest on is as the log tells. What the log never held (names, texts, files) is not there.
+    All facts of decisions are restored from the log. Names, texts and files, which the log never held, are not.
     Raises `ReplayRefused`, and `StoreUnreachable`.
     """
     async with store.writing() as write:
         missing = [entry for entry in entries if write.events_before < entry["number"] <= until.size]
         if not missing:
             raise ReplayRefused("The store lacks none of these entries.")
-        events = [_following(entry, write.events_before + at) for at, entry in enumerate(missing, start=1)]
+        events = [_event_numbered(entry, write.events_before + at) for at, entry in enumerate(missing, start=1)]
         restoring = Restoring(write)
         for entry in missing:
             await restoring.apply(entry)
@@ -113,28 +116,28 @@ async def replay(store: Store, entries: Iterable[Mapping[str, Any]], until: Chec
 
 
 async def confirm(store: Store, path: Path, keys: EvidenceKeys) -> None:
-    """An operator takes the store as it is: what the kept checkpoint had besides is lost."""
+    """Accepts the store as it is, by an operator's decision: the entries that only the checkpoint had are lost."""
     async with store.reading() as session:
-        place = await _place(session, path)
-    known = _known(place, keys)
+        file = await _checkpoint_file(session, path)
+    known = _read_checkpoint(file, keys)
     async with store.writing() as write:
         state = {"known": known.size if known is not None else None, "found": write.events_before}
         record(write, EventKind.STORE_CONFIRMED, SYSTEM, state)
-    if place is not None:
-        await asyncio.to_thread(place.unlink, missing_ok=True)
+    if file is not None:
+        await asyncio.to_thread(file.unlink, missing_ok=True)
     await keep_checkpoint(store, path, keys)
 
 
-async def _place(session: AsyncSession, path: Path) -> Path | None:
-    """Where the checkpoint of this log is kept: by the mark of its first entry, which every backup of it has too.
+async def _checkpoint_file(session: AsyncSession, path: Path) -> Path | None:
+    """The file of this log's checkpoint, named by the mark of its first entry, which every backup of the log has too.
 
-    Another store of the same installation has a file of its own. None for a log that has not begun.
+    Another store of the same installation has a file of its own. None for an empty log.
     """
     first = await session.get(Event, 1)
     return path.with_name(f"{path.name}-{first.mark[:16]}") if first is not None else None
 
 
-def _known(path: Path | None, keys: EvidenceKeys) -> Checkpoint | None:
+def _read_checkpoint(path: Path | None, keys: EvidenceKeys) -> Checkpoint | None:
     if path is None:
         return None
     try:
@@ -145,8 +148,8 @@ def _known(path: Path | None, keys: EvidenceKeys) -> Checkpoint | None:
         raise NoteInvalid(f"{path}: {invalid}") from None
 
 
-def _following(entry: Mapping[str, Any], number: int) -> Event:
-    """The event that the entry is of. Raises `ReplayRefused` when it is not the one that follows."""
+def _event_numbered(entry: Mapping[str, Any], number: int) -> Event:
+    """The event of an entry. Raises `ReplayRefused` when it is no entry, or its number is not `number`."""
     try:
         event = event_of(entry)
     except (KeyError, ValueError, TypeError):

@@ -1,4 +1,4 @@
-"""Erasing who acted, or what somebody wrote as the reason: destroyed with its key, and all that was proven holds."""
+"""Routes of erasure: destroy an actor's name or a reason's text with the key of its commitment; proofs still hold."""
 
 from typing import Annotated
 
@@ -69,6 +69,6 @@ async def erase_reason(caller: Operator, number: Number, writing: Writing) -> Er
     event = await writing.session.get(Event, wanted) if wanted <= write.events_before else None
     if event is None or event.reason is None or not await forget_reason(write, event):
         raise NotFound("There is no such entry, nobody gave a reason with it, or the reason was erased.")
-    # About no school and no grant: the feeds of both tell of changes of what may be released.
+    # The event names no school and no grant: their feeds are of changes of what may be released.
     record(write, EventKind.REASON_ERASED, caller.actor, {"number": event.number, "commitment": event.reason})
     return writing.answer(ErasedReason(number=event.number, commitment=event.reason, revision=write.revision))

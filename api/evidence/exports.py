@@ -1,10 +1,10 @@
-"""The log as a file of JSON lines, which is verified and asked anywhere, without a store and without a secret.
+"""Exports: the log as a file of JSON lines, which anyone can verify and query without a store and without a secret.
 
     {"checkpoint": a signed note, "keys": [verifier keys]}
     an entry, in the canonical form of RFC 8785
     ...
 
-The note has a line behind the root that says of which instant the export is: what changed after it, it does not tell.
+The note has an extension line, after the root, with the instant of the export: it holds no change after that instant.
 """
 
 import json
@@ -33,14 +33,14 @@ from models.log.verification import Audit, Kept
 from models.vocabulary.identifiers import Brin, ClientId
 from models.vocabulary.instants import SQLITE_INSTANT, instant_of
 
-#: A note of 64 KiB at most, and the keys.
+#: The longest first line: a note of at most 64 KiB, and the keys.
 MOST_BYTES_OF_THE_HEAD: Final = 256 * 1024
-#: How the line of the checkpoint begins that says of which instant it is.
-OF: Final = "at "
+#: The prefix of the checkpoint's extension line with the instant of the export.
+INSTANT_PREFIX: Final = "at "
 
 
 class ExportRefused(Exception):
-    """Why a file is no export, or one that does not hold."""
+    """A file that is no export, or an export that fails verification; the text says why."""
 
 
 class _Head(BaseModel):
@@ -50,28 +50,28 @@ class _Head(BaseModel):
     keys: list[str]
 
 
-def _moment(text: str) -> str:
+def _require_instant(text: str) -> str:
     instant_of(text)
     return text
 
 
-def _texts(longest: int, pattern: str = PRINTABLE) -> Any:
+def _text_of(longest: int, pattern: str = PRINTABLE) -> Any:
     return StringConstraints(max_length=longest, pattern=pattern)
 
 
 class _Entry(BaseModel):
-    """What every entry has. Members of a later version may stand beside these: they are in the leaf too."""
+    """The members of every entry. Members of later versions are allowed beside these, and are part of the leaf too."""
 
     model_config = ConfigDict(strict=True, extra="allow")
 
     number: Annotated[int, Field(ge=1, le=2**53)]
     revision: Annotated[int, Field(ge=0, le=2**53)]
-    mark: Annotated[str, _texts(32)]
-    at: Annotated[str, _texts(27, r"^[0-9-]{10}T[0-9:]{8}\.[0-9]{6}Z$"), AfterValidator(_moment)]
-    kind: Annotated[str, _texts(40)]
-    actor: Annotated[str, _texts(255)]
-    actorRole: Annotated[str, _texts(16)]  # noqa: N815
-    reason: Annotated[str, _texts(500)] | None
+    mark: Annotated[str, _text_of(32)]
+    at: Annotated[str, _text_of(27, r"^[0-9-]{10}T[0-9:]{8}\.[0-9]{6}Z$"), AfterValidator(_require_instant)]
+    kind: Annotated[str, _text_of(40)]
+    actor: Annotated[str, _text_of(255)]
+    actorRole: Annotated[str, _text_of(16)]  # noqa: N815
+    reason: Annotated[str, _text_of(500)] | None
     brin: Brin | None
     clientId: ClientId | None  # noqa: N815
     grantId: RecordId | None  # noqa: N815
@@ -80,7 +80,7 @@ class _Entry(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """An export whose checkpoint was verified; its entries were not yet. They are read once."""
+    """An export whose checkpoint was verified, and whose entries were not yet. Its lines can be read once."""
 
     checkpoint: Checkpoint
     known: tuple[VerifierKey, ...]
@@ -89,17 +89,17 @@ class Export:
 
     @property
     def until(self) -> datetime:
-        """The instant that it is of. Raises `ExportRefused` when it does not say so."""
+        """The instant of the export, in UTC. Raises `ExportRefused` where its checkpoint has none."""
         for line in self.checkpoint.extensions:
-            if line.startswith(OF):
+            if line.startswith(INSTANT_PREFIX):
                 try:
-                    return instant_of(line.removeprefix(OF)).astimezone(UTC)
+                    return instant_of(line.removeprefix(INSTANT_PREFIX)).astimezone(UTC)
                 except (ValueError, OverflowError):
                     break
         raise ExportRefused(f"{self.path} does not say of which instant it is.")
 
     def entries(self) -> Iterator[dict[str, Any]]:
-        """The entries as they stand there. Raises `ExportRefused` for a line that is none."""
+        """The unverified entries. Raises `ExportRefused` for a line that is no entry."""
         for number, line in enumerate(lines_of(self.lines), start=2):
             try:
                 entry = _entry(line)
@@ -108,41 +108,41 @@ class Export:
             yield entry
 
     def faults(self, audit: Audit) -> list[str]:
-        """What is wrong with its entries, against what `audit` knows of before too; empty when nothing is."""
-        for _ in self.audited(audit):
+        """Audits all entries, also against the older checkpoints in `audit`; returns the faults."""
+        for _ in self.audited_entries(audit):
             pass
         return audit.found
 
-    def held(self) -> Iterator[dict[str, Any]]:
-        """Its entries. Raises `ExportRefused` behind the last when they are not those of its checkpoint.
+    def verified_entries(self) -> Iterator[dict[str, Any]]:
+        """The entries, verified once the iterator has ended: it raises `ExportRefused` after the last one for faults.
 
-        Nothing may be told of them before that: whoever takes them in takes in all.
+        A caller must read all entries before it uses any.
         """
         audit = Audit()
-        yield from self.audited(audit)
+        yield from self.audited_entries(audit)
         if audit.found:
             faults = "\n".join(audit.found)
             raise ExportRefused(f"{self.path} does not hold, and nothing is told of it.\n{faults}")
 
-    def audited(self, audit: Audit) -> Iterator[dict[str, Any]]:
-        """Its entries; behind the last, `audit` has found what is wrong with them."""
+    def audited_entries(self, audit: Audit) -> Iterator[dict[str, Any]]:
+        """The entries, which `audit` reads along; after the last one it holds their faults."""
         audit.older = [*audit.older, self.checkpoint]
         entries = self.entries()
         for entry in islice(entries, self.checkpoint.size):
             audit.read(Kept(entry))
             yield entry
         audit.ended()
-        # However many: nobody signed them, and nobody reads them.
+        # Entries after the checkpoint's are reported and not read, however many: no signature covers them.
         if next(entries, None) is not None:
             audit.found.append(f"Entries stand behind the {self.checkpoint.size} of the checkpoint.")
 
 
 def _entry(line: bytes) -> dict[str, Any]:
-    """Raises `Malformed`."""
+    """The entry in a line. Raises `Malformed`."""
     entry = object_in(line)
     try:
         _Entry.model_validate(entry)
-        # Half of a character has no bytes, and so no leaf.
+        # A lone surrogate has no UTF-8 form, and so no leaf.
         canonical(entry)
     except (ValidationError, UnicodeEncodeError):
         raise Malformed("not an entry") from None
@@ -151,9 +151,10 @@ def _entry(line: bytes) -> dict[str, Any]:
 
 @contextmanager
 def opened(path: Path, known: Sequence[VerifierKey]) -> Iterator[Export]:
-    """The export at `path`, whose checkpoint one of these keys has signed; without any, one that it names itself.
+    """Opens the export at `path`, whose checkpoint one of the `known` keys must have signed; without any, a key that
+    the file itself names.
 
-    Raises `ExportRefused` for what does not begin as an export, `NoteInvalid`, and `OSError`.
+    Raises `ExportRefused` for a file that does not begin as an export, `NoteInvalid`, and `OSError`.
     """
     with path.open("rb") as lines:
         try:
@@ -169,10 +170,10 @@ def opened(path: Path, known: Sequence[VerifierKey]) -> Iterator[Export]:
 
 
 async def write_export(store: Store, found: EvidenceKeys, path: Path) -> int:
-    """Writes the log to a file for its owner only, in the place of what is there; how many entries it has.
+    """Writes the log to a file that only its owner can read, replacing an earlier one; returns the number of entries.
 
-    When that fails, what is there stays. Raises `StoreUnreachable`, also where a change holds the store for too long,
-    and `OSError`.
+    When that fails, the earlier file stays. Raises `StoreUnreachable`, also where a change holds the store for too
+    long, and `OSError`.
     """
     with private_files.replacing(path) as file:
         return await _write(store, found, file)
@@ -181,10 +182,10 @@ async def write_export(store: Store, found: EvidenceKeys, path: Path) -> int:
 async def _write(store: Store, found: EvidenceKeys, file: BinaryIO) -> int:
     size = 0
     async with store.writing() as write:
-        # While no other change is under way: of those until now all are committed, and any later one is of later.
+        # Under the writers' lock: every change up to this instant is committed, and any other one gets a later instant.
         until = write.now.astimezone(UTC).strftime(SQLITE_INSTANT)
     async with store.reading() as session:
-        note = await checkpoint(session, found, f"{OF}{until}")
+        note = await checkpoint(session, found, f"{INSTANT_PREFIX}{until}")
         head = {"checkpoint": note, "keys": [str(key) for key in found.verifiers]}
         file.write(json.dumps(head).encode() + b"\n")
         query = select(Event).order_by(col(Event.number)).execution_options(yield_per=1000)

@@ -1,4 +1,4 @@
-"""Whose keys a store's evidence is kept with: those of the first process that served it, from then on for good."""
+"""The custody of a store's evidence keys: the keys of the first process that served the store are its keys for good."""
 
 import contextlib
 from pathlib import Path
@@ -18,15 +18,15 @@ from models.vocabulary.event_kinds import EventKind
 
 
 class StoreRefused(Exception):
-    """Why this process may not serve this store."""
+    """A store that this process may not serve; the text says why."""
 
 
-async def evidence_of(store: Store, path: Path) -> EvidenceKeys:
-    """The keys in the file, which are the store's; of a store that has none yet, they become its own.
+async def keys_of_store(store: Store, path: Path) -> EvidenceKeys:
+    """The keys of the store, from the file at `path`; a store without keys adopts those of the file.
 
-    Raises `StoreRefused` for a file that is missing or is another one's, `KeysInvalid`, and `StoreUnreachable`.
+    Raises `StoreRefused` for a missing file or another store's, `KeysInvalid`, and `StoreUnreachable`.
     """
-    keys = await _in_file(store, path)
+    keys = await _keys_in_file(store, path)
     origin, sealed_with = await store.adopt(keys.origin, keys.sealed_with)
     if (origin, sealed_with) != (keys.origin, keys.sealed_with):
         raise StoreRefused(
@@ -35,7 +35,7 @@ async def evidence_of(store: Store, path: Path) -> EvidenceKeys:
     return keys
 
 
-async def _in_file(store: Store, path: Path) -> EvidenceKeys:
+async def _keys_in_file(store: Store, path: Path) -> EvidenceKeys:
     with contextlib.suppress(FileNotFoundError):
         return evidence_keys.read(path)
     async with store.reading() as session:
@@ -43,19 +43,19 @@ async def _in_file(store: Store, path: Path) -> EvidenceKeys:
     if not origin:
         return evidence_keys.make(path)
     with contextlib.suppress(FileNotFoundError):
-        # Another process, which started at the same moment, has made it since.
+        # Another process that started at the same moment may have made the file since.
         return evidence_keys.read(path)
     raise StoreRefused(f"The evidence of this store is kept with the keys of {origin}: put their file at {path}.")
 
 
-async def seal_what_is_open(store: Store) -> None:
-    """Seals the texts that a migration moved, which had no key to seal them with."""
-    are_open = select(SealedText).where(col(SealedText.open))
+async def seal_open_texts(store: Store) -> None:
+    """Seals the texts that a migration moved unsealed, since it had no key."""
+    open_texts = select(SealedText).where(col(SealedText.open))
     async with store.reading() as session:
-        if store.sealing is None or (await session.exec(are_open.limit(1))).first() is None:
+        if store.sealing is None or (await session.exec(open_texts.limit(1))).first() is None:
             return
     async with store.writing() as write:
-        found = (await write.session.exec(are_open)).all()
+        found = (await write.session.exec(open_texts)).all()
         for row in found:
             if row.lookup is not None:
                 row.lookup = store.sealing.lookup(row.text.decode())
@@ -64,25 +64,25 @@ async def seal_what_is_open(store: Store) -> None:
             record(write, EventKind.TEXTS_SEALED, SYSTEM, {"texts": len(found)})
 
 
-async def tell_of_schools(store: Store) -> None:
-    """Tells the log which schools there are, where they were imported before imports told it."""
+async def record_schools_once(store: Store) -> None:
+    """Records all schools in the log, where they were imported before imports recorded them."""
     async with store.reading() as session:
-        if await _are_told(session):
+        if await _are_schools_recorded(session):
             return
     async with store.writing() as write:
-        if not await _are_told(write.session):
-            await tell_schools(write)
+        if not await _are_schools_recorded(write.session):
+            await record_schools(write)
 
 
-async def tell_schools(write: Write) -> None:
-    """Tells the log all schools and locations that there are."""
+async def record_schools(write: Write) -> None:
+    """Records all schools and locations of the store in the log."""
     schools = await write.session.exec(select(School.brin, School.board_number, School.gone_at))
     locations = await write.session.exec(select(Location.code, Location.gone_at))
     record(write, EventKind.SCHOOLS_LISTED, SYSTEM, {"listed": listed(schools, locations)})
 
 
-async def _are_told(session: AsyncSession) -> bool:
-    """Whether no school is missing from the log: there is none, or all that there are were told."""
+async def _are_schools_recorded(session: AsyncSession) -> bool:
+    """Whether the log lacks no school: the store has none, or they were listed, or the first import recorded them."""
     if (await session.exec(select(School.brin).limit(1))).first() is None:
         return True
     if (await session.exec(select(Event.number).where(Event.kind == EventKind.SCHOOLS_LISTED).limit(1))).first():

@@ -1,4 +1,4 @@
-"""The log of all changes, for whoever wants proof: its checkpoint, its entries, and proofs that they belong together.
+"""Routes of the log of all changes: its keys, checkpoint, entries, and proofs of inclusion and consistency.
 
 The tree is that of RFC 9162 over the entries in order of their numbers; a checkpoint is a C2SP signed note.
 """
@@ -102,9 +102,9 @@ async def list_entries(
     cursor: Cursor = None,
 ) -> Page[Entry]:
     """The entries in order of their numbers, all or those between two instants."""
-    # A number beyond the log may be one beyond those that the store counts with.
-    behind = min(max(after, after_number(cursor)), await size_of(reading.session))
-    found = await _entries(reading.session, behind, since, until, limit)
+    # A number beyond the log is cut to its size: it may be larger than the store's integers.
+    after_entry = min(max(after, after_number(cursor)), await size_of(reading.session))
+    found = await _entries(reading.session, after_entry, since, until, limit)
     shown, following = part(found, limit, lambda event: event.number)
     return Page(items=[Entry.model_validate(entry_of(event)) for event in shown], next=following)
 
@@ -112,14 +112,14 @@ async def list_entries(
 @router.get("/entries/{number}/proof", operation_id="proveEntry")
 async def prove_entry(caller: Anyone, number: Number, reading: Reading, size: Size = None) -> InclusionProof:
     """That an entry is in the log."""
-    wanted = await _size(reading.session, size)
-    if int(number) > wanted:
+    tree_size = await _size(reading.session, size)
+    if int(number) > tree_size:
         raise NotFound("There is no such entry, or not yet in a log of that size.")
     event = await reading.session.get_one(Event, int(number))
-    proof = await inclusion(reading.session, event.number, wanted)
+    proof = await inclusion(reading.session, event.number, tree_size)
     return InclusionProof(
         number=event.number,
-        size=wanted,
+        size=tree_size,
         leaf=event.leaf.hex(),
         root=proof.roots[0].hex(),
         proof=[each.hex() for each in proof.hashes],
@@ -131,24 +131,24 @@ async def prove_consistency(
     caller: Anyone, reading: Reading, first: Annotated[int, Query(ge=1, le=2**53)] = 1, second: Size = None
 ) -> ConsistencyProof:
     """That the log only grew between two sizes."""
-    wanted = await _size(reading.session, second)
-    if first > wanted:
+    tree_size = await _size(reading.session, second)
+    if first > tree_size:
         raise InvalidInput("first must not be larger than second.")
-    proof = await consistency(reading.session, first, wanted)
+    proof = await consistency(reading.session, first, tree_size)
     return ConsistencyProof(
         first=first,
-        second=wanted,
+        second=tree_size,
         first_root=proof.roots[0].hex(),
         second_root=proof.roots[1].hex(),
         proof=[each.hex() for each in proof.hashes],
     )
 
 
-async def _size(session: AsyncSession, asked: int | None) -> int:
+async def _size(session: AsyncSession, size: int | None) -> int:
     events = await size_of(session)
-    if asked is not None and asked > events:
+    if size is not None and size > events:
         raise InvalidInput(f"The log has {events} entries.")
-    return events if asked is None else asked
+    return events if size is None else size
 
 
 async def _entries(

@@ -1,4 +1,4 @@
-"""What the store proves of its log: checkpoints, roots and proofs, made of the leaves and nodes that it keeps."""
+"""Checkpoints, roots and proofs of the log (RFC 9162), computed from the stored leaves and nodes."""
 
 from collections import defaultdict
 from typing import NamedTuple
@@ -13,47 +13,47 @@ from models.log.signed_notes import Checkpoint, signed
 
 
 class Proof(NamedTuple):
-    """The hashes of a proof, and the roots that it leads to."""
+    """The hashes of a proof, and the roots of the trees that it is about."""
 
     hashes: list[bytes]
     roots: list[bytes]
 
 
 async def checkpoint(session: AsyncSession, keys: EvidenceKeys, *extensions: str) -> str:
-    """The log as the session sees it, as a signed note. `extensions` are lines that it has behind the root."""
+    """The checkpoint of the log as the session sees it, as a signed note; `extensions` are its lines after the root."""
     counted = await session.get_one(Revision, 1)
     root = Peaks.of(counted.events, counted.peaks).root
     return signed(Checkpoint(keys.origin, counted.events, root, extensions).text, keys.notes)
 
 
 async def size_of(session: AsyncSession) -> int:
-    """How many entries the log has."""
+    """The number of entries of the log."""
     return (await session.get_one(Revision, 1)).events
 
 
 async def root_of(session: AsyncSession, size: int) -> bytes:
-    """The root of the log when it had `size` entries, one at least."""
-    return (await _proved(session, Plan(()), size)).roots[0]
+    """The root of the log's first `size` entries, at least one."""
+    return (await _prove(session, Plan(()), size)).roots[0]
 
 
 async def inclusion(session: AsyncSession, number: int, size: int) -> Proof:
-    """That entry `number` is in the log of `size` entries, which there are; with the root of that."""
-    return await _proved(session, Plan.of_inclusion(number - 1, size), size)
+    """The proof that entry `number` is in the log's first `size` entries, with their root. Both must exist."""
+    return await _prove(session, Plan.of_inclusion(number - 1, size), size)
 
 
 async def consistency(session: AsyncSession, first: int, second: int) -> Proof:
-    """That the log of `first` entries is the beginning of that of `second`, with the roots of both."""
-    return await _proved(session, Plan.of_consistency(first, second), first, second)
+    """The proof that the log of `first` entries is the beginning of the log of `second`, with the roots of both."""
+    return await _prove(session, Plan.of_consistency(first, second), first, second)
 
 
-async def _proved(session: AsyncSession, plan: Plan, *sizes: int) -> Proof:
-    """What a plan needs and the roots of these sizes, of one reading."""
+async def _prove(session: AsyncSession, plan: Plan, *sizes: int) -> Proof:
+    """The proof of a plan and the roots of these sizes, from one read of the nodes."""
     whole = Plan((*plan.spans, *((0, size) for size in sizes)))
-    hashes = whole.proof(await _read(session, whole))
+    hashes = whole.proof(await _read_nodes(session, whole))
     return Proof(hashes[: len(plan.spans)], hashes[len(plan.spans) :])
 
 
-async def _read(session: AsyncSession, plan: Plan) -> Read:
+async def _read_nodes(session: AsyncSession, plan: Plan) -> Read:
     """The stored nodes that a plan needs."""
     found: defaultdict[int, dict[int, bytes]] = defaultdict(dict)
     for level, block in plan.blocks:

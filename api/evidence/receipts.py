@@ -1,7 +1,6 @@
-"""Receipts: what a school permitted or took back, signed, with the proof that it is in the log.
+"""Receipts of the changes of a grant: signed, with the proof that the change is in the log.
 
-A receipt is a compact JWS (ES256) over {record, entry, proof, checkpoint}: whoever has the public keys can verify it
-without asking anyone.
+A receipt is a compact JWS (ES256) over {record, entry, proof, checkpoint}. The public keys are enough to verify it.
 """
 
 import json
@@ -39,7 +38,7 @@ Number = Annotated[EntryNumber, Path()]
 
 
 class ReceiptRefused(Exception):
-    """A receipt that does not hold. The text says why."""
+    """A receipt that fails verification; the text says why."""
 
 
 class ReceiptView(Wire):
@@ -71,7 +70,7 @@ async def read_receipt(caller: Concerned, receipt_number: Number, reading: Readi
 
 
 def verified(text: str, jwks: Mapping[str, Any], verifiers: Iterable[VerifierKey]) -> dict[str, Any]:
-    """What a receipt says, once its signature, its checkpoint and its place in the log were found to hold.
+    """The payload of a receipt, after verification of its signature, its checkpoint and its inclusion in the log.
 
     Raises `ReceiptRefused`.
     """
@@ -92,7 +91,7 @@ def verified(text: str, jwks: Mapping[str, Any], verifiers: Iterable[VerifierKey
 
 
 def page(payload: Mapping[str, Any]) -> str:
-    """A receipt as a page of HTML."""
+    """A receipt as an HTML page, in Dutch and English."""
     entry, record_ = payload["entry"], payload["record"]
     state, controller = entry["state"], record_["dpv:hasDataController"]
     dutch, english = HAPPENINGS[entry["kind"]]
@@ -112,7 +111,7 @@ def page(payload: Mapping[str, Any]) -> str:
         ("Nummer in het logboek", "Number in the log", str(entry["number"])),
         ("Blad van het logboek", "Leaf of the log", leaf_hash(canonical(entry)).hex()),
     ]
-    rows_ = "".join(
+    table_rows = "".join(
         f'<tr><th>{escape(nl)}<br><small lang="en">{escape(en)}</small></th><td>{escape(str(value))}</td></tr>'
         for nl, en, value in lines
     )
@@ -121,14 +120,14 @@ def page(payload: Mapping[str, Any]) -> str:
         "body{font:16px/1.5 sans-serif;max-width:48rem;margin:2rem auto;padding:0 1rem}"
         "th{text-align:left;vertical-align:top;padding:.4rem 1.5rem .4rem 0;font-weight:600}td{word-break:break-word}"
         "small{font-weight:400;color:#555}</style></head><body>"
-        f'<h1>{escape(dutch)}<br><small lang="en">{escape(english)}</small></h1><table>{rows_}</table>'
+        f'<h1>{escape(dutch)}<br><small lang="en">{escape(english)}</small></h1><table>{table_rows}</table>'
         f'<p>{escape(IN_DUTCH[basis])}</p><p lang="en">{escape(basis)}</p></body></html>'
     )
 
 
 async def _event(session: AsyncSession, caller: Caller, number: int) -> Event:
-    """The change, if it is one of a grant, and the caller's."""
-    # A number beyond the log may be one beyond those that the store counts with.
+    """The event, if it is about a grant that the caller may see. Raises `NotFound`."""
+    # The size is checked first: a number beyond the log may be larger than the store's integers.
     event = await session.get(Event, number) if number <= await size_of(session) else None
     claims = caller.claims
     concerned = event is not None and {

@@ -1,11 +1,11 @@
-"""A witness: keeps the log's entries and checkpoints where who runs the service cannot change them.
+"""A witness: keeps the log's entries and checkpoints in a folder that the service's operator cannot change.
 
-    keys               whose signatures it accepts, as C2SP verifier keys: pinned when it begins
+    keys               the C2SP verifier keys that it accepts, pinned when it begins
     entries.jsonl      every entry, a line each, in the canonical form that its leaf is made of
     checkpoints/SIZE   every checkpoint that it accepted, as it was signed
 
 A log that forked, or is smaller than it was, is refused; the checkpoint that shows it is kept as `refused-SIZE`.
-Who compares with the folder, or restores from it, only reads it: `Witnessed`.
+Verification and recovery only read the folder, as a `WitnessRecords`.
 """
 
 import fcntl
@@ -25,23 +25,24 @@ from models.log.log_entries import canonical
 from models.log.merkle import Peaks, leaf_hash, verify_consistency
 from models.log.signed_notes import Checkpoint, NoteInvalid, VerifierKey, checkpoint_in, opened
 
-AT_ONCE: Final = 500
-SECONDS: Final = 30.0
-#: How the name of a file begins that is not whole yet.
+ENTRIES_AT_ONCE: Final = 500
+TIMEOUT_SECONDS: Final = 30.0
+#: The prefix of the name of a file that is being written.
 DRAFT: Final = "."
 
 
 class LogRefused(Exception):
-    """The log is not one that grew from what this witness has. The text says why."""
+    """A log that did not grow from the one that the witness has, or a folder of no witness; the text says why."""
 
 
-class Witnessed:
-    """What a witness keeps in its folder: read and never written, also while the witness is at work."""
+class WitnessRecords:
+    """The records of a witness in its folder, read-only; it may be read while the witness writes."""
 
     def __init__(self, folder: Path, known: Sequence[VerifierKey] | None = None) -> None:
-        """`known` are the keys whose signatures count: whoever made the folder chose those in it, which None takes.
+        """`known` are the keys whose signatures are accepted; None accepts those pinned in the folder by its maker.
 
-        Raises `LogRefused` for a folder that is not a witness's, and `NoteInvalid` for a checkpoint that none signed.
+        Raises `LogRefused` for a folder that is no witness's, and `NoteInvalid` for a checkpoint without a signature by
+        one of the keys.
         """
         self.folder = folder
         self._known = known
@@ -53,14 +54,14 @@ class Witnessed:
 
     @property
     def keys(self) -> list[VerifierKey]:
-        """Those that the witness pinned."""
+        """The keys that the witness has pinned."""
         lines = self._keys.read_text("utf-8").split("\n") if self._keys.exists() else []
         return [VerifierKey.parse(line) for line in lines if line]
 
     def entries(self) -> Iterator[dict[str, Any]]:
-        """The entries of its last checkpoint, in order. Raises `LogRefused` behind them when they are others.
+        """The entries of the last checkpoint, in order. Raises `LogRefused` after the last when they do not match it.
 
-        What stands behind them was not accepted, or is not yet.
+        Lines after these were not accepted, or not yet.
         """
         last, peaks = self.last, Peaks()
         with self._entries.open("rb") as file:
@@ -75,7 +76,7 @@ class Witnessed:
             raise LogRefused(f"{self._entries} is not what was accepted: it was changed here")
 
     def checkpoints(self) -> list[Checkpoint]:
-        """The checkpoints that were accepted, the oldest first. Raises `NoteInvalid`."""
+        """The accepted checkpoints, the oldest first. Raises `NoteInvalid`."""
         return [self._checkpoint(size) for size in self._sizes()]
 
     def _last(self) -> Checkpoint | None:
@@ -83,7 +84,10 @@ class Witnessed:
         return self._checkpoint(sizes[-1]) if sizes else None
 
     def _sizes(self) -> list[int]:
-        """Of a witness that was stopped while it wrote one there is a draft, which is none."""
+        """The sizes of the accepted checkpoints, sorted, without the draft of a witness that was stopped in a write.
+
+        Raises `LogRefused` for any other file.
+        """
         names = [path.name for path in (self.folder / "checkpoints").iterdir() if not path.name.startswith(DRAFT)]
         if not all(name.isascii() and name.isdecimal() for name in names):
             raise LogRefused(f"{self.folder / 'checkpoints'} has what is no checkpoint")
@@ -100,44 +104,47 @@ class Witnessed:
         return found
 
 
-class Witness(Witnessed):
-    """The witness that keeps the folder: only one may be at work in it."""
+class Witness(WitnessRecords):
+    """The witness that writes the folder; only one may run on it."""
 
     def __init__(self, folder: Path, keys: Sequence[VerifierKey] = ()) -> None:
-        """Begins in a folder that is empty or not there, where `keys` are pinned, or goes on in its own.
+        """Begins in an empty or missing folder, where it pins `keys`, or continues in its own folder.
 
-        Raises `LogRefused`, also for a key that is not among those that it pinned before, and `NoteInvalid`.
+        Raises `LogRefused`, also for a key that is not among the pinned ones, and `NoteInvalid`.
         """
         (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
         (folder / "entries.jsonl").touch()
         super().__init__(folder)
         if not self.keys:
-            self.accept(keys)
+            self.pin(keys)
         if others := {str(key) for key in keys} - {str(key) for key in self.keys}:
             raise LogRefused(f"{folder} follows a log by other keys than {', '.join(sorted(others))}")
         self._peaks = Peaks()
-        with self._alone():
+        with self._locked_entries():
             self.last = self._last()
             for draft in [*folder.glob(f"{DRAFT}refused-*"), *(folder / "checkpoints").glob(f"{DRAFT}[0-9]*")]:
                 draft.unlink()
-            self._drop_what_was_not_accepted()
+            self._cut_unaccepted_entries()
 
-    def accept(self, keys: Iterable[VerifierKey]) -> None:
-        """From now on signatures by these are accepted too."""
+    def pin(self, keys: Iterable[VerifierKey]) -> None:
+        """Pins further keys."""
         known = {str(key) for key in self.keys} | {str(key) for key in keys}
         if known:
             _replace(self._keys, "".join(f"{key}\n" for key in sorted(known)).encode())
 
-    def take(self, note: bytes, consistency: Sequence[bytes], entries: Iterable[dict[str, Any]]) -> Checkpoint:
-        """Accepts a later checkpoint, with the proof that it follows and the entries since. Raises `LogRefused`."""
+    def accept(self, note: bytes, consistency: Sequence[bytes], entries: Iterable[dict[str, Any]]) -> Checkpoint:
+        """Accepts a later checkpoint, with its consistency proof and the entries since the last one.
+
+        Raises `LogRefused`, after it has stored the refused checkpoint, and `NoteInvalid`.
+        """
         found = checkpoint_in(note, self.keys)
         try:
             self._require_follows(found, consistency)
-            peaks, lines = self._grown(found, entries)
+            peaks, lines = self._appended(found, entries)
         except LogRefused:
             _replace(self.folder / f"refused-{found.size}", note)
             raise
-        with self._alone() as file:
+        with self._locked_entries() as file:
             if self._sizes()[-1:] != ([self.last.size] if self.last is not None else []):
                 raise LogRefused(f"another witness is at work in {self.folder}")
             file.write(lines)
@@ -148,8 +155,8 @@ class Witness(Witnessed):
         return found
 
     @contextmanager
-    def _alone(self) -> Iterator[BinaryIO]:
-        """The file of entries, to be added to, while no other witness that was started in this folder changes it."""
+    def _locked_entries(self) -> Iterator[BinaryIO]:
+        """The file of entries, opened for appending under an exclusive lock against other witnesses in this folder."""
         with self._entries.open("ab") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield file
@@ -165,7 +172,7 @@ class Witness(Witnessed):
         if last.size and not verify_consistency(last.size, found.size, consistency, last.root, found.root):
             raise LogRefused(f"the log of {found.size} entries does not begin with the {last.size} that it had: a fork")
 
-    def _grown(self, found: Checkpoint, entries: Iterable[dict[str, Any]]) -> tuple[Peaks, bytes]:
+    def _appended(self, found: Checkpoint, entries: Iterable[dict[str, Any]]) -> tuple[Peaks, bytes]:
         peaks, lines = self._peaks, bytearray()
         for each in entries:
             line = canonical(each)
@@ -177,8 +184,8 @@ class Witness(Witnessed):
             raise LogRefused(f"the entries are not those of the checkpoint of {found.size}")
         return peaks, bytes(lines)
 
-    def _drop_what_was_not_accepted(self) -> None:
-        """Of entries whose checkpoint was never written, since the witness was stopped in between."""
+    def _cut_unaccepted_entries(self) -> None:
+        """Cuts off entries without a checkpoint, which a witness left that was stopped between the two writes."""
         size, end = self.last.size if self.last is not None else 0, 0
         with self._entries.open("rb") as lines:
             for line in lines:
@@ -204,33 +211,36 @@ class _Page(BaseModel):
 
 
 def follow(witness: Witness, url: str, token: str) -> Checkpoint:
-    """Takes in what the log at this address has become. Raises `LogRefused`, `NoteInvalid` and `httpx2.HTTPError`."""
-    with httpx2.Client(base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=SECONDS) as client:
+    """Brings the witness up to the log at `url`; returns the accepted checkpoint.
+
+    Raises `LogRefused`, `NoteInvalid` and `httpx2.HTTPError`.
+    """
+    with httpx2.Client(base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=TIMEOUT_SECONDS) as client:
         try:
-            return _followed(witness, client)
+            return _follow(witness, client)
         except ValidationError:
             raise LogRefused("what was answered is not what a log answers") from None
 
 
-def _followed(witness: Witness, client: httpx2.Client) -> Checkpoint:
-    published = _Keys.model_validate_json(_asked(client, "/v1/log/keys"))
+def _follow(witness: Witness, client: httpx2.Client) -> Checkpoint:
+    published = _Keys.model_validate_json(_get(client, "/v1/log/keys"))
     keys = [VerifierKey.parse(each) for each in published.notes]
     if not witness.keys:
-        witness.accept(keys)
-    note = _asked(client, "/v1/log/checkpoint")
+        witness.pin(keys)
+    note = _get(client, "/v1/log/checkpoint")
     found = checkpoint_in(note, witness.keys)
     last = witness.last.size if witness.last is not None else 0
-    taken = witness.take(note, _consistency(client, last, found.size), _entries(client, last, found.size))
-    # A new key is known by signing beside one that was.
+    accepted = witness.accept(note, _consistency(client, last, found.size), _entries(client, last, found.size))
+    # A new key is accepted once it has signed a checkpoint beside a pinned key.
     _, signers = opened(note, keys)
-    witness.accept(key for key in keys if str(key) in signers)
-    return taken
+    witness.pin(key for key in keys if str(key) in signers)
+    return accepted
 
 
 def _consistency(client: httpx2.Client, first: int, second: int) -> list[bytes]:
     if not 0 < first <= second:
         return []
-    answer = _Proof.model_validate_json(_asked(client, f"/v1/log/consistency?first={first}&second={second}"))
+    answer = _Proof.model_validate_json(_get(client, f"/v1/log/consistency?first={first}&second={second}"))
     try:
         return [bytes.fromhex(each) for each in answer.proof]
     except ValueError:
@@ -239,15 +249,15 @@ def _consistency(client: httpx2.Client, first: int, second: int) -> list[bytes]:
 
 def _entries(client: httpx2.Client, after: int, size: int) -> Iterator[dict[str, Any]]:
     while after < size:
-        path = f"/v1/log/entries?after={after}&limit={min(AT_ONCE, size - after)}"
-        page = _Page.model_validate_json(_asked(client, path)).items
+        path = f"/v1/log/entries?after={after}&limit={min(ENTRIES_AT_ONCE, size - after)}"
+        page = _Page.model_validate_json(_get(client, path)).items
         if not page:
             return
         yield from page
         after += len(page)
 
 
-def _asked(client: httpx2.Client, path: str) -> bytes:
+def _get(client: httpx2.Client, path: str) -> bytes:
     return client.get(path).raise_for_status().content
 
 

@@ -21,7 +21,7 @@ from tests.worlds.world_evidence import keys_of
 def exported(path: Path, world: World) -> tuple[Export, list[str]]:
     """The export, and the kinds of its entries; it holds."""
     with opened(path, keys_of(world).verifiers) as export:
-        return export, [entry["kind"] for entry in export.held()]
+        return export, [entry["kind"] for entry in export.verified_entries()]
 
 
 async def test_an_export_has_every_change_until_its_instant_also_one_that_is_not_committed_yet(
@@ -124,5 +124,5 @@ async def test_what_stands_behind_the_checkpoint_is_not_read(world: World, tmp_p
     path.write_bytes(whole + whole.splitlines(keepends=True)[-1] * 1_000)
     with opened(path, keys_of(world).verifiers) as export:
         with pytest.raises(ExportRefused, match="Entries stand behind"):
-            list(export.held())
+            list(export.verified_entries())
         assert export.lines.readline(), "the rest"

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from api.evidence import witness
 from api.evidence.verification import log_faults
-from api.evidence.witness import LogRefused, Witness, Witnessed
+from api.evidence.witness import LogRefused, Witness, WitnessRecords
 from api.security import evidence_keys
 from models.log.log_entries import canonical
 from models.log.merkle import leaf_hash, peaks_of
@@ -57,7 +57,7 @@ async def test_a_log_that_is_smaller_than_it_was_is_refused(world: World, folder
     await take(world, witness)
     fewer = (await entries_of(world))[:-2]
     with pytest.raises(LogRefused, match="rolled back or cut off"):
-        witness.take(forged(world, fewer), [], [])
+        witness.accept(forged(world, fewer), [], [])
     assert (folder / f"refused-{len(fewer)}").exists()
     assert witness.last is not None
     assert witness.last.size == len(fewer) + 2
@@ -72,7 +72,7 @@ async def test_a_log_that_forked_is_refused(world: World, folder: Path, more: in
     other += [{**entries[-1], "number": len(entries) + 1 + number} for number in range(more)]
     for proof in (consistency(other, len(entries)), consistency(entries, len(entries)), []):
         with pytest.raises(LogRefused, match=r"a fork|not those of the checkpoint"):
-            witness.take(forged(world, other), proof, other[len(entries) :])
+            witness.accept(forged(world, other), proof, other[len(entries) :])
     assert list(Witness(folder).entries()) == entries
 
 
@@ -93,7 +93,7 @@ async def test_entries_that_are_not_those_of_the_checkpoint_are_refused(world: W
     ]
     for wrong in wrongs:
         with pytest.raises(LogRefused):
-            witness.take(await note_of(world), proof, wrong)
+            witness.accept(await note_of(world), proof, wrong)
     assert list(Witness(folder).entries()) == before
 
 
@@ -104,7 +104,7 @@ async def test_only_the_pinned_key_speaks_for_the_log(world: World, folder: Path
     root = peaks_of(leaf_hash(canonical(entry)) for entry in entries).root
     for origin in (others.origin, keys_of(world).origin):
         with pytest.raises(NoteInvalid):
-            witness.take(signed(Checkpoint(origin, len(entries), root).text, others.notes).encode(), [], entries)
+            witness.accept(signed(Checkpoint(origin, len(entries), root).text, others.notes).encode(), [], entries)
 
 
 @pytest.mark.empty_world
@@ -165,7 +165,9 @@ async def test_nothing_is_restored_from_a_folder_whose_checkpoint_this_installat
     made = evidence_keys.make(tmp_path / "of-another.json")
     renamed = [SigningKey(keys_of(world).origin, key.private) for key in made.notes]
     await forged_folder(world, folder, replace(made, notes=tuple(renamed)))
-    assert [len(Witnessed(folder).checkpoints()), Witnessed(folder).last is not None] == [1, True], "it holds by itself"
+    assert [len(WitnessRecords(folder).checkpoints()), WitnessRecords(folder).last is not None] == [1, True], (
+        "it holds by itself"
+    )
     for words in (["restore", "--from"], ["verify", "--witness"]):
         said = await told(world, *words, str(folder))
         assert (said.is_a_refusal, "signed by nobody who is known" in said.err) == (True, True), said
@@ -240,7 +242,7 @@ async def test_a_checkpoint_under_another_size_is_refused(world: World, folder: 
     (kept,) = (folder / "checkpoints").iterdir()
     kept.rename(folder / "checkpoints" / "9")
     with pytest.raises(LogRefused, match="is a checkpoint of"):
-        Witnessed(folder)
+        WitnessRecords(folder)
 
 
 async def test_a_witness_that_is_given_another_key_than_it_pinned_refuses(world: World, folder: Path) -> None:

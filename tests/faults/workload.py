@@ -19,7 +19,7 @@ from typing import Any, Final, NamedTuple
 
 import httpx2
 
-from api.evidence.key_custody import tell_schools
+from api.evidence.key_custody import record_schools
 from api.security.tokens import EmbeddedIssuer
 from api.store.store import Store
 from models.consents.schools import School
@@ -335,5 +335,5 @@ async def furnish(store_url: str, histories: int) -> None:
             write.session.add(School(brin=brin, name=f"School {brin}", revision=write.revision))
         await write.session.flush()
         await add_connections(write, CONNECTIONS, required=BASIS, optional=OPTIONAL)
-        await tell_schools(write)
+        await record_schools(write)
     await store.aclose()

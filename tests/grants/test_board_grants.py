@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from api.evidence.key_custody import tell_schools
+from api.evidence.key_custody import record_schools
 from models.consents.board_grants import SAID, Standing, Word, board_may_give, board_may_revoke, standing
 from models.consents.schools import Location, School
 from models.decision.grant_status import OPEN, Status
@@ -25,7 +25,7 @@ async def with_sister(world: World) -> None:
             Location(code=f"{SISTER}00", brin=SISTER, name="Zuster", kinds=["bo"], revision=write.revision)
         )
         await write.session.flush()
-        await tell_schools(write)
+        await record_schools(write)
 
 
 async def as_board(world: World, method: str, path: str, body: Any = None, number: str = BOARD) -> Answer:

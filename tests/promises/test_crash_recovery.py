@@ -20,7 +20,7 @@ import pytest
 from sqlmodel import col, select
 
 from api.evidence import verification
-from api.evidence.key_custody import tell_schools
+from api.evidence.key_custody import record_schools
 from api.security.tokens import EmbeddedIssuer
 from api.store.store import Store
 from api.web.idempotency import digest_of_key, unsealed
@@ -428,4 +428,4 @@ async def populate(store: Store) -> None:
                 session.add(Location(code=code, brin=brin, name=code, kinds=["bo"], revision=revision))
         await add_connections(write, CLIENT_IDS, required=NAMES)
         await write.session.flush()
-        await tell_schools(write)
+        await record_schools(write)

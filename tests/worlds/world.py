@@ -10,7 +10,7 @@ from typing import Any
 import httpx2
 
 from api.app import Service, create_app
-from api.evidence.key_custody import tell_schools
+from api.evidence.key_custody import record_schools
 from api.registry.connection_routes import registered
 from api.security import evidence_keys
 from api.security.sealing import Sealing
@@ -297,7 +297,7 @@ async def populate(store: Store) -> None:
             name = f"Locatie {code}"
             write.session.add(Location(code=code, brin=code[:4], name=name, kinds=["bo"], revision=write.revision))
         await write.session.flush()
-        await tell_schools(write)
+        await record_schools(write)
 
 
 async def populate_at(store_url: str, folder: Path) -> None:

@@ -57,7 +57,7 @@ async def take(world: World, witness: Witness) -> None:
     """The witness takes in what the log has become."""
     entries = await entries_of(world)
     seen = witness.last.size if witness.last is not None else 0
-    witness.take(await note_of(world), consistency(entries, seen), entries[seen:])
+    witness.accept(await note_of(world), consistency(entries, seen), entries[seen:])
 
 
 async def files_of(world: World) -> Iterator[Path]:
