@@ -234,8 +234,10 @@ async def count_references(session: Session, grant: Grant, party: Party) -> int:
 async def consents_named(session: Session, tenant: Tenant, party: Party, reference: str) -> list[Registration]:
     """The consents that one side refers to by `reference`. On the school's side a grant's own id is a reference too."""
     found = await references(session, tenant, party, reference)
-    asked = select(AccessRequest).where(col(AccessRequest.request_id).in_({each.request_id for each in found} - {None}))
-    requests = (await session.exec(asked.where(*_of_tenant(AccessRequest, tenant)))).all()
+    of_references = select(AccessRequest).where(
+        col(AccessRequest.request_id).in_({each.request_id for each in found} - {None})
+    )
+    requests = (await session.exec(of_references.where(*_of_tenant(AccessRequest, tenant)))).all()
     led_to = {each.grant_id for each in found} | {each.grant_id for each in requests}
     named = led_to | {reference} if party is Party.PROVIDER else led_to
     grants = select(Grant).where(col(Grant.grant_id).in_(named - {None}), *_of_tenant(Grant, tenant))
@@ -249,8 +251,8 @@ async def registrations_of_grants(session: Session, grants: Sequence[Grant]) -> 
     if not grants:
         return []
     ids = {each.grant_id for each in grants}
-    asked = select(AccessRequest).where(col(AccessRequest.grant_id).in_(ids))
-    requests = (await session.exec(asked.order_by(col(AccessRequest.asked_in_entry)))).all()
+    of_references = select(AccessRequest).where(col(AccessRequest.grant_id).in_(ids))
+    requests = (await session.exec(of_references.order_by(col(AccessRequest.asked_in_entry)))).all()
     led_to = {each.request_id: each.grant_id for each in requests}
     names = select(ConsentReference).where(
         or_(col(ConsentReference.grant_id).in_(ids), col(ConsentReference.request_id).in_(led_to))

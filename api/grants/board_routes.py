@@ -123,14 +123,14 @@ async def grant(caller: BoardAdmin, board_number: BoardNumber, wish: BoardGrant,
         if not board_may_give(each.standing):
             left_out.append(each)
             continue
-        given = each.given.grant if each.given is not None and each.standing is Standing.BOARD else None
-        if given is not None:
-            settle(writing.write, given, offer.partner)
-            await granting.amend_of(writing, offer, given, choice, wish.agreement_id, caller.actor)
+        latest = each.latest.grant if each.latest is not None and each.standing is Standing.BOARD else None
+        if latest is not None:
+            settle(writing.write, latest, offer.partner)
+            await granting.amend_of(writing, offer, latest, choice, wish.agreement_id, caller.actor)
         else:
             place = GrantPlace(each.school.brin, None)
-            given = await granting.give_of(writing, offer, place, choice, wish.agreement_id, caller.actor)
-        reached.append(_SchoolStanding(each.school, Standing.BOARD, _GrantAndPartner(given, offer.partner)))
+            latest = await granting.give_of(writing, offer, place, choice, wish.agreement_id, caller.actor)
+        reached.append(_SchoolStanding(each.school, Standing.BOARD, _GrantAndPartner(latest, offer.partner)))
     if not reached:
         raise Conflict("Each of these schools has its own word on this connection: there is nobody to give it to.")
     return _answer(writing, reached, left_out)
@@ -142,12 +142,12 @@ async def revoke(caller: BoardAdmin, board_number: BoardNumber, wish: BoardRevoc
     schools = await school_rows.schools_of_board(writing.session, board_number)
     reached, left_out = [], []
     for each in await _school_standings(writing.session, wish.client_id, schools, writing.now):
-        if each.given is None or not board_may_revoke(each.standing):
+        if each.latest is None or not board_may_revoke(each.standing):
             left_out.append(each)
             continue
-        settle(writing.write, *each.given)
-        take(writing.write, *each.given, Step.REVOKE, caller.actor, wish.reason)
-        reached.append(_SchoolStanding(each.school, Standing.NONE, each.given))
+        settle(writing.write, *each.latest)
+        take(writing.write, *each.latest, Step.REVOKE, caller.actor, wish.reason)
+        reached.append(_SchoolStanding(each.school, Standing.NONE, each.latest))
     if not reached:
         raise NotFound("The board gave this connection nothing that stands.")
     return _answer(writing, reached, left_out)
@@ -178,13 +178,13 @@ class _SchoolStanding(NamedTuple):
 
     school: School
     standing: Standing
-    given: _GrantAndPartner | None
+    latest: _GrantAndPartner | None
 
     def shown(self, now: datetime) -> StandingAtSchool:
         return StandingAtSchool(
             school=SchoolOfBoard.model_validate(self.school),
             standing=self.standing,
-            grant=view(*self.given, now) if self.given is not None else None,
+            grant=view(*self.latest, now) if self.latest is not None else None,
         )
 
 
@@ -197,8 +197,8 @@ async def _school_standings(
     found = []
     for school in schools:
         grant = grants.get(school.brin)
-        given = _GrantAndPartner(grant, partners[client_id]) if grant is not None else None
-        found.append(_SchoolStanding(school, standings[grant.grant_id] if grant is not None else Standing.NONE, given))
+        latest = _GrantAndPartner(grant, partners[client_id]) if grant is not None else None
+        found.append(_SchoolStanding(school, standings[grant.grant_id] if grant is not None else Standing.NONE, latest))
     return found
 
 

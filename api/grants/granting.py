@@ -59,7 +59,7 @@ async def give_of(
     begins, ends = period(choice, writing.now)
     await school_rows.require_listed(writing.session, place.brin, place.location)
     await _require_no_open_grant(writing, connection.client_id, place)
-    given = Grant(
+    grant = Grant(
         grant_id=str(uuid.uuid4()),
         client_id=connection.client_id,
         brin=place.brin,
@@ -77,11 +77,11 @@ async def give_of(
         created_at=writing.now,
         changed_at=writing.now,
     )
-    writing.session.add(given)
-    note(writing.write, given, offer.partner, EventKind.GRANT_GRANTED, actor)
-    await request_lifecycle.accept_open_request(writing.write, given, actor)
-    await duties.lapse(writing.write, given)
-    return given
+    writing.session.add(grant)
+    note(writing.write, grant, offer.partner, EventKind.GRANT_GRANTED, actor)
+    await request_lifecycle.accept_open_request(writing.write, grant, actor)
+    await duties.lapse(writing.write, grant)
+    return grant
 
 
 async def amend(writing: WriteRequest, grant: Grant, choice: Choice, agreement_id: str | None, actor: Actor) -> None:

@@ -100,10 +100,10 @@ async def get_agreement_document(
 def _grantable(offer: Offer, grants: Sequence[Grant], standing: Standing) -> GrantableConnection:
     own = [each for each in grants if each.client_id == offer.connection.client_id]
     shown = next((each for each in own if each.status in OPEN), own[0] if own else None)
-    asked = offer.connection
+    connection = offer.connection
     difference = shown and Difference(
-        scopes=sorted(asked.requested_scopes - frozenset(shown.scopes)),
-        purposes=sorted(frozenset(asked.purposes) - frozenset(shown.purposes)),
+        scopes=sorted(connection.requested_scopes - frozenset(shown.scopes)),
+        purposes=sorted(frozenset(connection.purposes) - frozenset(shown.purposes)),
     )
     return GrantableConnection(
         **offers.view_members(offer),

@@ -138,14 +138,14 @@ async def _undigested_faults(session: AsyncSession, recorded: dict[date, tuple[i
         return []
     at, sentences = col(LoggedDecision.at), []
     end = midnight((last - DIGESTED_WITHIN).astimezone(UTC).date())
-    behind = at < end
+    is_undigested = at < end
     if recorded:
         first = min(recorded)
         before = await _count(session, at < midnight(first))
         if before:
             sentences.append(f"Before {first}, the first day that has a digest, the decision log has {before} lines.")
-        behind &= at >= midnight(max(recorded)) + _DAY
-    late = await _count(session, behind)
+        is_undigested &= at >= midnight(max(recorded)) + _DAY
+    late = await _count(session, is_undigested)
     if late:
         sentences.append(f"Before {end.date()} the decision log has {late} lines of days that have no digest.")
     return sentences
@@ -174,8 +174,8 @@ async def _lines_of(session: AsyncSession, day: date) -> AsyncIterator[Sequence[
         last = _last_in_order(lines, last, end)
         yield lines
         # This condition alone, so that the index scan begins where the last part ended.
-        behind = tuple_(at, number) > tuple_(literal(lines[-1]["at"], Instant), literal(lines[-1]["id"]))
-        lines = (await connection.execute(query.where(behind))).mappings().all()
+        after_last = tuple_(at, number) > tuple_(literal(lines[-1]["at"], Instant), literal(lines[-1]["id"]))
+        lines = (await connection.execute(query.where(after_last))).mappings().all()
 
 
 def _last_in_order(lines: Sequence[Members], before: tuple[datetime, int], end: datetime) -> tuple[datetime, int]:
@@ -185,8 +185,8 @@ def _last_in_order(lines: Sequence[Members], before: tuple[datetime, int], end: 
     read again and again.
     """
     for line in lines:
-        here = line["at"], line["id"]
-        if not before < here or not line["at"] < end:
+        position = line["at"], line["id"]
+        if not before < position or not line["at"] < end:
             raise ValueError(f"line {line['id']} has its time in another form than the service writes")
-        before = here
+        before = position
     return before

@@ -217,8 +217,8 @@ async def _read(
     if client_id is not None:
         query = query.where(LoggedDecision.client_id == client_id)
     if cursor is not None:
-        then, last = _position(cursor)
-        query = query.where(tuple_(at, number) > tuple_(literal(then, Instant), literal(last)))
+        instant, last = _position(cursor)
+        query = query.where(tuple_(at, number) > tuple_(literal(instant, Instant), literal(last)))
     found = (await reading.session.exec(query.order_by(at, number).limit(limit + 1))).all()
     return part(found, limit, lambda line: _key(line.at, line.id))
 
@@ -230,9 +230,9 @@ def _key(at: datetime, number: int) -> str:
 def _position(cursor: str) -> tuple[datetime, int]:
     """The time and number of a line in a cursor. Raises `InvalidInput` for a key that `_key` does not make."""
     key = after_key(cursor)
-    then, _, last = key.partition(" ")
+    instant, _, last = key.partition(" ")
     try:
-        moment, number = datetime.fromisoformat(then), int(last)
+        moment, number = datetime.fromisoformat(instant), int(last)
     except ValueError:
         raise InvalidInput("The cursor is not one of ours.") from None
     if moment.tzinfo != UTC or not FIRST_MOMENT.year <= moment.year <= LAST_MOMENT.year or not 0 < number < 2**63:

@@ -94,8 +94,8 @@ async def changes_of(
 ) -> tuple[list[Change], str | None]:
     """At most `limit` changes after the cursor, and the next cursor. Raises `InvalidInput`."""
     require_in_order(wanted)
-    behind = col(Event.number) > after_number(cursor), *_selected(wanted)
-    rows, following = part(await read_events(session, *behind, most=limit + 1), limit, lambda row: str(row.number))
+    conditions = col(Event.number) > after_number(cursor), *_selected(wanted)
+    rows, following = part(await read_events(session, *conditions, most=limit + 1), limit, lambda row: str(row.number))
     found = await asyncio.to_thread(lambda: list(events_of(rows)))
     before = await _events_before(session, found)
     return await asyncio.to_thread(_compared, found, before), following

@@ -178,8 +178,8 @@ async def first_message(store: Store, leased: LeasedLane) -> OutgoingMessage | N
         if event is None:
             return None
         named = subscription.subscription_id
-        made = tuple(webhook_secret(session, named, each) for each in subscription.seeds(now))
-        return OutgoingMessage(leased, event, subscription.url, made, now)
+        signing_secrets = tuple(webhook_secret(session, named, each) for each in subscription.seeds(now))
+        return OutgoingMessage(leased, event, subscription.url, signing_secrets, now)
 
 
 async def record_result(store: Store, outgoing: OutgoingMessage, result: Result, chance: float) -> WhyDisabled | None:

@@ -240,8 +240,8 @@ async def _page(store: Store, client_id: str, begin: FeedPosition, after: int, l
     """At most `limit` changes after `begin` and after the event number `after`. Raises `NotInHistory`."""
     async with store.reading() as session:
         await _require_in_history(session, client_id, begin)
-        behind = max(begin.number, after)
-        found = await event_rows.changes_of_client(session, client_id, begin.revision, behind, limit)
+        last_number = max(begin.number, after)
+        found = await event_rows.changes_of_client(session, client_id, begin.revision, last_number, limit)
         shown, following = part(found, limit, lambda event: event.number)
         names = await school_rows.schools_named(session, {event.brin for event in shown if event.brin})
         return Page(items=[_change(event, names) for event in shown], next=following)

@@ -100,7 +100,7 @@ async def subscribe(
     await registry_rows.connection(writing.session, client_id)
     if len(await webhook_rows.subscriptions_of_client(writing.session, client_id)) >= MOST_SUBSCRIPTIONS:
         raise TooManySubscriptions(f"A connection has at most {MOST_SUBSCRIPTIONS} subscriptions.")
-    made = WebhookSubscription(
+    subscription = WebhookSubscription(
         subscription_id=str(uuid.uuid4()),
         client_id=client_id,
         url=normalized_url(request, wish.url),
@@ -110,8 +110,8 @@ async def subscribe(
         created_at=writing.now,
         changed_at=writing.now,
     )
-    writing.session.add(made)
-    return await _signed(writing, made, EventKind.WEBHOOK_SUBSCRIBED, caller)
+    writing.session.add(subscription)
+    return await _signed(writing, subscription, EventKind.WEBHOOK_SUBSCRIBED, caller)
 
 
 @router.get("/webhooks/subscriptions", operation_id="listSubscriptions")
@@ -271,11 +271,11 @@ async def replay_dead_letters(
     if not found.active:
         raise SubscriptionDisabled("Enable the subscription first.")
     numbers = wish.numbers if wish is not None else None
-    many = await outbox.put_back(writing.session, subscription_id, numbers, MOST_REPLAYED, writing.now)
+    count = await outbox.put_back(writing.session, subscription_id, numbers, MOST_REPLAYED, writing.now)
     left = await webhook_rows.dead_letters_left(writing.session, subscription_id)
-    state = {"subscriptionId": subscription_id, "clientId": found.client_id, "messages": many}
+    state = {"subscriptionId": subscription_id, "clientId": found.client_id, "messages": count}
     _record(writing, found, EventKind.WEBHOOK_REPLAYED, caller, state)
-    return writing.answer(Replayed(replayed=many, left=left, revision=writing.write.revision))
+    return writing.answer(Replayed(replayed=count, left=left, revision=writing.write.revision))
 
 
 # -- the operator -----------------------------------------------------------------------------------------------------

@@ -68,9 +68,9 @@ def _entry(controller: Controller, processing: Processing) -> Entry:
     )
 
 
-def _with_room(line: Line, behind: str, *below: str) -> Line:
+def _with_room(line: Line, suffix: str, *further_values: str) -> Line:
     """A line that the school must fill in, with room for handwriting; any other line as it is."""
-    return line._replace(values=(TO_STATE + behind, *below)) if line.values == (TO_STATE,) else line
+    return line._replace(values=(TO_STATE + suffix, *further_values)) if line.values == (TO_STATE,) else line
 
 
 def _annex(register: Register) -> Iterable[Line]:

@@ -151,16 +151,18 @@ async def change_connection(
     """Changes what a connection asks for. More never widens a grant: the schools are asked again."""
     connection = await registry_rows.connection(writing.session, client_id)
     require_version(if_match, connection.version)
-    asked = wish.scopes or ScopesAsked(required=connection.required_scopes, optional=connection.optional_scopes)
-    for_purposes = wish.purposes if wish.purposes is not None else connection.purposes
-    purposes.require_known(for_purposes)
-    require_sound_request(connection.profile, asked.required, asked.optional)
+    requested = wish.scopes or ScopesAsked(required=connection.required_scopes, optional=connection.optional_scopes)
+    requested_purposes = wish.purposes if wish.purposes is not None else connection.purposes
+    purposes.require_known(requested_purposes)
+    require_sound_request(connection.profile, requested.required, requested.optional)
     before = Wish(*map(frozenset, (connection.required_scopes, connection.optional_scopes, connection.purposes)))
-    widened = is_widened(connection, frozenset(asked.required), frozenset(asked.optional), frozenset(for_purposes))
+    widened = is_widened(
+        connection, frozenset(requested.required), frozenset(requested.optional), frozenset(requested_purposes)
+    )
     connection.name = wish.name or connection.name
-    connection.required_scopes = distinct(asked.required)
-    connection.optional_scopes = distinct(asked.optional)
-    connection.purposes = distinct(for_purposes)
+    connection.required_scopes = distinct(requested.required)
+    connection.optional_scopes = distinct(requested.optional)
+    connection.purposes = distinct(requested_purposes)
     touch(writing, connection)
     if widened:
         connection.request_version += 1

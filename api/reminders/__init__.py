@@ -1,1 +1,1 @@
-"""What is due for operators, the job that writes weekly letters, the job that mails them, contact addresses."""
+"""Reminders: due items for operators, the job that writes weekly letters, the job that mails them, contacts."""

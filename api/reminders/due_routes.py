@@ -81,7 +81,7 @@ def _notice(incident: Incident, now: datetime) -> DueItem:
 
 
 def checks(rules: Sequence[GroundRule], now: datetime, horizon: datetime) -> Iterator[DueItem]:
-    """By connection and rule, due up to `horizon`: the repeat of the newest check, and the end of the last fact."""
+    """The due items of ground rules up to `horizon`: the repeat of the newest check, and the end of the last fact."""
     facts: dict[tuple[str, str], list[GroundRule]] = {}
     for fact in rules:
         facts.setdefault((fact.client_id, fact.rule), []).append(fact)

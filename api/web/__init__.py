@@ -1,1 +1,1 @@
-"""What routes share: callers, schemas, paging, preconditions, idempotency, transactions, files, error handlers."""
+"""Shared parts of routes: callers, schemas, paging, preconditions, idempotency, transactions, files, error handlers."""

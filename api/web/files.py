@@ -216,8 +216,8 @@ async def _stream(
 
 
 def _declared_size(request: Request) -> int | None:
-    given = request.headers.get("content-length", "")
-    if not (given.isascii() and given.isdigit()):
+    value = request.headers.get("content-length", "")
+    if not (value.isascii() and value.isdigit()):
         return None
     # Python refuses to parse a number of too many digits; 18 are more than any size that is accepted.
-    return int(given) if len(given) < 18 else MOST_FILE_BYTES + 1
+    return int(value) if len(value) < 18 else MOST_FILE_BYTES + 1

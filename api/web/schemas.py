@@ -54,11 +54,11 @@ LAST_MOMENT: Final = datetime(2999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
-def _require_rfc3339(given: object) -> object:
+def _require_rfc3339(value: object) -> object:
     """Refuses seconds since 1970, as a number or as text: they are no RFC 3339, and may be meant as milliseconds."""
-    if not isinstance(given, datetime) and not (isinstance(given, str) and _RFC3339.match(given)):
+    if not isinstance(value, datetime) and not (isinstance(value, str) and _RFC3339.match(value)):
         raise ValueError("a moment as in RFC 3339, such as 2026-09-01T08:00:00Z")
-    return given
+    return value
 
 
 def _utc_in_range(moment: datetime) -> datetime:

@@ -1,1 +1,1 @@
-"""What the log's entries alone tell: replayed decisions, differences, latest states, receipts, the register."""
+"""Readings of the log alone: replayed decisions, differences, latest states, receipts, the register of processing."""
