@@ -25,7 +25,7 @@ from models.vocabulary.refusals import TargetRefused
 SECONDS: Final = 15.0
 MOST_BYTES: Final = 64 * 1024
 _USER_AGENT: Final = "school-privacy-manager-webhooks/1"
-#: httpcore's own timeouts; `Sender.send` cancels the attempt as a whole after its seconds.
+#: httpcore's own timeouts, by which also a cancelled attempt (its time is up, or the process ends) is aborted at once.
 _TIMEOUTS: Final = {"timeout": dict.fromkeys(("connect", "read", "write", "pool"), SECONDS)}
 
 Headers = list[tuple[str, str]]
