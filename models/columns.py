@@ -10,7 +10,7 @@ from models.vocabulary.instants import SQLITE_INSTANT, instant_of
 
 
 class Instant(TypeDecorator[datetime]):
-    """A moment in UTC: `timestamptz` on PostgreSQL, fixed-width text on SQLite, where text order is time order."""
+    """An instant in UTC: `timestamptz` on PostgreSQL, fixed-width text on SQLite, where text order is time order."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -35,8 +35,8 @@ class Instant(TypeDecorator[datetime]):
 
 
 def one_open_a_place(table: str, is_open: str) -> tuple[Index, Index]:
-    """Of the rows that are open by this condition, at most one for each connection and school, and one for each
-    connection and location."""
+    """Partial unique indexes: at most one row that satisfies `is_open` per connection and school, and per connection
+    and location."""
 
     def index(name: str, column: str, rows: str) -> Index:
         where = text(f"{rows} AND {is_open}")

@@ -42,7 +42,7 @@ from api.web.read_request import Reading, ReadRequest
 from api.web.schemas import Moment
 from models.consents.grants import Grant
 from models.consents.references import Party
-from models.decision.decision import standing
+from models.decision.decision import grant_for_place
 from models.vocabulary.identifiers import ClientId
 from models.vocabulary.refusals import InvalidInput
 
@@ -243,7 +243,7 @@ async def _consent_at_place(reading: ReadRequest, tenant: Tenant, place: str | N
     if tenant.client_id is None or place is None:
         raise EduVRefusal(SCHEMA_INCORRECT, "Name the school, and of a school also the clientId; or a reference.")
     snapshot = await fact_rows.snapshot_of(reading.session, tenant.client_id, [place[:4]])
-    grant, _ = standing(snapshot, tenant.client_id, place, reading.now)
+    grant, _ = grant_for_place(snapshot, tenant.client_id, place, reading.now)
     if grant is not None:
         row = await reading.session.get_one(Grant, grant.grant_id)
         return (await registrations_of_grants(reading.session, [row]))[0]

@@ -100,10 +100,10 @@ class Authorize(GatewayDoor):
 
     async def answer(self, scope: Scope, asker: Asker) -> Response:
         client_id = await self.client_id(scope)
-        about = self.routes.about(*_held(scope))
-        if about is None:
+        data = self.routes.requested_data(*_held(scope))
+        if data is None:
             raise Refused(NOT_RELEASED, "No route names this request.")
-        question = Question("partner", client_id, "release", about.resource_type, about.place, about.scopes)
+        question = Question("partner", client_id, "release", data.resource_type, data.place, data.scopes)
 
         def decided(snapshot: Snapshot, now: datetime) -> Logged[Decision]:
             decision = decide(snapshot, question, now)

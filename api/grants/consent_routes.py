@@ -15,7 +15,7 @@ from api.web.paging import Cursor, Limit, after_key, part
 from api.web.read_request import Reading, ReadRequest
 from api.web.schemas import Moment, Page, PurposeCode, ScopeName, Wire
 from models.consents.schools import School
-from models.decision.decision import Decision, Question, Reason, decide, standing
+from models.decision.decision import Decision, Question, Reason, decide, grant_for_place
 from models.decision.grant_status import Status, status_at
 from models.decision.snapshot import Snapshot
 from models.vocabulary import scopes
@@ -118,7 +118,7 @@ def _consent(
     decision = _decision(snapshot, client_id, place, interest, now)
     if decision.reason is Reason.REVISION_BEHIND:
         raise StoreBehind(f"The store is at revision {snapshot.revision}.")
-    grant, _ = standing(snapshot, client_id, place, now)
+    grant, _ = grant_for_place(snapshot, client_id, place, now)
     return Consent(
         school=school_name(place[:4], names),
         location=place if len(place) > 4 else None,

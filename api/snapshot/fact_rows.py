@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from api.snapshot.source import Reading
-from models.decision.packed_grants import Draft, Granted, Row, number_of, put
+from models.decision.packed_grants import Draft, Granted, Row, pack_rows, scope_sets_number
 from models.decision.snapshot import (
     AgreementFacts,
     Changes,
@@ -68,7 +68,7 @@ class GrantsRead:
         self._draft: Draft = {}
 
     def add(self, rows: Iterable[Sequence[Any]]) -> None:
-        put(self._draft, _grants(rows))
+        pack_rows(self._draft, _grants(rows))
 
     def granted(self) -> Granted:
         return Granted(self._draft)
@@ -126,7 +126,7 @@ def _grants(rows: Iterable[Sequence[Any]]) -> Iterator[Row]:
 
 @lru_cache(maxsize=65_536)
 def _terms(scopes: str, purposes: str) -> int:
-    return number_of(_names(scopes), _names(purposes))
+    return scope_sets_number(_names(scopes), _names(purposes))
 
 
 @lru_cache(maxsize=65_536)

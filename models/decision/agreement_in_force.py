@@ -1,4 +1,4 @@
-"""Which of several signed agreements counts for a board's schools at an instant."""
+"""The agreement that counts for a board's schools at an instant, of several signed ones."""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -20,7 +20,7 @@ SomeAgreement = TypeVar("SomeAgreement", bound=Signed)
 def agreement_in_force(
     agreements: Iterable[SomeAgreement], board_number: str | None, now: datetime
 ) -> SomeAgreement | None:
-    """The agreement that counts at `now` for a board's schools: its own before the general one, then the latest."""
+    """The agreement in force at `now` for a board's schools: its own before the general one, then the latest."""
     best: SomeAgreement | None = None
     for agreement in agreements:
         if agreement.board_number not in (None, board_number) or not holds(agreement, now):

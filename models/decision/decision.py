@@ -1,11 +1,11 @@
-"""The decision: may this be released to this partner, now? The only place where a permit can come from."""
+"""The decision: may this data be released to this partner now? Permits are made here and nowhere else."""
 
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from models.decision.eligibility import terms_at
+from models.decision.eligibility import eligibility_at
 from models.decision.grant_status import OPEN, Status, status_at
 from models.decision.packed_grants import GrantFacts
 from models.decision.snapshot import Snapshot
@@ -14,7 +14,7 @@ from models.vocabulary.identifiers import is_place
 
 
 class Reason(StrEnum):
-    """The closed list of reasons. Where several apply, the first of them in this order is given."""
+    """The closed list of reasons. Where several apply, the first in this order is given."""
 
     STORE_UNREACHABLE = "store_unreachable"
     REVISION_BEHIND = "revision_behind"
@@ -35,10 +35,10 @@ class Reason(StrEnum):
 
 
 class Question(NamedTuple):
-    """What a caller asks: may `action` be done to data of `resource_type` at `place`, for this subject?
+    """May `action` be done to data of `resource_type` at `place` for this subject?
 
     `place` is a BRIN4 or a BRIN6. `scopes` and `fields` (UWLR names, relative to the type's element) narrow the
-    question; with neither, any granted scope of the type will do.
+    question; with neither, one granted scope of the type is enough.
     """
 
     subject_type: str
@@ -53,7 +53,7 @@ class Question(NamedTuple):
 
 
 class Decision(NamedTuple):
-    """Permit or deny, always with a reason. `scopes` and `fields` are what may be released; empty on a deny."""
+    """Permit or deny, always with a reason. `scopes` and `fields` may be released; both are empty on a deny."""
 
     reason: Reason
     revision: int
@@ -69,7 +69,7 @@ class Decision(NamedTuple):
 
 
 def decide(snapshot: Snapshot, question: Question, now: datetime) -> Decision:
-    """Decides on the facts of `snapshot` at `now`, which is the store's time. Whatever is uncertain is denied."""
+    """Decides on the facts of `snapshot` at `now`, the store's time. Whatever is uncertain is denied."""
     if question.min_revision > snapshot.revision:
         return _denial(snapshot, question, Reason.REVISION_BEHIND)
     if question.subject_type != "partner" or question.client_id not in snapshot.connections:
@@ -79,16 +79,16 @@ def decide(snapshot: Snapshot, question: Question, now: datetime) -> Decision:
         return _denial(snapshot, question, Reason.UNKNOWN_SCHOOL)
     if question.action != "release" or not _is_known(question):
         return _denial(snapshot, question, Reason.UNKNOWN_SCOPE)
-    terms = terms_at(snapshot, question.client_id, school.board_number, now)
-    if not terms.eligible:
+    eligibility = eligibility_at(snapshot, question.client_id, school.board_number, now)
+    if not eligibility.eligible:
         return _denial(snapshot, question, Reason.PARTNER_NOT_ELIGIBLE)
-    grant, reason = standing(snapshot, question.client_id, question.place, now)
+    grant, reason = grant_for_place(snapshot, question.client_id, question.place, now)
     if grant is None or reason is not Reason.GRANTED:
         return _denial(snapshot, question, reason, grant)
-    purposes = grant.purposes & terms.purposes
+    purposes = grant.purposes & eligibility.purposes
     if not purposes or (question.purpose is not None and question.purpose not in purposes):
         return _denial(snapshot, question, Reason.PURPOSE_NOT_GRANTED, grant)
-    release = _release(grant.scopes, terms.scopes, question.resource_type)
+    release = _release(grant.scopes, eligibility.scopes, question.resource_type)
     if not release.scopes or not release.covers(question):
         return _denial(snapshot, question, Reason.SCOPE_NOT_GRANTED, grant)
     return Decision(
@@ -96,20 +96,20 @@ def decide(snapshot: Snapshot, question: Question, now: datetime) -> Decision:
     )
 
 
-#: Later than anything that ends.
+#: Later than any instant at which a fact ends.
 FOREVER: Final = datetime.max.replace(tzinfo=UTC)
 
 
 def steady_until(snapshot: Snapshot, question: Question, now: datetime) -> datetime:
-    """The first instant after `now` at which `decide` may answer otherwise, though no fact of `snapshot` changes.
+    """The first instant after `now` at which `decide` may answer differently though `snapshot` does not change.
 
-    That is when anything begins or ends that it may look at: a ground rule or an agreement of the connection, or one
-    of its grants for the school or a location of it.
+    Candidates are the instants at which a fact that `decide` reads begins or ends: a ground rule or an agreement of
+    the connection, or one of its grants for the school or for a location of the school.
     """
     school = snapshot.schools.get(question.place[:4])
     if school is None or question.client_id not in snapshot.connections:
         return FOREVER
-    until = terms_at(snapshot, question.client_id, school.board_number, now).until
+    until = eligibility_at(snapshot, question.client_id, school.board_number, now).until
     for grant in snapshot.grants.of(question.client_id, question.place[:4]):
         for instant in (grant.valid_from, grant.valid_until, grant.suspended_until, grant.reconfirm_by):
             if instant is not None and now < instant < until:
@@ -118,20 +118,20 @@ def steady_until(snapshot: Snapshot, question: Question, now: datetime) -> datet
 
 
 def unreachable(revision: int) -> Decision:
-    """The answer when the store gave none within its deadline. Memory alone never permits."""
+    """The deny when the store gave no answer within its deadline. Memory alone never permits."""
     return Decision(Reason.STORE_UNREACHABLE, revision, uwlr_fault=UWLR_FAULTS[Reason.STORE_UNREACHABLE])
 
 
 def behind(revision: int) -> Decision:
-    """The answer when the store is behind what was seen of it before: its facts are older than a known revocation."""
+    """The deny when the store is behind a revision seen before: its facts may be older than a revocation."""
     return Decision(Reason.REVISION_BEHIND, revision, uwlr_fault=UWLR_FAULTS[Reason.REVISION_BEHIND])
 
 
-def standing(snapshot: Snapshot, client_id: str, place: str, now: datetime) -> tuple[GrantFacts | None, Reason]:
-    """The one grant that counts for a place, and how it stands at `now`.
+def grant_for_place(snapshot: Snapshot, client_id: str, place: str, now: datetime) -> tuple[GrantFacts | None, Reason]:
+    """The one grant that counts for a place, and its reason at `now`.
 
-    Where a location's grant and the school's both cover the place, the location's alone counts while it is not
-    ended. Of grants that have all ended, the latest.
+    Where a location's grant and the school's grant both cover the place, the location's alone counts while it is not
+    ended. If all have ended, the latest counts.
     """
     of_school = snapshot.grants.of(client_id, place[:4])
     covering = [grant for grant in of_school if grant.location is None or grant.location == place]
@@ -141,25 +141,25 @@ def standing(snapshot: Snapshot, client_id: str, place: str, now: datetime) -> t
     grant = covering[0]
     if len(covering) > 1:
         grant = max(covering, key=lambda candidate: _precedence(candidate, now))
-    return grant, how_it_stands(grant, now)
+    return grant, reason_of_grant(grant, now)
 
 
-def how_it_stands(grant: GrantFacts, now: datetime) -> Reason:
-    """What one grant alone says at `now`: granted, or why not."""
+def reason_of_grant(grant: GrantFacts, now: datetime) -> Reason:
+    """The reason that one grant gives at `now`: granted, or why it does not permit."""
     status = status_at(grant, now)
     if status is Status.GRANTED:
         return Reason.NOT_YET_VALID if now < grant.valid_from else Reason.GRANTED
-    return _STANDING[status]
+    return _REASONS_OF_STATUS[status]
 
 
-#: UWLR's fault for a deny; what is not named here is `Client.AutorisatieOngeldig`.
+#: UWLR's fault for each deny; `Client.AutorisatieOngeldig` for reasons that are not listed.
 UWLR_FAULTS: Final = {
     Reason.STORE_UNREACHABLE: "Server.TijdelijkNietBeschikbaar",
     Reason.REVISION_BEHIND: "Server.TijdelijkNietBeschikbaar",
     Reason.UNKNOWN_PARTNER: "Client.OngeldigeKlantIdentificatie",
 }
 
-_STANDING: Final = {
+_REASONS_OF_STATUS: Final = {
     Status.REVOKED: Reason.REVOKED,
     Status.EXPIRED: Reason.EXPIRED,
     Status.SUSPENDED: Reason.SUSPENDED,
@@ -175,7 +175,7 @@ def _denial(snapshot: Snapshot, question: Question, reason: Reason, grant: Grant
 
 
 def _is_known(question: Question) -> bool:
-    """Whether there are such a type, such scopes of it, and such fields that some scope of it releases."""
+    """Whether the type exists, the scopes are of this type, and each field is released by some scope of it."""
     kind = question.resource_type
     if kind not in scopes.RESOURCE_TYPES:
         return False
@@ -187,7 +187,7 @@ def _is_known(question: Question) -> bool:
 
 
 class _Release(NamedTuple):
-    """What may be released of one type, each in the catalogue's order."""
+    """Scopes and fields of one type that may be released, each in the catalogue's order."""
 
     scopes: tuple[str, ...]
     fields: tuple[str, ...]
@@ -200,7 +200,7 @@ class _Release(NamedTuple):
 
 @lru_cache(maxsize=4096)
 def _release(granted: frozenset[str], offered: frozenset[str], resource_type: str) -> _Release:
-    """What both allow; a scope whose need has fallen away falls with it. Of the few sets that grants are made of."""
+    """What the grant and the offer both allow, without scopes that miss a dependency. Cached: few sets are in use."""
     releasable = scopes.closed(granted & offered)
     names = scopes.scopes_of_type(releasable, resource_type)
     fields = scopes.fields_of(releasable, resource_type)

@@ -1,8 +1,7 @@
-"""The lines of the decision log: who asked what for whom, and what was answered. Never who the data are about.
+"""The lines of the decision log: caller, question and answer. Never the person whom the data is about.
 
-A line holds words of ours, names of machines and ids of requests that look like ids. What a caller sends in the place
-of one of them, say a pupil's number where a school's belongs, is not kept: `?9` says that there stood something else,
-of nine characters.
+A line holds only words from known lists, names of machines, and request ids in the form of ids. Any other value that a
+caller sends (say a pupil's number instead of a school's) is stored as `?` and its length: `?9`.
 """
 
 import hashlib
@@ -21,17 +20,17 @@ from models.vocabulary.instants import SQLITE_INSTANT
 from models.vocabulary.purposes import PURPOSES
 from models.vocabulary.scopes import CATALOGUE, RESOURCE_TYPES
 
-#: How long what a caller chooses freely may be: cut there, and marked.
+#: Longest value, in characters, that a caller chooses freely; longer ones are truncated and marked.
 LONGEST: Final = 255
-#: The same for the names that a question asks for, together.
+#: Longest list of scope or field names, in characters.
 LONGEST_NAMES: Final = 1000
 CUT: Final = "…"
 _LONGEST_ID: Final = 64
 
-#: What stands for the decision in the line of an evaluation that had the wrong shape: none was made.
+#: The reason in the line of an evaluation that was malformed, for which no decision was made.
 MALFORMED: Final = "invalid_input"
 
-#: A UUID, a ULID, or hexadecimal as of a trace; never digits alone, which may be the number of a person.
+#: A UUID, a ULID, or a hexadecimal trace id; never digits alone, which may be a person's number.
 _REQUEST_ID: Final = re.compile(
     r"(?=.*[A-Fa-f])(?:[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}|[0-9A-Fa-f]{16,64})"
     r"|(?=.*[A-Z])[0-7][0-9A-HJKMNP-TV-Z]{25}"
@@ -41,7 +40,7 @@ _FIELDS: Final = frozenset(name for _, name in (*CATALOGUE.fields, *CATALOGUE.ne
 
 
 class Door(StrEnum):
-    """Where it was asked."""
+    """The route through which a question was asked."""
 
     EVALUATION = "evaluation"
     EVALUATIONS = "evaluations"
@@ -50,7 +49,7 @@ class Door(StrEnum):
 
 
 class Asker(NamedTuple):
-    """Who asks, and in which request."""
+    """The caller and its request."""
 
     issuer: str
     subject: str
@@ -59,7 +58,7 @@ class Asker(NamedTuple):
 
 
 class Line(NamedTuple):
-    """A line as it is stored, but for its number, and but for its time where it rides along with a read."""
+    """A stored line, without its number; without its time where the statement that reads the revision sets it."""
 
     at: datetime
     revision: int
@@ -81,18 +80,18 @@ class Line(NamedTuple):
 
 
 def line_of(asker: Asker, door: Door, now: datetime, question: Question, decision: Decision) -> Line:
-    """The line of a decision that was made at `now`."""
+    """The line of a decision made at `now`."""
     permit, reason, grant_id = decision.permit, decision.reason, decision.grant_id
     return _line(asker, door, now, decision.revision, question, permit, reason, grant_id)
 
 
 def line_of_search(asker: Asker, now: datetime, revision: int, question: Question, reason: str) -> Line:
-    """The line of a search, which permits nothing. `reason` says what was searched, or why it was not answered."""
+    """The line of a search, which permits nothing. `reason` says what was searched, or why there was no answer."""
     return _line(asker, Door.SEARCH, now, revision, question, False, reason, None)
 
 
 def line_of_malformed(asker: Asker, now: datetime, revision: int) -> Line:
-    """The line of an evaluation in a batch that asks nothing that could be decided."""
+    """The line of an evaluation in a batch that was malformed and could not be decided."""
     return _line(asker, Door.EVALUATIONS, now, revision, Question("", "", "", "", ""), False, MALFORMED, None)
 
 
@@ -130,7 +129,7 @@ def _line(
 
 
 def asker(issuer: str, subject: str, request_id: str, trace_id: str | None) -> Asker:
-    """Who asks, in words of a bounded length; of a request's id that has no form of an id, how long it is."""
+    """The caller, in bounded text. A request id that has not the form of an id is replaced by its length."""
     kept = request_id if _REQUEST_ID.fullmatch(request_id) else _marked(request_id)
     return Asker(*_who(issuer, subject), kept, trace_id)
 
@@ -140,7 +139,7 @@ def _who(issuer: str, subject: str) -> tuple[str, str]:
     return bounded(issuer), bounded(subject)
 
 
-# The same few are asked for again and again; what is longer than an identifier is not remembered.
+# Few values recur all the time. Texts longer than an identifier are kept out of the caches.
 @lru_cache(maxsize=16_384)
 def _place(place: str) -> tuple[str, str]:
     return (place[:4], place) if is_place(place) else ("", _marked(place))
@@ -152,7 +151,7 @@ def _client_id(client_id: str) -> str:
 
 
 def bounded(text: str, longest: int = LONGEST) -> str:
-    """The text, cut where it is too long; what no store keeps is replaced in it."""
+    """The text truncated to `longest` characters; characters that stores reject are replaced by `?`."""
     if len(text) <= longest and text.isprintable():
         return text
     printable = "".join(sign if sign.isprintable() else "?" for sign in text[:longest])
@@ -170,19 +169,19 @@ def _named(names: Iterable[str], known: Container[str]) -> str:
     return f"{text[: LONGEST_NAMES - 2].rpartition(' ')[0]} {CUT}"
 
 
-#: A line's values by the names of its columns.
+#: A line's values by column name.
 Members = Mapping[Any, Any]
 
 
 @dataclass
 class Digest:
-    """Of one day's lines (in UTC), in order of time and then of number: how many, and the SHA-256 of their bytes."""
+    """Digest of one day's lines (UTC), ordered by time and number: their count, and the SHA-256 of their bytes."""
 
     lines: int = 0
     _hash: "hashlib._Hash" = field(default_factory=hashlib.sha256)
 
     def add(self, lines: Iterable[Members]) -> None:
-        """Takes in the next lines."""
+        """Adds the next lines."""
         for line in lines:
             self._hash.update(canonical(line) + b"\n")
             self.lines += 1
@@ -193,6 +192,6 @@ class Digest:
 
 
 def canonical(line: Members) -> bytes:
-    """A line's bytes: a JSON object by RFC 8785 (JCS). Who has the lines can hash them again."""
+    """A line as JSON in the canonical form of RFC 8785 (JCS), so that readers of the lines can hash them again."""
     members = dict(line) | {"at": line["at"].astimezone(UTC).strftime(SQLITE_INSTANT)}
     return json.dumps(members, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()

@@ -1,8 +1,8 @@
-"""Whether a connection may receive anything of a board's schools at all, and how far: its terms, before any grant.
+"""Eligibility of a connection for a board's schools: whether anything may be released at all, and at most what.
 
-A connection is eligible at an instant when it is live, keeps every ground rule, and has an agreement in force for the
-board. That changes when one of these facts changes, or one of them begins or ends; in between it stays as it is, so
-that `terms_at` works it out once for all the decisions until then.
+A connection is eligible while it is live, keeps every ground rule, and has an agreement in force for the board. That
+changes only when one of these facts changes, begins or ends. `eligibility_at` computes it once and caches it until
+the next such instant.
 """
 
 from collections.abc import Iterable
@@ -14,13 +14,13 @@ from models.decision.kept_rules import ALL_RULES, rules_kept
 from models.decision.snapshot import Snapshot
 from models.vocabulary.periods import Dated
 
-_ALWAYS: Final = (datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
-#: Of boards with an agreement of their own there may be many for each of many connections.
-_MOST_REMEMBERED: Final = 32_768
+_UNBOUNDED: Final = (datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
+#: Cache entries: each of many connections may have agreements with many boards.
+_MOST_CACHED: Final = 32_768
 
 
-class Terms(NamedTuple):
-    """What a connection may receive, if a school grants it, from `since` (inclusive) to `until` (exclusive)."""
+class Eligibility(NamedTuple):
+    """What a connection may receive at most, from `since` (inclusive) to `until` (exclusive)."""
 
     since: datetime
     until: datetime
@@ -29,31 +29,34 @@ class Terms(NamedTuple):
     purposes: frozenset[str] = frozenset()
 
 
-def terms_at(snapshot: Snapshot, client_id: str, board_number: str | None, now: datetime) -> Terms:
-    """The terms of a connection that is known, for a board's schools, at `now`."""
+def eligibility_at(snapshot: Snapshot, client_id: str, board_number: str | None, now: datetime) -> Eligibility:
+    """The eligibility of a known connection for a board's schools at `now`, from the snapshot's cache if present."""
     key = client_id, board_number
-    terms: Terms | None = snapshot.eligibility.get(key)
-    if terms is None or not terms.since <= now < terms.until:
-        if len(snapshot.eligibility) >= _MOST_REMEMBERED:
+    eligibility: Eligibility | None = snapshot.eligibility.get(key)
+    if eligibility is None or not eligibility.since <= now < eligibility.until:
+        if len(snapshot.eligibility) >= _MOST_CACHED:
             snapshot.eligibility.clear()
-        terms = snapshot.eligibility[key] = worked_out(snapshot, client_id, board_number, now)
-    return terms
+        eligibility = snapshot.eligibility[key] = compute_eligibility(snapshot, client_id, board_number, now)
+    return eligibility
 
 
-def worked_out(snapshot: Snapshot, client_id: str, board_number: str | None, now: datetime) -> Terms:
-    """The same from the facts themselves, with the instants between which they say so."""
+def compute_eligibility(snapshot: Snapshot, client_id: str, board_number: str | None, now: datetime) -> Eligibility:
+    """Computes the eligibility from the facts, with the instants between which it stays the same."""
     connection = snapshot.connections[client_id]
     rules, agreements = snapshot.ground_rules.get(client_id, ()), snapshot.agreements.get(client_id, ())
-    since, until = _unchanged((*rules, *agreements), now)
+    since, until = _constant_period((*rules, *agreements), now)
     agreement = agreement_in_force(agreements, board_number, now)
     if agreement is None or not connection.live or rules_kept(rules, now) != ALL_RULES:
-        return Terms(since, until, eligible=False)
+        return Eligibility(since, until, eligible=False)
     scopes, purposes = connection.scopes & agreement.scopes, connection.purposes & agreement.purposes
-    return Terms(since, until, True, scopes, purposes)
+    return Eligibility(since, until, True, scopes, purposes)
 
 
-def _unchanged(facts: Iterable[Dated], now: datetime) -> tuple[datetime, datetime]:
-    """Between which instants, around `now`, none of the facts begins or ends."""
-    turns = [instant for fact in facts for instant in (fact.valid_from, fact.valid_until) if instant is not None]
-    passed, ahead = [turn for turn in turns if turn <= now], [turn for turn in turns if turn > now]
-    return max(passed, default=_ALWAYS[0]), min(ahead, default=_ALWAYS[1])
+def _constant_period(facts: Iterable[Dated], now: datetime) -> tuple[datetime, datetime]:
+    """The period around `now` in which none of the facts begins or ends."""
+    boundaries = [instant for fact in facts for instant in (fact.valid_from, fact.valid_until) if instant is not None]
+    passed, ahead = (
+        [boundary for boundary in boundaries if boundary <= now],
+        [boundary for boundary in boundaries if boundary > now],
+    )
+    return max(passed, default=_UNBOUNDED[0]), min(ahead, default=_UNBOUNDED[1])

@@ -1,4 +1,4 @@
-"""Where a grant stands at an instant: what ends by time has ended, whether or not a job has written it down."""
+"""The status of a grant at an instant. Times count at once, not only when a job has written the new status."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -6,7 +6,7 @@ from typing import Final, Protocol
 
 
 class Status(StrEnum):
-    """Where a grant stands."""
+    """The status of a grant."""
 
     REQUESTED = "requested"
     DECLINED = "declined"
@@ -17,20 +17,20 @@ class Status(StrEnum):
     EXPIRED = "expired"
 
 
-#: A grant that is not ended: at most one a connection and place.
+#: Statuses of grants that are not ended: at most one such grant per connection and place.
 OPEN: Final = frozenset({Status.GRANTED, Status.SUSPENDED, Status.NEEDS_RECONFIRMATION})
 
 
-#: Never was a permission: no decision looks at it.
+#: Statuses of grants that never permitted anything; decisions ignore them.
 NOT_YET: Final = frozenset({Status.REQUESTED, Status.DECLINED})
 
 
-# A look-up, since calling the class is many times slower, and decisions do it most.
+# A dict, since calling the class is many times slower and every decision does it.
 _BY_VALUE: Final = {status.value: status for status in Status}
 
 
-class Standing(Protocol):
-    """What tells where a grant stands: a row, or the same facts in a snapshot."""
+class StatusFacts(Protocol):
+    """The members of a grant that determine its status: of a row, or of the facts in a snapshot."""
 
     @property
     def status(self) -> str: ...
@@ -42,13 +42,13 @@ class Standing(Protocol):
     def reconfirm_by(self) -> datetime | None: ...
 
 
-def status_at(grant: Standing, now: datetime) -> Status:
-    """Where a grant stands at `now`: what ends by time has ended, whether or not a job has written it down."""
-    stands = _BY_VALUE[grant.status]
-    if grant.valid_until is not None and now >= grant.valid_until and stands in OPEN:
+def status_at(grant: StatusFacts, now: datetime) -> Status:
+    """The status of a grant at `now`, whether or not a job has already written a change by time."""
+    status = _BY_VALUE[grant.status]
+    if grant.valid_until is not None and now >= grant.valid_until and status in OPEN:
         return Status.EXPIRED
-    if stands is Status.SUSPENDED and grant.suspended_until is not None and now >= grant.suspended_until:
-        stands = Status.GRANTED
-    if stands is Status.GRANTED and grant.reconfirm_by is not None and now >= grant.reconfirm_by:
+    if status is Status.SUSPENDED and grant.suspended_until is not None and now >= grant.suspended_until:
+        status = Status.GRANTED
+    if status is Status.GRANTED and grant.reconfirm_by is not None and now >= grant.reconfirm_by:
         return Status.NEEDS_RECONFIRMATION
-    return stands
+    return status

@@ -1,4 +1,4 @@
-"""The names of the four ground rules, and which of them dated facts show to be kept at an instant."""
+"""The four ground rules, and which of them dated facts show to be kept at an instant."""
 
 from collections.abc import Iterable
 from datetime import datetime

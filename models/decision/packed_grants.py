@@ -1,9 +1,9 @@
-"""The grants that decisions look at, packed: millions of them stand in every process's memory.
+"""Grants as decisions read them, packed as bytes: every process holds millions of them in memory.
 
     connections[clientId][first two digits][brin]   the latest grant of each place of that school
 
-A grant takes some 80 bytes here, as `bytes` that hold no reference: the collector of garbage never walks through
-them. `Granted.of` unpacks the few that a question is about.
+A grant takes some 80 bytes. `bytes` hold no references, so that the garbage collector never walks through them.
+`Granted.of` unpacks the few grants that a question is about.
 """
 
 from collections.abc import Iterable, Iterator
@@ -15,7 +15,7 @@ from models.decision.grant_status import NOT_YET, Status
 
 
 class GrantFacts(NamedTuple):
-    """What a decision needs to know of a grant."""
+    """The members of a grant that decisions read."""
 
     grant_id: str
     client_id: str
@@ -32,19 +32,19 @@ class GrantFacts(NamedTuple):
 
 
 Packed = bytes
-#: One grant, as nearly always, or several of different places.
+#: One grant, as nearly always, or several for different places.
 Places = Packed | tuple[Packed, ...]
-#: In parts by the first two digits of their BRINs, so that a change copies a hundredth of a country's schools.
+#: Partitioned by the first two digits of the BRIN, so that a change copies a hundredth of a country's schools.
 Draft = dict[str, dict[str, dict[str, Places]]]
 
-#: A grant as it is read: as in `GrantFacts`, with a number (see `number_of`) for scopes and purposes.
+#: A grant as read from the store: as `GrantFacts`, with a number (see `scope_sets_number`) for its scopes and purposes.
 Row = tuple[
     str, str, str, str | None, int, str, datetime, datetime | None, datetime | None, datetime | None, int
 ]  # fmt: skip
 
 
 class Granted:
-    """The latest grant of each place. Nobody changes it: `after` makes another, and copies only what changed."""
+    """The latest grant of each place. Immutable: `after` returns another one and copies only what changed."""
 
     __slots__ = ("_connections",)
 
@@ -53,24 +53,24 @@ class Granted:
 
     @classmethod
     def latest(cls, facts: Iterable[GrantFacts]) -> "Granted":
-        """These grants, without those that were never given; of several for one place, the one given last."""
+        """Packs the latest of several grants for one place, without those that never permitted anything."""
         draft: Draft = {}
-        put(draft, (_row(fact) for fact in facts))
+        pack_rows(draft, (_row(fact) for fact in facts))
         return cls(draft)
 
     def of(self, client_id: str, brin: str) -> tuple[GrantFacts, ...]:
-        """The grants of a connection for a school and its locations, one a place."""
-        found = self._connections.get(client_id, _NOTHING).get(brin[:2], _NOTHING).get(brin)
-        if found is None:
+        """The grants of a connection for a school and its locations, at most one per place."""
+        packed = self._connections.get(client_id, _NOTHING).get(brin[:2], _NOTHING).get(brin)
+        if packed is None:
             return ()
-        if isinstance(found, bytes):
-            return (_unpacked(client_id, brin, found),)
-        return tuple(_unpacked(client_id, brin, place) for place in found)
+        if isinstance(packed, bytes):
+            return (_unpacked(client_id, brin, packed),)
+        return tuple(_unpacked(client_id, brin, place) for place in packed)
 
     def schools_of(self, client_id: str, start: str = "") -> Iterator[str]:
-        """The BRINs with a grant of this connection, for the school or a location, in order from `start` on.
+        """The BRINs for which, or for a location of which, this connection has a grant, in order from `start` on.
 
-        Only the parts that are reached are put in order: whoever stops early pays for no more.
+        Partitions are sorted one by one when they are reached, so that stopping early is cheap.
         """
         parts = self._connections.get(client_id, _NOTHING)
         for part in sorted(part for part in parts if part >= start[:2]):
@@ -83,7 +83,7 @@ class Granted:
                     yield from self.of(client_id, brin)
 
     def after(self, changed: "Granted") -> "Granted":
-        """These with `changed` applied. It costs a copy of the parts that it touches, however many there are in all."""
+        """These grants with `changed` applied. Only the partitions that change are copied."""
         if not self._connections or not changed._connections:
             return changed if changed._connections else self
         connections = dict(self._connections)
@@ -101,10 +101,10 @@ _NOTHING: Final[dict[str, Any]] = {}
 NOTHING_GRANTED: Final = Granted()
 
 
-def put(draft: Draft, rows: Iterable[Row]) -> None:
-    """Packs grants into what will be `Granted(draft)`, for whoever reads more of them than fit in memory as they are.
+def pack_rows(draft: Draft, rows: Iterable[Row]) -> None:
+    """Packs rows into `draft`, the content of a `Granted`. Rows may be streamed: unpacked, not all fit in memory.
 
-    The later of two that were given at the same revision counts.
+    Of two grants for one place at the same revision, the later row counts.
     """
     for row in rows:
         client_id, brin, status = row[1], row[2], row[5]
@@ -120,22 +120,22 @@ def put(draft: Draft, rows: Iterable[Row]) -> None:
         schools[brin] = _packed(row) if known is None else _with_latest(known, _packed(row))
 
 
-def number_of(scopes: frozenset[str], purposes: frozenset[str]) -> int:
-    """The number that stands for these scopes and purposes, in this process."""
-    number = _terms_numbers.get((scopes, purposes))
+def scope_sets_number(scopes: frozenset[str], purposes: frozenset[str]) -> int:
+    """The number of this pair of sets, valid in this process only."""
+    number = _number_of_sets.get((scopes, purposes))
     if number is None:
-        number = _terms_numbers[scopes, purposes] = len(_terms)
-        _terms.append((scopes, purposes))
+        number = _number_of_sets[scopes, purposes] = len(_scope_sets)
+        _scope_sets.append((scopes, purposes))
     return number
 
 
 def _row(fact: GrantFacts) -> Row:
-    return (*fact[:4], number_of(fact.scopes, fact.purposes), *fact[6:])
+    return (*fact[:4], scope_sets_number(fact.scopes, fact.purposes), *fact[6:])
 
 
 # -- one grant as bytes -----------------------------------------------------------------------------------------------
 
-#: Status, which of the instants that may be missing are there, location, terms, revision it was granted at, valid from.
+#: Status, flags for the optional instants, location, number of the scope set, revision granted at, valid from.
 _HEAD: Final = Struct("<BBBIqq")
 _INSTANT: Final = Struct("<q")
 _GRANTED_AT: Final = Struct("<q")
@@ -149,14 +149,14 @@ _UNTIL, _SUSPENDED, _RECONFIRM, _OTHER_ID = 1, 2, 4, 8
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 
-Terms = tuple[frozenset[str], frozenset[str]]
-# What grants say of scopes and purposes are few sets, shared by all; a number stands for each.
-_terms: Final[list[Terms]] = []
-_terms_numbers: Final[dict[Terms, int]] = {}
+ScopeSets = tuple[frozenset[str], frozenset[str]]
+# Grants share few pairs of sets of scopes and purposes; a packed grant holds the index of its pair.
+_scope_sets: Final[list[ScopeSets]] = []
+_number_of_sets: Final[dict[ScopeSets, int]] = {}
 
 
 def _packed(row: Row) -> Packed:
-    grant_id, _, _, location, terms, status, valid_from, until, suspended, reconfirm, granted_at = row
+    grant_id, _, _, location, sets_number, status, valid_from, until, suspended, reconfirm, granted_at = row
     flags, tail = 0, b""
     if until is not None:
         flags, tail = _UNTIL, _INSTANT.pack((until - _EPOCH) // _MICROSECOND)
@@ -169,12 +169,12 @@ def _packed(row: Row) -> Packed:
         flags, identity = flags | _OTHER_ID, grant_id.encode()
     place = _WHOLE_SCHOOL if location is None else int(location[4:])
     begins = (valid_from - _EPOCH) // _MICROSECOND
-    return _HEAD.pack(_STATUS_NUMBERS[status], flags, place, terms, granted_at, begins) + tail + identity
+    return _HEAD.pack(_STATUS_NUMBERS[status], flags, place, sets_number, granted_at, begins) + tail + identity
 
 
 def _unpacked(client_id: str, brin: str, packed: Packed) -> GrantFacts:
-    status, flags, location, terms, granted_at, valid_from = _HEAD.unpack_from(packed)
-    scopes, purposes = _terms[terms]
+    status, flags, location, sets_number, granted_at, valid_from = _HEAD.unpack_from(packed)
+    scopes, purposes = _scope_sets[sets_number]
     until = suspended = reconfirm = None
     if flags:
         until, suspended, reconfirm = _instants(flags, packed)
@@ -195,15 +195,15 @@ def _unpacked(client_id: str, brin: str, packed: Packed) -> GrantFacts:
 
 
 def _instants(flags: int, packed: Packed) -> list[datetime | None]:
-    found: list[datetime | None] = []
+    instants: list[datetime | None] = []
     offset = _HEAD.size
     for flag in (_UNTIL, _SUSPENDED, _RECONFIRM):
         if not flags & flag:
-            found.append(None)
+            instants.append(None)
             continue
-        found.append(_EPOCH + timedelta(0, 0, _INSTANT.unpack_from(packed, offset)[0]))
+        instants.append(_EPOCH + timedelta(0, 0, _INSTANT.unpack_from(packed, offset)[0]))
         offset += _INSTANT.size
-    return found
+    return instants
 
 
 def _id_offset(flags: int) -> int:
@@ -219,7 +219,7 @@ def _identity(grant_id: str) -> bytes | None:
         identity = bytes.fromhex(digits)
     except ValueError:
         return None
-    # It skips spaces, and takes capitals too.
+    # bytes.fromhex() also skips spaces and accepts capitals.
     return identity if identity.hex() == digits and len(identity) == 16 else None
 
 
@@ -233,7 +233,7 @@ def _each(places: Places) -> tuple[Packed, ...]:
 
 
 def _with_latest(known: Places, grant: Packed) -> Places:
-    """The grants of a school, one a place, with `grant` in its place unless a later one stands there."""
+    """The grants of a school, one per place, with `grant` put in unless a later one for its place is there."""
     if not known:
         return grant
     others = []

@@ -1,10 +1,10 @@
-"""The facts that a decision needs, as values: immutable, tagged with the revision that they hold for.
+"""The facts of decisions as immutable values, tagged with their revision.
 
     schools[brin]             its board
-    locations                 the codes (BRIN6) that are listed
-    connections[clientId]     what a connection asks for
-    ground_rules[clientId]    when it keeps which ground rule
-    agreements[clientId]      what was signed for it, by which board, and when it holds
+        locations                 the codes (BRIN6) that are listed
+        connections[clientId]     the scopes and purposes that a connection requests
+        ground_rules[clientId]    the periods in which it keeps each ground rule
+        agreements[clientId]      the agreements signed for it, by board, with their periods
     grants                    the latest grant of each place, packed
 
 `Snapshot.after(changes)` copies only the maps that a change touches: changing one grant copies one connection's
@@ -40,7 +40,7 @@ class ConnectionFacts:
     client_id: str
     scopes: frozenset[str]
     purposes: frozenset[str]
-    #: Whether its road has led it to live, and no emergency stop denies it or its partner.
+    #: Whether its onboarding has reached live, and no emergency stop denies it or its partner.
     live: bool
 
 
@@ -69,10 +69,10 @@ class AgreementFacts:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """Every row that changed since some revision, each as `revision` has it.
+    """Every row that changed since some revision, each as of `revision`.
 
-    `mark` tells `revision` from the same number in another history, `mark_before` the revision that they start from.
-    `seen_at` is the store's time when they were read, for whoever decides on them at once.
+    `mark` distinguishes `revision` from the same number in another history; `mark_before` is that of the revision the
+    changes start from. `seen_at` is the store's time of the read, used to decide on these facts at once.
     """
 
     revision: int
@@ -89,7 +89,7 @@ class Changes:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What was true at `revision`, complete. Nobody changes it; a later one replaces it whole."""
+    """All facts at `revision`. A snapshot is never changed; a later one replaces it whole."""
 
     revision: int = 0
     mark: str = ""
@@ -99,21 +99,21 @@ class Snapshot:
     ground_rules: Mapping[str, tuple[GroundRuleFacts, ...]] = field(default_factory=dict)
     agreements: Mapping[str, tuple[AgreementFacts, ...]] = field(default_factory=dict)
     grants: Granted = NOTHING_GRANTED
-    #: What was worked out of the facts above, and holds as long as they do: see `models/decision/eligibility.py`.
+    #: Cache of eligibility, valid as long as the facts above: see `models/decision/eligibility.py`.
     eligibility: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
 
     def school_at(self, place: str) -> SchoolFacts | None:
-        """The school (BRIN4), or that of the location (BRIN6), if it exists and is not gone."""
+        """The school with this BRIN4, or of the location with this BRIN6, if it exists and is not gone."""
         school = self.schools.get(place[:4])
         if school is None or school.gone or not (len(place) == 4 or place in self.locations):
             return None
         return school
 
     def places_of(self, client_id: str, after: str = "") -> Iterator[str]:
-        """The places (BRIN4, BRIN6) that a grant of this connection may cover, in order, those behind `after` alone.
+        """The places (BRIN4, BRIN6) after `after` that a grant of this connection may cover, in order.
 
-        A grant for a whole school may cover the school and each location that is listed. Whether it does, now, is
-        for the decision to say; no other place can be permitted.
+        A grant for a whole school may cover the school and each listed location; no other place can be permitted.
+        `decide` says whether it does at an instant.
         """
         for brin in self.grants.schools_of(client_id, after[:4]):
             granted = [grant.location for grant in self.grants.of(client_id, brin)]
@@ -121,13 +121,13 @@ class Snapshot:
             yield from (place for place in places if place > after)
 
     def _school_and_locations(self, brin: str) -> Iterator[str]:
-        # A hundred codes are possible, and the whole country's are in the set.
+        # At most 100 codes are looked up, instead of walking through all locations of the country.
         yield brin
         yield from (code for number in _NUMBERS if (code := brin + number) in self.locations)
 
     def after(self, changes: Changes) -> "Snapshot":
-        """The snapshot that holds once `changes` are applied to this one."""
-        terms_change = changes.connections or changes.ground_rules or changes.agreements
+        """This snapshot with `changes` applied."""
+        eligibility_changes = changes.connections or changes.ground_rules or changes.agreements
         return Snapshot(
             revision=changes.revision,
             mark=changes.mark,
@@ -137,7 +137,7 @@ class Snapshot:
             ground_rules=_rules_after(self.ground_rules, changes.ground_rules),
             agreements=_agreements_after(self.agreements, changes.agreements),
             grants=self.grants.after(changes.grants),
-            eligibility={} if terms_change else self.eligibility,
+            eligibility={} if eligibility_changes else self.eligibility,
         )
 
 

@@ -1,11 +1,11 @@
-"""What can change: the kinds of events, and which of them tell of the same thing."""
+"""The kinds of events, and the sets of kinds that concern one subject."""
 
 from enum import StrEnum
 from typing import Final
 
 
 class EventKind(StrEnum):
-    """The closed list of what can change."""
+    """The closed list of event kinds: `<subject>.<change>`."""
 
     GRANT_GRANTED = "grant.granted"
     GRANT_AMENDED = "grant.amended"
@@ -66,7 +66,7 @@ class EventKind(StrEnum):
     WEBHOOK_REPLAYED = "webhook.replayed"
 
 
-#: Which entries tell of facts that decisions rest on.
+#: Kinds of entries that change facts of decisions: schools and the four sets below, and grants.
 SCHOOLS: Final = frozenset({EventKind.SCHOOLS_IMPORTED, EventKind.SCHOOLS_LISTED})
 
 
@@ -100,18 +100,18 @@ AGREEMENTS: Final = frozenset({EventKind.AGREEMENT_SIGNED, EventKind.AGREEMENT_E
 GRANTS: Final = frozenset(kind for kind in EventKind if kind.startswith("grant."))
 
 
-#: Of what partners ask, and what they have to delete, on which no decision rests.
+#: Access requests and deletion duties of partners. No decision depends on them.
 REQUESTS: Final = frozenset(kind for kind in EventKind if kind.startswith("request."))
 
 
 DELETIONS: Final = frozenset(kind for kind in EventKind if kind.startswith("deletion."))
 
 
-#: Of what the parties call a consent; the same holds of these.
+#: References of the parties to a consent. No decision depends on them.
 REFERENCES: Final = frozenset({EventKind.CONSENT_REFERENCED})
 
 
-#: Of where partners are told: how a subscription stands.
+#: Changes of the state of a webhook subscription.
 SUBSCRIPTIONS: Final = frozenset(
     {
         EventKind.WEBHOOK_SUBSCRIBED,

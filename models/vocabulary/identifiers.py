@@ -1,4 +1,4 @@
-"""The identifiers of the field as annotated types: they validate once, at the edge."""
+"""The field's identifiers as annotated types, validated once, at the edge."""
 
 import re
 from typing import Annotated
@@ -8,7 +8,7 @@ from pydantic import Field, StringConstraints
 BRIN_PATTERN = r"^[0-9]{2}[A-Z]{2}$"
 LOCATION_PATTERN = r"^[0-9]{2}[A-Z]{2}[0-9]{2}$"
 PLACE_PATTERN = r"^[0-9]{2}[A-Z]{2}([0-9]{2})?$"
-#: Without a slash, and not beginning with a dot: it stands in an address.
+#: No slash and no leading dot, because a schoolkey is used as a path segment.
 SCHOOLKEY_PATTERN = r"^[A-Za-z0-9{][!-.0-~]{0,63}$"
 
 Brin = Annotated[
@@ -63,7 +63,7 @@ def is_brin(value: str) -> bool:
 
 
 def is_board_number(value: str) -> bool:
-    """Whether `value` is a number of a board."""
+    """Whether `value` is the number of a board (bevoegd gezag)."""
     return _BOARD.fullmatch(value) is not None
 
 
@@ -73,10 +73,10 @@ def is_place(value: str) -> bool:
 
 
 def is_client_id(value: str) -> bool:
-    """Whether `value` looks like a client id, and not like the number of a person, which has digits alone."""
+    """Whether `value` has the form of a client id. Digits alone have not: they may be a person's number."""
     return _CLIENT_ID.fullmatch(value) is not None
 
 
 def is_schoolkey(value: str) -> bool:
-    """Whether `value` may be kept as a school's key."""
+    """Whether `value` has the form of a schoolkey."""
     return _SCHOOLKEY.fullmatch(value) is not None

@@ -1,4 +1,4 @@
-"""Instants as SQLite keeps them: fixed-width text, whose order is the order of time."""
+"""Instants as SQLite stores them: fixed-width text, so that text order is time order."""
 
 from datetime import datetime
 
@@ -6,5 +6,5 @@ SQLITE_INSTANT = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 
 def instant_of(text: str) -> datetime:
-    """The moment that SQLite keeps as fixed-width text."""
+    """Parses an instant stored by SQLite as fixed-width text."""
     return datetime.fromisoformat(text)

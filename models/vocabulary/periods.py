@@ -1,4 +1,4 @@
-"""Facts that hold from an instant until another, by the store's clock."""
+"""Validity periods of facts, in the store's time."""
 
 from datetime import datetime
 from typing import Protocol
@@ -7,7 +7,7 @@ from models.vocabulary.refusals import InvalidPeriod, TransitionNotAllowed
 
 
 class Dated(Protocol):
-    """Anything that holds from an instant (inclusive) until another (exclusive), unless it was ended before."""
+    """A fact that is valid from an instant (inclusive) until another (exclusive), unless it was ended earlier."""
 
     @property
     def ended(self) -> bool: ...
@@ -29,7 +29,7 @@ def require_period(valid_from: datetime, valid_until: datetime | None) -> None:
 
 
 class Endable(Protocol):
-    """The same as a row, which an operator can end."""
+    """A row with a period that an operator can end."""
 
     ended: bool
     valid_from: datetime
@@ -42,7 +42,7 @@ def has_ended(fact: Dated, now: datetime) -> bool:
 
 
 def end_now(fact: Endable, now: datetime) -> None:
-    """The fact holds no longer, from now on; one that had not begun never does. Raises `TransitionNotAllowed`."""
+    """Ends the fact's period at `now`, or before its start. Raises `TransitionNotAllowed` if it has ended already."""
     if has_ended(fact, now):
         raise TransitionNotAllowed("It has ended already.")
     fact.ended = True

@@ -18,7 +18,7 @@ _LONGEST_QUOTE: Final = 64
 
 @dataclass(frozen=True)
 class Purpose:
-    """One purpose. `code` is stable and goes over the wire; the rest is Dutch, for the school's admin."""
+    """One purpose. `code` is stable and published; the texts are Dutch, for the school's admin."""
 
     code: Annotated[str, StringConstraints(pattern=r"^[a-z]+(-[a-z]+)*$")]
     title: str
@@ -26,7 +26,7 @@ class Purpose:
 
 
 def require_known(codes: Iterable[str]) -> None:
-    """Raise UnknownPurpose naming each of `codes` that is no purpose of the list."""
+    """Raises `UnknownPurpose`, naming each of `codes` that is not on the list."""
     unknown = [code for code in dict.fromkeys(codes) if code not in PURPOSES]
     if unknown:
         named = ", ".join(_quoted(code) for code in unknown)
@@ -34,7 +34,7 @@ def require_known(codes: Iterable[str]) -> None:
 
 
 def purposes_from(content: str | bytes) -> tuple[str, Mapping[str, Purpose]]:
-    """The version and the purposes by code that this JSON describes. Raises ValueError if inconsistent."""
+    """Parses a list of purposes. Returns its version and its purposes by code. Raises `ValueError` if inconsistent."""
     file = _File.model_validate_json(content)
     purposes = {purpose.code: purpose for purpose in file.purposes}
     if len(purposes) < len(file.purposes):

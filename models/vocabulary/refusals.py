@@ -1,4 +1,4 @@
-"""Every refusal of the rules, in one tree. A refusal knows a stable slug and no HTTP.
+"""All refusals of the rules, in one tree. A refusal has a stable slug and knows no HTTP.
 
 ConsentError
 ├── NotFound                      what does not exist, or is not the caller's: the same answer
@@ -152,14 +152,14 @@ class PartnerNotEligible(Conflict):
 
 @dataclass(frozen=True, slots=True)
 class Unmet:
-    """A condition of a step that is not met: its name, which is stable, and what is missing, for a reader."""
+    """A condition of a step that is not met: its stable name, and what is missing, in words for a reader."""
 
     condition: str
     detail: str
 
 
 class StepRefused(Conflict):
-    """A step whose conditions are not all met. `unmet` says which; the class tells of the first."""
+    """A step whose conditions are not all met. `unmet` lists them; the class is that of the first."""
 
     slug = "step_refused"
 

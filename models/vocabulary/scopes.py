@@ -24,15 +24,15 @@ RESOURCE_TYPES: Final[tuple[ResourceType, ...]] = get_args(ResourceType)
 _T = TypeVar("_T")
 
 _LONGEST_QUOTE: Final = 64
-# Stored grants hold few distinct sets of scopes; what a caller sends is to be checked before it comes here.
+# Stored grants use few distinct sets of scopes. Input of callers must be checked before it reaches this cache.
 _CACHE: Final = 4096
 
 
 @dataclass(frozen=True)
 class Scope:
-    """One scope. It holds only beside, for each set in `needs`, at least one scope of that set.
+    """One scope. For each set in `needs`, it requires at least one scope of that set.
 
-    `conditions` says of a field when it is released, if that is not always; in Dutch, for the school's admin.
+    `conditions` maps a field that is not always released to when it is; in Dutch, for the school's admin.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Scope:
 
 @dataclass(frozen=True)
 class Catalogue:
-    """One version of the catalogue. `scopes` keeps the file's order, which every ordered answer follows.
+    """One version of the catalogue. `scopes` keeps the file's order, which all ordered answers follow.
 
     `fields` maps (type, field) to the scopes that release it; `never_released` maps every other field of UWLR
     to the class of data that it is.
@@ -59,9 +59,9 @@ class Catalogue:
 
 
 def require_known(names: Iterable[str]) -> None:
-    """Raise UnknownScope naming each of `names` that is no scope.
+    """Raises `UnknownScope`, naming each of `names` that is not a scope.
 
-    A field that is never released is refused as such, in whatever case, with the class of data that it is.
+    The message names a field that is never released (compared without case) with its class of data.
     """
     unknown = [name for name in dict.fromkeys(names) if name not in CATALOGUE.scopes]
     if unknown:
@@ -69,7 +69,7 @@ def require_known(names: Iterable[str]) -> None:
 
 
 def require_dependencies(scopes: Iterable[str]) -> None:
-    """Raise ScopeDependencyMissing naming each scope and what it lacks; UnknownScope comes first."""
+    """Raises `ScopeDependencyMissing`, naming each scope and what it lacks, or first `UnknownScope`."""
     asked = frozenset(scopes)
     require_known(sorted(asked))
     incomplete = [scope for name, scope in CATALOGUE.scopes.items() if name in asked and not _holds(scope, asked)]
@@ -79,9 +79,9 @@ def require_dependencies(scopes: Iterable[str]) -> None:
 
 @lru_cache(maxsize=_CACHE)
 def closed(scopes: frozenset[str]) -> frozenset[str]:
-    """The largest subset of `scopes` in which every scope has what it needs. An unknown name is dropped.
+    """The largest subset of `scopes` in which every scope has what it needs. Unknown names are dropped.
 
-    There is exactly one: no scope needs the absence of another, so two closed subsets joined are closed.
+    The result is unique: no scope needs the absence of another, so the union of two closed subsets is closed.
     """
     kept = scopes & CATALOGUE.scopes.keys()
     while True:
@@ -93,7 +93,7 @@ def closed(scopes: frozenset[str]) -> frozenset[str]:
 
 @lru_cache(maxsize=_CACHE)
 def scopes_of_type(scopes: frozenset[str], resource_type: str) -> tuple[str, ...]:
-    """Those of `scopes` that concern `resource_type`, in catalogue order. An unknown name is dropped."""
+    """Those of `scopes` that concern `resource_type`, in catalogue order. Unknown names are dropped."""
     return tuple(name for name, scope in CATALOGUE.scopes.items() if name in scopes and scope.type == resource_type)
 
 
@@ -101,19 +101,19 @@ def scopes_of_type(scopes: frozenset[str], resource_type: str) -> tuple[str, ...
 def fields_of(scopes: frozenset[str], resource_type: str) -> tuple[str, ...]:
     """The fields of `resource_type` that `scopes` release, in catalogue order, each once.
 
-    It doesn't look at dependencies: pass it through `closed` first where they may not hold.
+    Dependencies are not checked: apply `closed` first where they may not hold.
     """
     names = scopes_of_type(scopes, resource_type)
     return tuple(dict.fromkeys(released for name in names for released in CATALOGUE.scopes[name].fields))
 
 
 def scopes_releasing(resource_type: str, field_name: str) -> frozenset[str] | None:
-    """The scopes that release this field, or None when none does: the field is unknown or never released."""
+    """The scopes that release this field, or None for a field that is unknown or never released."""
     return CATALOGUE.fields.get((resource_type, field_name))
 
 
 def catalogue_from(content: str | bytes) -> Catalogue:
-    """The catalogue that this JSON describes. Raises ValueError naming all that is inconsistent in it."""
+    """Parses a catalogue. Raises `ValueError`, naming every inconsistency."""
     file = _File.model_validate_json(content)
     problems = list(_problems(file))
     if problems:
@@ -231,7 +231,7 @@ def _problems_of_never_released(file: _File) -> Iterator[str]:
 
 
 def repeated(values: Iterable[_T]) -> list[_T]:
-    """Those that are there more than once, each once."""
+    """The values that occur more than once, each once."""
     return [value for value, times in Counter(values).items() if times > 1]
 
 

@@ -1,4 +1,4 @@
-"""Promises in working days, by the Dutch calendar and the clock of Amsterdam."""
+"""Deadlines in working days, by the Dutch calendar and Amsterdam time."""
 
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Final
@@ -8,10 +8,10 @@ import holidays
 
 AMSTERDAM: Final = ZoneInfo("Europe/Amsterdam")
 
-#: Within so many working days the partner manager reacts to an application.
+#: Working days within which the partner manager must react to an application.
 REACTION_DAYS: Final = 3
 
-# The days that this library lists for the whole country; 5 May is one of them in every fifth year only.
+# National public holidays of the `holidays` library; 5 May is one only every fifth year.
 _FREE: Final = holidays.country_holidays("NL")
 _SATURDAY: Final = 5
 
@@ -22,10 +22,10 @@ def is_working_day(day: date) -> bool:
 
 
 def due_after(moment: datetime, working_days: int = REACTION_DAYS) -> datetime:
-    """The instant, in UTC, at which so many working days after the day of `moment` are over.
+    """The deadline, in UTC, that is `working_days` working days after the day of `moment`.
 
-    The day itself does not count, whatever the hour. A promise holds through its last day: it is due at the midnight
-    that ends that day in Amsterdam, 22:00 or 23:00 UTC.
+    The day itself does not count, whatever the hour. A deadline is the midnight in Amsterdam that ends its last day:
+    22:00 or 23:00 UTC.
     """
     day = moment.astimezone(AMSTERDAM).date()
     left = working_days
@@ -36,5 +36,5 @@ def due_after(moment: datetime, working_days: int = REACTION_DAYS) -> datetime:
 
 
 def end_of(day: date) -> datetime:
-    """The midnight that ends `day` in Amsterdam, in UTC."""
+    """The midnight in Amsterdam that ends `day`, in UTC."""
     return datetime.combine(day + timedelta(days=1), time(), AMSTERDAM).astimezone(UTC)

@@ -5,7 +5,7 @@ from datetime import timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.decision.eligibility import terms_at, worked_out
+from models.decision.eligibility import compute_eligibility, eligibility_at
 from models.decision.kept_rules import GroundRuleName
 from models.decision.snapshot import AgreementFacts, Changes, ConnectionFacts, GroundRuleFacts, SchoolFacts, Snapshot
 from tests.worlds.world import NAMES, PURPOSE, START
@@ -61,8 +61,8 @@ def test_remembered_terms_are_those_of_the_facts_however_the_clock_goes(
     for board_number, half_hours in asked:
         now = START + timedelta(minutes=30 * half_hours)
         # The memory is the snapshot's; the clock may go back, as one that is set right does.
-        fresh = worked_out(Snapshot().after(facts), "rekenrijk", board_number, now)
-        assert terms_at(snapshot, "rekenrijk", board_number, now) == fresh
+        fresh = compute_eligibility(Snapshot().after(facts), "rekenrijk", board_number, now)
+        assert eligibility_at(snapshot, "rekenrijk", board_number, now) == fresh
 
 
 def test_what_was_worked_out_does_not_outlive_its_facts() -> None:
@@ -71,9 +71,9 @@ def test_what_was_worked_out_does_not_outlive_its_facts() -> None:
         "a", "rekenrijk", None, frozenset(NAMES), frozenset({PURPOSE}), START, None, 1, ended=False
     )
     before = Snapshot().after(Changes(1, connections=(connection,), ground_rules=ALWAYS_KEPT, agreements=(agreement,)))
-    assert terms_at(before, "rekenrijk", None, START).eligible
+    assert eligibility_at(before, "rekenrijk", None, START).eligible
     stopped = ConnectionFacts("rekenrijk", frozenset(NAMES), frozenset({PURPOSE}), live=False)
-    assert not terms_at(before.after(Changes(2, connections=(stopped,))), "rekenrijk", None, START).eligible
-    assert terms_at(before, "rekenrijk", None, START).eligible
+    assert not eligibility_at(before.after(Changes(2, connections=(stopped,))), "rekenrijk", None, START).eligible
+    assert eligibility_at(before, "rekenrijk", None, START).eligible
     elsewhere = before.after(Changes(2, schools=(SchoolFacts("16SW", "10001", False),)))
     assert elsewhere.eligibility is before.eligibility

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.decision.route_table import MOST_TARGET_CHARACTERS, About, RouteTable, RouteTableInvalid
+from models.decision.route_table import MOST_TARGET_CHARACTERS, RequestedData, RouteTable, RouteTableInvalid
 
 TABLE = RouteTable.read(
     """
@@ -15,7 +15,7 @@ TABLE = RouteTable.read(
     GET       /landelijk/Lijst/                               school    16SW
     """
 )
-PUPILS = About("leerling", "16SW", ("leerling.naam", "leerling.jaargroep"))
+PUPILS = RequestedData("leerling", "16SW", ("leerling.naam", "leerling.jaargroep"))
 
 
 @pytest.mark.parametrize(
@@ -24,13 +24,13 @@ PUPILS = About("leerling", "16SW", ("leerling.naam", "leerling.jaargroep"))
         ("GET", "/las/v1/scholen/16SW/leerlingen", PUPILS),
         ("HEAD", "/las/v1/scholen/16SW/leerlingen?limit=10&page=2", PUPILS),
         ("GET", "/las/v1/scholen/16sw/leerlingen", PUPILS._replace(place="16sw")),
-        ("DELETE", "/las/v1/16SW/01/groepen", About("groep", "16SW01", ())),
-        ("POST", "/zoek?q=a%20b&brin=16SW", About("school", "16SW", ())),
-        ("GET", "/landelijk/Lijst/", About("school", "16SW", ())),
+        ("DELETE", "/las/v1/16SW/01/groepen", RequestedData("groep", "16SW01", ())),
+        ("POST", "/zoek?q=a%20b&brin=16SW", RequestedData("school", "16SW", ())),
+        ("GET", "/landelijk/Lijst/", RequestedData("school", "16SW", ())),
     ],
 )
-def test_a_request_is_about_what_its_route_says(method: str, target: str, about: About) -> None:
-    assert TABLE.about(method, target) == about
+def test_a_request_is_about_what_its_route_says(method: str, target: str, about: RequestedData) -> None:
+    assert TABLE.requested_data(method, target) == about
 
 
 @pytest.mark.parametrize(
@@ -82,14 +82,14 @@ def test_a_request_is_about_what_its_route_says(method: str, target: str, about:
     ],
 )
 def test_what_could_be_read_in_another_way_is_named_by_no_route(method: str, target: str) -> None:
-    assert TABLE.about(method, target) is None
+    assert TABLE.requested_data(method, target) is None
 
 
 @given(st.text(max_size=60), st.sampled_from(["", "/las/v1/scholen/", "/zoek?", "/las/v1/16SW/01/groepen"]))
 def test_any_text_is_a_target_of_one_reading_or_of_none(text: str, beginning: str) -> None:
     target = beginning + text
-    about = TABLE.about("POST", target)
-    if about is not None:
+    data = TABLE.requested_data("POST", target)
+    if data is not None:
         path, _, query = target.partition("?")
         assert path.isascii()
         assert not set(path) & set("%;\\#\n ")
