@@ -5,14 +5,14 @@ from datetime import datetime
 
 from api.queries import grant_rows
 from api.queries.session import Session
-from models.consents.board_grants import Standing, Word, standing
+from models.consents.board_grants import GrantAction, Standing, standing_of
 from models.consents.grants import Grant
 from models.decision.grant_status import status_at
 
 
 async def standings_of(session: Session, grants: Collection[Grant], now: datetime) -> dict[str, Standing]:
     """The standing of each grant at `now`, by grant id. Each grant must be the latest for a whole school."""
-    acts: dict[str, list[Word]] = {}
-    for grant_id, kind, role in await grant_rows.said_of_grants(session, [grant.grant_id for grant in grants]):
-        acts.setdefault(grant_id or "", []).append(Word(kind, role))
-    return {grant.grant_id: standing(status_at(grant, now), acts.get(grant.grant_id, [])) for grant in grants}
+    actions: dict[str, list[GrantAction]] = {}
+    for grant_id, kind, role in await grant_rows.actions_of_grants(session, [grant.grant_id for grant in grants]):
+        actions.setdefault(grant_id or "", []).append(GrantAction(kind, role))
+    return {grant.grant_id: standing_of(status_at(grant, now), actions.get(grant.grant_id, [])) for grant in grants}

@@ -9,7 +9,7 @@ from sqlalchemy.orm import aliased
 from sqlmodel import col, select
 
 from api.queries.session import Session, required
-from models.consents.board_grants import SAID
+from models.consents.board_grants import PARTY_ACTIONS
 from models.consents.grants import Grant
 from models.consents.schools import School
 from models.decision.grant_status import NOT_YET, OPEN, Status
@@ -62,10 +62,10 @@ async def latest_of_schools(session: Session, client_id: str, brins: Collection[
     return {grant.brin: grant for grant in await session.exec(query)}
 
 
-async def said_of_grants(session: Session, grant_ids: Collection[str]) -> Sequence[tuple[str | None, str, str]]:
+async def actions_of_grants(session: Session, grant_ids: Collection[str]) -> Sequence[tuple[str | None, str, str]]:
     """What somebody said of these grants, in its order: the grant, the kind of the entry, and the role."""
     query = select(Event.grant_id, Event.kind, Event.actor_role).where(
-        col(Event.grant_id).in_(grant_ids), col(Event.kind).in_(SAID)
+        col(Event.grant_id).in_(grant_ids), col(Event.kind).in_(PARTY_ACTIONS)
     )
     return (await session.exec(query.order_by(col(Event.number)))).all()
 

@@ -1,6 +1,6 @@
 """Signed agreements: a verwerkersovereenkomst with its privacybijsluiter, in versions.
 
-When a new version allows more than the one that a school has agreed to, the school is asked again: `asked_again`.
+When a new version allows more than the one that a school accepted, the school must confirm again: `asked_again`.
 """
 
 from collections.abc import Iterable, Iterator
@@ -20,10 +20,10 @@ from models.vocabulary.working_days import AMSTERDAM
 
 
 class Agreement(SQLModel, table=True):
-    """A signed verwerkersovereenkomst with its privacybijsluiter, in one version.
+    """One version of a signed verwerkersovereenkomst with its privacybijsluiter.
 
-    `board_number` names the board that signed it for its schools; without one it holds for every school that
-    has none of its own. Of those in force, the one that was registered last counts.
+    `board_number` is the board that signed it for its schools; without one it holds for every school whose board has
+    none of its own. Of several in force, the one registered last counts.
     """
 
     __tablename__ = "agreements"
@@ -36,22 +36,22 @@ class Agreement(SQLModel, table=True):
     scopes: list[str] = Field(sa_column=Column(JSON, nullable=False))
     purposes: list[str] = Field(sa_column=Column(JSON, nullable=False))
     signed_on: date
-    #: Who signed, each as {party, name, function, signedOn}; both parties have, or it is no agreement.
+    #: Signatories as {party, name, function, signedOn}; an agreement needs both parties.
     signatories: list[dict[str, Any]] = Field(default_factory=list, sa_column=Column(JSON, nullable=False))
-    #: Each as {name, country}, the country where it processes by its ISO 3166-1 code.
+    #: Each as {name, country}: the country of processing, by its ISO 3166-1 code.
     sub_processors: list[dict[str, str]] = Field(default_factory=list, sa_column=Column(JSON, nullable=False))
-    #: How long data is kept after the end of the processing, which is when the grant ends, or the agreement before it.
+    #: Days that data is kept after the end of processing: the end of the grant, or of the agreement before that.
     retention_days: int = 0
-    #: The privacybijsluiter's categories of personal data, in its own words.
+    #: Categories of personal data, in the words of the privacybijsluiter.
     categories: list[str] = Field(default_factory=list, sa_column=Column(JSON, nullable=False))
-    #: Where data is stored, by ISO 3166-1 codes.
+    #: Countries where data is stored, by ISO 3166-1 codes.
     storage_countries: list[str] = Field(default_factory=list, sa_column=Column(JSON, nullable=False))
-    #: Until when grants that were given for less go on; without it, until it takes effect.
+    #: Grants given for less stay valid until then; without it, until this agreement takes effect.
     grace_until: datetime | None = Field(default=None, sa_type=Instant)
     valid_from: datetime = Field(sa_type=Instant)
     valid_until: datetime | None = Field(default=None, sa_type=Instant)
     registered_at_revision: int
-    #: Ended by an operator: holds at no instant any more, wherever the clock goes.
+    #: Ended by an operator: not in force at any instant, whatever the clock says.
     ended: bool = False
     revision: int = Field(index=True)
     created_at: datetime = Field(sa_type=Instant)
@@ -71,19 +71,19 @@ def require_signed(parties: Iterable[str]) -> None:
 
 
 def require_past(days: Iterable[date], now: datetime) -> None:
-    """Raises `InvalidInput` when something is said to be signed on a day that has not come in Amsterdam."""
+    """Raises `InvalidInput` when a day of signing lies in the future, by the calendar of Amsterdam."""
     if max(days) > now.astimezone(AMSTERDAM).date():
         raise InvalidInput("signedOn must not be in the future.")
 
 
 def require_grace(valid_from: datetime, grace_until: datetime | None) -> None:
-    """Raises `InvalidPeriod` when the grace would be over before the agreement begins."""
+    """Raises `InvalidPeriod` when the grace period would end before the agreement begins."""
     if grace_until is not None and grace_until < valid_from:
         raise InvalidPeriod("graceUntil must not be earlier than validFrom.")
 
 
 def require_sound_agreement(scope_names: Iterable[str], purpose_codes: Iterable[str]) -> None:
-    """Raises `InvalidInput` when an agreement names what the catalogue or the list of purposes doesn't know."""
+    """Raises `UnknownScope` or `UnknownPurpose` for names outside the catalogue or the list of purposes."""
     scopes.require_known(scope_names)
     purposes.require_known(purpose_codes)
 
@@ -91,9 +91,9 @@ def require_sound_agreement(scope_names: Iterable[str], purpose_codes: Iterable[
 def agreement_then(
     agreements: Iterable[Agreement], board_number: str | None, moment: datetime, revision: int | None = None
 ) -> Agreement | None:
-    """The agreement that counted for a board's schools at a moment of the past, of those registered up to `revision`.
+    """The agreement in force for a board's schools at a past moment, of those registered up to `revision`.
 
-    One that was ended since held until then.
+    An agreement that was ended later counts as in force until then.
     """
     known = (each for each in agreements if revision is None or each.registered_at_revision <= revision)
     held = (
@@ -104,10 +104,10 @@ def agreement_then(
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """How far an agreement goes, or one goes further than another: what is in here and not in there.
+    """What an agreement allows, or what one allows beyond another (see `beyond`).
 
     `outside_eea` names each country outside the European Economic Area where data is stored, and each sub-processor
-    there. `retention_days` is None where one does not keep data longer than the other.
+    there. `retention_days` is None in a difference without longer retention.
     """
 
     scopes: frozenset[str]
@@ -122,7 +122,7 @@ class Extent:
         return not any(getattr(self, each.name) is not None and getattr(self, each.name) for each in fields(self))
 
     def beyond(self, other: "Extent") -> "Extent":
-        """What this one has and the other has not."""
+        """What this one allows and the other does not."""
         longer = (self.retention_days or 0) > (other.retention_days or 0)
         return Extent(
             scopes=self.scopes - other.scopes,
@@ -135,7 +135,7 @@ class Extent:
 
 
 def extent(agreement: Agreement) -> Extent:
-    """How far an agreement goes."""
+    """What an agreement allows."""
     abroad = {country for country in agreement.storage_countries if country not in EEA}
     processed = {
         f"{each['name']} ({each['country']})" for each in agreement.sub_processors if each["country"] not in EEA

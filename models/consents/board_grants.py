@@ -1,8 +1,8 @@
-"""What a board may do for its schools, and what stays a school's own: the one place where that is decided.
+"""Which party's decision counts for a connection at a school: its board's or its own. Decided here and nowhere else.
 
-The school's last word counts above its board's. Of two that were given for a place the board's gives way, and what a
-school took back itself it is left out of, until it grants anew. A grant for a location counts for that location, as
-always.
+The school's latest action takes precedence over its board's. A school's grant replaces a board's grant for the same
+place; a school that revoked is left out of its board's grants until it grants anew. A grant for a location counts for
+that location, as always.
 """
 
 from collections.abc import Sequence
@@ -16,18 +16,18 @@ from models.vocabulary.event_kinds import EventKind
 class Standing(StrEnum):
     """Whose word counts for a connection at a school as a whole."""
 
-    #: Nobody's: nothing was given, or it ended by itself or by an operator's or the board's hand.
+    #: Neither party: nothing was granted, or it ended by time, by an operator or by the board.
     NONE = "none"
-    #: The board gave it, and the school let it be.
+    #: The board granted, and the school did not act on it.
     BOARD = "board"
-    #: The school gave it, or has changed, confirmed, suspended or resumed what the board gave.
+    #: The school granted, or it amended, confirmed, suspended or resumed the board's grant.
     SCHOOL = "school"
-    #: The school took it back, and is left out of what its board gives.
+    #: The school revoked, and is left out of its board's grants.
     EXCEPTED = "excepted"
 
 
-#: What somebody says of a grant; the rest of what happens to it, time or the connection brings about.
-SAID: Final = frozenset(
+#: Events by which a party acts on a grant; all others come of time or of the connection.
+PARTY_ACTIONS: Final = frozenset(
     {
         EventKind.GRANT_GRANTED,
         EventKind.GRANT_AMENDED,
@@ -40,34 +40,36 @@ SCHOOL_ROLE: Final = "school"
 BOARD_ROLE: Final = "board"
 
 
-class Word(NamedTuple):
-    """What was last said of a grant, and in which role."""
+class GrantAction(NamedTuple):
+    """An action on a grant: the kind of its event, and the role of the actor."""
 
     kind: str
     role: str
 
 
-def standing(status: Status | None, words: Sequence[Word]) -> Standing:
-    """Whose word counts, for the latest grant for a whole school: where it stands, and what was said of it, in order.
+def standing_of(status: Status | None, actions: Sequence[GrantAction]) -> Standing:
+    """The standing of the latest grant for a whole school, from its status and the actions on it, in order.
 
-    Without a grant `status` is None. What a school or a board said, counts; an operator speaks for neither.
+    `status` is None without a grant. Only actions of a school or a board count; an operator acts for neither.
     """
     if status is None:
         return Standing.NONE
-    said = [word for word in words if word.kind in SAID and word.role in (SCHOOL_ROLE, BOARD_ROLE)]
-    by_school = bool(said) and said[-1].role == SCHOOL_ROLE
+    by_parties = [
+        action for action in actions if action.kind in PARTY_ACTIONS and action.role in (SCHOOL_ROLE, BOARD_ROLE)
+    ]
+    by_school = bool(by_parties) and by_parties[-1].role == SCHOOL_ROLE
     if status in OPEN:
         return Standing.SCHOOL if by_school else Standing.BOARD
-    if status is Status.REVOKED and by_school and said[-1].kind == EventKind.GRANT_REVOKED:
+    if status is Status.REVOKED and by_school and by_parties[-1].kind == EventKind.GRANT_REVOKED:
         return Standing.EXCEPTED
     return Standing.NONE
 
 
-def board_may_give(found: Standing) -> bool:
-    """Whether a board's grant reaches a school where things stand so."""
-    return found in (Standing.NONE, Standing.BOARD)
+def board_may_give(standing: Standing) -> bool:
+    """Whether a board's grant includes a school with this standing."""
+    return standing in (Standing.NONE, Standing.BOARD)
 
 
-def board_may_revoke(found: Standing) -> bool:
-    """Whether a board may take back what stands there: only what it gave, and the school let be."""
-    return found is Standing.BOARD
+def board_may_revoke(standing: Standing) -> bool:
+    """Whether a board may revoke the grant with this standing: only one of its own, on which the school did not act."""
+    return standing is Standing.BOARD

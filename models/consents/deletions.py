@@ -1,4 +1,4 @@
-"""A deletion duty: what a partner received under a grant that has ended is deleted by an agreed day, and it says so.
+"""Deletion duties: a partner deletes what it received under an ended grant by an agreed day, and confirms it.
 
 The verwerkersovereenkomst says how many days after the end (AVG art. 28(3)(g)).
 """
@@ -16,10 +16,10 @@ from models.consents.grants import Grant
 from models.decision.grant_status import Status
 from models.vocabulary.refusals import TransitionNotAllowed
 
-#: Where no agreement says when.
-UNLESS_AGREED: Final = timedelta(days=30)
-#: A duty of which its partner is told later than this counts from then.
-TOLD_WITHIN: Final = timedelta(days=1)
+#: Term when no agreement sets one.
+DEFAULT_TERM: Final = timedelta(days=30)
+#: The term runs from the end of the grant; from the notice to the partner, where that comes later than this.
+LATEST_NOTICE: Final = timedelta(days=1)
 
 
 _OPEN: Final = text("confirmed_at IS NULL AND lapsed_at IS NULL")
@@ -35,7 +35,7 @@ class DutyStatus(StrEnum):
 
 
 class DeletionDuty(SQLModel, table=True):
-    """The duty that comes of the end of one grant. `scopes` are what it permitted last."""
+    """The duty that follows from the end of one grant. `scopes` are those of the grant at its end."""
 
     __tablename__ = "deletion_duties"
     __table_args__ = (
@@ -52,15 +52,15 @@ class DeletionDuty(SQLModel, table=True):
     ended_at: datetime = Field(sa_type=Instant)
     due_at: datetime = Field(sa_type=Instant)
     confirmed_at: datetime | None = Field(default=None, sa_type=Instant)
-    #: The entry of the log in which the partner confirmed, with what it said.
+    #: Entry of the log with the partner's confirmation and its text.
     confirmed_in_entry: int | None = None
     lapsed_at: datetime | None = Field(default=None, sa_type=Instant)
-    #: When the log said that it is overdue.
+    #: When the event that it is overdue was logged.
     overdue_told_at: datetime | None = Field(default=None, sa_type=Instant)
     revision: int = Field(index=True)
 
     def status_at(self, now: datetime) -> DutyStatus:
-        """Where it stands at `now`. It is overdue from `due_at` on."""
+        """The status at `now`. A duty is overdue from `due_at` on."""
         if self.confirmed_at is not None:
             return DutyStatus.CONFIRMED
         if self.lapsed_at is not None:
@@ -69,7 +69,7 @@ class DeletionDuty(SQLModel, table=True):
 
 
 def ended_at(grant: Grant) -> datetime | None:
-    """When a grant that is written down as ended stopped to permit; None for one that never began, or has not ended."""
+    """When a grant with a final status ceased to permit; None if it never began, or has not ended."""
     if grant.status == Status.EXPIRED:
         return grant.valid_until
     if grant.status == Status.REVOKED and grant.valid_from < grant.changed_at:
@@ -77,17 +77,17 @@ def ended_at(grant: Grant) -> datetime | None:
     return None
 
 
-def due_at(ended: datetime, told: datetime, retention_days: int | None) -> datetime:
-    """By when what was received is deleted. No agreement keeps data for no day at all: 0 is one that does not say."""
-    begins = ended if told - ended <= TOLD_WITHIN else told
-    return begins + (timedelta(days=retention_days) if retention_days else UNLESS_AGREED)
+def due_at(ended: datetime, notified: datetime, retention_days: int | None) -> datetime:
+    """The deadline for deletion. Retention of 0 days stands for an agreement that does not say."""
+    begins = ended if notified - ended <= LATEST_NOTICE else notified
+    return begins + (timedelta(days=retention_days) if retention_days else DEFAULT_TERM)
 
 
 def is_permitted_again(ended: Grant, opened: Sequence[Grant], now: datetime) -> bool:
-    """Whether the grant that counts at the place of an ended one permits all that it did, and has begun.
+    """Whether the grant that counts at the place of an ended one has begun and permits all that it did.
 
-    `opened` are the connection's grants of the school that are not ended. As in the decision, a location's own counts,
-    and the whole school's only where there is none.
+    `opened` are the connection's grants of the school that are not ended. As in the decision, a location's own grant
+    counts, and the whole school's only where there is none.
     """
     own = [grant for grant in opened if grant.location == ended.location]
     return any(
@@ -99,7 +99,7 @@ def is_permitted_again(ended: Grant, opened: Sequence[Grant], now: datetime) -> 
 
 
 def require_may_confirm(duty: DeletionDuty, now: datetime) -> None:
-    """Raises `TransitionNotAllowed` for a duty that is done with."""
+    """Raises `TransitionNotAllowed` for a duty that is confirmed or lapsed."""
     if (status := duty.status_at(now)) in (DutyStatus.CONFIRMED, DutyStatus.LAPSED):
         since = (duty.confirmed_at or duty.lapsed_at or now).isoformat(timespec="seconds").replace("+00:00", "Z")
         raise TransitionNotAllowed(f"The duty is {status} since {since}, and that does not change any more.")

@@ -1,4 +1,4 @@
-"""The facts of a decision, made of rows of the tables."""
+"""Converts rows of the tables to the facts of decisions."""
 
 from collections.abc import Iterable
 from dataclasses import fields
@@ -29,7 +29,7 @@ def facts_of_rows(
     agreements: Iterable[Agreement],
     grants: Iterable[Grant],
 ) -> Changes:
-    """The same facts from rows of the tables, for whoever has read just the ones that a question is about."""
+    """Facts from rows, for callers that have read only those that a question is about."""
     return Changes(
         revision=revision,
         schools=tuple(SchoolFacts(row.brin, row.board_number, row.gone_at is not None) for row in schools),

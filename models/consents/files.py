@@ -1,4 +1,4 @@
-"""Files that are kept with an agreement or an incident: what may be kept, and how it is stored."""
+"""Files stored with agreements and incidents: their tables, and the checks of names and contents."""
 
 import codecs
 import re
@@ -15,11 +15,11 @@ from models.vocabulary.refusals import InvalidInput, WrongFileType
 
 MOST_FILE_BYTES: Final = 10 * 1024 * 1024
 MOST_FILES_OF_INCIDENT: Final = 20
-#: Of all attachments of one connection together.
+#: Total of all attachments of one connection.
 MOST_BYTES_OF_CONNECTION: Final = 500 * 1024 * 1024
 CHUNK_BYTES: Final = 256 * 1024
 
-#: How each type of file begins and how its name ends. Plain text is checked by `PlainText`.
+#: First bytes of the content and endings of the name, by media type. `PlainText` checks plain text.
 KINDS: Final[dict[str, tuple[bytes, tuple[str, ...]]]] = {
     "application/pdf": (b"%PDF-", (".pdf",)),
     "image/png": (b"\x89PNG\r\n\x1a\n", (".png",)),
@@ -30,14 +30,14 @@ DOCUMENTS: Final = frozenset({"application/pdf"})
 ATTACHMENTS: Final = frozenset(KINDS)
 
 
-#: All but tab, line feed, form feed and carriage return; also those by which a terminal begins an escape.
+#: Control characters but tab, line feed, form feed and carriage return; with those that begin a terminal escape.
 _CONTROLS: Final = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f-\x9f]")
-#: What makes a name look like another one: invisible, turning the order of reading, or no character at all.
+#: Character categories that make a name look like another: invisible, direction-changing, or no character.
 _MISLEADING: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
 
 class StoredFile(SQLModel, table=True):
-    """A file that was handed in whole. It belongs to one agreement or to one incident, and never changes."""
+    """A completely uploaded file of one agreement or incident. It never changes."""
 
     __tablename__ = "files"
 
@@ -56,7 +56,7 @@ class StoredFile(SQLModel, table=True):
 
 
 class FileChunk(SQLModel, table=True):
-    """A part of a file's content, so that neither way it is ever in memory whole."""
+    """A part of a file's content, so that neither upload nor download holds it in memory whole."""
 
     __tablename__ = "file_chunks"
 
@@ -66,9 +66,9 @@ class FileChunk(SQLModel, table=True):
 
 
 def require_file_name(name: str, media_type: str, allowed: frozenset[str]) -> None:
-    """Raises unless `name` is the plain name of a file of this type, and the type is one that is kept here.
+    """Raises unless `name` is a plain file name of this media type, and the type is allowed.
 
-    `WrongFileType` for the type, `InvalidInput` for a name that leads anywhere: a folder, a drive, a hidden file.
+    Raises `WrongFileType` for the type, `InvalidInput` for a name with a path, a drive or a leading dot.
     """
     if media_type not in allowed:
         raise WrongFileType(f"Send one of: {', '.join(sorted(allowed))}.")
@@ -86,9 +86,9 @@ def require_file_name(name: str, media_type: str, allowed: frozenset[str]) -> No
 
 
 def check_of(media_type: str) -> Callable[[bytes, bool], None]:
-    """What looks at a file of this type, part by part in order, with true for the last one.
+    """The content check for this media type: called with each part in order, and true for the last.
 
-    It raises `WrongFileType` when the content is something else than its type says.
+    It raises `WrongFileType` when the content is not of this type.
     """
     if media_type == "text/plain":
         return PlainText()
@@ -96,7 +96,7 @@ def check_of(media_type: str) -> Callable[[bytes, bool], None]:
 
 
 class Beginning:
-    """Looks at how a file begins and, for a PDF, that its end is there."""
+    """Checks the first bytes of a file and, for a PDF, that its end is there."""
 
     def __init__(self, media_type: str) -> None:
         self._media_type = media_type
@@ -115,7 +115,7 @@ class Beginning:
 
 
 class PlainText:
-    """Looks for anything that plain text in UTF-8 does not hold."""
+    """Checks that a file is UTF-8 text without control characters."""
 
     def __init__(self) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")()

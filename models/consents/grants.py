@@ -1,4 +1,4 @@
-"""A grant (toestemming): a school's explicit permission, and the rules of its life.
+"""A grant (toestemming): a school's explicit permission, and the rules of its lifecycle.
 
 A grant is the controller's instruction to a processor, not the data subject's consent (AVG art. 6(1)(a)).
 """
@@ -39,7 +39,7 @@ class Step(StrEnum):
     EXPIRE = "expire"
 
 
-#: The whole life of a grant. What is not in this table does not happen.
+#: All transitions of a grant; others are refused.
 TRANSITIONS: Final[dict[tuple[Status, Step], Status]] = {
     (Status.REQUESTED, Step.GRANT): Status.GRANTED,
     (Status.REQUESTED, Step.DECLINE): Status.DECLINED,
@@ -61,9 +61,9 @@ _OPEN_SQL: Final = "status IN ('granted', 'suspended', 'needs_reconfirmation')"
 
 
 class Grant(SQLModel, table=True):
-    """What one school permits one connection, for the whole school or (`location`) for one of its locations.
+    """A school's permission for one connection, for the whole school or (`location`) for one of its locations.
 
-    It holds from `valid_from` (inclusive) until `valid_until` (exclusive), by the store's clock.
+    It is valid from `valid_from` (inclusive) until `valid_until` (exclusive), in the store's time.
     """
 
     __tablename__ = "grants"
@@ -86,11 +86,11 @@ class Grant(SQLModel, table=True):
     valid_until: datetime | None = Field(default=None, sa_type=Instant)
     suspended_until: datetime | None = Field(default=None, sa_type=Instant)
     request_version: int
-    #: The agreement that the school agreed to, when it granted or confirmed it last.
+    #: The agreement that the school accepted when it last granted or confirmed.
     agreement_id: str | None = Field(default=None, foreign_key="agreements.agreement_id", max_length=36)
-    #: From then on it needs reconfirmation, because an agreement allows more than that one.
+    #: Needs reconfirmation from then on, because another agreement allows more than that one.
     reconfirm_by: datetime | None = Field(default=None, sa_type=Instant)
-    #: The revision that created it: of two grants of one place, the later one counts.
+    #: The revision of its creation: of two grants of one place, the later one counts.
     granted_at_revision: int
     version: int = 1
     revision: int = Field(index=True)
@@ -99,13 +99,13 @@ class Grant(SQLModel, table=True):
 
     @property
     def place(self) -> str:
-        """The location where there is one, else the school."""
+        """The location, or else the school."""
         return self.location or self.brin
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What a school chooses to permit. `valid_from` absent means: from the moment of granting."""
+    """A school's choice. Without `valid_from` it takes effect at the moment of granting."""
 
     scopes: frozenset[str]
     purposes: frozenset[str]
@@ -122,10 +122,10 @@ def after(status: str, step: Step) -> Status:
 
 
 def require_sound(choice: Choice, connection: Connection) -> None:
-    """Raises the refusal that applies when a choice could never work, whoever offers what.
+    """Raises the refusal that applies when a choice is invalid, whatever is offered.
 
-    It names at least one scope and purpose, all of them known, every scope with the scopes that it needs, and never
-    less than the connection requires.
+    It needs at least one scope and purpose, all known, with all dependencies, and all scopes that the connection
+    requires.
     """
     if not choice.scopes:
         raise InvalidInput("A grant names at least one scope.")
@@ -139,7 +139,7 @@ def require_sound(choice: Choice, connection: Connection) -> None:
 
 
 def require_offered(choice: Choice, connection: Connection, agreement: Agreement) -> None:
-    """Raises `ScopeNotOffered` or `PurposeNotOffered` when a choice goes beyond the connection or its agreement."""
+    """Raises `ScopeNotOffered` or `PurposeNotOffered` when a choice exceeds the connection's request or agreement."""
     _require_within(choice.scopes, connection.requested_scopes, "The connection does not ask for", ScopeNotOffered)
     _require_within(choice.scopes, frozenset(agreement.scopes), "The agreement does not cover", ScopeNotOffered)
     _require_within(choice.purposes, frozenset(connection.purposes), "The connection does not name", PurposeNotOffered)
@@ -147,7 +147,7 @@ def require_offered(choice: Choice, connection: Connection, agreement: Agreement
 
 
 def narrows(choice: Choice, grant: Grant) -> bool:
-    """Whether a choice takes away from what the grant permits now, or leaves it the same. That needs no one's offer."""
+    """Whether a choice permits no more than the grant does now, so that it need not be within an offer."""
     ends_no_later = grant.valid_until is None or (
         choice.valid_until is not None and choice.valid_until <= grant.valid_until
     )
@@ -160,7 +160,7 @@ def narrows(choice: Choice, grant: Grant) -> bool:
 
 
 def period(choice: Choice, now: datetime) -> tuple[datetime, datetime | None]:
-    """When a choice made at `now` begins and ends: never before it was made. Raises `InvalidPeriod`."""
+    """Start and end of a choice made at `now`; it never starts in the past. Raises `InvalidPeriod`."""
     begins = max(choice.valid_from or now, now)
     if choice.valid_until is not None and choice.valid_until <= begins:
         raise InvalidPeriod("validUntil must be later than now and later than validFrom.")
@@ -168,7 +168,7 @@ def period(choice: Choice, now: datetime) -> tuple[datetime, datetime | None]:
 
 
 def amended_period(choice: Choice, grant: Grant, now: datetime) -> tuple[datetime, datetime | None]:
-    """The same for a grant that exists: once it has begun, its beginning is history. Raises `InvalidPeriod`."""
+    """The same for an existing grant; its start cannot change once it has begun. Raises `InvalidPeriod`."""
     begins = grant.valid_from
     if choice.valid_from not in (None, grant.valid_from):
         if grant.valid_from <= now:

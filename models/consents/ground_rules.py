@@ -1,4 +1,4 @@
-"""The four ground rules that a connection must keep, each shown by dated facts on record."""
+"""The facts on record that show that a connection keeps its four ground rules."""
 
 from datetime import date, datetime
 from importlib import resources
@@ -15,8 +15,8 @@ from models.vocabulary.refusals import InvalidInput
 class GroundRule(SQLModel, table=True):
     """A dated fact: this connection keeps this rule from `valid_from` (inclusive) until `valid_until` (exclusive).
 
-    Facts of one rule add up; a rule that is withdrawn ends at that instant and stays on record. A check that found the
-    rule *not* kept is a fact too (`kept` is false): it holds at no instant.
+    Several facts of one rule add up. A withdrawn fact ends at that instant and stays on record. The finding that a rule
+    is *not* kept is a fact too (`kept` is false), which is valid at no instant.
     """
 
     __tablename__ = "ground_rules"
@@ -25,7 +25,7 @@ class GroundRule(SQLModel, table=True):
     client_id: str = Field(foreign_key="connections.client_id", index=True, max_length=64)
     rule: str = Field(max_length=24)
     kept: bool = True
-    #: What was checked, against which source, by whom and when; and when to check again, if it is known.
+    #: The check: what, against which source, by whom, when; and when to check again, if known.
     evidence: str = Field(max_length=1000)
     source: str = Field(max_length=200)
     checked_at: datetime = Field(sa_type=Instant)
@@ -35,14 +35,14 @@ class GroundRule(SQLModel, table=True):
     valid_from: datetime = Field(sa_type=Instant)
     valid_until: datetime | None = Field(default=None, sa_type=Instant)
     checked_by: str = Field(max_length=255)
-    #: Withdrawn by an operator: holds at no instant any more, wherever the clock goes.
+    #: Withdrawn by an operator: valid at no instant, whatever the clock says.
     ended: bool = False
     revision: int = Field(index=True)
     created_at: datetime = Field(sa_type=Instant)
 
 
 class Convenant(BaseModel):
-    """One version of the privacyconvenant, and which statuses in its register keep the ground rule."""
+    """One version of the privacyconvenant; `statuses` says of each status in its register whether it keeps the rule."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -57,9 +57,9 @@ class _Convenants(BaseModel):
 
 
 def require_convenant(rule: str, version: str | None, status: str | None, *, kept: bool) -> None:
-    """Raises `InvalidInput` unless a check of the register of the privacyconvenant says what it found there.
+    """Raises `InvalidInput` unless a check of the privacyconvenant names what it found in the register.
 
-    It names a version and a status that are known, and its outcome is what that status means. No other rule names them.
+    It must name a known version and status, and its outcome must be that of the status. Other rules name neither.
     """
     if rule != GroundRuleName.CONVENANT:
         if version is not None or status is not None:
@@ -70,7 +70,7 @@ def require_convenant(rule: str, version: str | None, status: str | None, *, kep
 
 
 def require_convenant_known(version: str | None, status: str | None) -> bool:
-    """Whether this status under this version keeps the rule. Raises `InvalidInput` when either is not known."""
+    """Whether this status under this version keeps the rule. Raises `InvalidInput` when either is unknown."""
     convenant = CONVENANTS.get(version or "")
     if convenant is None:
         raise InvalidInput(f"Name the version of the privacyconvenant: {' or '.join(CONVENANTS)}.")

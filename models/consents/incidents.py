@@ -1,4 +1,4 @@
-"""Disruptions that a partner reports once it is live, and what the platform's consultants do about them."""
+"""Incidents: disruptions that partners report once they are live, and how the platform's consultants handle them."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,9 +13,9 @@ from sqlmodel import Field, SQLModel
 from models.columns import Instant
 from models.vocabulary.refusals import TransitionNotAllowed
 
-#: From the moment that a breach is suspected, the schools are told within so many hours.
+#: Term for notifying the schools, from the moment that a breach is suspected.
 NOTICE: Final = timedelta(hours=24)
-#: From so many lines in its course on, nobody comments on an incident any more.
+#: Entries after which an incident takes no more comments.
 MOST_ENTRIES: Final = 500
 
 
@@ -52,7 +52,7 @@ class IncidentStep(StrEnum):
 
 _S, _T = IncidentStatus, IncidentStep
 
-#: Which steps change the status, and from where; the other steps leave it as it is.
+#: Transitions by steps that change the status; other steps leave it as it is.
 TRANSITIONS: Final[dict[tuple[IncidentStatus, IncidentStep], IncidentStatus]] = {
     (_S.OPEN, _T.TAKE): _S.TAKEN,
     (_S.REOPENED, _T.TAKE): _S.TAKEN,
@@ -70,7 +70,7 @@ MOVING: Final = frozenset(step for _, step in TRANSITIONS)
 
 
 class Incident(SQLModel, table=True):
-    """One disruption of one connection. `notice_due_at`: when the schools must have been told of a suspected breach."""
+    """One disruption of one connection. `notice_due_at`: deadline for notifying the schools of a suspected breach."""
 
     __tablename__ = "incidents"
     __table_args__ = (Index("ix_incidents_status", "status"),)
@@ -96,7 +96,7 @@ class Incident(SQLModel, table=True):
 
 
 class IncidentEntry(SQLModel, table=True):
-    """One line in the course of an incident: what was done or said, by whom, when."""
+    """One entry of an incident: a step, with its text, actor and time."""
 
     __tablename__ = "incident_entries"
 
@@ -111,7 +111,7 @@ class IncidentEntry(SQLModel, table=True):
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """How long something took, in seconds, over `count` incidents."""
+    """Durations in seconds over `count` incidents."""
 
     count: int
     median: float | None
@@ -120,7 +120,7 @@ class Times:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Of one severity: what is open, and how long first answers and solutions took."""
+    """Figures of one severity: open incidents, and the durations until first answers and solutions."""
 
     severity: Severity
     open: int
@@ -131,7 +131,7 @@ class Figures:
 
 
 def move(incident: Incident, step: IncidentStep, actor: str, now: datetime) -> None:
-    """Takes a step that changes where an incident stands. Raises `TransitionNotAllowed`."""
+    """Takes a step that changes the status. Raises `TransitionNotAllowed`."""
     reached = TRANSITIONS.get((IncidentStatus(incident.status), step))
     if reached is None:
         raise TransitionNotAllowed(f"An incident that is {incident.status} cannot be dealt with so: {step}.")
@@ -139,13 +139,13 @@ def move(incident: Incident, step: IncidentStep, actor: str, now: datetime) -> N
     if step is IncidentStep.TAKE:
         incident.assignee = actor
     if step in (IncidentStep.ANSWER, IncidentStep.RESOLVE) and incident.first_answered_at is None:
-        # A solution answers too.
+        # Resolving counts as an answer.
         incident.first_answered_at = now
     incident.resolved_at = now if reached is IncidentStatus.RESOLVED else None
 
 
 def suspect_breach(incident: Incident, now: datetime) -> None:
-    """Starts the clock of the notice. Raises `TransitionNotAllowed` when it runs already."""
+    """Starts the term of the notice. Raises `TransitionNotAllowed` when it runs already."""
     if incident.breach_suspected_at is not None:
         raise TransitionNotAllowed("A breach is suspected already.")
     incident.breach_suspected_at = now
@@ -153,7 +153,7 @@ def suspect_breach(incident: Incident, now: datetime) -> None:
 
 
 def give_notice(incident: Incident, now: datetime) -> None:
-    """Notes that the schools were told, which stops the clock. Raises `TransitionNotAllowed`."""
+    """Records that the schools were notified, which ends the term. Raises `TransitionNotAllowed`."""
     if incident.breach_suspected_at is None:
         raise TransitionNotAllowed("No breach is suspected.")
     if incident.notified_at is not None:
@@ -162,7 +162,7 @@ def give_notice(incident: Incident, now: datetime) -> None:
 
 
 def figures(incidents: Iterable[Incident]) -> list[Figures]:
-    """The figures of each severity, the worst first. An incident that was reopened is not solved until it is again."""
+    """The figures by severity, the worst first. A reopened incident counts as unsolved until it is resolved again."""
     all_of_them = list(incidents)
     return [
         _of_severity(severity, [each for each in all_of_them if each.severity == severity]) for severity in Severity

@@ -1,7 +1,6 @@
-"""The road from application to live, and what each of its steps needs.
+"""Onboarding: the steps of a case from application to live, and the conditions of each step.
 
-A case is one application on that road. Its steps are taken in order, each with who, when and the evidence; a step whose
-conditions are not met says which.
+Steps are taken in order; each is stored with actor, time and evidence. A refused step lists its unmet conditions.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -48,12 +47,12 @@ class RoadStep(StrEnum):
     WITHDRAWN = "withdrawn"
 
 
-#: The road itself, in its order.
+#: All steps in order, without those that end a case.
 ROAD: Final = tuple(step for step in RoadStep if step not in (RoadStep.REJECTED, RoadStep.WITHDRAWN))
-#: A case that has ended takes no step any more.
+#: Final steps of a case.
 ENDED: Final = frozenset({RoadStep.REJECTED, RoadStep.WITHDRAWN})
 
-#: From where each step can be taken. Agreements may be sent again, to be completed.
+#: The steps from which each step can be taken. Agreements may be sent again, to be completed.
 TAKEN_FROM: Final[dict[RoadStep, frozenset[RoadStep]]] = {
     **{step: frozenset({before}) for before, step in pairwise(ROAD)},
     RoadStep.AGREEMENTS_SENT: frozenset({RoadStep.INTRODUCED, RoadStep.AGREEMENTS_SENT, RoadStep.AGREEMENTS_RETURNED}),
@@ -63,7 +62,7 @@ TAKEN_FROM: Final[dict[RoadStep, frozenset[RoadStep]]] = {
 
 
 class Condition(StrEnum):
-    """What a step may need."""
+    """Conditions of steps."""
 
     STEP_BEFORE = "step_before"
     CONNECTION_REGISTERED = "connection_registered"
@@ -82,7 +81,7 @@ _LINKED: Final = (Condition.CONNECTION_REGISTERED, Condition.SAME_PARTNER, Condi
 _SIGNED: Final = (*_LINKED, Condition.AGREEMENT_SIGNED, Condition.DOCUMENT_KEPT)
 _RULES: Final = tuple(Condition(rule) for rule in GroundRuleName)
 
-#: What each step needs beside the step before it.
+#: Conditions of each step besides the step before it.
 CONDITIONS: Final[dict[RoadStep, tuple[Condition, ...]]] = {
     RoadStep.AGREEMENTS_SENT: _LINKED,
     RoadStep.AGREEMENTS_RETURNED: _SIGNED,
@@ -91,7 +90,7 @@ CONDITIONS: Final[dict[RoadStep, tuple[Condition, ...]]] = {
     RoadStep.LIVE: (*_SIGNED, *_RULES, Condition.NOT_STOPPED),
 }
 
-#: Which refusal a condition that is not met makes.
+#: The refusal raised for each unmet condition.
 REFUSALS: Final[dict[Condition, type[StepRefused]]] = {
     Condition.STEP_BEFORE: StepTooEarly,
     Condition.CONNECTION_REGISTERED: ConnectionNotRegistered,
@@ -105,10 +104,10 @@ REFUSALS: Final[dict[Condition, type[StepRefused]]] = {
 
 
 class Case(SQLModel, table=True):
-    """One application, and where it is on the road.
+    """One application and its latest step.
 
-    The applicant follows it by its reference and a secret, of which only a digest is kept. `client_id` is the
-    connection that it is about, from the step on that names one.
+    The applicant reads it with its reference and a secret, of which only a digest is stored. `client_id` is the
+    connection of the application, from the step that names one.
     """
 
     __tablename__ = "cases"
@@ -123,7 +122,7 @@ class Case(SQLModel, table=True):
     contact_email: str = Field(max_length=254)
     contact_phone: str | None = Field(default=None, max_length=40)
     product_name: str = Field(max_length=200)
-    #: What is asked for, each as {scope, purpose}.
+    #: Requested scopes and purposes, as {scope, purpose}.
     requested: list[dict[str, str]] = Field(sa_column=Column(JSON, nullable=False))
     legal_relation: str = Field(max_length=2000)
     convenant_version: str = Field(max_length=8)
@@ -131,7 +130,7 @@ class Case(SQLModel, table=True):
     convenant_registration: str | None = Field(default=None, max_length=200)
     step: str = Field(default=RoadStep.APPLIED, max_length=24)
     client_id: str | None = Field(default=None, foreign_key="connections.client_id", index=True, max_length=64)
-    #: By when the partner manager has reacted; it says nothing more once that was done.
+    #: Deadline for the partner manager's reaction; meaningless once that was given.
     due_at: datetime = Field(sa_type=Instant)
     version: int = 1
     revision: int
@@ -148,7 +147,7 @@ class Case(SQLModel, table=True):
 
 
 class CaseStep(SQLModel, table=True):
-    """A step that was taken: who, when, and on what evidence."""
+    """A step that was taken: its actor, time and evidence."""
 
     __tablename__ = "case_steps"
 
@@ -163,13 +162,13 @@ class CaseStep(SQLModel, table=True):
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """What is true of the connection that a case is about, at one instant."""
+    """The state of a case's connection at one instant, as far as conditions depend on it."""
 
     connection: Connection | None
     #: Whether another case that has not ended is about the same connection.
     taken: bool
-    #: An agreement that both parties have signed; and whether its document, or that of another such, is kept here. To
-    #: be placed it is in force now, before that it has not ended.
+    #: Whether both parties signed an agreement, and whether a document of such an agreement is stored. To be placed, an
+    #: agreement must be in force; before that, it must not have ended.
     signed: bool
     document_kept: bool
     rules_kept: frozenset[str]
@@ -177,7 +176,7 @@ class Readiness:
 
 
 def require_sound_application(requested: Iterable[Any]) -> None:
-    """Raises `InvalidInput` when an application asks for what does not exist, or for one scope without another."""
+    """Raises `UnknownScope`, `UnknownPurpose` or `ScopeDependencyMissing` for an application that cannot be met."""
     wanted = [each.scope for each in requested]
     scopes.require_known(wanted)
     purposes.require_known(each.purpose for each in requested)
@@ -185,10 +184,10 @@ def require_sound_application(requested: Iterable[Any]) -> None:
 
 
 def stage_after(before: RoadStep, step: RoadStep, connection: Connection) -> Stage | None:
-    """Where a step brings the connection that the case is about; None where it leaves it as it is.
+    """The stage that a step gives the connection of the case; None for no change.
 
-    One that is live already is not placed anew. A case that ends takes its connection away only from where it had
-    brought it.
+    A live connection is not placed again. A case that ends withdraws its connection only from the stage that this
+    case had given it.
     """
     present = Stage(connection.stage)
     if step is RoadStep.PLACED:
@@ -200,9 +199,9 @@ def stage_after(before: RoadStep, step: RoadStep, connection: Connection) -> Sta
 
 
 def require_step(case: Case, step: RoadStep, ready: Readiness) -> None:
-    """Raises the refusal of the first condition of `step` that is not met, naming all of them.
+    """Raises the refusal of the first unmet condition of `step`, naming all unmet ones.
 
-    From a case that has ended no step leads on: `TransitionNotAllowed`.
+    Raises `TransitionNotAllowed` for a case that has ended.
     """
     if case.step in ENDED:
         raise TransitionNotAllowed(f"The case is {case.step}.")

@@ -1,4 +1,4 @@
-"""The register of those who may be given access: partners and their connections."""
+"""The register of partners and their connections, to which schools can grant access."""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -40,7 +40,7 @@ class Partner(SQLModel, table=True):
 
     kvk_number: str = Field(primary_key=True, max_length=8)
     name: str = Field(max_length=200)
-    #: Since when everything of this partner is denied, by an emergency stop.
+    #: Start of an emergency stop, since which everything of this partner is denied.
     stopped_at: datetime | None = Field(default=None, sa_type=Instant)
     version: int = 1
     revision: int
@@ -49,9 +49,9 @@ class Partner(SQLModel, table=True):
 
 
 class Connection(SQLModel, table=True):
-    """One application or leermiddel of a partner: what a school consents to.
+    """One application or leermiddel of a partner, for which schools grant access.
 
-    `request_version` counts how often the request was widened; a grant remembers the one it was given for.
+    `request_version` counts how often the request was widened; a grant stores the one that it was given for.
     """
 
     __tablename__ = "connections"
@@ -65,7 +65,7 @@ class Connection(SQLModel, table=True):
     optional_scopes: list[str] = Field(sa_column=Column(JSON, nullable=False))
     purposes: list[str] = Field(sa_column=Column(JSON, nullable=False))
     stage: str = Field(default=Stage.BUILDING, max_length=12)
-    #: Since when it is denied everywhere, by an emergency stop of its own; its partner's counts beside it.
+    #: Start of an emergency stop of this connection, which is denied everywhere since; its partner's stop counts too.
     stopped_at: datetime | None = Field(default=None, sa_type=Instant)
     request_version: int = 1
     version: int = 1
@@ -89,15 +89,15 @@ def is_stopped(connection: Connection, partner: Partner) -> bool:
 
 
 def is_live(connection: Connection, partner: Partner) -> bool:
-    """Whether anything may be released to it, as far as its road and emergency stops go."""
+    """Whether data may be released to it, as far as its stage and emergency stops go."""
     return connection.stage == Stage.LIVE and not is_stopped(connection, partner)
 
 
 def require_sound_request(profile: str, required: Iterable[str], optional: Iterable[str]) -> None:
-    """Raises `InvalidInput` when a connection's request can never be granted as it stands.
+    """Raises `InvalidInput` when a connection's request could never be granted as it stands.
 
-    The scopes must be known, within the profile and apart; the required ones must stand on their own, and each
-    optional one must find what it needs among all that is requested.
+    Scopes must be known, part of the profile, and not both required and optional; the required scopes must be
+    complete on their own, the optional ones together with them.
     """
     needed, extra = frozenset(required), frozenset(optional)
     if not needed | extra:
@@ -118,7 +118,7 @@ def require_sound_request(profile: str, required: Iterable[str], optional: Itera
 def is_widened(
     before: Connection, required: frozenset[str], optional: frozenset[str], for_purposes: frozenset[str]
 ) -> bool:
-    """Whether a new request asks for anything that the one before did not, or insists where it left a choice."""
+    """Whether a new request asks for more than the one before, or requires what was optional."""
     return bool(
         (required | optional) - before.requested_scopes
         or required - frozenset(before.required_scopes)

@@ -1,6 +1,6 @@
-"""References: what the parties of a consent call it in their own books, as the Edu-V Consent API exchanges it.
+"""Consent references: the ids of a consent in its parties' own administrations, exchanged by the Edu-V Consent API.
 
-They permit nothing. A reference is a UUID, as the standard's first versions said: any other text could name a person.
+References permit nothing. They are UUIDs, as in the standard's first versions: other text could name a person.
 """
 
 from datetime import datetime
@@ -13,21 +13,21 @@ from sqlmodel import Field, SQLModel
 from models.columns import Instant
 from models.vocabulary.refusals import Conflict
 
-#: So many names of its own one side may give a grant.
+#: References that one party may give to one grant.
 MOST_NAMES: Final = 20
 
 
 class Party(StrEnum):
-    """Whose reference it is: the school's side, which has the data, or the connection, which gets them."""
+    """The party that a reference belongs to: the school's side, which provides the data, or the connection."""
 
     PROVIDER = "provider"
     CONSUMER = "consumer"
 
 
 class ConsentReference(SQLModel, table=True):
-    """What one party calls a request (`request_id`), what it led to, or a grant (`grant_id`).
+    """One party's reference to a request (`request_id`), to what it led to, or to a grant (`grant_id`).
 
-    A connection's own is unique among all that it uses; a school's among those that it uses with one connection.
+    A connection's reference is unique among all its own; a school's among those with the same connection.
     """
 
     __tablename__ = "consent_references"
@@ -43,13 +43,13 @@ class ConsentReference(SQLModel, table=True):
     reference: str = Field(max_length=36)
     request_id: str | None = Field(default=None, foreign_key="access_requests.request_id", max_length=36)
     grant_id: str | None = Field(default=None, foreign_key="grants.grant_id", index=True, max_length=36)
-    #: When the connection confirmed that it has registered the grant, if it did.
+    #: When the connection confirmed that it registered the grant.
     confirmed_at: datetime | None = Field(default=None, sa_type=Instant)
     revision: int = Field(index=True)
     created_at: datetime = Field(sa_type=Instant)
 
 
 def require_room(names: int) -> None:
-    """Raises `Conflict` where one side has given a grant as many names as it may."""
+    """Raises `Conflict` when one party has given a grant as many references as it may."""
     if names >= MOST_NAMES:
         raise Conflict(f"The consent has {names} names of this side: no more than that.")

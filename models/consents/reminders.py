@@ -1,6 +1,6 @@
-"""Reminders: one letter a week for each school, connection or operator that has something to look at.
+"""Reminders: a weekly letter to each school, connection or operator with something due.
 
-A letter says what ends, what must be confirmed, and what is overdue. It lists ids, and never a person.
+A letter lists what ends, what must be confirmed, and what is overdue, by ids. It never names a person.
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,13 +13,13 @@ from sqlmodel import Field, SQLModel
 
 from models.columns import Instant
 
-#: How far ahead a letter looks.
+#: Period that a letter looks ahead.
 AHEAD: Final = timedelta(days=30)
-#: The same for what must be deleted.
+#: The same for deletions.
 DELETE_AHEAD: Final = timedelta(days=14)
-#: So many things of one sort are named in a letter; of more, how many there are.
+#: Items of one subject that a letter lists; of the others it gives the number.
 MOST_NAMED: Final = 50
-#: When a school year begins. Not before the schools are open again is anybody asked to confirm.
+#: Start of a school year (month, day). Confirmation is asked only from `ASKED_FROM`, when schools are open again.
 YEAR_BEGINS: Final = (8, 1)
 ASKED_FROM: Final = (9, 1)
 ASKED_FOR: Final = timedelta(days=28)
@@ -53,7 +53,7 @@ class Mail(StrEnum):
 
 
 class Named(NamedTuple):
-    """One thing in a letter: a grant, a deletion duty by its grant, or a ground rule."""
+    """An item of a letter: a grant, the deletion duty of a grant, or a ground rule."""
 
     id: str
     client_id: str | None
@@ -77,7 +77,7 @@ class Letter(SQLModel, table=True):
 
     letter_id: str = Field(primary_key=True, max_length=36)
     kind: str = Field(max_length=16)
-    #: A BRIN4, a client id, or nothing for operators.
+    #: A BRIN4, a client id, or empty for operators.
     recipient: str = Field(max_length=64)
     #: The Monday of its week.
     week: date
@@ -85,13 +85,13 @@ class Letter(SQLModel, table=True):
     made_at: datetime = Field(sa_type=Instant)
     mail: str = Field(max_length=16)
     attempts: int = 0
-    #: When its e-mail is tried next.
+    #: Time of the next attempt to send its e-mail.
     next_at: datetime | None = Field(default=None, sa_type=Instant)
     sent_at: datetime | None = Field(default=None, sa_type=Instant)
 
 
 class Contact(SQLModel, table=True):
-    """Where a school or a connection gets its letters. It is in no log, and gone once it is taken away."""
+    """The e-mail address for letters of a school or a connection. It is in no log, and deleted when withdrawn."""
 
     __tablename__ = "contacts"
 
@@ -102,7 +102,7 @@ class Contact(SQLModel, table=True):
 
 
 class Part(NamedTuple):
-    """What a letter says of one subject: how many there are, and the first `MOST_NAMED` of them."""
+    """One subject of a letter: the number of items, and the first `MOST_NAMED` of them."""
 
     subject: Subject
     number: int
@@ -115,7 +115,7 @@ def week_of(now: datetime) -> date:
 
 
 def year_to_confirm(now: datetime) -> datetime | None:
-    """When the school year began for which grants are to be confirmed at `now`; None when nobody is asked."""
+    """Start of the school year for which grants are to be confirmed at `now`; None outside that period."""
     asked_from = now.replace(month=ASKED_FROM[0], day=ASKED_FROM[1], hour=0, minute=0, second=0, microsecond=0)
     if not asked_from <= now < asked_from + ASKED_FOR:
         return None
@@ -123,14 +123,14 @@ def year_to_confirm(now: datetime) -> datetime | None:
 
 
 def written(parts: Iterable[Part]) -> list[dict[str, Any]]:
-    """The parts of a letter as they are kept and told, without those that are about nothing."""
+    """The parts of a letter as stored and published, without empty ones."""
     return [
-        {"subject": part.subject, "count": part.number, "items": [_written(thing) for thing in part.things]}
+        {"subject": part.subject, "count": part.number, "items": [_item(thing) for thing in part.things]}
         for part in parts
         if part.number
     ]
 
 
-def _written(thing: Named) -> dict[str, Any]:
+def _item(thing: Named) -> dict[str, Any]:
     at = thing.at.isoformat().replace("+00:00", "Z") if thing.at is not None else None
     return {"id": thing.id, "clientId": thing.client_id, "place": thing.place, "at": at}

@@ -1,6 +1,6 @@
-"""A partner's request: it asks a school for what its connection needs, and the school accepts, in part, or declines.
+"""Access requests: a partner asks a school for what its connection needs; the school accepts, in part, or declines.
 
-A request permits nothing: what it leads to is a grant, by the school's own choice.
+A request permits nothing. It leads to a grant by the school's own choice.
 """
 
 from collections.abc import Sequence
@@ -50,7 +50,7 @@ class RequestStep(StrEnum):
     WITHDRAW = "withdraw"
 
 
-#: The whole life of a request. What is not in this table does not happen.
+#: All transitions of a request; others are refused.
 TRANSITIONS: Final[dict[tuple[RequestStatus, RequestStep], RequestStatus]] = {
     (RequestStatus.OPEN, RequestStep.CHANGE): RequestStatus.OPEN,
     (RequestStatus.OPEN, RequestStep.ACCEPT): RequestStatus.ACCEPTED,
@@ -59,18 +59,18 @@ TRANSITIONS: Final[dict[tuple[RequestStatus, RequestStep], RequestStatus]] = {
     (RequestStatus.OPEN, RequestStep.WITHDRAW): RequestStatus.WITHDRAWN,
 }
 
-#: So many requests of one partner may wait for an answer of one school.
+#: Open requests of one partner at one school.
 MOST_OPEN: Final = 10
-#: How long a school that declined is left alone, unless the connection asks for something else by then.
+#: How long a school that declined is not asked again, unless the connection's request changes meanwhile.
 ALONE_AFTER_DECLINING: Final = timedelta(days=30)
 
 _OPEN_SQL: Final = "status = 'open'"
 
 
 class AccessRequest(SQLModel, table=True):
-    """What one connection asks of one school, or (`location`) of one of its locations.
+    """A request of one connection to one school, or (`location`) for one of its locations.
 
-    The message that goes with it, and the reason of the answer, are in the log's entries of these numbers, sealed.
+    The partner's message and the reason of the answer are sealed in the log's entries with these numbers.
     """
 
     __tablename__ = "access_requests"
@@ -87,11 +87,11 @@ class AccessRequest(SQLModel, table=True):
     optional_scopes: list[str] = Field(sa_column=Column(JSON, nullable=False))
     purposes: list[str] = Field(sa_column=Column(JSON, nullable=False))
     status: str = Field(max_length=20)
-    #: What the connection asked for then: `Connection.request_version`.
+    #: `Connection.request_version` at the time of the request.
     request_version: int
     asked_in_entry: int
     answered_in_entry: int | None = None
-    #: What it led to.
+    #: The grant that it led to.
     grant_id: str | None = Field(default=None, foreign_key="grants.grant_id", max_length=36)
     version: int = 1
     revision: int = Field(index=True)
@@ -100,7 +100,7 @@ class AccessRequest(SQLModel, table=True):
 
     @property
     def place(self) -> str:
-        """The location where there is one, else the school."""
+        """The location, or else the school."""
         return self.location or self.brin
 
     @property
@@ -110,7 +110,7 @@ class AccessRequest(SQLModel, table=True):
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What a partner asks for with one request: all that the connection asks for, or less of what is optional."""
+    """The content of a request: all that the connection requests, or fewer of its optional scopes."""
 
     required: frozenset[str]
     optional: frozenset[str]
@@ -122,9 +122,9 @@ class Wish:
 
 
 def wish_of(connection: Connection, chosen: Sequence[str] | None, for_purposes: Sequence[str] | None) -> Wish:
-    """The wish of a connection that asks for these scopes and purposes; where None, for all that it may.
+    """The content of a request with these scopes and purposes; None stands for all that the connection requests.
 
-    Raises the refusal that applies: it asks for what the connection stands for, and never for less than that requires.
+    Raises the refusal that applies: a request stays within the connection's and includes its required scopes.
     """
     required = frozenset(connection.required_scopes)
     asked = connection.requested_scopes if chosen is None else frozenset(chosen)
@@ -144,14 +144,14 @@ def wish_of(connection: Connection, chosen: Sequence[str] | None, for_purposes: 
 
 
 def wish_after_change(request: AccessRequest, before: Wish, connection: Connection) -> Wish:
-    """What an open request asks for now that its connection, which asked for `before`, asks for something else.
+    """The content of an open request after the request of its connection changed from `before`.
 
-    What is new is added and what is gone is left out; what the partner did not ask this school for stays left out.
+    New scopes and purposes are added, dropped ones removed; those that the partner left out stay left out.
     """
     asked = frozenset(connection.required_scopes) | (connection.requested_scopes - before.scopes)
     asked |= connection.requested_scopes & request.scopes
     if scopes.closed(asked) != asked:
-        # What is new needs what was left out.
+        # A new scope depends on one that was left out.
         asked = connection.requested_scopes
     purposes_asked = frozenset(connection.purposes)
     purposes_asked &= frozenset(request.purposes) | (purposes_asked - before.purposes)
@@ -162,14 +162,14 @@ def wish_after_change(request: AccessRequest, before: Wish, connection: Connecti
 def require_may_ask(
     wish: Wish, grant: Grant | None, latest: AccessRequest | None, request_version: int, waiting: int, now: datetime
 ) -> None:
-    """Raises the refusal that applies when a partner may not ask this of this place now.
+    """Raises the refusal that applies when a partner may not make this request now.
 
-    `grant` is the one of the place that was not seen to end, `latest` the last request for it, `waiting` how many
-    requests of the same partner this school has not answered.
+    `grant` is the grant of this place that has not ended, `latest` the last request for it, `waiting` the number of
+    requests of the same partner that this school has not answered.
     """
     if latest is not None and latest.status == RequestStatus.OPEN:
         raise RequestExists(f"Request {latest.request_id} for the same place waits for an answer.")
-    if grant is not None and status_at(grant, now) is Status.GRANTED and not lacking(wish, grant):
+    if grant is not None and status_at(grant, now) is Status.GRANTED and not exceeds(wish, grant):
         raise NothingToAsk(f"Grant {grant.grant_id} permits all of it.")
     if latest is not None and latest.status == RequestStatus.DECLINED and latest.request_version == request_version:
         alone_until = latest.changed_at + ALONE_AFTER_DECLINING
@@ -179,13 +179,13 @@ def require_may_ask(
         raise TooManyOpen(f"{waiting} requests of this partner wait for this school's answer: no more than that.")
 
 
-def lacking(wish: Wish, grant: Grant) -> bool:
-    """Whether the grant permits less than the wish is for."""
+def exceeds(wish: Wish, grant: Grant) -> bool:
+    """Whether the grant permits less than the request asks for."""
     return bool(wish.scopes - frozenset(grant.scopes) or wish.purposes - frozenset(grant.purposes))
 
 
 def acceptance(request: AccessRequest, chosen: frozenset[str], for_purposes: frozenset[str]) -> RequestStep:
-    """Whether a choice is all that was asked for, or a part of it."""
+    """Whether a choice grants all that was requested, or a part of it."""
     whole = request.scopes <= chosen and frozenset(request.purposes) <= for_purposes
     return RequestStep.ACCEPT if whole else RequestStep.ACCEPT_IN_PART
 

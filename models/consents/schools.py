@@ -1,6 +1,6 @@
-"""Boards (bevoegd gezag), schools (BRIN4) and their locations (BRIN6), as DUO's open data lists them.
+"""Boards (bevoegd gezag), schools (BRIN4) and locations (BRIN6), as listed in DUO's open data.
 
-A school may also be named by a schoolkey, which the supplier of its LAS chose: operators keep those.
+A school may also have schoolkeys, chosen by the supplier of its LAS; operators maintain these.
 """
 
 from datetime import datetime
@@ -21,7 +21,7 @@ class Board(SQLModel, table=True):
 
 
 class School(SQLModel, table=True):
-    """An institution, by its BRIN4. `gone_at` is set when none of its locations is listed any more."""
+    """A school (BRIN4). `gone_at` is set when none of its locations is listed any more."""
 
     __tablename__ = "schools"
 
@@ -33,7 +33,7 @@ class School(SQLModel, table=True):
 
 
 class Location(SQLModel, table=True):
-    """A vestiging, by its BRIN6. A location that is no longer listed is marked, never deleted."""
+    """A vestiging (BRIN6). A location that is no longer listed is marked as gone, never deleted."""
 
     __tablename__ = "locations"
 
@@ -48,14 +48,14 @@ class Location(SQLModel, table=True):
     province: str | None = Field(default=None, max_length=60)
     denomination: str | None = Field(default=None, max_length=100)
     website: str | None = Field(default=None, max_length=300)
-    #: The kinds of DUO file that list it ("bo", "so", "vo"); it is gone when none does.
+    #: Kinds of the DUO files that list it ("bo", "so", "vo"); it is gone when none does.
     kinds: list[str] = Field(sa_column=Column(JSON, nullable=False))
     gone_at: datetime | None = Field(default=None, sa_type=Instant)
     revision: int = Field(index=True)
 
 
 class SchoolKey(SQLModel, table=True):
-    """A schoolkey: another name of a school, or of one of its locations, in UWLR's requests, and of nothing else."""
+    """A schoolkey: another name, in UWLR requests only, for a school or one of its locations."""
 
     __tablename__ = "school_keys"
 

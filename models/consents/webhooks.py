@@ -1,8 +1,8 @@
-"""Webhooks: what a connection is told of its consents, where, and what becomes of each message.
+"""Webhooks: subscriptions of connections, the messages to them, and the attempts to deliver these.
 
-A subscription names a URL of the partner's. What changes makes a message for each subscription that it concerns, and
-messages of one school stand in a lane, in which one after the other is delivered. By the Standard Webhooks
-specification, 1.0.0: `webhook-id`, `webhook-timestamp`, `webhook-signature`, and a thin body {type, timestamp, data}.
+A subscription has a URL of the partner. Each event makes one message for each subscription that it concerns; messages
+of one school form a lane, delivered one after the other. Source: Standard Webhooks 1.0.0: `webhook-id`,
+`webhook-timestamp`, `webhook-signature`, and a thin body {type, timestamp, data}.
 """
 
 from collections.abc import Mapping
@@ -31,7 +31,7 @@ class WhyDisabled(StrEnum):
     GONE = "gone"
     #: Nothing came through for `FAILING_FOR`.
     FAILING = "failing"
-    #: It came back from the log, which holds no URL: the partner must give it again.
+    #: Restored from the log, which holds no URL: the partner must give it again.
     RESTORED = "restored"
 
 
@@ -50,18 +50,18 @@ class Outcome(StrEnum):
     #: A redirect, which is never followed.
     REDIRECTED = "redirected"
     GONE = "gone"
-    #: Nobody listens, TLS fails, or the connection broke before the head of an answer was there.
+    #: Connection refused, TLS failed, or the connection broke before the head of an answer arrived.
     NOT_CONNECTED = "not_connected"
-    #: The whole took longer than it may.
+    #: The attempt exceeded its total timeout.
     TOO_SLOW = "too_slow"
-    #: The answer ended before it was whole, or is no HTTP.
+    #: The answer ended early, or is no HTTP.
     ANSWER_BROKEN = "answer_broken"
     ANSWER_TOO_LONG = "answer_too_long"
-    #: The name stands for an address that nothing is sent to, or for none.
+    #: The host name resolves to a refused address, or to none.
     TARGET_REFUSED = "target_refused"
 
 
-#: What a subscription is told: whatever decides what a school's permission is worth to the connection.
+#: Kinds of events sent to subscriptions: all that affect the worth of a school's permission to a connection.
 TOLD: Final[frozenset[EventKind]] = (
     GRANTS
     | REQUESTS
@@ -78,13 +78,13 @@ TOLD: Final[frozenset[EventKind]] = (
         EventKind.PARTNER_STOP_LIFTED,
     }
 )
-#: Of these the log names the partner alone; they concern each of its connections.
+#: Events that the log records for the partner alone, and that concern each of its connections.
 OF_PARTNER: Final = frozenset({EventKind.PARTNER_STOPPED, EventKind.PARTNER_STOP_LIFTED})
 
-#: The lane of what is about no one school.
+#: Lane of messages about no single school.
 NO_SCHOOL: Final = ""
 MOST_SUBSCRIPTIONS: Final = 10
-#: How long a message waits after its first, second, ... attempt; after the last one it is a dead letter.
+#: Wait after the first, second, ... failed attempt; after the last one the message is a dead letter.
 DELAYS: Final = (
     timedelta(seconds=5),
     timedelta(minutes=5),
@@ -96,16 +96,16 @@ DELAYS: Final = (
     timedelta(hours=20),
     timedelta(hours=24),
 )
-#: The longest wait that a receiver can ask for.
+#: Longest wait that a receiver can ask for.
 LONGEST_WAIT: Final = timedelta(hours=24)
-#: A subscription to which nothing came through for so long is disabled.
+#: A subscription without a successful delivery for this long is disabled.
 FAILING_FOR: Final = timedelta(days=5)
-#: How long a secret still signs after the next one was made, unless its owner says otherwise.
+#: How long the former secret still signs after a rotation, by default.
 FORMER_SIGNS: Final = timedelta(hours=24)
 MOST_HOURS_OF_FORMER: Final = 168
-#: For so long a lane is taken by who delivers: several times what the slowest delivery takes.
+#: Lease of a lane by a deliverer: several times what the slowest delivery takes.
 TAKEN_FOR: Final = timedelta(seconds=90)
-#: How long it is shown what was delivered, what died, and what each attempt came to.
+#: How long delivered and dead messages and attempts are shown.
 KEPT_FOR: Final = timedelta(days=30)
 
 _WAITING: Final = text("state = 'waiting'")
@@ -115,26 +115,26 @@ _AGAIN: Final = text("attempts > 0")
 
 
 class WebhookSubscription(SQLModel, table=True):
-    """Where a connection wants to be told. Its secret is nowhere: it is made of `seed` and a key outside."""
+    """A connection's subscription. Its secret is not stored but derived from `seed` and a key outside the store."""
 
     __tablename__ = "webhook_subscriptions"
 
     subscription_id: str = Field(primary_key=True, max_length=36)
     client_id: str = Field(foreign_key="connections.client_id", index=True, max_length=64)
     url: str = Field(max_length=1000)
-    #: How often another URL was given: the log tells this and not the URL, which may itself be a secret.
+    #: Number of changes of the URL. The log records this and not the URL, which may itself be a secret.
     url_version: int = 1
-    #: The kinds of events that it wants; None for all.
+    #: The kinds of events to send; None for all.
     types: list[str] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True), nullable=True))
     state: str = Field(default=SubscriptionState.ACTIVE, max_length=16)
     disabled_reason: str | None = Field(default=None, max_length=16)
     disabled_at: datetime | None = Field(default=None, sa_type=Instant)
-    #: Of which the secret is made that signs now. Drawn, not counted: a store that was put back would count again.
+    #: Seed of the present secret. Random, not counted: a restored store would count the same numbers again.
     seed: str = Field(max_length=32)
-    #: The one before, which signs too until `former_until`.
+    #: Seed of the former secret, which signs too until `former_until`.
     former_seed: str | None = Field(default=None, max_length=32)
     former_until: datetime | None = Field(default=None, sa_type=Instant)
-    #: Since when nothing came through, after the first attempt that failed.
+    #: Time of the first failed attempt since the last success.
     failing_since: datetime | None = Field(default=None, sa_type=Instant)
     version: int = 1
     revision: int
@@ -146,21 +146,21 @@ class WebhookSubscription(SQLModel, table=True):
         return self.state == SubscriptionState.ACTIVE
 
     def rotate(self, seed: str, former_until: datetime | None) -> None:
-        """Another secret signs from now on, and until then the former one too; the one before that no more."""
+        """Replaces the secret. The former one signs too until `former_until`; the one before it no longer."""
         former = self.seed if former_until is not None else None
         self.seed, self.former_seed, self.former_until = seed, former, former_until
 
     def seeds(self, now: datetime) -> list[str]:
-        """Of which the secrets are made that sign now, the newest first."""
+        """Seeds of the secrets that sign at `now`, the newest first."""
         if self.former_seed is None or self.former_until is None or now >= self.former_until:
             return [self.seed]
         return [self.seed, self.former_seed]
 
 
 class WebhookMessage(SQLModel, table=True):
-    """What one event has to tell one subscription. What it says is in the event.
+    """The message of one event to one subscription. Its content is in the event.
 
-    It refers to its subscription by name alone: what is removed goes at once, and its messages go bit by bit.
+    It has no foreign key to its subscription: a removed subscription goes at once, its messages in small steps.
     """
 
     __tablename__ = "webhook_messages"
@@ -177,17 +177,17 @@ class WebhookMessage(SQLModel, table=True):
     )
 
     subscription_id: str = Field(primary_key=True, max_length=36)
-    #: The event's.
+    #: Number of the event.
     number: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
     #: The school (BRIN4), or `NO_SCHOOL`.
     lane: str = Field(max_length=4)
     state: str = Field(default=MessageState.WAITING, max_length=16)
-    #: When it was made, which is when the event was.
+    #: Time of creation, equal to the event's.
     at: datetime = Field(sa_type=Instant, index=True)
 
 
 class WebhookLane(SQLModel, table=True):
-    """A lane in which messages wait; there is none where none do. The first of them is the next to be delivered."""
+    """A lane with at least one waiting message; the first one is delivered next."""
 
     __tablename__ = "webhook_lanes"
     __table_args__ = (
@@ -197,18 +197,18 @@ class WebhookLane(SQLModel, table=True):
 
     subscription_id: str = Field(primary_key=True, max_length=36)
     lane: str = Field(primary_key=True, max_length=4)
-    #: How many messages wait in it.
+    #: Number of waiting messages.
     waiting: int
-    #: How often the first of them was tried.
+    #: Number of attempts of the first message.
     attempts: int = 0
-    #: From then on whoever comes takes it; None while its subscription is disabled.
+    #: The lane can be leased from then on; None while its subscription is disabled.
     next_at: datetime | None = Field(sa_type=Instant)
-    #: Who took it last, and until `next_at` has it.
+    #: Token of the last lease, which lasts until `next_at`.
     claim: str = Field(default="", max_length=32)
 
 
 class WebhookAttempt(SQLModel, table=True):
-    """One attempt to deliver a message, and what came of it. Nothing that the receiver said is kept."""
+    """One attempt to deliver a message, and its outcome. No part of the receiver's answer is stored."""
 
     __tablename__ = "webhook_attempts"
     __table_args__ = (Index("ix_webhook_attempts_subscription_id_id", "subscription_id", "id"),)
@@ -226,19 +226,19 @@ class WebhookAttempt(SQLModel, table=True):
 
 
 def message_id(event: Event) -> str:
-    """The `webhook-id`: the same each time that it is sent, and another one in another history of the store."""
+    """The `webhook-id`: equal for all attempts, different in another history of the store."""
     return f"msg_{event.mark}_{event.number}"
 
 
-#: What of an event's state a message says.
-_SAID: Final = (
+#: Members of an event's state that a message includes.
+_STATE_MEMBERS: Final = (
     *("location", "status", "stage", "requestId", "agreementId", "groundRuleId", "subscriptionId"),
     *("dueAt", "letterId", "week"),
 )
 
 
 def payload_of(event: Event, client_id: str) -> dict[str, Any]:
-    """The body of a message: which thing of which school changed, at which revision, and how it stands since."""
+    """The body of a message: the object that changed, its school, the revision, and its new state."""
     return {
         "type": str(event.kind),
         "timestamp": event.at.astimezone(UTC).isoformat().replace("+00:00", "Z"),
@@ -248,20 +248,20 @@ def payload_of(event: Event, client_id: str) -> dict[str, Any]:
             "clientId": client_id,
             "school": event.brin,
             "grantId": event.grant_id or event.state.get("grantId") or event.state.get("deletionOf"),
-            **_said(event.state),
+            **_state_members(event.state),
         },
     }
 
 
-def _said(state: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: state[name] for name in _SAID if name in state}
+def _state_members(state: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: state[name] for name in _STATE_MEMBERS if name in state}
 
 
 def wait_after(attempts: int, chance: float, asked: timedelta | None = None) -> timedelta | None:
-    """How long a message waits after so many attempts, all of which failed; None when it has had its last one.
+    """The wait after `attempts` failed attempts; None when the last one has been made.
 
-    `chance`, from 0 up to 1, makes it up to a fifth longer, so that not all come back at once. `asked` is what the
-    receiver's `Retry-After` says: no shorter wait, and at most `LONGEST_WAIT`.
+    `chance`, from 0 up to 1, adds up to a fifth, so that retries spread. `asked` is the receiver's `Retry-After`: the
+    wait is no shorter, and it counts up to `LONGEST_WAIT`.
     """
     if attempts > len(DELAYS):
         return None

@@ -14,7 +14,7 @@ from models.vocabulary.identifiers import is_place
 
 
 class Reason(StrEnum):
-    """The closed list of reasons. Where several apply, the first in this order is given."""
+    """The closed list of reasons. Where several apply, the first of them in this order is given."""
 
     STORE_UNREACHABLE = "store_unreachable"
     REVISION_BEHIND = "revision_behind"

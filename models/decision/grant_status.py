@@ -6,7 +6,7 @@ from typing import Final, Protocol
 
 
 class Status(StrEnum):
-    """The status of a grant."""
+    """Where a grant stands."""
 
     REQUESTED = "requested"
     DECLINED = "declined"

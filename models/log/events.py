@@ -1,4 +1,4 @@
-"""What happened, in order: one event for each change, appended in the transaction of the change."""
+"""The events of the log: one for each change, appended in the transaction of the change."""
 
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -10,10 +10,10 @@ from models.columns import Instant
 
 
 class Event(SQLModel, table=True):
-    """One change. `number` is gapless; several events may share one `revision` when one write made them.
+    """One change. `number` is gapless; several events of one write share one `revision`.
 
-    `actor` and `reason` are commitments: `models/log/sealed_texts.py`. What the system does by itself has its own
-    name there.
+    `actor` and `reason` are commitments (`models/log/sealed_texts.py`), but for the system's own name, which stands
+    as it is.
     """
 
     __tablename__ = "events"
@@ -26,7 +26,7 @@ class Event(SQLModel, table=True):
 
     number: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
     revision: int = Field(index=True)
-    #: Random, the same for all events of one revision: it tells this revision from the same number in another history.
+    #: Random, equal for all events of one revision: distinguishes it from the same number in another history.
     mark: str = Field(max_length=32)
     at: datetime = Field(sa_type=Instant)
     kind: str = Field(max_length=40)
@@ -36,14 +36,14 @@ class Event(SQLModel, table=True):
     brin: str | None = Field(default=None, max_length=4)
     client_id: str | None = Field(default=None, max_length=64)
     grant_id: str | None = Field(default=None, max_length=36)
-    #: The object as the change left it, in the words of the contract. No person stands in it.
+    #: The object after the change, with the contract's member names. It names no person.
     state: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
     #: The hash of its entry in the log: `models/log/log_entries.py`.
     leaf: bytes = Field(default=b"", max_length=32)
 
 
 class PastEvent(NamedTuple):
-    """What an event says, as a plain value: for whoever reads many."""
+    """An event as a plain value, for reads of many events."""
 
     number: int
     revision: int
@@ -60,7 +60,7 @@ class PastEvent(NamedTuple):
 
 
 class Revision(SQLModel, table=True):
-    """The one row that every write locks first: the revisions and the events so far."""
+    """The single row that every write locks first: counts revisions and events."""
 
     __tablename__ = "consent_revision"
 
@@ -69,12 +69,12 @@ class Revision(SQLModel, table=True):
     events: int = 0
     #: The mark of the last revision.
     mark: str = Field(default="", max_length=32)
-    #: The complete subtrees of the log's tree, 32 bytes each: `models/log/merkle.py`.
+    #: Roots of the complete subtrees of the log's tree, 32 bytes each: `models/log/merkle.py`.
     peaks: bytes = b""
-    #: The log's name, and a digest of the key that seals: those of the first process that ever served this store.
+    #: The log's name, and a digest of the sealing key: both set by the first process that served this store.
     origin: str = Field(default="", max_length=200)
     sealed_with: str = Field(default="", max_length=64)
-    #: How often something was erased: what a process remembers of who is known by which name holds until the next time.
+    #: Number of erasures. Processes keep their caches of names only while it stays the same.
     erasures: int = 0
 
 
@@ -89,18 +89,18 @@ class LogNode(SQLModel, table=True):
 
 
 class RememberedAnswer(SQLModel, table=True):
-    """The answer given to a write with an Idempotency-Key, so that a replay gets it again and changes nothing."""
+    """The answer to a write with an Idempotency-Key: a retry gets it again and changes nothing."""
 
     __tablename__ = "remembered_answers"
 
-    #: A keyed digest of who called: issuer, subject and tenant. Of older versions' rows it has no key.
+    #: A keyed digest of the caller: issuer, subject and tenant. Rows of older versions have an unkeyed one.
     caller: str = Field(primary_key=True, max_length=64)
     key: str = Field(primary_key=True, max_length=255)
-    #: The same of the request; empty once what it said or was answered was erased, and then no request is the same.
+    #: The same of the request; emptied when a text of the request or answer is erased, so that no request matches.
     fingerprint: str = Field(max_length=64)
     status: int
     etag: str | None = Field(default=None, max_length=80)
-    #: Sealed with the Idempotency-Key; what stands for persons is in it, and never a name.
+    #: Sealed with the Idempotency-Key; holds commitments in the place of persons, and never a name.
     body: str
     revision: int
     created_at: datetime = Field(sa_type=Instant)

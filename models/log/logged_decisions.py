@@ -12,17 +12,17 @@ from models.decision.decision_log import LONGEST, LONGEST_NAMES, Digest
 
 
 class LoggedDecision(SQLModel, table=True):
-    """One line. It refers to nothing, so that it stays what it was when other rows change or go."""
+    """One line. It has no foreign keys, so that it stays the same when other rows change or are deleted."""
 
     __tablename__ = "decision_log"
     __table_args__ = (Index("ix_decision_log_school_at", "school", "at"),)
 
-    #: The store's time that it was decided at.
+    #: The store's time of the decision.
     at: datetime = Field(sa_type=Instant, primary_key=True)
-    #: What tells it from the others of that instant; a JSON number. A process counts on from a number by chance.
+    #: Distinguishes lines of one instant; fits a JSON number. Each process counts on from a random number.
     id: int = Field(sa_type=BigInteger, primary_key=True, sa_column_kwargs={"autoincrement": False})
     revision: int
-    #: Whose token it was: a machine's.
+    #: Issuer and subject of the caller's token: a machine's.
     issuer: str = Field(max_length=LONGEST)
     subject: str = Field(max_length=LONGEST)
     door: str = Field(max_length=16)
@@ -31,7 +31,7 @@ class LoggedDecision(SQLModel, table=True):
     school: str = Field(max_length=4)
     place: str = Field(max_length=16)
     resource_type: str = Field(max_length=16)
-    #: What was asked for, separated by spaces.
+    #: Requested names, separated by spaces.
     scopes: str = Field(max_length=LONGEST_NAMES)
     fields_: str = Field(sa_column_kwargs={"name": "fields"}, max_length=LONGEST_NAMES)
     purpose: str | None = Field(default=None, max_length=64)
@@ -43,7 +43,7 @@ class LoggedDecision(SQLModel, table=True):
 
     @property
     def question(self) -> Question:
-        """What was asked, as far as it was kept; it can be asked again of the facts of then."""
+        """The question as far as it was stored; it can be decided again on the facts of then."""
         return Question(
             subject_type="partner",
             client_id=self.client_id,
@@ -57,7 +57,7 @@ class LoggedDecision(SQLModel, table=True):
 
 
 def digest_of(lines: Iterable[LoggedDecision]) -> tuple[int, str]:
-    """How many lines, and the SHA-256 of their canonical bytes, each with a line feed behind it."""
+    """The number of lines, and the SHA-256 of their canonical bytes, each followed by a line feed."""
     digest = Digest()
     digest.add(line.model_dump(exclude={"fields_"}) | {"fields": line.fields_} for line in lines)
     return digest.lines, digest.sha256

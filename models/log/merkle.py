@@ -1,10 +1,10 @@
-"""The tree over the log's entries, RFC 9162 section 2.1, with SHA-256.
+"""The Merkle tree over the log's entries, RFC 9162 section 2.1, with SHA-256.
 
-Hashes are 32 bytes. Of a tree the store keeps the leaves and, of the inner nodes, the complete subtrees of every eighth
-level: a proof is made of some three times 256 of them, however many leaves there are.
+Hashes are 32 bytes. The store keeps the leaves and, of the inner nodes, the roots of complete subtrees at every eighth
+level: a proof needs some three times 256 of them, however many leaves there are.
 
-    peaks                 what has to be known to append a leaf, and to tell the root
-    Plan                  which stored nodes a proof needs, and the proof once they were read
+    Peaks                 the state needed to append a leaf and to compute the root
+    Plan                  the stored nodes that a proof needs, and the proof once these are read
     verify_inclusion, verify_consistency
 """
 
@@ -16,11 +16,11 @@ from typing import Final, NamedTuple
 
 HASH_BYTES: Final = 32
 EMPTY_ROOT: Final = hashlib.sha256(b"").digest()
-#: Nodes are stored at this level, and at its multiples.
+#: Nodes are stored at the multiples of this level.
 STORED_LEVEL: Final = 8
 BLOCK: Final = 1 << STORED_LEVEL
 
-#: What was read of the tree: a level, a position in it, the hash.
+#: Nodes read from the store: hash by position by level.
 Read = Mapping[int, Mapping[int, bytes]]
 Span = tuple[int, int]
 
@@ -31,7 +31,7 @@ def leaf_hash(data: bytes) -> bytes:
 
 
 def node_hash(left: bytes, right: bytes) -> bytes:
-    """The hash of a node with these two below it."""
+    """The hash of an inner node with these children."""
     return hashlib.sha256(b"\1" + left + right).digest()
 
 
@@ -45,14 +45,14 @@ class Node(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Peaks:
-    """The complete subtrees that a tree of `size` leaves falls into, the largest first."""
+    """The roots of the complete subtrees that make up a tree of `size` leaves, the largest first."""
 
     size: int = 0
     hashes: tuple[bytes, ...] = ()
 
     @classmethod
     def of(cls, size: int, packed: bytes) -> "Peaks":
-        """Those that `packed` holds, 32 bytes each. Raises `ValueError` when that is not how many there must be."""
+        """Unpacks peaks of 32 bytes each. Raises `ValueError` unless their number fits `size`."""
         if size < 0 or len(packed) != size.bit_count() * HASH_BYTES:
             raise ValueError(f"not the peaks of a tree of {size}")
         return cls(size, tuple(packed[at : at + HASH_BYTES] for at in range(0, len(packed), HASH_BYTES)))
@@ -66,7 +66,7 @@ class Peaks:
         return _folded(self.hashes) if self.hashes else EMPTY_ROOT
 
     def appended(self, leaf: bytes) -> "tuple[Peaks, list[Node]]":
-        """The peaks with one leaf more, and of the subtrees that it completed those that are stored."""
+        """The peaks with one leaf more, and those of the subtrees completed by it that are stored."""
         hashes, hash_, completed = list(self.hashes), leaf, []
         for level in range(1, _trailing_ones(self.size) + 1):
             hash_ = node_hash(hashes.pop(), hash_)
@@ -85,29 +85,29 @@ def peaks_of(leaves: Iterable[bytes]) -> Peaks:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A proof that is still to be made: the hash of each of these spans of leaves, in order."""
+    """A proof to be computed: the hash of each of these spans of leaves, in order."""
 
     spans: tuple[Span, ...]
 
     @classmethod
     def of_inclusion(cls, index: int, size: int) -> "Plan":
-        """That leaf `index`, from 0, is in the tree of `size` leaves: section 2.1.3.1. Raises `ValueError`."""
+        """Leaf `index` (from 0) is in the tree of `size` leaves: section 2.1.3.1. Raises `ValueError`."""
         if not 0 <= index < size:
             raise ValueError("no such leaf in a tree of this size")
         return cls(tuple(_path(index, 0, size)))
 
     @classmethod
     def of_consistency(cls, first: int, second: int) -> "Plan":
-        """That the tree of `first` leaves is the beginning of that of `second`: 2.1.4.1. Raises `ValueError`."""
+        """The tree of `first` leaves is a prefix of that of `second`: section 2.1.4.1. Raises `ValueError`."""
         if not 0 < first <= second:
             raise ValueError("the first tree has a leaf at least, and the second no fewer")
         return cls(tuple(_subproof(first, 0, second, True)))
 
     @property
     def blocks(self) -> list[tuple[int, int]]:
-        """What to read: (level, block), the nodes of that level at positions from `block * 256` to 255 further.
+        """The blocks to read, as (level, block): nodes of that level at 256 positions from `block * 256` on.
 
-        A block at the tree's right edge has fewer, which is enough.
+        A block at the tree's right edge is shorter, which is enough.
         """
         return sorted(
             {
@@ -118,12 +118,12 @@ class Plan:
         )
 
     def proof(self, read: Read) -> list[bytes]:
-        """The proof, of the stored nodes. Raises `KeyError` when one is missing."""
+        """The proof, from the stored nodes. Raises `KeyError` when one is missing."""
         return [_folded([_subtree(read, *subtree) for subtree in _subtrees(*span)]) for span in self.spans]
 
 
 def verify_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[bytes], root: bytes) -> bool:
-    """Whether `proof` shows leaf `index` to be in the tree of `size` with this root: section 2.1.3.2."""
+    """Whether `proof` shows that leaf `index` is in the tree of `size` with this root: section 2.1.3.2."""
     if not 0 <= index < size or not _are_hashes([leaf, root, *proof]):
         return False
     node, last, hash_ = index, size - 1, leaf
@@ -201,7 +201,7 @@ def _split(size: int) -> int:
 
 
 def _subtrees(low: int, high: int) -> Iterator[tuple[int, int]]:
-    """The complete subtrees (level, position) that a span of the tree falls into, the largest first."""
+    """The complete subtrees (level, position) that a span of the tree consists of, the largest first."""
     while low < high:
         level = (high - low).bit_length() - 1
         yield level, low >> level
@@ -218,7 +218,7 @@ def _subtree(read: Read, level: int, position: int) -> bytes:
 
 
 def _folded(hashes: Sequence[bytes]) -> bytes:
-    """The node above complete subtrees of falling size."""
+    """The root above complete subtrees of decreasing size."""
     hash_ = hashes[-1]
     for left in reversed(hashes[:-1]):
         hash_ = node_hash(left, hash_)

@@ -1,7 +1,7 @@
-"""Lines of the decision log in OpenTelemetry's JSON (OTLP 1.x), in the shape of Logius' Logboek Dataverwerkingen.
+"""Lines of the decision log as OpenTelemetry JSON (OTLP 1.x), in the shape of Logius' Logboek Dataverwerkingen.
 
-Each decision is a span without duration. There is no data subject in a line, so those attributes are empty; what is
-ours stands beside the namespace `dpl`, which is not ours to extend.
+Each decision is a span without duration. A line names no data subject, so those attributes are empty. Attributes of
+our own are outside the namespace `dpl`, which is not ours to extend.
 """
 
 import hashlib
@@ -10,14 +10,14 @@ from typing import Any, Final
 
 from models.log.logged_decisions import LoggedDecision
 
-#: Where no register of processing activities is named.
+#: Default when no register of processing activities is named.
 ACTIVITY: Final = "urn:school-privacy-manager:processing-activity:decision"
 
 _SERVER: Final = 2
 
 
 def traces_of(lines: Iterable[LoggedDecision], activity: str) -> dict[str, Any]:
-    """An `ExportTraceServiceRequest` of the lines; `activity` is the URI of the processing activity in a register."""
+    """An `ExportTraceServiceRequest` of the lines. `activity`: URI of the processing activity in a register."""
     spans = [_span(line, activity) for line in lines]
     scope = {"scope": {"name": "privacy_manager.decisions"}, "spans": spans}
     resource = {"attributes": _attributes({"service.name": "school-privacy-manager"})}
@@ -29,11 +29,11 @@ def _name(line: LoggedDecision) -> str:
 
 
 def _span(line: LoggedDecision, activity: str) -> dict[str, Any]:
-    # A request without a trace gets one that its lines share, if its id was kept; the span is the line's own.
+    # Without a trace id, the lines of one request share one made from its id, if that was stored.
     known = not line.request_id.startswith("?")
     trace_id = line.trace_id or _hex(f"request {line.request_id}" if known else f"of {_name(line)}", 32)
     moment = str(round(line.at.timestamp() * 1_000_000) * 1000)
-    told = {
+    attributes = {
         "dpl.core.processing_activity_id": activity,
         "dpl.core.data_subject_id": "",
         "dpl.core.data_subject_id_type": "",
@@ -57,8 +57,8 @@ def _span(line: LoggedDecision, activity: str) -> dict[str, Any]:
         "kind": _SERVER,
         "startTimeUnixNano": moment,
         "endTimeUnixNano": moment,
-        "attributes": _attributes(told),
-        # Unset: what was decided was decided without an error, a deny too.
+        "attributes": _attributes(attributes),
+        # Unset: a deny, too, is a decision without an error.
         "status": {},
     }
 
@@ -67,5 +67,5 @@ def _hex(text: str, digits: int) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:digits]
 
 
-def _attributes(told: dict[str, str]) -> list[dict[str, Any]]:
-    return [{"key": key, "value": {"stringValue": value}} for key, value in told.items()]
+def _attributes(attributes: dict[str, str]) -> list[dict[str, Any]]:
+    return [{"key": key, "value": {"stringValue": value}} for key, value in attributes.items()]

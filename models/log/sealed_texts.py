@@ -1,7 +1,7 @@
-"""What is personal about an event: its text is sealed apart, and the event holds a commitment to it.
+"""Personal texts of events, sealed apart from the event, which holds a commitment to the text.
 
-A commitment is an HMAC under a random key of its own. Whoever is given key and text can check it; once the key is
-destroyed, it tells nothing, and what was made of the event still holds.
+A commitment is an HMAC under a random key of its own. Given key and text, anybody can check it; once the key is
+destroyed, it reveals nothing, and hashes made of the event stay valid.
 """
 
 import hashlib
@@ -10,22 +10,22 @@ from typing import Final
 
 from sqlmodel import Field, SQLModel
 
-#: How a commitment begins, and by that is told from a name that is nobody's, as the system's own.
+#: Prefix of a commitment, which distinguishes it from a name that is no person's, such as the system's own.
 COMMITMENT: Final = "hmac-sha256:"
 KEY_BYTES: Final = 32
 
 
 class SealedText(SQLModel, table=True):
-    """A text that can be erased: who acted, or why. The row is all that there is of it.
+    """A text that can be erased: an actor or a reason. No copy of it is stored elsewhere.
 
-    `key` and `text` are encrypted: the key with one that is kept outside the store, the text with the key. Where a
-    migration moved them here, which has no key, they are `open` until a process seals them.
+    `key` and `text` are encrypted: the key with a key outside the store, the text with the key. Rows that a migration
+    moved here, without access to that key, are `open` (not encrypted) until a process seals them.
     """
 
     __tablename__ = "sealed_texts"
 
     commitment: str = Field(primary_key=True, max_length=76)
-    #: Of who acted, not of why: by this, and the key outside the store, the same one is found again.
+    #: Of actors only: with the key outside the store, finds the row of the same actor again.
     lookup: str | None = Field(default=None, max_length=64, unique=True)
     key: bytes
     text: bytes

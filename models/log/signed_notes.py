@@ -29,20 +29,20 @@ SIGNATURE_BYTES: Final = 64
 
 _DASH: Final = "\N{EM DASH} "
 _NAME: Final = re.compile(r"[^\s+\x00-\x1f\x7f\ud800-\udfff]+")
-#: What nobody sees and a terminal may obey: C2SP lets it stand in a name, and no log needs it there.
-_UNSEEN: Final = frozenset({"Cc", "Cf", "Zl", "Zp"})
+#: Invisible characters, which a terminal may obey. C2SP allows them in a name; no log needs them.
+_INVISIBLE: Final = frozenset({"Cc", "Cf", "Zl", "Zp"})
 _SIZE: Final = re.compile(r"0|[1-9][0-9]{0,18}", re.ASCII)
-#: No control character but the newline, and no half of a character.
+#: No control character but the newline, and no lone surrogate.
 _TEXT: Final = re.compile(r"[^\x00-\x09\x0b-\x1f\x7f\ud800-\udfff]*")
 
 
 class NoteInvalid(ValueError):
-    """Not a note, or not one that was signed by who must have."""
+    """Not a note, or not signed by a required key."""
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """How large the log of this name is, and the root of its tree: 32 bytes. `extensions` are lines of others."""
+    """The size of the log with this name and the root (32 bytes) of its tree. `extensions` are lines by others."""
 
     origin: str
     size: int
@@ -56,14 +56,14 @@ class Checkpoint:
 
     @classmethod
     def parse(cls, text: str) -> "Checkpoint":
-        """Raises `NoteInvalid`."""
+        """Parses the text of a checkpoint. Raises `NoteInvalid`."""
         lines = text.split("\n")
         if len(lines) < 4 or lines.pop() or not all(lines) or not _TEXT.fullmatch(text):
             raise NoteInvalid("not the lines of a checkpoint")
         origin, size, root, *extensions = lines
         if not _SIZE.fullmatch(size):
             raise NoteInvalid("no number of entries")
-        if not _is_seen(origin):
+        if not _is_visible(origin):
             raise NoteInvalid("an origin with characters that nobody sees")
         return cls(origin, int(size), _decoded(root, HASH_BYTES), tuple(extensions))
 
@@ -76,7 +76,7 @@ class VerifierKey:
     public: bytes
 
     def __post_init__(self) -> None:
-        if not (_NAME.fullmatch(self.name) and _is_seen(self.name)) or len(self.public) != HASH_BYTES:
+        if not (_NAME.fullmatch(self.name) and _is_visible(self.name)) or len(self.public) != HASH_BYTES:
             raise NoteInvalid("not a key of a name without spaces, plus signs and characters that nobody sees")
 
     def __str__(self) -> str:
@@ -84,16 +84,16 @@ class VerifierKey:
 
     @classmethod
     def parse(cls, text: str) -> "VerifierKey":
-        """Raises `NoteInvalid`."""
+        """Parses a verifier key. Raises `NoteInvalid`."""
         name, _, rest = text.partition("+")
         key_id, _, encoded = rest.partition("+")
         key = _decoded(encoded, 1 + HASH_BYTES)
         if key[:1] != ED25519:
             raise NoteInvalid("not a key of Ed25519")
-        found = cls(name, key[1:])
-        if found.key_id.hex() != key_id:
+        parsed = cls(name, key[1:])
+        if parsed.key_id.hex() != key_id:
             raise NoteInvalid("a key id of another key")
-        return found
+        return parsed
 
     @property
     def key_id(self) -> bytes:
@@ -120,7 +120,7 @@ class SigningKey:
 
 
 def signed(text: str, keys: Iterable[SigningKey]) -> str:
-    """The note: the text, with a signature by each key."""
+    """The note: the text, signed with each key. Raises `NoteInvalid` for text that is no lines of text."""
     if not text.endswith("\n") or not _TEXT.fullmatch(text):
         raise NoteInvalid("a note is lines of text")
     lines = []
@@ -131,38 +131,37 @@ def signed(text: str, keys: Iterable[SigningKey]) -> str:
 
 
 def opened(note: bytes, verifiers: Iterable[VerifierKey]) -> tuple[str, list[str]]:
-    """The text of a note and the keys, each as text, by which it is signed: one of `verifiers` at least.
+    """The text of a note, and the verifiers, as text, that signed it: at least one of `verifiers`.
 
-    A signature by another key is passed over. Raises `NoteInvalid`, also when a key that is known has signed something
-    else.
+    Signatures by other keys are ignored. Raises `NoteInvalid`, also when the signature of a known key does not verify.
     """
     text, lines = _parts(note)
     known = {(key.name, key.key_id): key for key in verifiers}
-    found: list[str] = []
+    signers: list[str] = []
     for name, signature in map(_signature, lines):
         key = known.get((name, signature[:KEY_ID_BYTES]))
         if key is None:
             continue
         if not key.has_signed(text.encode(), signature[KEY_ID_BYTES:]):
             raise NoteInvalid("a signature that does not hold")
-        if str(key) not in found:
-            found.append(str(key))
-    if not found:
+        if str(key) not in signers:
+            signers.append(str(key))
+    if not signers:
         raise NoteInvalid("signed by nobody who is known")
-    return text, found
+    return text, signers
 
 
 def checkpoint_in(note: bytes, verifiers: Iterable[VerifierKey]) -> Checkpoint:
     """The checkpoint in a note that one of these keys has signed, under the log's own name. Raises `NoteInvalid`."""
     text, signers = opened(note, verifiers)
-    found = Checkpoint.parse(text)
-    if any(VerifierKey.parse(signer).name != found.origin for signer in signers):
+    checkpoint = Checkpoint.parse(text)
+    if any(VerifierKey.parse(signer).name != checkpoint.origin for signer in signers):
         raise NoteInvalid("signed by the key of another log")
-    return found
+    return checkpoint
 
 
 def _parts(note: bytes) -> tuple[str, list[str]]:
-    """The text, and the lines of signatures behind the last empty one."""
+    """The text, and the signature lines after the last empty line."""
     try:
         whole = note.decode() if len(note) <= MOST_BYTES else ""
     except UnicodeDecodeError:
@@ -184,8 +183,8 @@ def _signature(line: str) -> tuple[str, bytes]:
     return name, signature
 
 
-def _is_seen(text: str) -> bool:
-    return not any(unicodedata.category(sign) in _UNSEEN for sign in text)
+def _is_visible(text: str) -> bool:
+    return not any(unicodedata.category(sign) in _INVISIBLE for sign in text)
 
 
 def _decoded(text: str, size: int | None = None) -> bytes:

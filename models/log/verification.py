@@ -1,7 +1,7 @@
-"""Whether a log is what it was: its entries against their leaves, the tree, an older checkpoint and entries kept apart.
+"""Verification of a log: entries against leaves, the tree, an older checkpoint, and entries kept elsewhere.
 
-What is found is said in sentences that name the entries. An older checkpoint alone shows that something before it was
-changed; entries that a witness kept show what.
+Findings are sentences that name the entries. An older checkpoint alone shows that something before it was changed;
+entries kept by a witness show what.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from models.log.log_entries import canonical
 from models.log.merkle import Node, Peaks, leaf_hash
 from models.log.signed_notes import Checkpoint
 
-#: So many entries of one kind of change are named, one by one.
+#: Entries of one kind of change that are named one by one.
 MOST_NAMED: Final = 20
 
 Entry = Mapping[str, Any]
@@ -23,7 +23,7 @@ Entry = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """An entry as a store has it, and the leaf that stands beside it; an export has none."""
+    """An entry as a store has it, with its stored leaf; entries of an export have none."""
 
     entry: Entry
     leaf: bytes | None = None
@@ -31,7 +31,7 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """What a store says of its log besides the entries: how many, the peaks, and the inner nodes that it keeps."""
+    """The store's own figures of its log: number of events, the peaks, and the stored inner nodes."""
 
     events: int
     peaks: bytes
@@ -40,7 +40,7 @@ class Counted:
 
 @dataclass
 class Audit:
-    """What was read of a log, and what is wrong with it. `older` are checkpoints whose signatures were verified."""
+    """The state of a verification and its findings. Signatures of the checkpoints in `older` have been verified."""
 
     older: Sequence[Checkpoint] = ()
     known: Sequence[Entry] = ()
@@ -52,58 +52,58 @@ class Audit:
     _roots: dict[int, bytes] = field(default_factory=dict)
 
     def read(self, kept: Kept) -> None:
-        """Takes in the next entry, in order of their numbers."""
+        """Adds the next entry, in order of number."""
         entry, number = kept.entry, kept.entry["number"]
         if number != self._last + 1:
-            self._say(_span(self._last + 1, number - 1, "is missing", "are missing"))
+            self._report(_span(self._last + 1, number - 1, "is missing", "are missing"))
         self._last = number
         leaf = leaf_hash(canonical(dict(entry)))
         if kept.leaf is not None and kept.leaf != leaf:
-            self._say(f"Entry {number} was changed: its leaf was made of another one.")
+            self._report(f"Entry {number} was changed: its leaf was made of another one.")
         self.peaks, completed = self.peaks.appended(leaf)
         self.nodes.update(completed)
         if any(checkpoint.size == self.peaks.size for checkpoint in self.older):
             self._roots[self.peaks.size] = self.peaks.root
         if self.known:
-            self.bodies.append(_body(entry))
+            self.bodies.append(_content_digest(entry))
 
     def ended(self, counted: Counted | None = None) -> list[str]:
-        """What was found, once all was read; `counted` is what the store says besides."""
+        """The findings, once all entries are read; `counted` are the store's own figures."""
         if counted is not None:
-            self._compare_counted(counted)
+            self._compare_with_figures(counted)
         for checkpoint in self.older:
             self._compare_checkpoint(checkpoint)
         if self.known:
-            self.found += _differences([_body(entry) for entry in self.known], self.bodies)
+            self.found += _differences([_content_digest(entry) for entry in self.known], self.bodies)
         return self.found
 
-    def _compare_counted(self, counted: Counted) -> None:
+    def _compare_with_figures(self, counted: Counted) -> None:
         if counted.events != self._last:
-            self._say(f"{counted.events} entries were counted, the last that is there is number {self._last}.")
+            self._report(f"{counted.events} entries were counted, the last that is there is number {self._last}.")
         elif counted.peaks != self.peaks.packed:
-            self._say("The tree's peaks are not those of the entries.")
+            self._report("The tree's peaks are not those of the entries.")
         if counted.nodes != self.nodes:
             wrong = sorted({(node.level, node.position) for node in counted.nodes ^ self.nodes})
-            self._say(f"The tree's nodes are not those of the entries, the first at {wrong[0]}.")
+            self._report(f"The tree's nodes are not those of the entries, the first at {wrong[0]}.")
 
     def _compare_checkpoint(self, checkpoint: Checkpoint) -> None:
         size = self.peaks.size
         if checkpoint.size > size:
-            self._say(f"The log was cut off or rolled back: it has {size} entries, a checkpoint {checkpoint.size}.")
+            self._report(f"The log was cut off or rolled back: it has {size} entries, a checkpoint {checkpoint.size}.")
         elif checkpoint.size and self._roots[checkpoint.size] != checkpoint.root:
-            self._say(f"The first {checkpoint.size} entries are not those of the checkpoint: the log was rewritten.")
+            self._report(f"The first {checkpoint.size} entries are not those of the checkpoint: the log was rewritten.")
 
-    def _say(self, sentence: str) -> None:
+    def _report(self, sentence: str) -> None:
         self.found.append(sentence)
 
 
-def _body(entry: Entry) -> bytes:
-    """A digest of all that an entry says but its number, by which it is known again where it does not belong."""
+def _content_digest(entry: Entry) -> bytes:
+    """A digest of an entry without its number, by which it is recognised at another position."""
     return hashlib.sha256(canonical({name: value for name, value in entry.items() if name != "number"})).digest()
 
 
 def _differences(before: Sequence[bytes], after: Sequence[bytes]) -> Iterator[str]:
-    """What became of the entries that were kept apart, in those that are there now; later ones are only new."""
+    """The changes that lead from the entries kept elsewhere to those in the log; appended entries are no change."""
     same = next((at for at, (old, new) in enumerate(zip(before, after, strict=False)) if old != new), None)
     if same is None and len(after) >= len(before):
         return
@@ -123,18 +123,18 @@ def _differences(before: Sequence[bytes], after: Sequence[bytes]) -> Iterator[st
         yield f"Entries {changes[0].first + 1} to {max(change.last for change in changes)} were put into another order."
         return
     for change in changes:
-        yield from change.told(is_last=change.last == len(before))
+        yield from change.sentences(is_last=change.last == len(before))
 
 
 class _Change(NamedTuple):
-    """Entries that were kept, from `first` (from 0, inclusive) to `last` (exclusive), and what is in their place."""
+    """Kept entries from `first` (from 0, inclusive) to `last` (exclusive), and the entries in their place."""
 
     first: int
     last: int
     gone: Sequence[bytes]
     come: Sequence[bytes]
 
-    def told(self, is_last: bool) -> Iterator[str]:
+    def sentences(self, is_last: bool) -> Iterator[str]:
         if not self.gone:
             yield _span(self.first + 1, self.first + len(self.come), "was inserted", "were inserted")
         elif not self.come:

@@ -5,7 +5,7 @@ from typing import Final
 
 
 class EventKind(StrEnum):
-    """The closed list of event kinds: `<subject>.<change>`."""
+    """The closed list of what can change."""
 
     GRANT_GRANTED = "grant.granted"
     GRANT_AMENDED = "grant.amended"

@@ -8,7 +8,7 @@ import pytest
 from api.deletions import duties
 from api.deletions.duties import DutyJob
 from api.grants.expiry_job import expire
-from models.consents.deletions import UNLESS_AGREED, due_at
+from models.consents.deletions import DEFAULT_TERM, due_at
 from tests.worlds.world import BASIS, NAMES, OFFERED, OTHER_PURPOSE, PURPOSE, START, TERMS, Answer, World
 
 DAYS = TERMS["retentionDays"]
@@ -214,4 +214,4 @@ async def test_what_a_partner_said_can_be_erased(world: World) -> None:
 
 
 def test_an_agreement_that_does_not_say_leaves_thirty_days() -> None:
-    assert due_at(START, START, 0) == due_at(START, START, None) == START + UNLESS_AGREED
+    assert due_at(START, START, 0) == due_at(START, START, None) == START + DEFAULT_TERM

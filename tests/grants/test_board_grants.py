@@ -7,7 +7,14 @@ from typing import Any
 import pytest
 
 from api.evidence.key_custody import record_schools
-from models.consents.board_grants import SAID, Standing, Word, board_may_give, board_may_revoke, standing
+from models.consents.board_grants import (
+    PARTY_ACTIONS,
+    GrantAction,
+    Standing,
+    board_may_give,
+    board_may_revoke,
+    standing_of,
+)
 from models.consents.schools import Location, School
 from models.decision.grant_status import OPEN, Status
 from models.vocabulary.event_kinds import EventKind
@@ -255,15 +262,15 @@ async def test_a_board_reaches_no_other_board(world: World) -> None:
 
 def test_the_rule_is_total_and_never_gives_a_board_what_a_school_has_decided() -> None:
     roles = ("school", "board", "operator", "system")
-    said = [Word(kind, role) for kind, role in product(sorted(SAID), roles)]
+    said = [GrantAction(kind, role) for kind, role in product(sorted(PARTY_ACTIONS), roles)]
     for status, first, last in product(Status, [None, *said], said):
         words = [word for word in (first, last) if word is not None]
-        found = standing(status, words)
+        found = standing_of(status, words)
         heard = [word for word in words if word.role in ("school", "board")]
         if status in OPEN and heard and heard[-1].role == "school":
             assert not board_may_give(found)
             assert not board_may_revoke(found)
-        if status is Status.REVOKED and heard and heard[-1] == Word(EventKind.GRANT_REVOKED, "school"):
+        if status is Status.REVOKED and heard and heard[-1] == GrantAction(EventKind.GRANT_REVOKED, "school"):
             assert found is Standing.EXCEPTED
         assert board_may_revoke(found) <= (status in OPEN)
-    assert standing(None, []) is Standing.NONE
+    assert standing_of(None, []) is Standing.NONE
