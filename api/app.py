@@ -1,4 +1,4 @@
-"""The application, put together: the doors, what they share, and what runs beside them."""
+"""The application: combines routes, shared services and background jobs."""
 
 import asyncio
 import contextlib
@@ -69,7 +69,7 @@ from api.web.files import FileWriteLock
 from api.web.idempotency import Replayed, give_again
 from api.web.services import Services
 
-#: Every module with routes; one for each caller, and for each thing that several of them look after.
+#: All modules with routes: one for each caller, and for each subject that several callers share.
 DOORS: Final = (
     health,
     school_routes,
@@ -113,12 +113,12 @@ class Front:
         await (hook or self.app)(scope, receive, send)
 
     def _below(self, path: str) -> ASGIApp | None:
-        """Envoy asks about a request at its own path, behind ours."""
+        """Envoy appends the path of the request that it asks about to ours."""
         return self.hooks.get(forward_auth.PATH) if path.startswith(f"{forward_auth.PATH}/") else None
 
 
 class Service(Front):
-    """The service as an ASGI application. `running()` starts and stops it where no server does."""
+    """The service as an ASGI application. `running()` starts and stops it without a server."""
 
     def __init__(self, app: FastAPI, hooks: Mapping[str, ASGIApp], services: Services) -> None:
         super().__init__(_behind_proxy(app), hooks)
@@ -130,22 +130,24 @@ class Service(Front):
 
 
 def _behind_proxy(app: ASGIApp) -> ASGIApp:
-    """The envelope around an application, and the caller's address and scheme as a proxy on this machine tells them.
+    """Wraps an application in the envelope, and takes the caller's address and scheme from a proxy on this machine.
 
-    By that address applications are counted.
+    Applications are rate-limited by that address.
     """
     trusted = os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1")
     return cast(ASGIApp, ProxyHeadersMiddleware(cast(Any, Envelope(app)), trusted))
 
 
 def create_app(settings: Settings, clock: Clock | None = None, on_loaded: Callable[[], None] = lambda: None) -> Service:
-    """The service for these settings. Raises `NotReadyToServe` when nothing could be trusted to sign a token.
+    """The service for these settings. Raises `NotReadyToServe` without any trusted issuer of tokens.
 
-    `clock` stands behind the store in tests; `on_loaded` is called once all facts are in memory.
+    `clock` is the store's clock in tests; `on_loaded` is called once all facts are in memory.
     """
     store = Store(settings.store_url, clock)
     verifier = TokenVerifier(issuers_of(settings))
-    current = CurrentSnapshot(source_for(store), settings.store_deadline, store.distrust, logged=settings.decision_log)
+    current = CurrentSnapshot(
+        source_for(store), settings.store_deadline, store.invalidate_connections, logged=settings.decision_log
+    )
     targets = Targets(loopback=settings.sends_to_loopback)
     turnstile = ApplicationRateLimits(settings.applications_per_hour, settings.applications_per_day)
     services = Services(store, verifier, current, Drawing(), targets, RebuildLimiter(), FileWriteLock(), turnstile)
@@ -184,7 +186,7 @@ def _close_at_the_end(stack: contextlib.AsyncExitStack, services: Services) -> N
 
 
 def _jobs(store: Store, settings: Settings, keys: EvidenceKeys) -> Iterator[Coroutine[Any, Any, None]]:
-    """What runs beside the requests, for as long as the process serves."""
+    """Background jobs that run as long as the process serves."""
     mail = MailServer.of(settings)
     yield run_expiry_job(store, settings.expiry_interval)
     yield DutyJob(store).run_every(settings.expiry_interval)
@@ -196,7 +198,7 @@ def _jobs(store: Store, settings: Settings, keys: EvidenceKeys) -> Iterator[Coro
 
 
 def _hooks(settings: Settings, verifier: TokenVerifier, current: CurrentSnapshot) -> Mapping[str, ASGIApp]:
-    """What gateways ask, by its path: it stays outside FastAPI."""
+    """The hooks for gateways by path, outside FastAPI."""
     return {
         "/access/v1/evaluation": Evaluation(verifier, current),
         "/access/v1/evaluations": Evaluations(verifier, current),
@@ -210,7 +212,7 @@ def _hooks(settings: Settings, verifier: TokenVerifier, current: CurrentSnapshot
 
 
 def documented_app(lifespan: openapi.Lifespan | None = None) -> FastAPI:
-    """Every route, with the published contract, and no store behind it yet."""
+    """All routes with the published contract, without a store."""
     app = FastAPI(
         lifespan=lifespan, routes=_routes(), docs_url=None, redoc_url=None, redirect_slashes=False, **openapi.ABOUT
     )
@@ -222,9 +224,9 @@ def documented_app(lifespan: openapi.Lifespan | None = None) -> FastAPI:
 
 @cache
 def _routes() -> list[BaseRoute]:
-    """Those of every door, once for all services of a process: FastAPI takes a while to make what it needs of them.
+    """The routes of all modules, cached for all services of a process: FastAPI takes long to analyse them.
 
-    They know no application, so `dependency_overrides` does not reach them.
+    They are shared between applications, so `dependency_overrides` has no effect on them.
     """
     every = APIRouter()
     for door in DOORS:
@@ -233,7 +235,7 @@ def _routes() -> list[BaseRoute]:
 
 
 def _edu_v(services: Services, abandoned: set[asyncio.Task[None]]) -> FastAPI:
-    """The Edu-V door, on the same store and for the same tokens; what refuses there speaks its language."""
+    """The Edu-V API, with the same store and tokens; its refusals are in the format of its standard."""
     door = edu_v.documented_door()
     services.install(door.state)
     door.add_middleware(
@@ -257,6 +259,6 @@ async def _ended(task: asyncio.Task[None]) -> None:
 def source_for(store: Store) -> FactSource:
     if store.is_sqlite:
         return SqliteFacts(str(store.url.database), store.queue, store.clock)
-    # As SQLAlchemy would connect: what the address may say there, it may say here too.
+    # Connection arguments as SQLAlchemy would pass them, so that both accept the same URLs.
     _, arguments = store.engine.dialect.create_connect_args(store.url)
     return PostgresqlFacts(arguments, store.clock)

@@ -1,19 +1,19 @@
-"""Characters that a reader does not see as such."""
+"""Replaces characters that are invisible or that a terminal would obey."""
 
 import re
 from typing import Final
 
-#: What begins another line or column.
+#: Characters that begin another line or column.
 BREAKS: Final = re.compile(r"[\t\r\n\v\f\x1c-\x1e\x85\u2028\u2029]+")
-#: By their categories: spaces, controls and marks of format.
+#: Invisible characters, by category: spaces, controls and format characters.
 UNSEEN: Final = frozenset({"Zs", "Zl", "Zp", "Cc", "Cf"})
 
 
 def printable(text: str) -> str:
-    """The text in one line, with nothing in it that a terminal would obey."""
+    """The text as one line, with non-printable characters escaped."""
     return "".join(sign if sign.isprintable() else f"\\u{{{ord(sign):x}}}" for sign in text)
 
 
 def printable_lines(text: str) -> str:
-    """The same of a text of several lines, which stay lines."""
+    """The same for a text of several lines, which stay lines."""
     return "\n".join(map(printable, text.split("\n")))

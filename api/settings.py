@@ -21,7 +21,7 @@ class Mode(StrEnum):
 
 
 class Settings(BaseSettings):
-    """What a process needs to know before it starts. Raises `ValidationError` for a setting that makes no sense."""
+    """The settings of a process. Raises `ValidationError` for an invalid one."""
 
     model_config = SettingsConfigDict(
         env_prefix="PRIVACY_MANAGER_", extra="ignore", frozen=True, hide_input_in_errors=True
@@ -131,17 +131,17 @@ class Settings(BaseSettings):
 
     @property
     def embeds_issuer(self) -> bool:
-        """Whether this process accepts tokens of the embedded issuer: only when it was told to be a demo or a test."""
+        """Whether this process accepts tokens of the embedded issuer: in demo and test mode only."""
         return self.mode in (Mode.DEMO, Mode.TEST)
 
     @property
     def delivers(self) -> bool:
-        """Whether a process that serves delivers webhooks too."""
+        """Whether a serving process also delivers webhooks."""
         return self.store_url.startswith("sqlite") if self.deliver is None else self.deliver
 
     @property
     def sends_to_loopback(self) -> bool:
-        """Whether webhooks may go to this machine: only where it was told to be a demo or a test."""
+        """Whether webhooks may be sent to this machine: in demo and test mode only."""
         return self.embeds_issuer and self.webhook_loopback
 
     @property
@@ -150,7 +150,7 @@ class Settings(BaseSettings):
 
 
 def explained(error: ValidationError) -> str:
-    """What is wrong with the settings, a line for each variable, without the values: one may be a password."""
+    """The errors in the settings, a line for each variable, without values: one may be a password."""
     found = (
         f"PRIVACY_MANAGER_{'.'.join(str(part) for part in each['loc']).upper()}: {each['msg']}"
         for each in error.errors()

@@ -1,4 +1,4 @@
-"""What must hold before a process serves: an issuer to trust, a schema at its head, a store that is not behind."""
+"""Checks before a process serves: a trusted issuer, a schema at head, a store that is not behind."""
 
 import asyncio
 import logging
@@ -15,7 +15,7 @@ from api.security.sealing import Sealing
 from api.security.tokens import EmbeddedIssuer
 from api.settings import Settings
 from api.snapshot.current import CurrentSnapshot
-from api.store.engines import is_of_a_standby
+from api.store.engines import is_standby_error
 from api.store.migrations import head, revision_of
 from api.store.outage import StoreUnreachable
 from api.store.store import Store
@@ -24,12 +24,12 @@ from models.decision.route_table import RouteTable
 logger = logging.getLogger("privacy_manager.startup")
 
 
-#: Between two attempts to load from a store that does not answer.
+#: Delay between two attempts to load from an unreachable store.
 WAIT_SECONDS: Final = 0.5
 
 
 class NotReadyToServe(Exception):
-    """Why this process refuses to start."""
+    """This process refuses to start; the message says why."""
 
 
 def issuers_of(settings: Settings) -> list[TrustedIssuer]:
@@ -63,7 +63,7 @@ async def require_ready(settings: Settings) -> None:
 async def require_own_store(settings: Settings) -> EvidenceKeys:
     """The keys of the store of these settings.
 
-    Raises `NotReadyToServe` where it is not one to work on as it now is, and `StoreUnreachable`.
+    Raises `NotReadyToServe` when the store is not fit for use, and `StoreUnreachable`.
     """
     store = Store(settings.store_url)
     try:
@@ -82,18 +82,18 @@ async def _own(store: Store, settings: Settings) -> EvidenceKeys:
 
 
 async def load(store: Store, current: CurrentSnapshot, settings: Settings) -> EvidenceKeys:
-    """Everything into memory, as soon as the store answers; returns the keys of its evidence.
+    """Loads all facts into memory as soon as the store answers. Returns the keys of its evidence.
 
-    A worker that takes the place of another one while the store is away waits: if it gave up, its server would take the
-    service for broken, and stop all of it.
+    A worker that is restarted while the store is away waits: if it exited, its server would take the service for broken
+    and stop all of it.
     """
     while True:
         try:
             keys = await _own(store, settings)
             store.sealing = Sealing(keys)
             await seal_open_texts(store)
-            # A process that ended, or was ended, may have left it to the next one.
-            await store.leave_nothing_behind()
+            # A process that was stopped may have left erased bytes there.
+            await store.truncate_write_ahead_log()
             await record_schools_once(store)
             await current.load()
             return keys
@@ -106,7 +106,7 @@ async def _require_schema(store: Store) -> None:
     try:
         found, wanted = await revision_of(store), head()
     except DBAPIError as error:
-        if is_of_a_standby(error):
+        if is_standby_error(error):
             raise NotReadyToServe(
                 "The store is a standby: what it has may be old, and decisions are made on the primary alone."
             ) from None

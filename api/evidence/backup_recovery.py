@@ -107,7 +107,7 @@ async def replay(store: Store, entries: Iterable[Mapping[str, Any]], until: Chec
         for entry in missing:
             await restoring.apply(entry)
             await write.session.flush()
-        await write.put_back(events)
+        await write.append_restored(events)
         if (write.events_before, Peaks.of(write.events_before, write.peaks).root) != (until.size, until.root):
             raise ReplayRefused("With these entries the log is not that of the checkpoint: they are others.")
         state = {"from": events[0].number, "until": until.size}

@@ -189,7 +189,7 @@ async def send_test(
     if await webhook_rows.test_waits(writing.session, subscription_id):
         raise TestWaits("A test message waits to be delivered, or for its next attempt.")
     write = writing.write
-    await outbox.note(writing.session, subscription_id, write.next_number, NO_SCHOOL, writing.now)
+    await outbox.write_message(writing.session, subscription_id, write.next_number, NO_SCHOOL, writing.now)
     state = {"subscriptionId": subscription_id, "clientId": found.client_id}
     _record(writing, found, EventKind.WEBHOOK_TESTED, caller, state, wish)
     return writing.answer(MessageView(**_message_members(subscription_id, write.events[-1])))
@@ -271,7 +271,7 @@ async def replay_dead_letters(
     if not found.active:
         raise SubscriptionDisabled("Enable the subscription first.")
     numbers = wish.numbers if wish is not None else None
-    count = await outbox.put_back(writing.session, subscription_id, numbers, MOST_REPLAYED, writing.now)
+    count = await outbox.requeue_dead_letters(writing.session, subscription_id, numbers, MOST_REPLAYED, writing.now)
     left = await webhook_rows.dead_letters_left(writing.session, subscription_id)
     state = {"subscriptionId": subscription_id, "clientId": found.client_id, "messages": count}
     _record(writing, found, EventKind.WEBHOOK_REPLAYED, caller, state)

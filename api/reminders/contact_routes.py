@@ -165,7 +165,7 @@ async def _set(
     contact = await writing.session.get(Contact, (kind, recipient))
     if email is None:
         if contact is not None:
-            await writing.write.forget(contact)
+            await writing.write.destroy(contact)
     else:
         contact = contact or Contact(kind=kind, recipient=recipient, email=email, changed_at=writing.now)
         contact.email, contact.changed_at = email, writing.now

@@ -1,13 +1,13 @@
-"""The snapshot as of this request: many requests share one read of the revision, and none is answered by an older one.
+"""The current snapshot: requests share reads of the revision, and none is answered by a read that began before it.
 
-A request that arrives while a read is under way waits for the next one, because that read may have begun before a
-revocation that the request must already see. Requests that wait at the same moment share the next read.
+A request that arrives during a read waits for the next one, because that read may have begun before a revocation that
+the request must already see. All requests waiting at that moment share the next read.
 
-Decisions become lines of the decision log, which are on the disk before anyone is answered. They ride along with the
-read: what is asked is decided on the facts in memory, and one statement reads the revision and the time and stores the
-lines if, and only if, those facts are the store's still and no instant has come at which time changes an answer.
-Otherwise nothing was stored and nothing is answered: what has changed is read, it is decided anew, and those lines are
-stored by a statement of their own. Where a read never waits and storing does, as in a file, that is how it always is.
+Each decision makes lines in the decision log, which are on disk before it is answered. Where possible they are stored
+by the read itself: the decision is made on the snapshot in memory, and one statement reads revision and time and stores
+the lines if, and only if, that snapshot is still current and no instant has passed at which the answer changes.
+Otherwise nothing is stored: the changes are read, the decision is made again, and its lines are stored by a statement
+of their own. On SQLite, where reads never wait and writes do, lines are always stored separately.
 """
 
 import asyncio
@@ -18,31 +18,31 @@ from datetime import datetime
 from typing import Final, NamedTuple
 
 from api.snapshot.line_store import LineStore
-from api.snapshot.pending_decision import Answer, Logged, PendingDecision, drafted
-from api.snapshot.source import EVERYTHING, Drafted, FactSource, Reading
+from api.snapshot.pending_decision import Answer, Logged, PendingDecision, draft_decisions
+from api.snapshot.source import EVERYTHING, DraftedLines, FactSource, Reading
 from api.store.outage import StoreBehind, StoreUnreachable
 from api.store.timing import STATEMENT_SECONDS
 from models.decision.snapshot import Snapshot
 
 log = logging.getLogger("privacy_manager.current")
 
-#: Turns of the loop that a read waits at most, so that no stream of arrivals holds it up.
-MOST_TURNS: Final = 8
-#: Requests for which two statements are not worth more than one, where lines ride along.
+#: Iterations of the event loop that a read is delayed at most, however many requests keep arriving.
+MOST_ITERATIONS: Final = 8
+#: Fewer requests than this are not split into two statements.
 FEWEST_AT_ONCE: Final = 8
 
 
 class Current(NamedTuple):
-    """The facts, and the store's time at which they were seen to be current."""
+    """The facts, and the store's time at which they were current."""
 
     snapshot: Snapshot
     now: datetime
 
 
 class CurrentSnapshot:
-    """Hands out the snapshot as of now; `deadline` is in seconds from a request's arrival.
+    """Provides the current snapshot. `deadline` is in seconds from a request's arrival.
 
-    `on_lost` is called each time that the store did not answer. Where decisions are not `logged`, no line is stored.
+    `on_lost` is called each time that the store did not answer. Without `logged`, no lines are stored.
     """
 
     def __init__(
@@ -57,17 +57,17 @@ class CurrentSnapshot:
         self._deadline = deadline
         self._on_lost = on_lost
         self._logged = logged
-        self._rides = logged and source.lines_ride_along
+        self._reads_store_lines = logged and source.reads_store_lines
         self._snapshot: Snapshot | None = None
-        #: Why, set for good once the store's history is not the one that the snapshot was made of.
+        #: The reason, set for good once the store's history no longer contains the snapshot's.
         self._behind: str | None = None
         self._waiting: list[PendingDecision] = []
-        #: For how many the last read was.
-        self._last = 0
-        #: The store's time as it was last read.
+        #: Number of requests of the last read.
+        self._last_batch = 0
+        #: The store's time at the last read.
         self._seen_at: datetime | None = None
         self._lines = LineStore(source, deadline, self._fail, self._drop)
-        #: Requests that were denied for want of the store, and so have no line, in the life of this process.
+        #: Requests denied because the store was unreachable, and so not logged, since the process started.
         self.unlogged = 0
         self._reader: asyncio.Task[None] | None = None
 
@@ -79,36 +79,36 @@ class CurrentSnapshot:
     async def get(self) -> Current:
         """The facts by a read that starts after this call.
 
-        Raises `StoreUnreachable` when there is no answer within the deadline, and `StoreBehind` when the store's
-        history is not the one that this process has seen.
+        Raises `StoreUnreachable` without an answer within the deadline, and `StoreBehind` when the store's history is
+        not the one that this process has seen.
         """
-        return await self._answer_to(lambda snapshot, now: Logged(Current(snapshot, now), ()))
+        return await self._enqueue(lambda snapshot, now: Logged(Current(snapshot, now), ()))
 
     async def decided(self, decide: Callable[[Snapshot, datetime], Logged[Answer]]) -> Answer:
-        """What `decide` answers on the facts by a read that starts after this call, once its lines are on the disk.
+        """The answer of `decide` on the facts by a read that starts after this call, once its lines are on disk.
 
-        `decide` waits for nothing. Raises as `get` does, also when the lines are not stored within the deadline, and
-        what `decide` raises.
+        `decide` must not wait. Raises as `get` does, also when the lines are not stored within the deadline, and
+        whatever `decide` raises.
         """
-        return await self._answer_to(decide)
+        return await self._enqueue(decide)
 
-    async def _answer_to(self, decide: Callable[[Snapshot, datetime], Logged[Answer]]) -> Answer:
+    async def _enqueue(self, decide: Callable[[Snapshot, datetime], Logged[Answer]]) -> Answer:
         loop = asyncio.get_running_loop()
-        waiter = PendingDecision(loop.create_future(), decide)
+        pending = PendingDecision(loop.create_future(), decide)
         if not self._waiting:
-            loop.call_later(self._deadline, self._give_up, self._waiting)
-        self._waiting.append(waiter)
+            loop.call_later(self._deadline, self._time_out, self._waiting)
+        self._waiting.append(pending)
         if self._reader is None:
             self._reader = loop.create_task(self._serve())
-        answer: Answer = await waiter.answered
+        answer: Answer = await pending.answered
         return answer
 
     def require_follows(self, revision: int) -> None:
-        """Raises `StoreBehind` unless a write that takes `revision` comes after everything that was seen here."""
+        """Raises `StoreBehind` unless a write at `revision` comes after everything seen by this process."""
         self._require_same_history(revision > self.revision, revision - 1)
 
     async def load(self) -> None:
-        """Loads everything before the first request. Raises what the store raises."""
+        """Loads all facts before the first request. Raises whatever the store raises."""
         try:
             self._snapshot = Snapshot().after(await self._source.changes(EVERYTHING))
         except BaseException:
@@ -116,7 +116,7 @@ class CurrentSnapshot:
             raise
 
     async def aclose(self) -> None:
-        """Stops reading; whoever still waits gets `StoreUnreachable`."""
+        """Stops reading. Requests that still wait get `StoreUnreachable`."""
         if self._reader is not None:
             self._reader.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -126,11 +126,11 @@ class CurrentSnapshot:
         await self._drop()
 
     async def _serve(self) -> None:
-        """Reads and stores for whoever waits, until nobody does."""
+        """Reads and stores until no request waits."""
         try:
             while self._waiting:
                 await self._answer(await self._next())
-                if self._source.lines_ride_along:
+                if self._source.reads_store_lines:
                     await self._lines.store()
                 else:
                     self._lines.start()
@@ -138,41 +138,41 @@ class CurrentSnapshot:
             self._reader = None
 
     async def _next(self) -> list[PendingDecision]:
-        """Those who are read for next: all who wait, or, where lines ride along, half of all who ask.
+        """The requests of the next read: all that wait or, where the read stores lines, half of the active ones.
 
-        While the lines of one half are on their way to the disk, the other half is answered and asks again: so there is
-        something to do whenever the disk is waited for. Those of the last read ask again too, and are counted with the
-        others, so that the halves stay alike; few do not go before them, since a read for few costs as much.
+        While the lines of one half are written to disk, the other half is answered and asks again, so that there is
+        work during each wait for the disk. Requests of the last read are expected to return and are counted, which
+        keeps the halves equal. A small batch is not sent ahead of them: a read for few costs as much.
         """
-        again = self._last if len(self._waiting) >= max(FEWEST_AT_ONCE, self._last // 2) else 0
-        if not (self._rides and again):
+        returning = self._last_batch if len(self._waiting) >= max(FEWEST_AT_ONCE, self._last_batch // 2) else 0
+        if not (self._reads_store_lines and returning):
             await self._gather()
         waiting, self._waiting = self._waiting, []
-        most = max(FEWEST_AT_ONCE, (len(waiting) + again) // 2)
-        if self._rides and len(waiting) > most:
-            self._waiting, waiting = waiting[most:], waiting[:most]
-            asyncio.get_running_loop().call_later(self._deadline, self._give_up, self._waiting)
-        self._last = len(waiting)
+        limit = max(FEWEST_AT_ONCE, (len(waiting) + returning) // 2)
+        if self._reads_store_lines and len(waiting) > limit:
+            self._waiting, waiting = waiting[limit:], waiting[:limit]
+            asyncio.get_running_loop().call_later(self._deadline, self._time_out, self._waiting)
+        self._last_batch = len(waiting)
         return waiting
 
     async def _gather(self) -> None:
-        """Lets those share the read who arrive as it would begin: until a turn of the loop brings nobody more."""
+        """Lets requests join the read that is about to begin, until an iteration of the loop brings no more."""
         gathered = 0
-        for _ in range(MOST_TURNS):
+        for _ in range(MOST_ITERATIONS):
             if gathered == len(self._waiting):
                 return
             gathered = len(self._waiting)
             await asyncio.sleep(0)
 
     async def _answer(self, waiting: list[PendingDecision]) -> None:
-        """One read for all of them, with the lines of what is decided on it."""
-        those, draft = self._drafted(waiting)
+        """Performs one read for all of them, which stores the lines of decisions made on the snapshot in memory."""
+        drafted, draft = self._draft(waiting)
         try:
             reading = await self._read(draft)
             if reading.stored:
-                for each in those:
-                    each.tell()
-            current = await self._as_of(reading)
+                for each in drafted:
+                    each.answer()
+            current = await self._current_after(reading)
         except StoreBehind as behind:
             self._fail(waiting, behind)
         except asyncio.CancelledError:
@@ -183,26 +183,26 @@ class CurrentSnapshot:
             self._fail(waiting, StoreUnreachable(repr(error)))
             await self._drop()
         else:
-            for waiter in waiting:
-                self._decide(waiter, current)
+            for pending in waiting:
+                self._decide(pending, current)
 
-    def _drafted(self, waiting: list[PendingDecision]) -> tuple[list[PendingDecision], Drafted | None]:
-        """What is decided on the facts in memory, where its lines can ride along."""
-        if self._snapshot is None or self._seen_at is None or not self._rides:
+    def _draft(self, waiting: list[PendingDecision]) -> tuple[list[PendingDecision], DraftedLines | None]:
+        """The decisions made on the snapshot in memory, where a read can store their lines."""
+        if self._snapshot is None or self._seen_at is None or not self._reads_store_lines:
             return [], None
-        return drafted(waiting, self._snapshot, self._seen_at)
+        return draft_decisions(waiting, self._snapshot, self._seen_at)
 
-    def _decide(self, waiter: PendingDecision, current: Current) -> None:
-        """Decides on what was read just now, unless it is answered by then."""
-        if waiter.decide_on(*current):
-            if self._logged and waiter.lines:
-                self._lines.add(waiter)
+    def _decide(self, pending: PendingDecision, current: Current) -> None:
+        """Decides on the facts just read, unless the request was answered meanwhile."""
+        if pending.decide_on(*current):
+            if self._logged and pending.lines:
+                self._lines.add(pending)
             else:
-                waiter.tell()
+                pending.answer()
 
-    async def _read(self, draft: Drafted | None) -> Reading:
-        # Neither connecting nor catching up is cut short by the deadline: those who wait are denied in time, and the
-        # next find it done. Cut short, what takes longer than the deadline would begin again for ever.
+    async def _read(self, draft: DraftedLines | None) -> Reading:
+        # The deadline interrupts neither connecting nor catching up: waiting requests are denied in time, and the next
+        # ones find it done. Interrupted, whatever takes longer than the deadline would start over for ever.
         self._require_same_history(True, self.revision)
         await self._source.connect()
         reading = await self._source.read(self._deadline, draft)
@@ -213,33 +213,33 @@ class CurrentSnapshot:
         self._seen_at = reading.now
         return reading
 
-    async def _as_of(self, reading: Reading) -> Current:
+    async def _current_after(self, reading: Reading) -> Current:
         snapshot = self._snapshot
         if snapshot is not None and reading.revision == snapshot.revision:
             return Current(snapshot, reading.now)
-        return await self._caught_up(snapshot, reading)
+        return await self._catch_up(snapshot, reading)
 
-    async def _caught_up(self, snapshot: Snapshot | None, reading: Reading) -> Current:
+    async def _catch_up(self, snapshot: Snapshot | None, reading: Reading) -> Current:
         async with asyncio.timeout(STATEMENT_SECONDS):
             changes = await self._source.changes(EVERYTHING if snapshot is None else snapshot.revision)
         if snapshot is not None:
             follows = changes.revision >= snapshot.revision and changes.mark_before == snapshot.mark
             self._require_same_history(follows, changes.revision)
         self._snapshot = (snapshot or Snapshot()).after(changes)
-        # By the clock of when they were read: by an earlier one, what was granted since would not have begun, and what
-        # ended since would still hold, together with facts that it never held with.
+        # The time of reading the changes counts: at an earlier time, grants made since would not have begun, and facts
+        # ended since would still hold beside facts that they never coexisted with.
         return Current(self._snapshot, changes.seen_at or reading.now)
 
     def _require_same_history(self, same: bool, revision: int) -> None:
-        """Raises `StoreBehind`, from then on always, when what was seen here is not in the store's history.
+        """Raises `StoreBehind`, from then on always, when the store's history lacks what this process has seen.
 
-        A revocation may be missing. That the store reaches the same number again proves nothing: it may have got
-        there by other changes than the ones known here.
+        A revocation may be missing. The store reaching the same revision again proves nothing: it may have done so by
+        other changes.
         """
         if not same and self._behind is None:
             self._behind = f"the store is at revision {revision}, this process has seen {self.revision}"
         if self._behind is not None:
-            # A new one each time: one that is raised for ever grows by a traceback each time.
+            # A new exception each time, since a reused one would grow by a traceback with each raise.
             raise StoreBehind(self._behind)
 
     async def _drop(self) -> None:
@@ -249,9 +249,9 @@ class CurrentSnapshot:
         except Exception:
             log.exception("the connection could not be let go of")
 
-    def _give_up(self, batch: list[PendingDecision]) -> None:
+    def _time_out(self, batch: list[PendingDecision]) -> None:
         self._fail(batch, StoreUnreachable("no answer within the deadline"))
-        # Where nobody has begun to read for them yet, the next to arrive is the first again, and sets its own deadline.
+        # If no read has begun for this batch, the next arrival finds it empty and sets a deadline of its own.
         batch.clear()
 
     def _fail(self, unanswered: list[PendingDecision], error: Exception) -> None:

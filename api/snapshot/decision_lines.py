@@ -1,4 +1,4 @@
-"""How the lines of the decision log are stored: one statement for all that wait, on the disk when it returns."""
+"""SQL that stores lines of the decision log: one statement for all waiting lines, durable when it returns."""
 
 import itertools
 import secrets
@@ -18,7 +18,7 @@ _INSERT: Final = f"INSERT INTO decision_log ({_COLUMNS}) SELECT"
 
 
 def _stored(at: str | None = None) -> str:
-    """Stores the lines of $1 on PostgreSQL, each with its own time, or with this one."""
+    """The statement that stores the lines in $1 on PostgreSQL, with their own times or with `at`."""
     stored = dict(zip(_FIELDS, values(_KINDS.get(name, "text") for name in _FIELDS), strict=True))
     if at is not None:
         stored["at"] = at
@@ -29,8 +29,8 @@ STORE_ON_POSTGRESQL: Final = _stored()
 _SEEN: Final = (
     "SELECT revision, mark, coalesce($6::timestamptz, clock_timestamp()) AS at FROM consent_revision WHERE id = 1"
 )
-#: Reads, and stores the lines of $1 if revision $2 with mark $3 is the store's still, and the time is from $4 on and
-#: before $5. The time is told once: what is compared is what is stored, and what is answered. $6 is a clock of tests.
+#: Reads, and stores the lines in $1 if revision $2 with mark $3 is current and the time is at least $4 and before $5.
+#: The time is read once: the same one is compared, stored and returned. $6 is the clock of tests.
 READ_AND_STORE: Final = " ".join(
     (
         f"WITH seen AS MATERIALIZED ({_SEEN}),",
@@ -39,18 +39,18 @@ READ_AND_STORE: Final = " ".join(
         "SELECT revision, mark, at, EXISTS (SELECT FROM stored) FROM seen",
     )
 )
-#: One step for all lines: each step lets go of Python's lock, and must get it back.
+#: One step for all lines: each step of SQLite releases Python's lock (GIL) and must acquire it again.
 STORE_ON_SQLITE: Final = f"{_INSERT} {_ON_SQLITE} FROM json_each(?)"
-#: A commit that doesn't wait for the disk would lose lines whose answers have left.
+#: With asynchronous commit, lines whose answers were sent could be lost.
 DURABLE: Final = (
     "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
 )
 
 
-#: From a number by chance, so that no two processes give the same; below 2^53, as a JSON number must be.
+#: Starts at random, so that processes do not collide; below 2^53, the limit of JSON numbers.
 _NUMBERS: Final = itertools.count(1 + secrets.randbits(52))
 
 
 def as_json(lines: Sequence[Line]) -> str:
-    """An array of the lines, each an array of its number and its values."""
+    """A JSON array of the lines, each as an array of its number and its values."""
     return msgspec.json.encode([(next(_NUMBERS), *line) for line in lines]).decode()

@@ -1,4 +1,4 @@
-"""The rows that facts are made of, on either store: which to ask for, and what they state."""
+"""SQL for the rows that facts are made of, on both stores, and the conversion of these rows."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -19,12 +19,12 @@ from models.decision.snapshot import (
 )
 from models.vocabulary.instants import instant_of
 
-#: The rows that changed after revision $1, by the names that `Changes` gives them.
+#: Queries for the rows that changed after revision $1, by the member of `Changes`.
 CHANGED: Final[Mapping[str, str]] = {
     "schools": "SELECT brin, board_number, gone_at IS NOT NULL FROM schools WHERE revision > $1",
     "locations": "SELECT code, gone_at IS NOT NULL FROM locations WHERE revision > $1",
     "connections": (
-        # A change of a partner that its decisions rest on gives each of its connections that revision too.
+        # A change of a partner that matters to decisions also sets the revision of each of its connections.
         "SELECT c.client_id, c.required_scopes, c.optional_scopes, c.purposes,"
         " c.stage = 'live' AND c.stopped_at IS NULL AND p.stopped_at IS NULL"
         " FROM connections c JOIN partners p ON p.kvk_number = c.kvk_number WHERE c.revision > $1"
@@ -39,7 +39,7 @@ CHANGED: Final[Mapping[str, str]] = {
 }
 
 
-#: Where things are now, the mark of revision $1, and whether there are rows to read since, in the order of `CHANGED`.
+#: The current revision, mark and time, the mark of revision $1, and for each query of `CHANGED` whether it has rows.
 WHAT_CHANGED: Final = (
     "SELECT revision, mark, clock_timestamp(), (SELECT mark FROM events WHERE revision = $1 LIMIT 1),"
     " EXISTS (SELECT 1 FROM schools WHERE revision > $1),"
@@ -51,7 +51,7 @@ WHAT_CHANGED: Final = (
 )
 
 
-#: In the order of `GrantFacts`. There may be millions: they are read and packed a batch at a time.
+#: Columns in the order of `GrantFacts`. Read and packed in batches: there may be millions.
 CHANGED_GRANTS: Final = (
     "SELECT grant_id, client_id, brin, location, scopes, purposes, status, valid_from, valid_until,"
     " suspended_until, reconfirm_by, granted_at_revision FROM grants WHERE revision > $1"
@@ -61,8 +61,8 @@ CHANGED_GRANTS: Final = (
 ROWS_AT_ONCE: Final = 2_000
 
 
-class GrantsRead:
-    """Grants as rows of `CHANGED_GRANTS`, packed as they come."""
+class GrantPacker:
+    """Packs rows of `CHANGED_GRANTS` as they are read."""
 
     def __init__(self) -> None:
         self._draft: Draft = {}
@@ -75,9 +75,9 @@ class GrantsRead:
 
 
 def changes_of(
-    reading: Reading, mark_before: str, rows: Mapping[str, Iterable[Sequence[Any]]], grants: GrantsRead
+    reading: Reading, mark_before: str, rows: Mapping[str, Iterable[Sequence[Any]]], grants: GrantPacker
 ) -> Changes:
-    """The facts that the rows of `CHANGED` and `CHANGED_GRANTS` state, whichever driver read them."""
+    """The facts in the rows of `CHANGED` and `CHANGED_GRANTS`, as any of the drivers returns them."""
     return Changes(
         revision=reading.revision,
         mark=reading.mark,
@@ -115,23 +115,23 @@ def _agreement(row: Sequence[Any]) -> AgreementFacts:
 
 def _grants(rows: Iterable[Sequence[Any]]) -> Iterator[Row]:
     for row in rows:
-        grant_id, client_id, brin, location, scopes, purposes, status, begins, ends, suspended, reconfirm, given = row
+        grant_id, client_id, brin, location, scopes, purposes, status, begins, ends, suspended, reconfirm, granted = row
         if isinstance(begins, str):
             begins = instant_of(begins)
             ends, suspended = ends and instant_of(ends), suspended and instant_of(suspended)
             reconfirm = reconfirm and instant_of(reconfirm)
-        terms = _terms(scopes, purposes)
-        yield grant_id, client_id, _shared(brin), location, terms, status, begins, ends, suspended, reconfirm, given
+        sets = _scope_sets_number(scopes, purposes)
+        yield grant_id, client_id, _shared(brin), location, sets, status, begins, ends, suspended, reconfirm, granted
 
 
 @lru_cache(maxsize=65_536)
-def _terms(scopes: str, purposes: str) -> int:
+def _scope_sets_number(scopes: str, purposes: str) -> int:
     return scope_sets_number(_names(scopes), _names(purposes))
 
 
 @lru_cache(maxsize=65_536)
 def _names(text: str) -> frozenset[str]:
-    """A JSON list of names as a set; the many grants that say the same share one."""
+    """A JSON list of names as a set, shared by the many grants with the same list."""
     return frozenset(map(_shared, msgspec.json.decode(text, type=list[str])))
 
 

@@ -1,4 +1,4 @@
-"""The lines of what is decided are stored by statements of their own, where they could not ride along with a read."""
+"""Stores lines of the decision log that were not stored by a read, by statements of their own."""
 
 import asyncio
 import contextlib
@@ -15,9 +15,9 @@ Fail = Callable[[list[PendingDecision], Exception], None]
 
 
 class LineStore:
-    """Stores the lines of many requests at once, and answers those requests once their lines are on the disk.
+    """Stores the lines of many requests per statement, and answers the requests once their lines are on disk.
 
-    `fail` denies requests whose lines could not be stored within `deadline` seconds; `drop` lets go of the connection.
+    `fail` denies requests whose lines were not stored within `deadline` seconds; `drop` discards the connection.
     """
 
     def __init__(self, source: FactSource, deadline: float, fail: Fail, drop: Callable[[], Awaitable[None]]) -> None:
@@ -29,16 +29,16 @@ class LineStore:
         self._task: asyncio.Task[None] | None = None
 
     def add(self, decided: PendingDecision) -> None:
-        """Its lines are stored by the next statements."""
+        """Queues the lines of a decision for the next statement."""
         self._decided.append(decided)
 
     def start(self) -> None:
-        """Stores beside the reads, where a read never waits and storing does."""
+        """Starts storing beside the reads, where reads never wait and writes do."""
         if self._decided and self._task is None:
             self._task = asyncio.create_task(self.store())
 
     async def store(self) -> None:
-        """Stores the lines of what is decided, until all are stored, and answers."""
+        """Stores queued lines until none are left, and answers their requests."""
         try:
             while self._decided:
                 await self._store(self._next())
@@ -46,7 +46,7 @@ class LineStore:
             self._task = None
 
     async def aclose(self) -> list[PendingDecision]:
-        """Stops storing; the requests whose lines are not stored."""
+        """Stops storing. Returns the requests whose lines are not stored."""
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -64,19 +64,19 @@ class LineStore:
         except Exception as error:
             log.warning("the store did not store: %r", error)
             self._fail(decided, StoreUnreachable(repr(error)))
-            if self._source.lines_ride_along:
+            if self._source.reads_store_lines:
                 await self._drop()
         for each in decided:
-            each.tell()
+            each.answer()
 
     def _next(self) -> list[PendingDecision]:
-        """As many as have at most `MOST_LINES` lines together, and at least one; without those that were denied."""
-        lines, many = 0, len(self._decided)
+        """The next requests with at most `MOST_LINES` lines together, at least one; without those already denied."""
+        lines, count = 0, len(self._decided)
         for number, each in enumerate(self._decided):
             lines += len(each.lines)
             if lines > MOST_LINES and number:
-                many = number
+                count = number
                 break
-        taken, self._decided = self._decided[:many], self._decided[many:]
-        # A request that was denied in the meantime gets no line that may say otherwise.
-        return [each for each in taken if not each.answered.done()]
+        batch, self._decided = self._decided[:count], self._decided[count:]
+        # A request denied meanwhile gets no line, which could say otherwise.
+        return [each for each in batch if not each.answered.done()]

@@ -1,4 +1,4 @@
-"""A request for a decision, from its arrival until it is answered: what is decided for it, and with which lines."""
+"""A request for a decision, from its arrival to its answer, with its decision and lines."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -6,21 +6,21 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
-from api.snapshot.source import Drafted
+from api.snapshot.source import DraftedLines
 from models.decision.decision_log import Line
 from models.decision.snapshot import Snapshot
 
 Answer = TypeVar("Answer")
 
-#: Lines that are stored by one statement, unless one request has more: it must not hold up others for long.
+#: Most lines per statement, unless a single request has more: longer statements would delay others.
 MOST_LINES: Final = 2_000
 
 
 class Logged(NamedTuple, Generic[Answer]):
-    """What was decided, and the lines that must be stored before anybody is told.
+    """A decision, and the lines that must be stored before it is answered.
 
-    `until` is the first instant at which it may be otherwise though no fact changes; None where it holds for its
-    instant alone.
+    `until` is the first instant at which the decision may change though no fact does; None when it holds for its own
+    instant only.
     """
 
     answer: Answer
@@ -46,7 +46,7 @@ class PendingDecision:
         return self.logged.until if self.logged is not None else None
 
     def decide_on(self, snapshot: Snapshot, now: datetime) -> bool:
-        """Decides, unless it is answered already. An exception of `decide` is the answer of this request alone."""
+        """Decides, unless already answered. An exception of `decide` becomes the answer of this request alone."""
         if self.answered.done():
             return False
         try:
@@ -56,8 +56,8 @@ class PendingDecision:
             return False
         return True
 
-    def tell(self) -> None:
-        """Answers what was decided, unless it is answered already."""
+    def answer(self) -> None:
+        """Answers with the decision, unless already answered."""
         if self.logged is not None and not self.answered.done():
             self.answered.set_result(self.logged.answer)
 
@@ -66,20 +66,20 @@ def lines_of(decided: Sequence[PendingDecision]) -> list[Line]:
     return [line for each in decided for line in each.lines]
 
 
-def drafted(
+def draft_decisions(
     waiting: Sequence[PendingDecision], snapshot: Snapshot, seen_at: datetime
-) -> tuple[list[PendingDecision], Drafted | None]:
-    """The requests that are decided on the facts in memory, which may turn out to be current, and their lines."""
-    found: list[PendingDecision] = []
+) -> tuple[list[PendingDecision], DraftedLines | None]:
+    """Decides requests on the snapshot in memory, which may still be current. Returns them with their lines."""
+    batch: list[PendingDecision] = []
     until: datetime | None = None
     lines = 0
     for each in waiting:
         if each.decide_on(snapshot, seen_at) and each.until is not None:
             lines += len(each.lines)
-            if found and lines > MOST_LINES:
+            if batch and lines > MOST_LINES:
                 break
-            found.append(each)
+            batch.append(each)
             until = each.until if until is None else min(until, each.until)
     if until is None:
         return [], None
-    return found, Drafted(lines_of(found), snapshot.revision, snapshot.mark, seen_at, until)
+    return batch, DraftedLines(lines_of(batch), snapshot.revision, snapshot.mark, seen_at, until)

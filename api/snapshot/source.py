@@ -1,7 +1,7 @@
-"""Where the facts for decisions come from: the revision, the clock and the changed rows, read past the ORM.
+"""The source of facts for decisions: revision, clock and changed rows, read past the ORM.
 
-The lines of what was decided ride along with the read of the revision. One connection per process, on which nothing
-else is done. Every method may raise anything; whoever calls it takes any exception for an unreachable store.
+The read of the revision can also store the lines of decisions. Each process has one dedicated connection. Methods may
+raise anything; callers treat every exception as an unreachable store.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ EVERYTHING: Final = -1
 
 
 class Reading(NamedTuple):
-    """What one read of the store says: its revision, its time, and the revision's mark; whether it stored the lines."""
+    """The result of one read: the store's revision, its time, the revision's mark, and whether lines were stored."""
 
     revision: int
     now: datetime
@@ -25,8 +25,8 @@ class Reading(NamedTuple):
     stored: bool = False
 
 
-class Drafted(NamedTuple):
-    """Lines of what was decided on this revision, and what it holds from (inclusive) and until (exclusive)."""
+class DraftedLines(NamedTuple):
+    """Lines of decisions made on this revision, valid from `since` (inclusive) until `until` (exclusive)."""
 
     lines: Sequence[Line]
     revision: int
@@ -36,23 +36,23 @@ class Drafted(NamedTuple):
 
 
 class FactSource(Protocol):
-    #: Whether a draft may come with a read. Otherwise lines are stored beside the reads.
-    lines_ride_along: bool
+    #: Whether `read` accepts a draft. Otherwise lines are stored beside the reads.
+    reads_store_lines: bool
 
     async def connect(self) -> None:
-        """Makes the connection, where there is none that works. That may take longer than a decision can wait."""
+        """Connects unless there is a working connection. May take longer than a decision can wait."""
 
-    async def read(self, within: float, draft: Drafted | None = None) -> Reading:
-        """The revision and the time, by a read that starts now. Raises `TimeoutError` after about `within` seconds.
+    async def read(self, within: float, draft: DraftedLines | None = None) -> Reading:
+        """Reads revision and time, starting now. Raises `TimeoutError` after about `within` seconds.
 
-        A draft that holds as of this read is stored, with its time; its lines are on the disk when this returns.
+        A draft that is valid at this read is stored with its time; its lines are on disk on return.
         """
 
     async def store(self, lines: Sequence[Line], within: float) -> None:
-        """Stores the lines; they are on the disk when it returns. Raises after about `within` seconds."""
+        """Stores the lines, which are on disk on return. Raises after about `within` seconds."""
 
     async def changes(self, since: int) -> Changes:
-        """Every fact that changed after `since`, all seen at one instant; `EVERYTHING` for all there is."""
+        """All facts that changed after `since`, as of one instant; `EVERYTHING` reads all facts."""
 
     async def drop(self) -> None:
-        """Lets go of the connection, whatever state it is in; the next call makes another."""
+        """Discards the connection, whatever its state; the next call makes another."""

@@ -1,4 +1,4 @@
-"""SQLAlchemy's engines on both kinds of store, and which of their connections can still be trusted."""
+"""SQLAlchemy engines for both kinds of store, and the checks of their pooled connections."""
 
 import weakref
 from pathlib import Path
@@ -15,23 +15,23 @@ from api.store.sqlite_files import file_identity
 from api.store.timing import CONNECT_SECONDS, LOCK_WAIT_SECONDS, STATEMENT_SECONDS
 
 
-def is_about_the_statement(error: BaseException) -> bool:
-    """Whether PostgreSQL refused what it was told, by its SQLSTATE: data, integrity, no such thing. It is not away."""
+def is_statement_error(error: BaseException) -> bool:
+    """Whether PostgreSQL rejected the statement, by SQLSTATE class: data, integrity, syntax. It is reachable."""
     state = getattr(getattr(error, "orig", None), "sqlstate", None)
     return isinstance(state, str) and state[:2] in ("22", "23", "42")
 
 
-def is_of_a_standby(error: BaseException) -> bool:
-    """Whether a connection failed because there is a standby at the store's address, and no primary."""
-    seen: BaseException | None = error
-    while seen is not None and not isinstance(seen, asyncpg.TargetServerAttributeNotMatched):
-        seen = seen.__cause__ or getattr(seen, "orig", None)
-    return seen is not None
+def is_standby_error(error: BaseException) -> bool:
+    """Whether connecting failed because the store's address leads to a standby, and no primary."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, asyncpg.TargetServerAttributeNotMatched):
+        cause = cause.__cause__ or getattr(cause, "orig", None)
+    return cause is not None
 
 
 def sqlite_engine(url: URL) -> AsyncEngine:
     path = str(url.database)
-    # Never made here: a file that is gone must not come back empty.
+    # Never created here: a deleted file must not come back empty.
     address = url.set(database=f"file:{quote(path)}", query={**url.query, "mode": "rw", "uri": "true"})
     engine = create_async_engine(
         address,
@@ -55,7 +55,7 @@ def sqlite_engine(url: URL) -> AsyncEngine:
 
 
 def _configure_sqlite(connection: Any) -> None:
-    # The driver's own idea of transactions leaves reads outside of them; BEGIN is ours to send.
+    # The driver's own transaction handling would leave reads outside of transactions; we send BEGIN ourselves.
     connection.isolation_level = None
     cursor = connection.cursor()
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
@@ -67,54 +67,54 @@ def _begin_sqlite(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN")
 
 
-#: Ends what was cut here and may not know it there, where it would hold its locks until its time is up.
-_END_LEFT = (
+#: Ends server processes of connections cut here, which would otherwise hold their locks until a timeout.
+_TERMINATE_CUT = (
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = ANY($1) AND pid <> pg_backend_pid()"
     " AND application_name = current_setting('application_name') AND usename = current_user"
 )
 
 
 class PooledConnections:
-    """PostgreSQL's connections of one pool, each of which may hang without a word since the store was last away.
+    """PostgreSQL's pooled connections, any of which may hang silently once the store was unreachable.
 
-    To ask such a connection whether it still works would hang as well: it is judged by when it was made.
+    Pinging such a connection would hang as well: connections are judged by their generation.
     """
 
     def __init__(self) -> None:
         self.generation = 0
-        self._made: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
-        #: The processes of PostgreSQL that served what was cut here.
-        self._left: set[int] = set()
+        self._generations: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
+        #: Server process ids of the connections cut here.
+        self._cut_pids: set[int] = set()
 
-    def note(self, connection: Any, _record: Any) -> None:
-        if self._left:
-            self._end_left(connection)
-        self._made[connection.driver_connection] = self.generation
+    def track(self, connection: Any, _record: Any) -> None:
+        if self._cut_pids:
+            self._terminate_cut(connection)
+        self._generations[connection.driver_connection] = self.generation
 
-    def require_sound(self, connection: Any, _record: Any, _proxy: Any) -> None:
+    def require_current_generation(self, connection: Any, _record: Any, _proxy: Any) -> None:
         driver = connection.driver_connection
-        if driver.is_closed() or self._made.get(driver) != self.generation:
-            # At once: the pool would take leave of it, and wait for an answer.
+        if driver.is_closed() or self._generations.get(driver) != self.generation:
+            # Terminated at once: closed by the pool, it would wait for an answer.
             self._cut(driver)
             raise DisconnectionError("the connection is of before the store was away")
 
     def sever(self, *, newest: bool) -> None:
-        for driver, generation in list(self._made.items()):
+        for driver, generation in list(self._generations.items()):
             if newest or generation != self.generation:
                 self._cut(driver)
 
     def _cut(self, driver: Any) -> None:
         if not driver.is_closed():
-            self._left.add(driver.get_server_pid())
+            self._cut_pids.add(driver.get_server_pid())
             driver.terminate()
 
-    def _end_left(self, connection: Any) -> None:
-        left = set(self._left)
+    def _terminate_cut(self, connection: Any) -> None:
+        pids = set(self._cut_pids)
         cursor = connection.cursor()
-        cursor.execute(_END_LEFT, (list(left),))
+        cursor.execute(_TERMINATE_CUT, (list(pids),))
         cursor.close()
         connection.rollback()
-        self._left -= left
+        self._cut_pids -= pids
 
 
 def postgresql_engine(url: URL, connections: PooledConnections) -> AsyncEngine:
@@ -133,13 +133,13 @@ def postgresql_engine(url: URL, connections: PooledConnections) -> AsyncEngine:
             },
         },
     )
-    event.listen(engine.sync_engine, "connect", connections.note)
-    event.listen(engine.sync_engine, "checkout", connections.require_sound)
+    event.listen(engine.sync_engine, "connect", connections.track)
+    event.listen(engine.sync_engine, "checkout", connections.require_current_generation)
     return engine
 
 
 def make_file(url: URL) -> None:
-    """Makes the SQLite file and its folder where there are none, for nobody else to read."""
+    """Creates the SQLite file and its folder if missing, readable by the owner only."""
     if url.get_backend_name() == "sqlite" and url.database:
         path = Path(url.database)
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The one place that writes events: no event, no change."""
+"""The only place that writes events. Every change has an event."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,13 +12,13 @@ from models.vocabulary.event_kinds import EventKind
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who made a change: the subject of the token, and the role that it acted in."""
+    """The author of a change: the subject of the token, and the role it acted in."""
 
     subject: str
     role: str
 
 
-#: What time alone brings about.
+#: Actor of changes by time.
 SYSTEM: Final = Actor("privacy-manager", SYSTEM_ROLE)
 
 
@@ -33,7 +33,7 @@ def record(
     grant_id: str | None = None,
     reason: str | None = None,
 ) -> None:
-    """Appends the event of one change to `write`, which commits both or neither. `state` is what the change led to."""
+    """Appends the event of one change to `write`, which commits both or neither. `state` is the state after it."""
     write.events.append(
         Event(
             number=write.next_number,
@@ -53,7 +53,7 @@ def record(
 
 
 def event_of(entry: Mapping[str, Any]) -> Event:
-    """The event that an entry of the log is of. Raises `KeyError`, `ValueError` or `TypeError` for what is none."""
+    """The event of an entry of the log. Raises `KeyError`, `ValueError` or `TypeError` for anything else."""
     return Event(
         number=entry["number"],
         revision=entry["revision"],

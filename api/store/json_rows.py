@@ -1,12 +1,12 @@
-"""Rows that go to PostgreSQL in one text of JSON, an array each: the driver takes many times as long to encode their
-values one by one, and rows of several tables go in one statement.
+"""Rows sent to PostgreSQL as one JSON text, an array each. The driver takes many times as long to encode single
+values, and this way one statement inserts rows of several tables.
 """
 
 from collections.abc import Iterable
 
 
 def values(kinds: Iterable[str]) -> list[str]:
-    """The expressions for the values of an array named `line`, of these types in their order; bytes are hexadecimal."""
+    """SQL expressions for the members of a JSON array named `line`, by type and in order; bytes are hexadecimal."""
     return [_value(number, kind) for number, kind in enumerate(kinds)]
 
 

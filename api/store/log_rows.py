@@ -1,6 +1,6 @@
-"""How what a write appends to the log is stored: its events, the texts that were sealed, and the tree above them.
+"""Stores what a write appends to the log: events, sealed texts and nodes of the tree.
 
-Beside them stands what the events have to tell: `outbox.py`.
+Messages to subscriptions are stored by the same statement: `outbox.py`.
 """
 
 import json
@@ -18,21 +18,21 @@ from models.log.merkle import Node, Peaks
 from models.log.sealed_texts import SealedText
 
 
-class Appended(NamedTuple):
-    """What goes to the store, and by which mark and peaks the log is then known."""
+class LogRows(NamedTuple):
+    """Rows to store, and the log's mark and peaks after them."""
 
     events: Sequence[Event]
     texts: Sequence[SealedText]
     nodes: Sequence[Node]
     mark: str
     peaks: Peaks
-    tells: bool = True
+    has_subscriptions: bool = True
 
 
-async def store(connection: AsyncConnection, appended: Appended) -> None:
-    """Stores it, in the transaction of the connection. Raises what the store raises."""
+async def store(connection: AsyncConnection, rows: LogRows) -> None:
+    """Stores the rows in the transaction of the connection. Raises whatever the store raises."""
     append = _append_on_postgresql if connection.dialect.name == "postgresql" else _append_on_sqlite
-    await append(connection, appended)
+    await append(connection, rows)
 
 
 _INSERT_EVENTS: Final = insert(Event)
@@ -41,16 +41,16 @@ _INSERT_NODES: Final = insert(LogNode)
 _COUNT: Final = text("UPDATE consent_revision SET events = :events, mark = :mark, peaks = :peaks WHERE id = 1")
 
 
-async def _append_on_sqlite(connection: AsyncConnection, appended: Appended) -> None:
-    if appended.texts:
-        await connection.execute(_INSERT_TEXTS, [each.model_dump() for each in appended.texts])
-    await connection.execute(_INSERT_EVENTS, [event.model_dump() for event in appended.events])
-    if appended.tells and outbox.are_told(appended.events):
-        await outbox.note_on_sqlite(connection, appended.events)
-    if appended.nodes:
-        await connection.execute(_INSERT_NODES, [node._asdict() for node in appended.nodes])
-    peaks = appended.peaks
-    await connection.execute(_COUNT, {"events": peaks.size, "mark": appended.mark, "peaks": peaks.packed})
+async def _append_on_sqlite(connection: AsyncConnection, rows: LogRows) -> None:
+    if rows.texts:
+        await connection.execute(_INSERT_TEXTS, [each.model_dump() for each in rows.texts])
+    await connection.execute(_INSERT_EVENTS, [event.model_dump() for event in rows.events])
+    if rows.has_subscriptions and outbox.has_messages(rows.events):
+        await outbox.write_messages_on_sqlite(connection, rows.events)
+    if rows.nodes:
+        await connection.execute(_INSERT_NODES, [node._asdict() for node in rows.nodes])
+    peaks = rows.peaks
+    await connection.execute(_COUNT, {"events": peaks.size, "mark": rows.mark, "peaks": peaks.packed})
 
 
 _TEXT_KINDS: Final = {"commitment": "text", "lookup": "text", "key": "bytea", "text": "bytea", "open": "boolean"}
@@ -65,39 +65,39 @@ _EVENT_KINDS: Final = {
 }
 
 
-def _inserted(table: str, kinds: Mapping[str, str], parameter: int) -> str:
-    """Puts the lines of a parameter into a table."""
+def _insert_sql(table: str, kinds: Mapping[str, str], parameter: int) -> str:
+    """SQL that inserts the lines of a parameter into a table."""
     into = f"INSERT INTO {table} ({', '.join(kinds)}) SELECT"
     return f"{into} {', '.join(values(kinds.values()))} FROM jsonb_array_elements(${parameter}::jsonb) AS line"
 
 
-def _append(*more: str) -> str:
-    """One statement for all of it: each one is a round trip for whoever waits, and for those who wait for the lock."""
+def _append_sql(*more: str) -> str:
+    """One statement for all tables: each statement is a round trip, during which others wait for the lock."""
     parts = (
-        f"texts AS ({_inserted('sealed_texts', _TEXT_KINDS, 1)})",
-        f"nodes AS ({_inserted('log_nodes', _NODE_KINDS, 2)})",
-        f"events AS ({_inserted('events', _EVENT_KINDS, 3)} RETURNING *)",
+        f"texts AS ({_insert_sql('sealed_texts', _TEXT_KINDS, 1)})",
+        f"nodes AS ({_insert_sql('log_nodes', _NODE_KINDS, 2)})",
+        f"events AS ({_insert_sql('events', _EVENT_KINDS, 3)} RETURNING *)",
         *more,
     )
     count = "UPDATE consent_revision SET events = $4::integer, mark = $5::text, peaks = $6::bytea WHERE id = 1"
     return f"WITH {', '.join(parts)} {count}"
 
 
-_APPEND: Final = _append()
-_APPEND_AND_NOTE: Final = _append(outbox.NOTED)
+_APPEND: Final = _append_sql()
+_APPEND_WITH_MESSAGES: Final = _append_sql(outbox.MESSAGE_INSERTS)
 
 
-async def _append_on_postgresql(connection: AsyncConnection, appended: Appended) -> None:
-    texts = [_line(text.model_dump(), _TEXT_KINDS) for text in appended.texts]
-    nodes = [_line(node._asdict(), _NODE_KINDS) for node in appended.nodes]
-    events = [_line(event.model_dump(), _EVENT_KINDS) for event in appended.events]
+async def _append_on_postgresql(connection: AsyncConnection, rows: LogRows) -> None:
+    texts = [_line(text.model_dump(), _TEXT_KINDS) for text in rows.texts]
+    nodes = [_line(node._asdict(), _NODE_KINDS) for node in rows.nodes]
+    events = [_line(event.model_dump(), _EVENT_KINDS) for event in rows.events]
     lines = (json.dumps(each) for each in (texts, nodes, events))
-    append = _APPEND_AND_NOTE if outbox.are_told(appended.events) else _APPEND
-    await connection.exec_driver_sql(append, (*lines, appended.peaks.size, appended.mark, appended.peaks.packed))
+    append = _APPEND_WITH_MESSAGES if outbox.has_messages(rows.events) else _APPEND
+    await connection.exec_driver_sql(append, (*lines, rows.peaks.size, rows.mark, rows.peaks.packed))
 
 
 def _line(row: Mapping[str, Any], kinds: Mapping[str, str]) -> list[Any]:
-    """The row as the statement takes it."""
+    """The row's values in the statement's order."""
     return [_in_json(row[name]) for name in kinds]
 
 
@@ -106,5 +106,5 @@ def _in_json(value: Any) -> Any:
         return value.hex()
     if isinstance(value, datetime):
         return value.isoformat()
-    # As text of its own: JSONB has no place for every character that JSON can name.
+    # As a string: JSONB does not accept every character that JSON can hold.
     return json.dumps(value) if isinstance(value, dict) else value

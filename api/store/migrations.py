@@ -1,4 +1,4 @@
-"""The schema's history, as `serve` and `migrate` use it."""
+"""Migrations of the schema, for `serve` and `migrate`."""
 
 from pathlib import Path
 
@@ -18,13 +18,13 @@ def configuration(url: str) -> Config:
     """Alembic's configuration for the store at `url`."""
     config = Config(ROOT / "alembic.ini")
     config.attributes["url"] = url
-    # That is for alembic's own command: here it would make the search for modules longer each time.
+    # Needed by alembic's own command only; here it would lengthen the module search path on each call.
     config.set_main_option("prepend_sys_path", "")
     return config
 
 
 def migrate(url: str, to: str = "head") -> None:
-    """Brings the schema of the store at `url` to a revision of the history, up or down."""
+    """Migrates the schema of the store at `url` to a revision, up or down."""
     make_file(make_url(url))
     if to == "head":
         command.upgrade(configuration(url), to)
@@ -33,12 +33,12 @@ def migrate(url: str, to: str = "head") -> None:
 
 
 def head() -> str | None:
-    """The newest revision of the schema's history."""
+    """The newest revision of the schema."""
     return ScriptDirectory.from_config(configuration("")).get_current_head()
 
 
 async def revision_of(store: Store) -> str | None:
-    """The revision that the store's schema is at; None when it has none. Raises what the driver raises."""
+    """The present revision of the store's schema; None without one. Raises whatever the driver raises."""
     if _is_missing(store):
         return None
     async with store.engine.connect() as connection:

@@ -1,8 +1,8 @@
-"""Why a store cannot be believed now: it does not answer, or its history is another one."""
+"""Errors of a store that cannot be trusted now: it does not answer, or its history is another one."""
 
 
 class StoreUnreachable(Exception):
-    """The store did not answer, or not in time. After a write this means: outcome unknown, repeat it with its key."""
+    """The store did not answer in time. After a write the outcome is unknown: retry it with its Idempotency-Key."""
 
 
 class StoreBehind(Exception):

@@ -1,4 +1,4 @@
-"""Destroys what was sealed apart, with all that was made of it: when it is erased, and when an erasure is replayed."""
+"""Destroys sealed texts and all digests made of them, on an erasure and when an erasure is replayed."""
 
 from sqlalchemy import delete, update
 from sqlmodel import col, select
@@ -10,43 +10,43 @@ from models.log.sealed_texts import SealedText
 
 
 async def forget_text(write: Write, commitment: str) -> bool:
-    """Destroys the text and the key that this is a commitment to; whether they were there."""
+    """Destroys the text and key of this commitment. Returns whether they were there."""
     row = await write.session.get(SealedText, commitment)
     if row is None:
         return False
-    await write.forget(row)
+    await write.destroy(row)
     return True
 
 
 async def forget_person(write: Write, commitment: str) -> bool:
-    """Destroys the name of who acted; whether that was there.
+    """Destroys the name of an actor. Returns whether it was there.
 
-    What versions without keyed digests remembered of requests goes with it, whosever it was: its answers may name them,
-    which nobody can look for without each Idempotency-Key, and its digests tell whoever guesses a name that the guess
-    is right. That something was done under a key is kept, so that it is not done again.
+    Remembered answers of versions without keyed digests are emptied too, whoever made the request: their bodies may
+    contain the name but cannot be searched without each Idempotency-Key, and their digests confirm a guessed name. The
+    keys stay known as used, so that no retry writes twice.
     """
     if not await forget_text(write, commitment):
         return False
-    kept, caller = RememberedAnswer, col(RememberedAnswer.caller)
-    older = ~caller.startswith(sealing.KEYED)
-    await write.session.exec(update(kept).where(older).values(fingerprint="", body=""))
-    digests = (await write.session.exec(select(kept.caller).where(older).distinct())).all()
+    answers, caller = RememberedAnswer, col(RememberedAnswer.caller)
+    unkeyed = ~caller.startswith(sealing.KEYED)
+    await write.session.exec(update(answers).where(unkeyed).values(fingerprint="", body=""))
+    digests = (await write.session.exec(select(answers.caller).where(unkeyed).distinct())).all()
     for digest, keyed in sealing.keyed(write.session, digests).items():
-        # Where an older version served beside this one, both may have remembered something under one key.
-        twice = col(kept.key).in_(select(kept.key).where(caller == keyed))
-        await write.session.exec(delete(kept).where(caller == digest, twice))
-        await write.session.exec(update(kept).where(caller == digest).values(caller=keyed))
+        # Where an older version served beside this one, both may have remembered an answer under one key.
+        duplicate = col(answers.key).in_(select(answers.key).where(caller == keyed))
+        await write.session.exec(delete(answers).where(caller == digest, duplicate))
+        await write.session.exec(update(answers).where(caller == digest).values(caller=keyed))
     return True
 
 
 async def forget_reason(write: Write, event: Event) -> bool:
-    """Destroys why an event came about, as somebody wrote it; whether that was there.
+    """Destroys the written reason of an event. Returns whether it was there.
 
-    By what digest a repeated request is known goes with it, and its answer: the one was made of the text, and whoever
-    guesses the text and repeats the request would be told that the guess is right; the other may hold the text.
+    The digest and answer of the remembered request go too: the digest is made of the text, so that repeating the
+    request with a guessed text would confirm the guess; the answer may contain the text.
     """
     if event.reason is None or not await forget_text(write, event.reason):
         return False
-    made_with = update(RememberedAnswer).where(col(RememberedAnswer.revision) == event.revision)
-    await write.session.exec(made_with.values(fingerprint="", body=""))
+    remembered = update(RememberedAnswer).where(col(RememberedAnswer.revision) == event.revision)
+    await write.session.exec(remembered.values(fingerprint="", body=""))
     return True

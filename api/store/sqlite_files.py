@@ -4,6 +4,6 @@ import os
 
 
 def file_identity(path: str) -> tuple[int, int]:
-    """Which file is at `path` now. Raises `OSError` when there is none."""
-    found = os.stat(path)
-    return found.st_dev, found.st_ino
+    """Device and inode of the file at `path`. Raises `OSError` when there is none."""
+    status = os.stat(path)
+    return status.st_dev, status.st_ino

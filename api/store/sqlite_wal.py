@@ -1,6 +1,6 @@
-"""SQLite's write-ahead log: emptied when something was destroyed, so that nothing of it stays behind there.
+"""Truncates SQLite's write-ahead log after an erasure, so that no erased bytes stay in it.
 
-It cannot be while an older reader is open. Nobody waits for that one: it is tried until it is done.
+An older reader prevents that. Nothing waits for it: truncating is retried in the background.
 """
 
 import asyncio
@@ -17,81 +17,81 @@ from api.store.write_queue import WriteQueue
 
 log = logging.getLogger("privacy_manager.store")
 
-#: Between two attempts: at first, and at most.
-SOON_SECONDS: Final = 0.05
-LATER_SECONDS: Final = 5.0
-#: It is said that it lasts, after as long as this, and again each time that it has lasted twice as long.
-LASTS_SECONDS: Final = 60.0
+#: Delay between two attempts: first, and at most.
+FIRST_DELAY_SECONDS: Final = 0.05
+LONGEST_DELAY_SECONDS: Final = 5.0
+#: First warning that erased bytes are still there; each next one after twice as long.
+WARN_AFTER_SECONDS: Final = 60.0
 
 
 class WriteAheadLog:
-    """That of the SQLite file which `engine` connects to."""
+    """The write-ahead log of the SQLite file behind `engine`."""
 
     def __init__(self, engine: AsyncEngine, queue: WriteQueue) -> None:
         self._engine = engine
         self._queue = queue
-        self._trying: asyncio.Task[None] | None = None
-        #: Something may be in it that was not yet there at the last attempt's beginning, or that this one left.
-        self._left = False
+        self._retry_task: asyncio.Task[None] | None = None
+        #: Whether bytes may be in it that were written since the last attempt began, or that it left.
+        self._pending = False
 
     @property
     def is_waiting(self) -> bool:
-        """Whether it is still tried."""
-        return self._trying is not None and not self._trying.done()
+        """Whether truncating is still retried."""
+        return self._retry_task is not None and not self._retry_task.done()
 
-    async def empty(self) -> None:
-        """Empties it now or, where something is in the way, once that is gone. Waits for nobody, raises nothing.
+    async def truncate(self) -> None:
+        """Truncates it now or, if a reader prevents that, in the background. Neither waits nor raises.
 
-        Whoever calls has the turn to write.
+        The caller must have the turn to write.
         """
-        if await self._emptied():
+        if await self._try_truncate():
             return
-        self._left = True
+        self._pending = True
         if not self.is_waiting:
-            self._trying = asyncio.create_task(self._keep_trying())
+            self._retry_task = asyncio.create_task(self._retry())
 
     async def aclose(self) -> None:
-        """Gives up; the next process that serves the store does it."""
-        if self._trying is not None:
-            self._trying.cancel()
-            await asyncio.gather(self._trying, return_exceptions=True)
+        """Stops retrying; the next process that serves the store truncates it."""
+        if self._retry_task is not None:
+            self._retry_task.cancel()
+            await asyncio.gather(self._retry_task, return_exceptions=True)
 
-    async def _keep_trying(self) -> None:
+    async def _retry(self) -> None:
         loop = asyncio.get_running_loop()
-        began, pause, said_after = loop.time(), SOON_SECONDS, LASTS_SECONDS
-        while self._left:
-            self._left = False
+        began, delay, warn_after = loop.time(), FIRST_DELAY_SECONDS, WARN_AFTER_SECONDS
+        while self._pending:
+            self._pending = False
             with contextlib.suppress(TimeoutError):
-                async with self._queue.turn(LATER_SECONDS):
-                    if await self._emptied():
+                async with self._queue.turn(LONGEST_DELAY_SECONDS):
+                    if await self._try_truncate():
                         continue
-            self._left = True
-            if loop.time() - began >= said_after:
+            self._pending = True
+            if loop.time() - began >= warn_after:
                 log.warning(
                     "what was erased is still, encrypted, in the write-ahead log: for %.0f seconds"
                     " somebody has had the store open as it was before",
                     loop.time() - began,
                 )
-                said_after *= 2
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, LATER_SECONDS)
+                warn_after *= 2
+            await asyncio.sleep(delay)
+            delay = min(2 * delay, LONGEST_DELAY_SECONDS)
 
-    async def _emptied(self) -> bool:
-        # It comes after a commit: what goes wrong here must not make that look undone.
+    async def _try_truncate(self) -> bool:
+        # Runs after a commit: an error here must not make that look undone.
         with contextlib.suppress(DBAPIError, DisconnectionError, PoolTimeout, OSError, sqlite3.Error):
             async with self._engine.connect() as connection:
                 pooled = await connection.get_raw_connection()
-                return await _truncated(pooled.driver_connection)
+                return await _truncate(pooled.driver_connection)
         return False
 
 
-async def _truncated(driver: Any) -> bool:
-    """Whether all of it is in the file now, and nothing in the log."""
-    (patience,) = await (await driver.execute("PRAGMA busy_timeout")).fetchone()
-    # While SQLite waits for a reader here it keeps every writer waiting as well.
+async def _truncate(driver: Any) -> bool:
+    """Checkpoints. Returns whether everything is in the file and the log is empty."""
+    (timeout,) = await (await driver.execute("PRAGMA busy_timeout")).fetchone()
+    # No busy timeout: while SQLite waits for a reader here, every writer waits too.
     await driver.execute("PRAGMA busy_timeout = 0")
     try:
         busy, _, _ = await (await driver.execute("PRAGMA wal_checkpoint(TRUNCATE)")).fetchone()
     finally:
-        await driver.execute(f"PRAGMA busy_timeout = {int(patience)}")
+        await driver.execute(f"PRAGMA busy_timeout = {int(timeout)}")
     return not busy

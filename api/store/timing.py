@@ -1,13 +1,13 @@
-"""The clock behind a store, and how long one waits for it (seconds)."""
+"""The clock of a store, and its timeouts (seconds)."""
 
 from collections.abc import Callable
 from datetime import datetime
 
-#: Tests put a clock behind the store; without one, the store's own counts.
+#: A clock injected by tests; without one, the store's own counts.
 Clock = Callable[[], datetime]
 
 
-#: A connection that is not made by then was begun when nobody listened. A busy machine may need a second.
+#: Timeout for connecting; on a busy machine it may take a second.
 CONNECT_SECONDS = 3
 
 

@@ -1,4 +1,4 @@
-"""One transaction that may change things: what it records is appended to the log in it, sealed, each event a leaf."""
+"""A write transaction: records events, seals their texts and appends them to the log as leaves of its tree."""
 
 import secrets
 from collections.abc import Sequence
@@ -11,27 +11,27 @@ from sqlmodel import SQLModel
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from api.security import sealing
-from api.store.log_rows import Appended, store
+from api.store.log_rows import LogRows, store
 from models.log.events import Event
 from models.log.log_entries import leaf_of
 from models.log.merkle import Node, Peaks
 from models.log.sealed_texts import SealedText
 
-#: In whose name nobody acts: its name and its words are nobody's, and stay as they are.
+#: Role of the system itself, whose name and reasons are no person's and are not sealed.
 SYSTEM_ROLE: Final = "system"
 
-#: So many events go to the store in one statement: more than that, and it would be larger than a store takes.
-_AT_ONCE: Final = 1_000
-_TAKE_OTHER: Final = text("UPDATE consent_revision SET revision = :revision WHERE id = 1")
+#: Most events per statement; larger ones would exceed what a store accepts.
+_EVENTS_PER_STATEMENT: Final = 1_000
+_SET_REVISION: Final = text("UPDATE consent_revision SET revision = :revision WHERE id = 1")
 _COUNT_ERASURE: Final = text("UPDATE consent_revision SET erasures = erasures + 1 WHERE id = 1")
 
 
 @dataclass
 class Write:
-    """One transaction that may change things. Everything that it records shares its `revision` and its `now`.
+    """A write transaction. Everything that it records shares its `revision` and its `now`.
 
-    It holds the lock on the row that counts the revisions: nobody else appends meanwhile. `peaks` are those of the log
-    before it, which has `events_before` entries.
+    It holds the lock on the row that counts revisions, so that nobody else appends. `peaks` are those of the log before
+    it, which has `events_before` entries.
     """
 
     session: AsyncSession
@@ -39,34 +39,34 @@ class Write:
     now: datetime
     events_before: int
     peaks: bytes
-    #: Whether there was any subscription that could be told.
-    tells: bool = True
+    #: Whether there was any subscription to send messages to.
+    has_subscriptions: bool = True
     mark: str = field(default_factory=lambda: secrets.token_hex(16))
     events: list[Event] = field(default_factory=list)
-    #: Something was destroyed: nothing of it may stay behind in the file.
-    forgets: bool = False
+    #: Whether a text was destroyed, whose bytes must not stay in the file.
+    destroys: bool = False
 
     @property
     def next_number(self) -> int:
-        """The number that the next event gets."""
+        """The number of the next event."""
         return self.events_before + len(self.events) + 1
 
     async def append(self) -> None:
-        """Puts what was recorded behind all that is in the log."""
+        """Appends the recorded events to the log."""
         texts = [text for event in self.events for text in await self._sealed(event)]
         await self.session.flush()
         await self._add(self.events, texts)
 
-    async def put_back(self, events: Sequence[Event]) -> None:
-        """Puts events behind all that is in the log, as they once were; what is recorded then comes after them."""
+    async def append_restored(self, events: Sequence[Event]) -> None:
+        """Appends events of a log to be restored, unchanged; events recorded later follow them."""
         await self._add(events, ())
         self.revision = events[-1].revision + 1
         connection = await self.session.connection()
-        await connection.execute(_TAKE_OTHER, {"revision": self.revision})
+        await connection.execute(_SET_REVISION, {"revision": self.revision})
 
-    async def forget(self, row: SQLModel) -> None:
-        """Deletes the row. On SQLite its bytes are written over; PostgreSQL does so when it vacuums."""
-        self.forgets = True
+    async def destroy(self, row: SQLModel) -> None:
+        """Deletes the row. SQLite overwrites its bytes; PostgreSQL does so when it vacuums."""
+        self.destroys = True
         connection = await self.session.connection()
         if connection.dialect.name == "sqlite":
             await connection.execute(text("PRAGMA secure_delete = ON"))
@@ -74,27 +74,27 @@ class Write:
         await connection.execute(_COUNT_ERASURE)
 
     async def _sealed(self, event: Event) -> list[SealedText]:
-        """Who acted and why become commitments; what is to be kept of the reason."""
+        """Replaces actor and reason by commitments. Returns the sealed reason to store."""
         if event.actor_role == SYSTEM_ROLE:
             return []
         event.actor = await sealing.person(self.session, event.actor)
         if event.reason is None:
             return []
-        said = sealing.reason(self.session, event.reason)
-        event.reason = said.commitment
-        return [said]
+        sealed = sealing.reason(self.session, event.reason)
+        event.reason = sealed.commitment
+        return [sealed]
 
     async def _add(self, events: Sequence[Event], texts: Sequence[SealedText]) -> None:
-        await self._add_some(events[:_AT_ONCE], texts)
-        for first in range(_AT_ONCE, len(events), _AT_ONCE):
-            await self._add_some(events[first : first + _AT_ONCE], ())
+        await self._add_batch(events[:_EVENTS_PER_STATEMENT], texts)
+        for first in range(_EVENTS_PER_STATEMENT, len(events), _EVENTS_PER_STATEMENT):
+            await self._add_batch(events[first : first + _EVENTS_PER_STATEMENT], ())
 
-    async def _add_some(self, events: Sequence[Event], texts: Sequence[SealedText]) -> None:
+    async def _add_batch(self, events: Sequence[Event], texts: Sequence[SealedText]) -> None:
         peaks, nodes = Peaks.of(self.events_before, self.peaks), list[Node]()
         for event in events:
             event.leaf = leaf_of(event)
             peaks, completed = peaks.appended(event.leaf)
             nodes += completed
         connection = await self.session.connection()
-        await store(connection, Appended(events, texts, nodes, self.mark, peaks, self.tells))
+        await store(connection, LogRows(events, texts, nodes, self.mark, peaks, self.has_subscriptions))
         self.events_before, self.peaks = peaks.size, peaks.packed

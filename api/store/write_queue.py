@@ -1,7 +1,7 @@
-"""Who writes to an SQLite file next: whoever asked first, and lines of decisions before all of them.
+"""The queue of writers to an SQLite file: served in the order of their requests, after lines of decisions.
 
-SQLite gives its lock to whoever looks at the right moment: of many that want it, one could find it taken for as long as
-it may wait. Within a process nobody needs luck. Between processes it is still by chance.
+SQLite itself gives its lock to whichever writer polls at the right moment, so that one of many could wait until its
+timeout. The queue orders writers of one process; between processes it is still by chance.
 """
 
 import asyncio
@@ -10,20 +10,21 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 
 class WriteQueue:
-    """Hands out turns to all that write to one file from this process, on one loop."""
+    """Queue of all writers of this process to one file, on one event loop."""
 
     def __init__(self) -> None:
-        self._line = asyncio.Lock()
-        #: Asked for by the first of the line, and by who need not stand in it: so these wait for one write at most.
+        self._order = asyncio.Lock()
+        #: Requested by the first in the queue and by writers `ahead` of it: these wait for one write at most.
         self._file = asyncio.Lock()
 
     @asynccontextmanager
     async def turn(self, within: float, *, ahead: bool = False) -> AsyncIterator[None]:
-        """A turn, or one `ahead` of all who stand in line. Raises `TimeoutError` when it doesn't come within so many
-        seconds. Who has one does not ask for another.
+        """Waits for a turn, or for one `ahead` of the queue. Raises `TimeoutError` after `within` seconds.
+
+        Not reentrant.
         """
-        async with AsyncExitStack() as held:
+        async with AsyncExitStack() as stack:
             async with asyncio.timeout(within):
-                for lock in (self._file,) if ahead else (self._line, self._file):
-                    await held.enter_async_context(lock)
+                for lock in (self._file,) if ahead else (self._order, self._file):
+                    await stack.enter_async_context(lock)
             yield

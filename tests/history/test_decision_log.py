@@ -12,7 +12,7 @@ from sqlmodel import col, select
 
 from api.grants.grant_lifecycle import take
 from api.snapshot.postgresql import PostgresqlFacts
-from api.snapshot.source import Drafted, Reading
+from api.snapshot.source import DraftedLines, Reading
 from api.snapshot.sqlite import SqliteLines
 from api.store.events import SYSTEM
 from api.store.write_queue import WriteQueue
@@ -285,7 +285,7 @@ async def test_what_was_decided_before_a_revocation_stays_what_its_line_says(
 
     read, store = PostgresqlFacts.read, SqliteLines.store
 
-    async def revoke_and_read(facts: PostgresqlFacts, within: float, draft: Drafted | None = None) -> Reading:
+    async def revoke_and_read(facts: PostgresqlFacts, within: float, draft: DraftedLines | None = None) -> Reading:
         if draft is not None:
             await revoke_first()
         return await read(facts, within, draft)

@@ -27,7 +27,7 @@ def a_line(place: str = "16SW") -> Line:
 
 @pytest.fixture(params=[True, False], ids=["riding along", "beside"])
 def source(request: pytest.FixtureRequest) -> HandSource:
-    return HandSource(lines_ride_along=request.param)
+    return HandSource(reads_store_lines=request.param)
 
 
 @pytest.fixture
@@ -214,7 +214,7 @@ async def test_what_holds_for_its_instant_alone_is_decided_on_the_read_itself(
 
 async def test_a_store_that_is_slow_in_storing_reads_on_for_others_when_lines_go_beside() -> None:
     """A write that holds the lock of a file must not be taken for a file that is away."""
-    source = HandSource(lines_ride_along=False)
+    source = HandSource(reads_store_lines=False)
     current = CurrentSnapshot(source, 0.3)
     source.may_store.clear()
     asked = deciding(current)
@@ -245,7 +245,7 @@ async def test_a_line_that_is_not_stored_in_time_is_an_answer_that_is_not_given(
 
 
 async def test_who_was_denied_meanwhile_gets_no_line_that_may_say_otherwise() -> None:
-    source = HandSource(lines_ride_along=False)
+    source = HandSource(reads_store_lines=False)
     current = CurrentSnapshot(source, 0.3)
     source.may_store.clear()
     first = deciding(current, a_line("16SW"))

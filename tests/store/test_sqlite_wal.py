@@ -106,7 +106,7 @@ async def test_what_a_process_left_there_the_next_one_does(sqlite_url: str, tmp_
 async def test_that_it_lasts_is_said(
     sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(sqlite_wal, "LASTS_SECONDS", 0.01)
+    monkeypatch.setattr(sqlite_wal, "WARN_AFTER_SECONDS", 0.01)
     async with world_on(sqlite_url, tmp_path) as world:
         number, kept = await revoked(world)
         with somebody(tmp_path) as begins_or_ends_to_read:

@@ -171,14 +171,14 @@ async def test_who_delivers_in_the_process_that_serves_waits_for_their_turn(stor
 async def test_what_is_erased_while_many_write_is_gone_when_the_answer_comes(
     store_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    empty = WriteAheadLog.empty
+    truncate = WriteAheadLog.truncate
 
     async def later(log: WriteAheadLog) -> None:
         # If others could, they would write by then.
         await asyncio.sleep(0.05)
-        await empty(log)
+        await truncate(log)
 
-    monkeypatch.setattr(WriteAheadLog, "empty", later)
+    monkeypatch.setattr(WriteAheadLog, "truncate", later)
     async with world_on(store_url, tmp_path) as world:
         number, kept = await revoked(world)
         assert await where_it_is(world, kept)

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from datetime import datetime
 
-from api.snapshot.source import Drafted, Reading
+from api.snapshot.source import DraftedLines, Reading
 from models.decision.decision_log import Line
 from models.decision.snapshot import Changes, SchoolFacts
 from tests.worlds.world import START
@@ -13,8 +13,8 @@ from tests.worlds.world import START
 class HandSource:
     """A source of facts that answers when the test says so. A read sees what is true when it starts."""
 
-    def __init__(self, *, lines_ride_along: bool = True) -> None:
-        self.lines_ride_along = lines_ride_along
+    def __init__(self, *, reads_store_lines: bool = True) -> None:
+        self.reads_store_lines = reads_store_lines
         self.stored: list[list[Line]] = []
         #: Of each draft that came with a read, whether it held.
         self.drafts: list[bool] = []
@@ -40,7 +40,7 @@ class HandSource:
             await self.may_connect.wait()
             self.connected = True
 
-    async def read(self, within: float, draft: Drafted | None = None) -> Reading:
+    async def read(self, within: float, draft: DraftedLines | None = None) -> Reading:
         self.started += 1
         seen, now = self.revision, self.now
         async with asyncio.timeout(within):
@@ -49,7 +49,7 @@ class HandSource:
             raise self.fault
         if draft is None:
             return Reading(seen, now)
-        assert self.lines_ride_along
+        assert self.reads_store_lines
         holds = draft.revision == seen and draft.since <= now < draft.until
         self.drafts.append(holds)
         if holds:
