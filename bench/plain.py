@@ -71,7 +71,7 @@ async def session() -> AsyncIterator[AsyncSession]:
 async def gateway(authorization: Annotated[str, Header()]) -> Claims:
     token = authorization.removeprefix("Bearer ")
     try:
-        claims = verifier.remembered(token) or await verifier.verify(token)
+        claims = verifier.cached_claims(token) or await verifier.verify(token)
     except TokenRefused:
         raise HTTPException(401) from None
     if "gateway" not in claims.roles:

@@ -77,7 +77,7 @@ def confirm(write: Write, duty: DeletionDuty, actor: Actor, statement: str | Non
 
 async def lapse(write: Write, grant: Grant) -> None:
     """Ends the open duties of data that the new or amended grant permits again."""
-    await _lapse(write, await deletion_rows.open_ones(write.session, grant.client_id, grant.brin))
+    await _lapse(write, await deletion_rows.open_duties(write.session, grant.client_id, grant.brin))
 
 
 class DutyJob:
@@ -95,13 +95,13 @@ class DutyJob:
         """
         async with self._store.reading() as session:
             now, revision = await self._store.now(session), await event_rows.revision(session)
-            ended = await deletion_rows.ended_without(session, self._seen, 1)
+            ended = await deletion_rows.ended_without_duty(session, self._seen, 1)
             overdue = await deletion_rows.overdue(session, now, 1)
         if not ended and not overdue:
             self._seen = revision
             return 0
         async with self._store.writing() as write:
-            grants = await deletion_rows.ended_without(write.session, self._seen, BATCH)
+            grants = await deletion_rows.ended_without_duty(write.session, self._seen, BATCH)
             await _create(write, grants)
             late = await deletion_rows.overdue(write.session, write.now, BATCH)
             # A grant that was given for a later period may have begun meanwhile, and permits the data again.
@@ -125,7 +125,7 @@ async def _create(write: Write, grants: Sequence[Grant]) -> None:
     agreement_ids = {grant.agreement_id for grant in grants}
     found = await session.exec(select(Agreement).where(col(Agreement.agreement_id).in_(agreement_ids)))
     days = {each.agreement_id: each.retention_days for each in found}
-    opened = await deletion_rows.opened_at(session, {(grant.client_id, grant.brin) for grant in grants})
+    opened = await deletion_rows.open_grants_of(session, {(grant.client_id, grant.brin) for grant in grants})
     for grant in grants:
         ended = ended_at(grant)
         if ended is None:
@@ -147,7 +147,7 @@ async def _lapse(write: Write, duties: Sequence[DeletionDuty]) -> list[DeletionD
     """Ends the duties whose data a grant permits again; returns the others."""
     if not duties:
         return []
-    opened = await deletion_rows.opened_at(write.session, {(duty.client_id, duty.brin) for duty in duties})
+    opened = await deletion_rows.open_grants_of(write.session, {(duty.client_id, duty.brin) for duty in duties})
     remaining: list[DeletionDuty] = []
     for duty in duties:
         ended = await write.session.get_one(Grant, duty.grant_id)

@@ -1,4 +1,4 @@
-"""The bearer token of a request is verified before a byte of its body is read."""
+"""Authentication: verifies the bearer token of a request before any of its body is read."""
 
 from collections.abc import Callable
 from typing import Final
@@ -10,12 +10,12 @@ from api.edge import problems
 from api.edge.problems import UNAUTHENTICATED, Problem, Refused
 from api.security.tokens import Claims, TokenRefused, TokenVerifier
 
-#: What is open to anyone: to send in an application, and to follow it with its secret.
+#: Routes without a token: sending an application, and reading it with its secret.
 OPEN_TO_ANYONE: Final = "/v1/applications"
 
 
 class Authentication:
-    """Verifies the bearer token of all that it guards, before a byte of the body is read; `answer` says a refusal."""
+    """Verifies the bearer token of guarded paths before any of the body is read; `answer` makes refusals responses."""
 
     def __init__(
         self,
@@ -41,17 +41,17 @@ class Authentication:
 
 
 def needs_token(path: str) -> bool:
-    """Everything below `/v1/` does, but applications."""
+    """Whether the path needs a token: all below `/v1/` except applications."""
     return path.startswith("/v1/") and path != OPEN_TO_ANYONE and not path.startswith(f"{OPEN_TO_ANYONE}/")
 
 
 async def authenticated(scope: Scope, verifier: TokenVerifier, header: bytes = b"authorization") -> Claims:
-    """The claims of the request's bearer token. Raises `Refused` when there is none that is valid."""
+    """The claims of the request's bearer token. Raises `Refused` without a valid one."""
     given = [value for name, value in scope["headers"] if name == header]
     if len(given) != 1 or given[0][:7].lower() != b"bearer ":
         raise Refused(UNAUTHENTICATED, f"Send one access token as {header.decode().title()}: Bearer.")
     token = given[0][7:].decode("latin-1")
-    claims = verifier.remembered(token)
+    claims = verifier.cached_claims(token)
     if claims is not None:
         return claims
     try:

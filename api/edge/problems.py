@@ -1,4 +1,4 @@
-"""Refusals as RFC 9457 problem documents: the one table from what went wrong to HTTP."""
+"""RFC 9457 problem documents: the one table from refusals to HTTP."""
 
 import logging
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ MEDIA_TYPE: Final = "application/problem+json"
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One kind of problem: its slug ends the `type` URI, its title never changes."""
+    """One kind of problem: its slug ends the `type` URI; its title never changes."""
 
     slug: str
     status: int
@@ -38,7 +38,7 @@ DOCUMENT_NOT_DRAWN: Final = Problem("document_not_drawn", 503, "The document can
 REVISION_BEHIND: Final = Problem("revision_behind", 503, "The store is behind the revision asked for")
 INTERNAL: Final = Problem("internal_error", 500, "Something went wrong here")
 
-#: What the rules refuse, by the class of the refusal. With the problems above, this is the closed list.
+#: Problems by class of refusal. With the problems above, this is the closed list of the contract.
 REFUSALS: Final[dict[type[ConsentError], Problem]] = {
     refusals.NotFound: NOT_FOUND,
     refusals.InvalidInput: INVALID_INPUT,
@@ -103,17 +103,17 @@ BY_STATUS: Final = {problem.status: problem for problem in (NOT_FOUND, METHOD_NO
 
 
 class Refused(Exception):
-    """A refusal at the edge, by a problem that no rule of the domain knows."""
+    """A refusal at the edge, by a problem outside the rules of the domain."""
 
-    def __init__(self, problem: Problem, detail: str, sent_with: dict[str, str] | None = None) -> None:
+    def __init__(self, problem: Problem, detail: str, response_headers: dict[str, str] | None = None) -> None:
         super().__init__(detail)
         self.problem = problem
         self.detail = detail
-        self.sent_with = sent_with
+        self.response_headers = response_headers
 
 
 def document(problem: Problem, detail: str, **members: Any) -> bytes:
-    """The problem document as it goes over the wire."""
+    """The problem document as JSON bytes."""
     return msgspec.json.encode(
         {
             "type": TYPE_BASE + problem.slug,
@@ -126,7 +126,7 @@ def document(problem: Problem, detail: str, **members: Any) -> bytes:
 
 
 def answer(problem: Problem, detail: str, headers: dict[str, str] | None = None, **members: Any) -> Response:
-    """The problem as an answer."""
+    """The response with this problem."""
     if problem is UNAUTHENTICATED:
         headers = {**CHALLENGE, **(headers or {})}
     return Response(document(problem, detail, **members), problem.status, headers, MEDIA_TYPE)

@@ -1,4 +1,4 @@
-"""What every request and every answer has around it: an id, a version, and bounds on what may be sent."""
+"""The context of every request and answer: id, API version, headers, and limits on address and body."""
 
 import re
 from dataclasses import dataclass
@@ -18,14 +18,14 @@ MOST_TARGET_BYTES: Final = 8 * 1024
 TOO_LONG: Final = f"The address is longer than {MOST_TARGET_BYTES} bytes."
 
 _VERSION: Final = (b"api-version", API_VERSION.encode())
-#: For answers that a browser or a cache may come to see, which a decision's, to a POST by a gateway, is not.
+#: For answers that browsers or caches may see; a decision, answered to a gateway's POST, is none.
 _GUARDED: Final = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
 _REQUEST_ID: Final = re.compile(rb"[\x21-\x7e]{1,128}")
 _TRACEPARENT: Final = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 class BodyTooLarge(Refused, HTTPException):
-    """Raised while a body is read. FastAPI lets only an HTTPException through there; the hook knows only `Refused`."""
+    """Raised while a body is read. FastAPI passes only an HTTPException through there; the hook handles `Refused`."""
 
     def __init__(self, most: int = MOST_BODY_BYTES) -> None:
         HTTPException.__init__(self, TOO_LARGE.status)
@@ -34,13 +34,13 @@ class BodyTooLarge(Refused, HTTPException):
 
 @dataclass
 class Bound:
-    """How many bytes the body of one request may have. A route that takes files raises it for itself."""
+    """Limit in bytes of one request's body. Routes for files raise it for themselves."""
 
     most: int = MOST_BODY_BYTES
 
 
 class Envelope:
-    """The outermost layer. `X-Request-ID` and `traceparent` go through; a request without an id gets one."""
+    """The outermost middleware. Passes `X-Request-ID` and `traceparent` on; gives a request without an id one."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -51,14 +51,14 @@ class Envelope:
         around = headers_around(scope)
         bound = Bound()
         scope.setdefault("state", {}).update(request_id=request_id_in(around), bound=bound)
-        send_around = sending(around, send)
+        send_around = with_headers(around, send)
         if is_too_long(scope):
             return await problems.answer(INVALID_INPUT, TOO_LONG)(scope, receive, send_around)
         return await self.app(scope, _bounded(receive, bound), send_around)
 
 
 def is_too_long(scope: Scope) -> bool:
-    """Whether the request's address is longer than any that is read."""
+    """Whether the request's address exceeds `MOST_TARGET_BYTES`."""
     return len(scope.get("raw_path") or b"") + len(scope["query_string"]) > MOST_TARGET_BYTES
 
 
@@ -66,7 +66,7 @@ RawHeaders = list[tuple[bytes, bytes]]
 
 
 def headers_around(scope: Scope) -> RawHeaders:
-    """The headers that the answer to this request gets, where it does not set them itself; the request's id first."""
+    """Headers of the answer to this request, unless it sets them itself; the request's id comes first."""
     request_id = traceparent = b""
     for name, value in scope["headers"]:
         if name == b"x-request-id":
@@ -82,7 +82,7 @@ def headers_around(scope: Scope) -> RawHeaders:
 
 
 def _new_id() -> bytes:
-    """A random UUID (RFC 9562, version 4) of ordinary randomness: it tells requests apart and guards nothing."""
+    """A random UUID (RFC 9562, version 4), not of cryptographic strength: it only distinguishes requests."""
     parts = getrandbits(32), getrandbits(16), getrandbits(12), getrandbits(12), getrandbits(48)
     return b"%08x-%04x-4%03x-8%03x-%012x" % parts
 
@@ -92,13 +92,13 @@ def request_id_in(around: RawHeaders) -> str:
 
 
 def asker_of(issuer: str, subject: str, around: RawHeaders) -> Asker:
-    """Who asks, and in which request, whose answer gets these headers."""
+    """The caller and its request, whose answer has the headers `around`."""
     trace_id = around[2][1][3:35].decode() if len(around) > 2 else None
     return asker(issuer, subject, request_id_in(around), trace_id)
 
 
-def sending(around: RawHeaders, send: Send) -> Send:
-    """`send`, with these headers around each answer."""
+def with_headers(around: RawHeaders, send: Send) -> Send:
+    """Wraps `send` to add these headers to each answer."""
 
     async def send_around(message: Message) -> None:
         if message["type"] == "http.response.start":

@@ -1,10 +1,10 @@
-"""The HTTP server's side of one connection: uvicorn's own, except that a short answer leaves in one piece.
+"""The HTTP protocol of one connection: uvicorn's own, except that a short answer is written in one piece.
 
-uvicorn hands an answer's head and its body to the transport one after the other, and each becomes a system call and a
-segment. For answers as short as a decision that is a fifth of all the work that is done for them.
+uvicorn writes head and body of an answer separately, each with a system call and a segment. For answers as short as a
+decision that is a fifth of all work.
 
-An answer that goes on for long finds the connection in its request's state (`CONNECTION`), and says itself when what
-it has written must leave, or that a reader who takes nothing is cut off. So all other answers pay nothing for it.
+A streamed answer finds the transport in its request's state (`CONNECTION`) and flushes what it has written itself, or
+cuts off a reader that does not read. Other answers have no cost from this.
 """
 
 import asyncio
@@ -13,17 +13,17 @@ from typing import Any, Final, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-#: What is longer is worth a write of its own, and is not copied.
+#: Longer data is written at once, since copying it costs more than a write.
 MOST_HELD_BYTES: Final = 16 * 1024
-#: Under these names a request's state holds its `HoldingTransport`, and what the lifespan wants called when the server
-#: stops, before it waits for answers to end.
+#: Keys in the state of requests and lifespan: the `HoldingTransport`, and a callable for the start of a shutdown,
+#: before the server waits for open answers.
 CONNECTION: Final = "connection"
 ON_STOP: Final = "on_stop"
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class WholeAnswers(HttpToolsProtocol):
-    """Serves one connection. What an answer writes is held until the answer is complete, or is long."""
+    """Serves one connection. Written data is held until the answer is complete, or long."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         holding = HoldingTransport(cast(asyncio.Transport, transport))
@@ -36,18 +36,18 @@ class WholeAnswers(HttpToolsProtocol):
 
     def shutdown(self) -> None:
         super().shutdown()
-        # Each connection is told, and each says so: what is called does it once.
+        # Called once per connection; the callable must be idempotent.
         if (on_stop := cast("Callable[[], None] | None", self.app_state.get(ON_STOP))) is not None:
             on_stop()
 
 
 class HoldingTransport:
-    """A transport that holds back what is written until `flush`, `close`, or `MOST_HELD_BYTES` of it."""
+    """A transport that holds written data until `flush`, `close`, or more than `MOST_HELD_BYTES`."""
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport
         self._held = b""
-        # Asked for with every request: found here without a detour.
+        # Bound here, without `__getattr__`: used with every request.
         self.is_closing = transport.is_closing
         self.pause_reading, self.resume_reading = transport.pause_reading, transport.resume_reading
 
@@ -56,7 +56,7 @@ class HoldingTransport:
 
     def write(self, data: bytes) -> None:
         if data == _CONTINUE:
-            # The client waits for it before it sends what the answer depends on.
+            # The client waits for it before it sends the body.
             self._transport.write(data)
             return
         self._held += data

@@ -110,7 +110,7 @@ def install(door: FastAPI) -> None:
 
     @door.exception_handler(Refused)
     async def _refused(_: Request, refused: Refused) -> Response:
-        return answer(refused.problem, refused.detail, refused.sent_with)
+        return answer(refused.problem, refused.detail, refused.response_headers)
 
     @door.exception_handler(StoreUnreachable)
     async def _unreachable(_: Request, error: StoreUnreachable) -> Response:

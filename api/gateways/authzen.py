@@ -1,6 +1,6 @@
-"""OpenID AuthZEN 1.0 on the wire: evaluation requests as questions, decisions as evaluation responses.
+"""OpenID AuthZEN 1.0 messages: evaluation requests as questions, decisions as evaluation responses.
 
-Members that AuthZEN does not name are ignored; what has the wrong shape raises `Refused` (400).
+Members unknown to AuthZEN are ignored; a malformed request raises `Refused` (400).
 """
 
 import json
@@ -19,7 +19,7 @@ MOST_EVALUATIONS: Final = 1000
 
 Properties = dict[str, Any]
 Revision = Annotated[int, Meta(ge=0, le=2**53)]
-#: More than the catalogue has; a bound, because each evaluation of a batch is held against all of them.
+#: More than the catalogue has; limited, because each evaluation of a batch is checked against all of them.
 Names = Annotated[tuple[str, ...], Meta(max_length=256)]
 
 
@@ -114,27 +114,27 @@ _encoder = msgspec.json.Encoder()
 
 
 def question_of(body: bytes) -> Question:
-    """The question that an evaluation request asks. Raises `Refused` (400)."""
-    asked = decoded(_evaluation, body)
-    members = 3 + _IN_SUBJECT + _IN_ACTION + _in_resource(asked.resource)
-    if asked.context is not UNSET:
-        members += 1 + _in_context(asked.context)
+    """The question of an evaluation request. Raises `Refused` (400)."""
+    request = decoded(_evaluation, body)
+    members = 3 + _IN_SUBJECT + _IN_ACTION + _in_resource(request.resource)
+    if request.context is not UNSET:
+        members += 1 + _in_context(request.context)
     _require_one_meaning(body, members)
-    return question_about(asked.subject, asked.action, asked.resource, asked.context)
+    return question_about(request.subject, request.action, request.resource, request.context)
 
 
 def questions_of(body: bytes) -> tuple[Semantic, list[Question | Refused]] | Question:
-    """The questions of a batch, each with the defaults applied; in place of one that is malformed, its refusal.
+    """The questions of a batch with its defaults applied; a refusal in place of a malformed one.
 
-    Without evaluations it is a single question (AuthZEN 1.0, 7.1). Raises `Refused` (400) when the request as a
-    whole is malformed.
+    Without evaluations it is a single question (AuthZEN 1.0, 7.1). Raises `Refused` (400) when the request as a whole
+    is malformed.
     """
     batch = decoded(_evaluations, body)
     if not batch.evaluations:
         return question_of(body)
     if len(batch.evaluations) > MOST_EVALUATIONS:
         raise Refused(INVALID_INPUT, f"At most {MOST_EVALUATIONS} evaluations at once.")
-    # Each once, however many evaluations use it: a large default must not cost its size times their number.
+    # Decoded once, however many evaluations use them: a large default must not cost its size times their number.
     defaults = _parts({name: raw for name in _PARTS if isinstance(raw := getattr(batch, name), msgspec.Raw)})
     items = [_parts(item) for item in batch.evaluations]
     members = 1 + len(defaults) + _in_parts(defaults) + sum(map(len, batch.evaluations)) + sum(map(_in_parts, items))
@@ -147,7 +147,7 @@ def questions_of(body: bytes) -> tuple[Semantic, list[Question | Refused]] | Que
 
 
 def response_of(decision: Decision) -> EvaluationResponse:
-    """A decision as AuthZEN's evaluation response."""
+    """The AuthZEN evaluation response of a decision."""
     context = DecisionContext(
         reason=decision.reason,
         revision=decision.revision,
@@ -174,7 +174,7 @@ _PARTS: Final[dict[str, msgspec.json.Decoder[Any]]] = {
 
 
 def _parts(members: dict[str, msgspec.Raw]) -> dict[str, Any]:
-    """Each member that AuthZEN names as its struct, or as the refusal of it."""
+    """The decoded struct of each member known to AuthZEN, or its refusal."""
     return {name: _part(name, raw) for name, raw in members.items() if name in _PARTS}
 
 
@@ -196,7 +196,7 @@ def _item(parts: dict[str, Any]) -> Question | Refused:
 
 
 def question_about(subject: Subject, action: Action, resource: Resource, context: Context | UnsetType) -> Question:
-    """The question that these entities make together."""
+    """The question composed of these entities."""
     narrowing = resource.properties
     scopes: tuple[str, ...] = ()
     fields: tuple[str, ...] = ()
@@ -212,7 +212,7 @@ def question_about(subject: Subject, action: Action, resource: Resource, context
     )
 
 
-# How many members of a request's JSON are known to have been read, each once: see `_require_one_meaning`.
+# Numbers of members that were decoded, each once: see `_require_one_meaning`.
 _IN_SUBJECT: Final = 2
 _IN_ACTION: Final = 1
 
@@ -243,7 +243,7 @@ def _in_parts(parts: dict[str, Any]) -> int:
 
 
 def decoded(decoder: msgspec.json.Decoder[Shape], body: bytes) -> Shape:
-    """The request in its shape. Raises `Refused` (400) where it has another."""
+    """The decoded request. Raises `Refused` (400) when it is malformed."""
     try:
         return decoder.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
@@ -251,24 +251,24 @@ def decoded(decoder: msgspec.json.Decoder[Shape], body: bytes) -> Shape:
 
 
 def _require_one_meaning(body: bytes, members: int) -> None:
-    """A member that stands there twice would be one thing to us, and another to who checked the request before.
+    """Refuses repeated members, of which another reader of the request might take the other one.
 
-    Behind the name of each member is a colon. Where the body has no more of them than `members` that are known to
-    have been read, there is no other member in it, so none that stands there twice. Else it is looked at.
+    Each member has a colon. A body with exactly `members` colons, the number of decoded members, has no others and so
+    no repeated ones; only otherwise it is parsed again.
     """
     if body.count(b":") != members:
         read_whole(body)
 
 
 def read_whole(body: bytes) -> Any:
-    """The JSON of a request with all its members, AuthZEN's or not; its numbers as they are written.
+    """Parses the whole JSON of a request, with members unknown to AuthZEN; numbers stay text.
 
-    Raises `Refused` (400) where a member stands twice, and where it is no JSON after all.
+    Raises `Refused` (400) for a repeated member, and for invalid JSON.
     """
     try:
         return json.loads(body, object_pairs_hook=members_once, parse_int=str, parse_float=str)
     except Malformed as malformed:
         raise Refused(INVALID_INPUT, f"Not an AuthZEN request: {malformed}.") from None
     except (ValueError, RecursionError):
-        # In members that AuthZEN does not name, where the decoder above is less strict.
+        # In members that AuthZEN does not name, the decoder above is less strict.
         raise Refused(INVALID_INPUT, "Not an AuthZEN request: not JSON in UTF-8, or nested too deep.") from None

@@ -1,8 +1,7 @@
-"""OpenID AuthZEN 1.0 search on the wire (section 8): requests as questions without their answer, and pages of results.
+"""OpenID AuthZEN 1.0 search messages (section 8): requests as incomplete questions, and pages of results.
 
-A search names two of subject, action and resource whole, and of the third no more than its type. That one's `id` is
-ignored where it is given after all (8.4.1, 8.5.1). Other members that AuthZEN does not name are ignored too; what has
-the wrong shape raises `Refused` (400).
+A search gives two of subject, action and resource completely, and of the third only the type. If that one has an `id`,
+it is ignored (8.4.1, 8.5.1), and so are members unknown to AuthZEN; a malformed request raises `Refused` (400).
 """
 
 import base64
@@ -28,7 +27,7 @@ from api.gateways.authzen import (
 from api.security.strict_json import Malformed, base64url
 from models.decision.decision import Decision, Question
 
-#: How many results a page has where the request does not say, and how many it has at most, whatever the request says.
+#: Results per page when the request has no limit, and at most.
 USUAL_LIMIT: Final = 100
 MOST_RESULTS: Final = 1000
 
@@ -72,11 +71,11 @@ class SubjectSearchRequest(Struct, frozen=True):
         return question_about(Subject(self.subject.type, ""), self.action, self.resource, self.context)
 
     @staticmethod
-    def about(question: Question, client_id: str) -> Question:
+    def complete(question: Question, client_id: str) -> Question:
         return question._replace(client_id=client_id)
 
     @staticmethod
-    def found(question: Question, _: Decision) -> "Entity":
+    def result(question: Question, _: Decision) -> "Entity":
         return Entity(question.subject_type, question.client_id)
 
 
@@ -92,15 +91,15 @@ class ResourceSearchRequest(Struct, frozen=True):
     page: PageRequest | UnsetType = UNSET
 
     def question(self) -> Question:
-        anywhere = Resource(self.resource.type, "", self.resource.properties)
-        return question_about(self.subject, self.action, anywhere, self.context)
+        any_place = Resource(self.resource.type, "", self.resource.properties)
+        return question_about(self.subject, self.action, any_place, self.context)
 
     @staticmethod
-    def about(question: Question, place: str) -> Question:
+    def complete(question: Question, place: str) -> Question:
         return question._replace(place=place)
 
     @staticmethod
-    def found(question: Question, _: Decision) -> "Entity":
+    def result(question: Question, _: Decision) -> "Entity":
         return Entity(question.resource_type, question.place)
 
 
@@ -118,11 +117,11 @@ class ActionSearchRequest(Struct, frozen=True):
         return question_about(self.subject, Action(""), self.resource, self.context)
 
     @staticmethod
-    def about(question: Question, action: str) -> Question:
+    def complete(question: Question, action: str) -> Question:
         return question._replace(action=action)
 
     @staticmethod
-    def found(question: Question, decision: Decision) -> "PermittedAction":
+    def result(question: Question, decision: Decision) -> "PermittedAction":
         return PermittedAction(question.action, Releasable(decision.scopes, decision.fields))
 
 
@@ -166,7 +165,7 @@ class SearchContext(Struct, frozen=True):
 class EntitiesFound(Struct, frozen=True):
     """The subjects or resources that were found, in the order of their ids. (AuthZEN 1.0, 8.3)"""
 
-    # First, so that whoever reads along knows how many results there will be.
+    # The page comes first, so that a streaming reader knows how many results follow.
 
     page: Page
     context: SearchContext
@@ -182,39 +181,39 @@ class ActionsFound(Struct, frozen=True):
 
 
 class Search(NamedTuple):
-    """What is searched: a question to be completed by each candidate behind `after`, in order, up to `limit` permits.
+    """A search: a question to be completed by each candidate after `after`, in order, up to `limit` permits.
 
-    `named` is all that the request says, which its pages have in common.
+    `named` identifies the request; all its pages have it in common.
     """
 
     request: SearchRequest
     question: Question
     named: str
-    asked_limit: int | None
+    requested_limit: int | None
     after: str
 
     @property
     def limit(self) -> int:
-        return USUAL_LIMIT if self.asked_limit is None else min(self.asked_limit, MOST_RESULTS)
+        return USUAL_LIMIT if self.requested_limit is None else min(self.requested_limit, MOST_RESULTS)
 
     def token_behind(self, last: str) -> str:
-        """The token of the page that follows the result `last`; it stays good whatever changes in between."""
-        return _encoded(_position(self.named, self.asked_limit, last))
+        """The token of the page after the result `last`. It stays valid whatever changes meanwhile."""
+        return _token_of(_position(self.named, self.requested_limit, last))
 
 
 def search_of(decoder: "msgspec.json.Decoder[Any]", body: bytes) -> Search:
-    """The search that a request asks for. Raises `Refused` (400), also for a token of another request."""
+    """The search of a request. Raises `Refused` (400), also for a token of another request."""
     request = cast(SearchRequest, decoded(decoder, body))
     page = PageRequest() if request.page is UNSET else request.page
     named = _named(request, read_whole(body))
     limit = None if page.limit is UNSET else page.limit
     after = ""
     if page.token is not UNSET:
-        limit, after = _continued(named, limit, page.token)
+        limit, after = _position_after(named, limit, page.token)
     return Search(request, request.question(), named, limit, after)
 
 
-#: The members of each entity that a later page must have in common with the first (8.2.1).
+#: Members of each entity that must not change between pages (8.2.1).
 _NAMED: Final = {
     "subject": ("type", "id", "properties"),
     "action": ("name", "properties"),
@@ -222,16 +221,16 @@ _NAMED: Final = {
 }
 
 
-def _named(request: SearchRequest, whole: dict[str, Any]) -> str:
-    """What AuthZEN names of a request, but for its page's token and limit, in one spelling. Raises `Refused` (400)."""
+def _named(request: SearchRequest, document: dict[str, Any]) -> str:
+    """The request without its page's token and limit, as canonical JSON of AuthZEN's members. Raises `Refused`."""
     entities = {
-        entity: {name: whole[entity][name] for name in names if name in whole[entity]}
+        entity: {name: document[entity][name] for name in names if name in document[entity]}
         for entity, names in _NAMED.items()
-        if entity in whole and not (entity == "action" and request.searched == "action")
+        if entity in document and not (entity == "action" and request.searched == "action")
     }
     if request.searched != "action":
         entities[request.searched].pop("id", None)
-    rest = [request.searched, whole.get("context"), whole.get("page", {}).get("properties")]
+    rest = [request.searched, document.get("context"), document.get("page", {}).get("properties")]
     try:
         return json.dumps([entities, *rest], sort_keys=True)
     except RecursionError:
@@ -239,35 +238,35 @@ def _named(request: SearchRequest, whole: dict[str, Any]) -> str:
 
 
 class _Position(NamedTuple):
-    """What a token holds."""
+    """The content of a token."""
 
-    #: Of the request, the limit and the last result together: a token is of no use but where it was given out.
+    #: Digest of request, limit and last result: a token is valid for the request that it was issued for.
     digest: str
-    #: As the first request had it: the ones that follow may leave it out, as in the standard's own example (8.2.3).
+    #: The limit of the first request: later ones may omit it, as in the standard's own example (8.2.3).
     limit: Limit | None
     last: str
 
 
 def _position(named: str, limit: int | None, last: str) -> _Position:
-    # No secret: whoever makes a token up reaches nothing that the same request doesn't give from its first page on.
+    # Not keyed: a forged token gives nothing that the same request does not give from its first page on.
     digest = hashlib.sha256(json.dumps([named, limit, last]).encode()).hexdigest()[:32]
     return _Position(digest, limit, last)
 
 
-_token = msgspec.json.Decoder(_Position)
+_token_decoder = msgspec.json.Decoder(_Position)
 
 
-def _encoded(position: _Position) -> str:
+def _token_of(position: _Position) -> str:
     return base64.urlsafe_b64encode(msgspec.json.encode(position)).decode().rstrip("=")
 
 
-def _continued(named: str, limit: int | None, token: str) -> tuple[int | None, str]:
-    """The limit of the first page and the last result of the page before.
+def _position_after(named: str, limit: int | None, token: str) -> tuple[int | None, str]:
+    """The limit of the first page, and the last result of the page before.
 
-    Raises `Refused` (400) for what was not given out as a token, and for a token of another request (8.2).
+    Raises `Refused` (400) for an invalid token, and for one of another request (8.2).
     """
     try:
-        position = _token.decode(base64url(token))
+        position = _token_decoder.decode(base64url(token))
     except (Malformed, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         raise Refused(INVALID_INPUT, "The token is not one of ours.") from None
     if limit not in (None, position.limit) or position != _position(named, position.limit, position.last):

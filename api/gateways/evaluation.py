@@ -1,7 +1,7 @@
-"""The gateways' side, OpenID AuthZEN 1.0: may this be released, now?
+"""The decision hook for gateways, OpenID AuthZEN 1.0: may this data be released now?
 
-This is the hot path. It is read from the top of `Evaluation` downwards and stays outside FastAPI's dependencies and
-validation: who asks, what is asked, the snapshot as of this request, the decision, its line in the log, the answer.
+This is the hot path, outside FastAPI's dependencies and validation. Read it from `Evaluation` downwards: caller,
+question, current snapshot, decision, its line in the log, answer.
 """
 
 import logging
@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 from api.edge import problems
 from api.edge.authentication import authenticated
 from api.edge.problems import FORBIDDEN, INTERNAL, INVALID_INPUT, METHOD_NOT_ALLOWED, TOO_LARGE, Refused
-from api.edge.request_context import TOO_LONG, asker_of, headers_around, is_too_long, request_id_in, sending
+from api.edge.request_context import TOO_LONG, asker_of, headers_around, is_too_long, request_id_in, with_headers
 from api.gateways.authzen import Semantic, encoded, question_of, questions_of, response_of
 from api.security.tokens import Claims, TokenVerifier
 from api.snapshot.current import CurrentSnapshot
@@ -26,7 +26,7 @@ from models.decision.snapshot import Snapshot
 
 log = logging.getLogger("privacy_manager.gateways")
 
-#: Answers that tell of the store, not of a permission; a gateway may ask again.
+#: Reasons that concern the store, not a permission; a gateway may retry.
 UNAVAILABLE: Final = frozenset({Reason.STORE_UNREACHABLE, Reason.REVISION_BEHIND})
 
 _JSON: Final = (b"content-type", b"application/json")
@@ -34,7 +34,7 @@ _RETRY_SOON: Final = (b"retry-after", b"1")
 
 
 class Hook(ABC):
-    """What the doors for gateways share: the caller's role, a bounded body, a decision or a refusal."""
+    """Base of the hooks: checks the gateway's role, reads a limited body, answers with a decision or a refusal."""
 
     most_bytes: ClassVar[int]
 
@@ -51,11 +51,11 @@ class Hook(ABC):
         except Refused as refused:
             headers = {"Allow": "POST"} if refused.problem is METHOD_NOT_ALLOWED else None
             refusal = problems.answer(refused.problem, refused.detail, headers)
-            return await refusal(scope, receive, sending(around, send))
+            return await refusal(scope, receive, with_headers(around, send))
         except Exception:
             log.exception("request %s failed", request_id_in(around))
             refusal = problems.answer(INTERNAL, "Release nothing.", decision=False)
-            return await refusal(scope, receive, sending(around, send))
+            return await refusal(scope, receive, with_headers(around, send))
         if status == 503:
             around.append(_RETRY_SOON)
         length = (b"content-length", b"%d" % len(answer))
@@ -64,7 +64,7 @@ class Hook(ABC):
 
     @abstractmethod
     async def answer(self, body: bytes, asker: Asker) -> tuple[int, bytes]:
-        """The status and the body of the answer. Raises `Refused`."""
+        """Status and body of the answer. Raises `Refused`."""
 
     async def _require_gateway(self, scope: Scope) -> Claims:
         if is_too_long(scope):
@@ -107,12 +107,12 @@ class Evaluations(Evaluation):
     door = Door.EVALUATIONS
 
     async def answer(self, body: bytes, asker: Asker) -> tuple[int, bytes]:
-        asked = questions_of(body)
-        if isinstance(asked, Question):
+        questions = questions_of(body)
+        if isinstance(questions, Question):
             return await super().answer(body, asker)
 
         def decided(snapshot: Snapshot, now: datetime) -> Logged[list[Any]]:
-            return _decided(*asked, asker, snapshot, now)
+            return _decide_all(*questions, asker, snapshot, now)
 
         try:
             evaluations = await self.current.decided(decided)
@@ -123,7 +123,7 @@ class Evaluations(Evaluation):
         return 200, encoded({"evaluations": evaluations})
 
 
-def _decided(
+def _decide_all(
     semantic: Semantic, questions: list[Question | Refused], asker: Asker, snapshot: Snapshot, now: datetime
 ) -> Logged[list[Any]]:
     answers: list[Any] = []
@@ -150,8 +150,8 @@ def _malformed(refused: Refused) -> dict[str, Any]:
     return {"decision": False, "context": {"error": error}}
 
 
-async def _body(receive: Receive, most: int) -> bytes:
-    """The whole body. Raises `Refused` for one that is larger than `most` bytes, or that never ends."""
+async def _body(receive: Receive, limit: int) -> bytes:
+    """Reads the body. Raises `Refused` for one larger than `most` bytes, or cut off."""
     body = b""
     while True:
         message = await receive()
@@ -159,7 +159,7 @@ async def _body(receive: Receive, most: int) -> bytes:
             raise Refused(INVALID_INPUT, "The request ended early.")
         chunk: bytes = message.get("body", b"")
         body = body + chunk if body else chunk
-        if len(body) > most:
-            raise Refused(TOO_LARGE, f"At most {most} bytes.")
+        if len(body) > limit:
+            raise Refused(TOO_LARGE, f"At most {limit} bytes.")
         if not message.get("more_body", False):
             return body

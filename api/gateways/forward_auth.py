@@ -1,7 +1,7 @@
-"""Forward-auth: a gateway asks whether a request that it holds may go on. nginx, Traefik, Caddy and Envoy do.
+"""Forward-auth: a gateway (nginx, Traefik, Caddy, Envoy) asks whether to pass on a request that it holds.
 
-Who the gateway is, who its partner is, which request it holds, what that is about, the decision, the answer. What is
-not said, or said in two ways, is denied; a gateway lets only a 200 through.
+Steps: authenticate the gateway, identify its partner, find the held request and the data that it is about, decide,
+answer. Missing or contradictory information is a deny; gateways pass on a request only after a 200.
 """
 
 import logging
@@ -25,7 +25,7 @@ from api.edge.problems import (
     UNAUTHENTICATED,
     Refused,
 )
-from api.edge.request_context import asker_of, headers_around, is_too_long, request_id_in, sending
+from api.edge.request_context import asker_of, headers_around, is_too_long, request_id_in, with_headers
 from api.security.tokens import Claims, TokenVerifier
 from api.snapshot.current import CurrentSnapshot
 from api.snapshot.pending_decision import Logged
@@ -40,15 +40,15 @@ log = logging.getLogger("privacy_manager.forward_auth")
 PATH: Final = "/gateway/v1/authorize"
 PARTNER_PATH: Final = "/gateway/v1/partner"
 
-#: The headers that say which request a gateway holds: its method and its URI, as they were sent.
-_TOLD: Final = ((b"x-forwarded-method", b"x-forwarded-uri"), (b"x-original-method", b"x-original-uri"))
+#: Pairs of headers with method and URI of the held request, as they were sent.
+_REQUEST_HEADERS: Final = ((b"x-forwarded-method", b"x-forwarded-uri"), (b"x-original-method", b"x-original-uri"))
 _GATEWAY: Final = b"x-gateway-authorization"
 _CLIENT_ID: Final = b"x-partner-client-id"
 _UNAVAILABLE: Final = {Reason.STORE_UNREACHABLE: STORE_UNREACHABLE, Reason.REVISION_BEHIND: REVISION_BEHIND}
 
 
 class GatewayDoor(ABC):
-    """What both doors share: the gateway's own credential, and the partner that it speaks for. No body is read."""
+    """Base of both routes: authenticates the gateway, and identifies its partner. No body is read."""
 
     def __init__(self, verifier: TokenVerifier) -> None:
         self.verifier = verifier
@@ -59,27 +59,27 @@ class GatewayDoor(ABC):
             claims = await self._require_gateway(scope)
             answer = await self.answer(scope, asker_of(claims.issuer, claims.subject, around))
         except Refused as refused:
-            answer = problems.answer(refused.problem, refused.detail, refused.sent_with, decision=False)
+            answer = problems.answer(refused.problem, refused.detail, refused.response_headers, decision=False)
         except Exception:
             log.exception("request %s failed", request_id_in(around))
             answer = problems.answer(INTERNAL, "Release nothing.", decision=False)
-        await answer(scope, receive, sending(around, send))
+        await answer(scope, receive, with_headers(around, send))
 
     @abstractmethod
     async def answer(self, scope: Scope, asker: Asker) -> Response:
         """The answer to a gateway. Raises `Refused`."""
 
     async def client_id(self, scope: Scope) -> str:
-        """The connection: by its own token, or as the gateway knows it by its certificate. Raises `Refused`."""
-        named = _headers(scope, _CLIENT_ID)
-        if not named:
+        """The partner's client id: by its own token, or set by the gateway after mTLS. Raises `Refused`."""
+        client_ids = _headers(scope, _CLIENT_ID)
+        if not client_ids:
             claims = await authenticated(scope, self.verifier)
             if "partner" not in claims.roles:
                 raise Refused(FORBIDDEN, "The token in Authorization needs the role partner.")
             return claims.client_id
-        if len(named) > 1 or _headers(scope, b"authorization"):
+        if len(client_ids) > 1 or _headers(scope, b"authorization"):
             raise Refused(NOT_RELEASED, "The partner is named in two ways.")
-        return named[0]
+        return client_ids[0]
 
     async def _require_gateway(self, scope: Scope) -> Claims:
         if is_too_long(scope):
@@ -91,7 +91,7 @@ class GatewayDoor(ABC):
 
 
 class Authorize(GatewayDoor):
-    """`/gateway/v1/authorize`, with any method, and with Envoy's path behind it."""
+    """`/gateway/v1/authorize`, for any method, also with Envoy's path appended."""
 
     def __init__(self, verifier: TokenVerifier, current: CurrentSnapshot, routes: RouteTable) -> None:
         super().__init__(verifier)
@@ -100,7 +100,7 @@ class Authorize(GatewayDoor):
 
     async def answer(self, scope: Scope, asker: Asker) -> Response:
         client_id = await self.client_id(scope)
-        data = self.routes.requested_data(*_held(scope))
+        data = self.routes.requested_data(*_held_request(scope))
         if data is None:
             raise Refused(NOT_RELEASED, "No route names this request.")
         question = Question("partner", client_id, "release", data.resource_type, data.place, data.scopes)
@@ -119,7 +119,7 @@ class Authorize(GatewayDoor):
 
 
 class PartnerOfToken(GatewayDoor):
-    """`GET /gateway/v1/partner`: which connection a partner's token is of, for a layer that asks by client id."""
+    """`GET /gateway/v1/partner`: the client id of a partner's token, for a layer that asks by client id."""
 
     async def answer(self, scope: Scope, asker: Asker) -> Response:
         if scope["method"] != "GET":
@@ -130,24 +130,24 @@ class PartnerOfToken(GatewayDoor):
         return Response(document, media_type="application/json")
 
 
-def _held(scope: Scope) -> tuple[str, str]:
-    """The method and the URI of the request that the gateway holds. Raises `Refused` unless told in exactly one way."""
-    told = [pair for pair in _TOLD if any(_headers(scope, name) for name in pair)]
+def _held_request(scope: Scope) -> tuple[str, str]:
+    """Method and URI of the held request. Raises `Refused` unless they are given in exactly one way."""
+    given = [pair for pair in _REQUEST_HEADERS if any(_headers(scope, name) for name in pair)]
     path = scope["raw_path"].decode("latin-1")
     behind_path = path.removeprefix(PATH)
-    if behind_path and not told and path != behind_path:
+    if behind_path and not given and path != behind_path:
         query = scope["query_string"].decode("latin-1")
         return scope["method"], f"{behind_path}?{query}" if query else behind_path
-    if len(told) != 1 or behind_path or scope["query_string"]:
+    if len(given) != 1 or behind_path or scope["query_string"]:
         raise Refused(NOT_RELEASED, "Which request is held is told in no way, or in several.")
-    methods, targets = (_headers(scope, name) for name in told[0])
+    methods, targets = (_headers(scope, name) for name in given[0])
     if len(methods) != 1 or len(targets) != 1:
         raise Refused(NOT_RELEASED, "Send the held request's method and URI, each once.")
     return methods[0], targets[0]
 
 
 def _headers(scope: Scope, wanted: bytes) -> list[str]:
-    """The values of a header that are not empty: a gateway that clears one may send it without a value."""
+    """The non-empty values of a header: a gateway that clears one may send it without a value."""
     return [value.decode("latin-1") for name, value in scope["headers"] if name == wanted and value]
 
 
@@ -161,6 +161,6 @@ def _answer_of(decision: Decision) -> Response:
         }
         return Response(status_code=200, headers=headers)
     unavailable = _UNAVAILABLE.get(decision.reason)
-    again = {"Retry-After": "1"} if unavailable is not None else None
+    retry = {"Retry-After": "1"} if unavailable is not None else None
     members: dict[str, Any] = {"decision": False, "reason": decision.reason, "revision": decision.revision}
-    return problems.answer(unavailable or NOT_RELEASED, f"Denied: {decision.reason}.", again, **members)
+    return problems.answer(unavailable or NOT_RELEASED, f"Denied: {decision.reason}.", retry, **members)

@@ -1,7 +1,8 @@
-"""The doors of AuthZEN's search (section 8): who may receive this, what may this one receive, what may be done.
+"""AuthZEN's searches (section 8) for subjects, resources and actions.
 
-Every result is a permit of `decide()`, asked of one snapshot at one instant for each candidate in turn, and no place or
-connection that it would permit is left out. A result is no permission to release: that is asked for each release.
+Every result is a permit of `decide()`, which is asked of one snapshot at one instant for each candidate in turn; no
+place or connection that it would permit is left out. A result is no permission to release: that is asked for each
+release.
 """
 
 import asyncio
@@ -32,29 +33,29 @@ from models.decision.decision import Question, Reason, behind, decide, unreachab
 from models.decision.decision_log import Asker, line_of_search
 from models.decision.snapshot import Snapshot
 
-#: So many candidates are decided on before other requests have their turn: about a millisecond.
+#: Candidates decided before other requests get their turn: about a millisecond.
 AT_ONCE: Final = 100
 
 ACTIONS: Final = ("release",)
 
 
-class Searching(Hook):
-    """What the three searches share: the candidates, one decision on each, the page."""
+class SearchHook(Hook):
+    """Base of the three searches: goes through the candidates, decides on each, fills the page."""
 
     most_bytes = 64 * 1024
     decoder: ClassVar["msgspec.json.Decoder[Any]"]
-    answered: ClassVar[type[EntitiesFound] | type[ActionsFound]] = EntitiesFound
+    response_type: ClassVar[type[EntitiesFound] | type[ActionsFound]] = EntitiesFound
 
     async def answer(self, body: bytes, asker: Asker) -> tuple[int, bytes]:
         search = search_of(self.decoder, body)
 
-        def begun(snapshot: Snapshot, now: datetime) -> Logged[tuple[Snapshot, datetime]]:
-            reason = _said_of(search, snapshot)
+        def start(snapshot: Snapshot, now: datetime) -> Logged[tuple[Snapshot, datetime]]:
+            reason = _log_reason(search, snapshot)
             line = line_of_search(asker, now, snapshot.revision, search.question, reason)
             return Logged((snapshot, now), [line])
 
         try:
-            snapshot, now = await self.current.decided(begun)
+            snapshot, now = await self.current.decided(start)
         except StoreUnreachable:
             return 503, encoded(response_of(unreachable(self.current.revision)))
         except StoreBehind:
@@ -62,14 +63,14 @@ class Searching(Hook):
         if search.question.min_revision > snapshot.revision:
             return 503, encoded(response_of(behind(snapshot.revision)))
         page, results = await _page(search, self.candidates(snapshot, search.question, search.after), snapshot, now)
-        return 200, encoded(self.answered(page, SearchContext(snapshot.revision), results))
+        return 200, encoded(self.response_type(page, SearchContext(snapshot.revision), results))
 
     @abstractmethod
     def candidates(self, snapshot: Snapshot, question: Question, after: str) -> Iterable[str]:
-        """The ids behind `after`, in order, among which all are that may be permitted."""
+        """Ids after `after`, in order, that include all that may be permitted."""
 
 
-class SubjectSearch(Searching):
+class SubjectSearch(SearchHook):
     """`POST /access/v1/search/subject`: which connections may receive this?"""
 
     decoder = msgspec.json.Decoder(SubjectSearchRequest)
@@ -79,7 +80,7 @@ class SubjectSearch(Searching):
         return client_ids[bisect_right(client_ids, after) :]
 
 
-class ResourceSearch(Searching):
+class ResourceSearch(SearchHook):
     """`POST /access/v1/search/resource`: of which schools and locations may this connection receive this?"""
 
     decoder = msgspec.json.Decoder(ResourceSearchRequest)
@@ -88,34 +89,34 @@ class ResourceSearch(Searching):
         return snapshot.places_of(question.client_id, after)
 
 
-class ActionSearch(Searching):
+class ActionSearch(SearchHook):
     """`POST /access/v1/search/action`: may this be released at all, and what of it?"""
 
     decoder = msgspec.json.Decoder(ActionSearchRequest)
-    answered = ActionsFound
+    response_type = ActionsFound
 
     def candidates(self, snapshot: Snapshot, question: Question, after: str) -> Iterable[str]:
         return [action for action in ACTIONS if action > after]
 
 
-def _said_of(search: Search, snapshot: Snapshot) -> str:
-    """What the line of a search says: what was searched, not what was found."""
+def _log_reason(search: Search, snapshot: Snapshot) -> str:
+    """The reason in the log's line of a search: what was searched, not the results."""
     if search.question.min_revision > snapshot.revision:
         return Reason.REVISION_BEHIND
     return f"searched_{search.request.searched}s"
 
 
 async def _page(search: Search, candidates: Iterable[str], snapshot: Snapshot, now: datetime) -> tuple[Page, list[Any]]:
-    """The results up to the limit. Whether more follow is only known once one more is found."""
+    """The results up to the limit. A next page exists only if one more permit is found."""
     results: list[Any] = []
     last = search.after
     for number, candidate in enumerate(candidates, 1):
-        question = search.request.about(search.question, candidate)
+        question = search.request.complete(search.question, candidate)
         decision = decide(snapshot, question, now)
         if decision.permit:
             if len(results) == search.limit:
                 return Page(search.token_behind(last), len(results)), results
-            results.append(search.request.found(question, decision))
+            results.append(search.request.result(question, decision))
             last = candidate
         if number % AT_ONCE == 0:
             await asyncio.sleep(0)

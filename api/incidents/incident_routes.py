@@ -212,7 +212,7 @@ async def attach(caller: PartnerOrOperator, incident_id: IncidentId, upload: Att
     incident = await incident_rows.incident(writing.session, incident_id, caller.only)
     if len(await incident_rows.attachments(writing.session, incident)) >= MOST_FILES_OF_INCIDENT:
         raise TooManyFiles(f"An incident has at most {MOST_FILES_OF_INCIDENT} attachments.")
-    kept_before = await incident_rows.bytes_attached(writing.session, incident.client_id)
+    kept_before = await incident_rows.attachment_bytes(writing.session, incident.client_id)
     if kept_before + upload.received.size > MOST_BYTES_OF_CONNECTION:
         raise TooManyFiles(f"A connection has at most {MOST_BYTES_OF_CONNECTION} bytes of attachments.")
     kept = FileView.model_validate(await upload.keep(caller, incident_id=incident_id))

@@ -1,4 +1,4 @@
-"""Cases of the road to live, and their steps."""
+"""Onboarding cases and their steps."""
 
 import hmac
 from collections.abc import Collection, Sequence
@@ -13,13 +13,13 @@ from models.consents.onboarding import Case, CaseStep, RoadStep
 
 
 async def case(session: Session, case_id: str, only: str | None = None) -> Case:
-    """A case; for a partner (`only`, its connection) one that is about its own connection."""
+    """A case; for a partner (`only`, its client id) one about its own connection."""
     found = await session.get(Case, case_id)
     return required(found if found and only in (None, found.client_id) else None, "There is no such case.")
 
 
 async def case_of_applicant(session: Session, reference: str, secret_digest: str) -> Case:
-    """The case with this reference, for whoever knows its secret."""
+    """The case with this reference and secret, for its applicant."""
     found = (await session.exec(select(Case).where(Case.reference == reference))).one_or_none()
     known = found is not None and hmac.compare_digest(found.secret_digest, secret_digest)
     return required(found if known else None, "There is no application of this reference and secret.")
@@ -39,12 +39,12 @@ async def cases(
 
 
 async def cases_since(session: Session, since: datetime) -> int:
-    """How many applications came in after this instant."""
+    """Number of applications received after this instant."""
     return (await session.exec(select(func.count()).select_from(Case).where(col(Case.created_at) > since))).one()
 
 
 async def case_about(session: Session, client_id: str, but: str) -> Case | None:
-    """Another case than `but` that has not ended and is about this connection."""
+    """A case other than `but` that has not ended and is about this connection."""
     query = select(Case).where(Case.client_id == client_id, Case.case_id != but, col(Case.step).not_in(CASE_ENDED))
     return (await session.exec(query.limit(1))).one_or_none()
 

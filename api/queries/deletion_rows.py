@@ -1,4 +1,4 @@
-"""Reads deletion duties, and the grants that they come of, as `rows.py` reads the rest."""
+"""Deletion duties, and the ended grants that cause them."""
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
@@ -43,36 +43,36 @@ async def of_client(session: Session, client_id: str, grant_id: str) -> Deletion
     return required(found if found and found.client_id == client_id else None, "There is no such deletion duty.")
 
 
-async def open_ones(session: Session, client_id: str, brin: str) -> Sequence[DeletionDuty]:
-    """The connection's duties towards this school that are not done with."""
+async def open_duties(session: Session, client_id: str, brin: str) -> Sequence[DeletionDuty]:
+    """The connection's open duties towards this school."""
     query = select(DeletionDuty).where(DeletionDuty.client_id == client_id, DeletionDuty.brin == brin, is_open())
     return (await session.exec(query.order_by(col(DeletionDuty.grant_id)))).all()
 
 
 async def overdue(session: Session, now: datetime, limit: int) -> Sequence[DeletionDuty]:
-    """Those that are overdue, of which the log does not say so yet; at most so many."""
+    """At most `limit` overdue duties that the log does not yet record as overdue."""
     late = col(DeletionDuty.due_at) <= now, col(DeletionDuty.overdue_told_at).is_(None)
     query = select(DeletionDuty).where(*late, is_open()).order_by(col(DeletionDuty.due_at))
     return (await session.exec(query.limit(limit))).all()
 
 
-async def ended_without(session: Session, since: int, limit: int) -> Sequence[Grant]:
-    """Grants that are ended after this revision, had begun, and have no duty; at most so many, the oldest first."""
+async def ended_without_duty(session: Session, since: int, limit: int) -> Sequence[Grant]:
+    """At most `limit` grants that had begun and ended after this revision, and have no duty; the oldest first."""
     began = or_(col(Grant.status) == Status.EXPIRED, col(Grant.valid_from) < col(Grant.changed_at))
     query = select(Grant).outerjoin(DeletionDuty).where(col(Grant.status).in_((Status.REVOKED, Status.EXPIRED)), began)
     query = query.where(col(Grant.revision) > since, col(DeletionDuty.grant_id).is_(None))
     return (await session.exec(query.order_by(col(Grant.revision), col(Grant.grant_id)).limit(limit))).all()
 
 
-async def opened_at(session: Session, at: Collection[tuple[str, str]]) -> dict[tuple[str, str], list[Grant]]:
-    """The grants that are not ended, by connection and school (BRIN4), of these."""
+async def open_grants_of(session: Session, at: Collection[tuple[str, str]]) -> dict[tuple[str, str], list[Grant]]:
+    """The grants that are not ended, by connection and school (BRIN4), for these pairs."""
     query = select(Grant).where(tuple_(col(Grant.client_id), col(Grant.brin)).in_(at))
-    found: dict[tuple[str, str], list[Grant]] = {}
+    grants: dict[tuple[str, str], list[Grant]] = {}
     for grant in await session.exec(query.where(col(Grant.status).in_(OPEN))):
-        found.setdefault((grant.client_id, grant.brin), []).append(grant)
-    return found
+        grants.setdefault((grant.client_id, grant.brin), []).append(grant)
+    return grants
 
 
 def is_open() -> ColumnElement[bool]:
-    """Whether a duty is not done with."""
+    """The condition for a duty neither confirmed nor lapsed."""
     return and_(col(DeletionDuty.confirmed_at).is_(None), col(DeletionDuty.lapsed_at).is_(None))

@@ -1,4 +1,4 @@
-"""What is due by a day: letters, ground rules to check, cases and notices that wait."""
+"""Rows due by a day: letters, ground rules to check, waiting cases and notices."""
 
 from collections.abc import Sequence
 from datetime import date, datetime
@@ -12,8 +12,8 @@ from models.consents.onboarding import Case, RoadStep
 from models.consents.reminders import Letter
 
 
-async def address_applied_with(session: Session, client_id: str) -> str | None:
-    """The address of whoever applied for the connection last."""
+async def applicant_address(session: Session, client_id: str) -> str | None:
+    """The e-mail address of the latest application for this connection."""
     query = select(Case.contact_email).where(Case.client_id == client_id).order_by(col(Case.created_at).desc())
     return (await session.exec(query.limit(1))).first()
 
@@ -27,18 +27,18 @@ async def letters(session: Session, kind: str, recipient: str, before: str, limi
 
 
 async def ground_rules_in_force(session: Session) -> Sequence[GroundRule]:
-    """Every fact that was not ended by an operator, whether or not time has."""
+    """All facts that no operator ended, including those that ended by time."""
     query = select(GroundRule).where(col(GroundRule.ended).is_(False))
     return (await session.exec(query.order_by(col(GroundRule.ground_rule_id)))).all()
 
 
 async def cases_waiting(session: Session, until: datetime) -> Sequence[Case]:
-    """The applications that wait for a reaction that is due by then."""
+    """The applications without a reaction that is due by `until`."""
     query = select(Case).where(Case.step == RoadStep.APPLIED, col(Case.due_at) <= until)
     return (await session.exec(query.order_by(col(Case.due_at), col(Case.case_id)))).all()
 
 
 async def notices_waiting(session: Session, until: datetime) -> Sequence[Incident]:
-    """The incidents whose schools must be told by then of a suspected breach, and were not."""
+    """The incidents whose schools must be notified of a suspected breach by `until`, and were not."""
     query = select(Incident).where(col(Incident.notice_due_at) <= until, col(Incident.notified_at).is_(None))
     return (await session.exec(query.order_by(col(Incident.notice_due_at), col(Incident.incident_id)))).all()

@@ -1,4 +1,4 @@
-"""Events of the log as their callers may see them, and the revision that the store is at."""
+"""Events of the log as callers may see them, and the store's revision."""
 
 from collections.abc import Collection, Sequence
 
@@ -10,7 +10,7 @@ from models.log.events import Event, Revision
 
 
 async def revision(session: Session) -> int:
-    """The number of consent changes that `session` sees."""
+    """The revision that `session` sees."""
     return (await session.get_one(Revision, 1)).revision
 
 
@@ -26,7 +26,7 @@ async def history(session: Session, grant: Grant, after: int, limit: int) -> Seq
 
 
 async def changes_of_client(session: Session, client_id: str, since: int, after: int, limit: int) -> Sequence[Event]:
-    """The events that concern this connection's grants, after revision `since` and after event number `after`."""
+    """Events of this connection's grants, after revision `since` and after event number `after`."""
     query = select(Event).where(
         Event.client_id == client_id,
         col(Event.grant_id).is_not(None),
@@ -37,12 +37,12 @@ async def changes_of_client(session: Session, client_id: str, since: int, after:
 
 
 async def mark_of_change(session: Session, client_id: str, number: int) -> str | None:
-    """The mark of the event with this number, when it is there and concerns this connection."""
+    """The mark of the event with this number, if it concerns this connection."""
     query = select(Event.mark).where(Event.number == number, Event.client_id == client_id)
     return (await session.exec(query)).first()
 
 
 async def clients_changed(session: Session, since: int) -> list[str]:
-    """The connections of whose consents any changed after this revision."""
+    """The connections with a consent that changed after this revision."""
     query = select(Event.client_id).where(col(Event.revision) > since, col(Event.grant_id).is_not(None)).distinct()
     return [client_id for client_id in await session.exec(query) if client_id is not None]

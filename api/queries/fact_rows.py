@@ -1,4 +1,4 @@
-"""The facts of a decision, read by the ORM for whoever needs those of a few schools or connections only."""
+"""Facts of decisions read through the ORM, for callers that need those of a few schools or connections."""
 
 from collections.abc import Collection
 
@@ -18,7 +18,7 @@ from models.decision.snapshot import Changes, Snapshot
 
 
 async def all_facts_but_grants(session: Session) -> Changes:
-    """What the tables state, of all that decisions rest on beside the grants."""
+    """All facts in the tables except grants."""
     both = select(Connection, Partner).join(Partner)
     return facts_of_rows(
         await revision(session),

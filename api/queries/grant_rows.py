@@ -1,4 +1,4 @@
-"""Grants: of a school, of a board's schools, of a connection, and those whose time has come."""
+"""Grants: of a school, of a board's schools, of a connection, and those to be changed by time."""
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
@@ -29,7 +29,7 @@ async def grants_of_school(session: Session, brin: str, after: str, limit: int) 
 
 
 async def open_grant(session: Session, client_id: str, brin: str, location: str | None) -> Grant | None:
-    """The grant of exactly this place that is not ended, by its status alone."""
+    """The grant of exactly this place whose stored status is open."""
     query = select(Grant).where(
         Grant.client_id == client_id,
         Grant.brin == brin,
@@ -49,7 +49,7 @@ async def grants_in_school(session: Session, brin: str, client_ids: Collection[s
 async def open_grants(
     session: Session, client_ids: Collection[str], brins: Collection[str]
 ) -> dict[tuple[str, str], Grant]:
-    """The grants that are not ended, by connection and place."""
+    """The open grants, by connection and place."""
     query = select(Grant).where(
         col(Grant.client_id).in_(client_ids), col(Grant.brin).in_(brins), col(Grant.status).in_(OPEN)
     )
@@ -63,7 +63,7 @@ async def latest_of_schools(session: Session, client_id: str, brins: Collection[
 
 
 async def actions_of_grants(session: Session, grant_ids: Collection[str]) -> Sequence[tuple[str | None, str, str]]:
-    """What somebody said of these grants, in its order: the grant, the kind of the entry, and the role."""
+    """The parties' actions on these grants, in order: grant, kind of event, and role."""
     query = select(Event.grant_id, Event.kind, Event.actor_role).where(
         col(Event.grant_id).in_(grant_ids), col(Event.kind).in_(PARTY_ACTIONS)
     )
@@ -71,7 +71,7 @@ async def actions_of_grants(session: Session, grant_ids: Collection[str]) -> Seq
 
 
 async def places_of_client(session: Session, client_id: str, after: str, limit: int) -> Sequence[str]:
-    """The places (BRIN4 or BRIN6) where this connection ever had a grant, in their order."""
+    """The places (BRIN4 or BRIN6) where this connection ever had a grant, in order."""
     place = func.coalesce(Grant.location, Grant.brin)
     query = select(place).where(
         Grant.client_id == client_id, col(Grant.status).not_in(NEVER_A_PERMISSION), place > after
@@ -80,7 +80,7 @@ async def places_of_client(session: Session, client_id: str, after: str, limit: 
 
 
 async def locations_of_client(session: Session, client_id: str, brin: str) -> Sequence[str]:
-    """The locations of one school for which this connection ever had a grant of their own."""
+    """The locations of a school for which this connection ever had a grant of their own."""
     query = select(Grant.location).where(
         Grant.client_id == client_id,
         Grant.brin == brin,
@@ -91,15 +91,15 @@ async def locations_of_client(session: Session, client_id: str, brin: str) -> Se
 
 
 async def revisions_of_grants(session: Session, client_id: str, brins: Collection[str]) -> dict[str, int]:
-    """The revision that each of the connection's grants at these schools was last changed at."""
+    """The revision of the last change of each of the connection's grants at these schools."""
     query = select(Grant.grant_id, Grant.revision).where(Grant.client_id == client_id, col(Grant.brin).in_(brins))
     return dict((await session.exec(query)).all())
 
 
 async def grants_overdue(session: Session, now: datetime, limit: int) -> Sequence[Grant]:
-    """Grants whose status no longer says what time has brought about, at most so many.
+    """At most `limit` grants whose stored status lags behind a change by time.
 
-    A question for each column, since SQLite finds by an index what one of them says, and reads all grants for an OR.
+    One query per column: SQLite uses an index for each of them, but scans all grants for an OR.
     """
     found: dict[str, Grant] = {}
     for statuses, column in (
@@ -116,15 +116,15 @@ async def grants_overdue(session: Session, now: datetime, limit: int) -> Sequenc
 async def grants_with_board(
     session: Session, client_id: str, brins: Collection[str] | None
 ) -> Sequence[tuple[Grant, str | None]]:
-    """The connection's grants that are not ended, or those of these schools, each with its school's board."""
+    """The connection's open grants (of these schools, if given), each with its school's board."""
     query = select(Grant, School.board_number).join(School).where(Grant.client_id == client_id)
     if brins is not None:
         query = query.where(col(Grant.brin).in_(brins))
     return (await session.exec(query.where(col(Grant.status).in_(OPEN)).order_by(col(Grant.grant_id)))).all()
 
 
-async def clients_granted(session: Session, brins: Collection[str]) -> Sequence[str]:
-    """The connections that have a grant of one of these schools that is not ended."""
+async def clients_with_grant(session: Session, brins: Collection[str]) -> Sequence[str]:
+    """The connections with an open grant of one of these schools."""
     query = select(Grant.client_id).where(col(Grant.brin).in_(brins), col(Grant.status).in_(OPEN))
     return (await session.exec(query.distinct().order_by(col(Grant.client_id)))).all()
 

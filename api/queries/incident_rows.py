@@ -46,8 +46,8 @@ async def attachments(session: Session, incident: Incident) -> Sequence[StoredFi
     return (await session.exec(query.order_by(col(StoredFile.revision), col(StoredFile.file_id)))).all()
 
 
-async def bytes_attached(session: Session, client_id: str) -> int:
-    """How many bytes the attachments of all incidents of a connection have."""
+async def attachment_bytes(session: Session, client_id: str) -> int:
+    """Total size in bytes of all attachments to incidents of a connection."""
     total = func.coalesce(func.sum(StoredFile.size), 0)
     query = select(total).join(Incident, col(Incident.incident_id) == StoredFile.incident_id)
     return int((await session.exec(query.where(Incident.client_id == client_id))).one())

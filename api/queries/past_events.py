@@ -1,7 +1,7 @@
-"""Many events at once, for whoever builds on them what was true: plain values in small parts, never rows of the ORM.
+"""Bulk reads of events, to rebuild past states: plain values in batches, never rows of the ORM.
 
-A log may hold thousands about one school. The event loop must not be held up by them: what they say is read as text,
-and becomes objects (`events_of`) in the thread where it is built on.
+A log may hold thousands of events of one school, which must not block the event loop: their states are read as text,
+and parsed (`events_of`) in the thread that uses them.
 """
 
 import json
@@ -16,15 +16,15 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from models.log.events import Event, PastEvent
 from models.vocabulary.event_kinds import PARTNERS, SCHOOLS
 
-#: Events that are read at once: more would hold up decisions.
+#: Events per batch; larger ones would delay decisions.
 PART: Final = 250
 
 _PLAIN: Final = [inspect(Event).columns[name] for name in PastEvent._fields if name != "state"]
-#: In the order of `PastEvent`; the state as the text that is stored.
+#: Columns in the order of `PastEvent`; the state as stored text.
 _COLUMNS: Final = (*_PLAIN, cast(inspect(Event).columns["state"], Text))
 
 _OF_SCHOOLS: Final = ", ".join(f"'{kind}'" for kind in sorted(SCHOOLS))
-#: The store takes the lists apart: one import lists thousands, of which one school is wanted.
+#: The store filters the lists: one import lists thousands of schools, of which one is wanted.
 _LISTED_ON_SQLITE: Final = text(
     f"""
     SELECT number, 'schools', value FROM events, json_each(state, '$.listed.schools')
@@ -48,21 +48,21 @@ EventRow = Row[Any]
 
 
 async def read_events(session: AsyncSession, *where: Any, most: int | None = None) -> list[EventRow]:
-    """The events that fulfil these conditions, in order of their numbers; `events_of` makes them what they are."""
+    """The events that satisfy these conditions, in order of number; `events_of` parses them."""
     query = plain_select(*_COLUMNS).where(*where).order_by(col(Event.number))
     return await read_rows(session, query if most is None else query.limit(most))
 
 
 async def read_rows(session: AsyncSession, query: Executable) -> list[Row[Any]]:
-    """All rows, which come in parts, so that others have their turn in between."""
+    """All rows, read in batches so that other tasks run in between."""
     found = await (await session.connection()).stream(query)
     return [row async for part in found.partitions(PART) for row in part]
 
 
 async def read_school(session: AsyncSession, brin: str, last: int, *more: int) -> list[PastEvent]:
-    """The entries up to `last` that list this school or a location of it, each as if it listed nothing else.
+    """The entries up to `last` that list this school or its locations, reduced to these.
 
-    Where `last` itself lists schools it is one of them, and so are those of the numbers `more`, as if they listed none.
+    Entries `last` (if it lists schools) and `more` are included even when they list none of them.
     """
     connection = await session.connection()
     listed: dict[int, dict[str, list[Any]]] = {number: {} for number in (last, *more)}
@@ -86,11 +86,11 @@ async def read_partners(session: AsyncSession, kvk_numbers: Iterable[str], last:
 
 
 def events_of(rows: Iterable[EventRow]) -> Iterator[PastEvent]:
-    """The events of rows that were read; to be called where nothing waits."""
+    """Parses rows into events; call it where blocking is allowed."""
     for row in rows:
         yield PastEvent._make((*row[:-1], json.loads(row[-1])))
 
 
 def in_order(*events: Iterable[PastEvent]) -> list[PastEvent]:
-    """All of these in order of their numbers, each once."""
+    """All events in order of number, without duplicates."""
     return [event for _, event in sorted({event.number: event for some in events for event in some}.items())]

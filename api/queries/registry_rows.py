@@ -23,7 +23,7 @@ async def connection(session: Session, client_id: str) -> Connection:
 
 
 async def connection_placed(session: Session, client_id: str) -> Connection:
-    """A connection that schools can see. One that is not placed answers as one that does not exist."""
+    """A connection that schools can see. Raises `ConnectionNotPlaced`, also when there is none."""
     found = await session.get(Connection, client_id)
     if found is None or not found.visible:
         raise ConnectionNotPlaced("No connection of this client id is placed.")
@@ -42,7 +42,7 @@ async def partners_of(session: Session, connections: Iterable[Connection]) -> di
 
 
 async def partners_of_grants(session: Session, grants: Iterable[Grant]) -> dict[str, Partner]:
-    """The partner behind each grant, by the connection's client id."""
+    """The partner of each grant, by the connection's client id."""
     client_ids = {grant.client_id for grant in grants}
     query = select(Connection.client_id, Partner).join(Partner).where(col(Connection.client_id).in_(client_ids))
     return dict((await session.exec(query)).all())
@@ -54,7 +54,7 @@ async def connections(session: Session, after: str, limit: int) -> Sequence[Conn
 
 
 async def connections_visible(session: Session, after: str, limit: int) -> Sequence[Connection]:
-    """Those that schools can see."""
+    """The connections that schools can see."""
     query = select(Connection).where(col(Connection.client_id) > after, col(Connection.stage).in_(VISIBLE))
     return (await session.exec(query.order_by(col(Connection.client_id)).limit(limit + 1))).all()
 
@@ -90,7 +90,7 @@ async def agreement(session: Session, client_id: str, agreement_id: str) -> Agre
 
 
 async def documents(session: Session, agreement_ids: Collection[str]) -> dict[str, StoredFile]:
-    """The signed document of each agreement that has one: the one that was handed in last."""
+    """The latest signed document of each agreement that has one."""
     query = select(StoredFile).where(col(StoredFile.agreement_id).in_(agreement_ids))
     found = await session.exec(query.order_by(col(StoredFile.revision)))
     return {file.agreement_id: file for file in found if file.agreement_id is not None}
@@ -102,13 +102,13 @@ async def document(session: Session, agreement: Agreement) -> StoredFile:
 
 
 async def file_part(session: Session, file: StoredFile, number: int) -> bytes:
-    """One part of the content of a file that its reader may have."""
+    """One part of the content of a file that the caller may read."""
     query = select(FileChunk.content).where(FileChunk.file_id == file.file_id, FileChunk.number == number)
     return (await session.exec(query)).one()
 
 
 async def agreement_of_school(session: Session, school: School, agreement_id: str) -> Agreement:
-    """An agreement that concerns a grant of this school: its connection's, general or of the school's own board."""
+    """An agreement that concerns a grant of this school: general or of its own board, for a granted connection."""
     found = await session.get(Agreement, agreement_id)
     concerns = False
     if found is not None and found.board_number in (None, school.board_number):

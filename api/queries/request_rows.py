@@ -1,4 +1,4 @@
-"""Requests for permission: of a school, of a board and of the connection that asks."""
+"""Access requests: of a school, of a board's schools and of a connection."""
 
 from collections.abc import Collection, Sequence
 
@@ -33,7 +33,7 @@ async def latest_requests(session: Session, client_id: str, brins: Collection[st
 
 
 async def requests_waiting(session: Session, kvk_number: str, brins: Collection[str]) -> dict[str, int]:
-    """How many requests of one partner these schools have not answered, for each that has any."""
+    """The number of open requests of one partner at each of these schools that has any."""
     query = select(AccessRequest.brin, func.count()).join(Connection).where(col(AccessRequest.brin).in_(brins))
     query = query.where(AccessRequest.status == RequestStatus.OPEN, Connection.kvk_number == kvk_number)
     return dict((await session.exec(query.group_by(col(AccessRequest.brin)))).all())
@@ -66,7 +66,7 @@ async def requests_of_client(
 
 
 async def requests_open(session: Session, client_id: str) -> Sequence[AccessRequest]:
-    """Those of a connection that wait for an answer."""
+    """The open requests of a connection."""
     query = select(AccessRequest).where(
         AccessRequest.client_id == client_id, AccessRequest.status == RequestStatus.OPEN
     )

@@ -18,13 +18,13 @@ async def locations(session: Session, brin: str) -> Sequence[Location]:
 
 
 async def locations_listed(session: Session, codes: Collection[str]) -> set[str]:
-    """Those of these locations that are listed."""
+    """Those of these locations that are still listed."""
     query = select(Location.code).where(col(Location.code).in_(codes), col(Location.gone_at).is_(None))
     return set(await session.exec(query))
 
 
 async def require_listed(session: Session, brin: str, location: str | None) -> None:
-    """Raises `InvalidInput` unless it is a location of this school that is still listed, or none at all."""
+    """Raises `InvalidInput` unless `location` is None or a listed location of this school."""
     if location is None:
         return
     listed = [each.code for each in await locations(session, brin) if each.gone_at is None]
@@ -51,7 +51,7 @@ async def board(session: Session, number: str) -> Board:
 
 
 async def schools_of_board(session: Session, board_number: str) -> Sequence[School]:
-    """The schools of a board that are listed."""
+    """The listed schools of a board."""
     query = select(School).where(School.board_number == board_number, col(School.gone_at).is_(None))
     return (await session.exec(query.order_by(col(School.brin)))).all()
 

@@ -1,6 +1,6 @@
-"""Rows for a caller, always scoped by tenant: one file a subject, and here what all of them share.
+"""The base of all queries for a caller, which are always scoped by tenant, one file a subject.
 
-Every list is read with one row to spare, which tells whether more follows.
+A list is read with one row more than its limit, which shows whether more follow.
 """
 
 from typing import TypeVar
@@ -15,7 +15,7 @@ Session = AsyncSession
 
 
 def required(row: Table | None, otherwise: str) -> Table:
-    """The row. Raises `NotFound` where there is none."""
+    """The row. Raises `NotFound` with the text `otherwise` when there is none."""
     if row is None:
         raise NotFound(otherwise)
     return row

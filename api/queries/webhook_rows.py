@@ -1,4 +1,4 @@
-"""Reads subscriptions, and what was and what was not delivered to them, as `rows.py` reads the rest."""
+"""Webhook subscriptions, their messages and the attempts to deliver these."""
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
@@ -33,9 +33,9 @@ async def subscriptions_of_client(session: Session, client_id: str) -> Sequence[
 
 
 class Waiting(NamedTuple):
-    """How many messages wait for a subscription, and from when on the next one is tried.
+    """Number of messages waiting for a subscription, and the time of the next attempt.
 
-    None while that is under way, or the subscription is disabled.
+    None during an attempt, and while the subscription is disabled.
     """
 
     messages: int = 0
@@ -43,8 +43,8 @@ class Waiting(NamedTuple):
 
 
 async def messages_waiting(session: Session, subscription_ids: Collection[str]) -> dict[str, Waiting]:
-    """What waits for each of these subscriptions for which anything does."""
-    # Of a lane that is taken it says until when, not from when.
+    """The waiting messages of each of these subscriptions that has any."""
+    # For a leased lane, `next_at` is the end of the lease, not the next attempt.
     next_at = case((col(WebhookLane.claim) == "", col(WebhookLane.next_at)))
     lanes = WebhookLane.subscription_id, func.sum(WebhookLane.waiting), func.min(next_at)
     query = select(*lanes).where(col(WebhookLane.subscription_id).in_(subscription_ids))
@@ -67,7 +67,7 @@ async def test_waits(session: Session, subscription_id: str) -> bool:
 async def attempts(
     session: Session, subscription_id: str, before: int, limit: int
 ) -> Sequence[tuple[WebhookAttempt, Event]]:
-    """The attempts to deliver to a subscription, the latest first; of these those before the one with this number."""
+    """The attempts to deliver to a subscription before the one with this id, the latest first."""
     query = select(WebhookAttempt, Event).join(Event, col(Event.number) == WebhookAttempt.number)
     query = query.where(WebhookAttempt.subscription_id == subscription_id)
     if before:
@@ -92,14 +92,14 @@ async def dead_letters_left(session: Session, subscription_id: str) -> int:
 
 
 def name_of_message(message: WebhookMessage) -> str:
-    """In the order of `dead_letters_of_client`."""
+    """The cursor of a message in the order of `dead_letters_of_client`."""
     return f"{message.subscription_id}:{message.number}"
 
 
 async def dead_letters_of_client(
     session: Session, client_id: str, after: str, limit: int
 ) -> Sequence[tuple[WebhookMessage, Event]]:
-    """Those of all subscriptions of a connection, behind the one of this name."""
+    """The dead letters of all subscriptions of a connection, after the one with this cursor."""
     subscription_id, _, number = after.partition(":")
     if after and not (number.isascii() and number.isdigit() and len(number) <= 9):
         raise InvalidInput("The cursor is not one of ours.")

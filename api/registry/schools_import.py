@@ -16,7 +16,7 @@ from sqlmodel import SQLModel
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from api.grants.reconfirmation import set_reconfirmation_dates
-from api.queries.grant_rows import clients_granted
+from api.queries.grant_rows import clients_with_grant
 from api.registry.duo import MAX_BYTES, ImportRefused, ListedLocation, RefusedLine, kind_of, parse, refusal
 from api.registry.schools_plan import (
     BoardState,
@@ -242,7 +242,7 @@ async def _set_dates_of_moved_schools(write: Write, stored: Stored, plan: Plan) 
         for state in (*plan.schools.changed, *plan.schools.gone)
         if state.board_number != stored.schools[state.brin].board_number
     }
-    for client_id in await clients_granted(write.session, moved) if moved else ():
+    for client_id in await clients_with_grant(write.session, moved) if moved else ():
         await set_reconfirmation_dates(write, client_id, SYSTEM, moved)
 
 

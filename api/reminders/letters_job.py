@@ -135,7 +135,7 @@ async def address_of(session: AsyncSession, kind: str, recipient: str, operator:
     contact = await session.get(Contact, (kind, recipient))
     if contact is not None:
         return contact.email
-    return await due_rows.address_applied_with(session, recipient) if kind == Recipient.CONNECTION else None
+    return await due_rows.applicant_address(session, recipient) if kind == Recipient.CONNECTION else None
 
 
 async def _without_letter(write: Write, kind: Recipient, drafts: Sequence[Letter]) -> list[Letter]:

@@ -1,12 +1,12 @@
-"""The keys of the evidence: kept in a file outside the store, so that who can write to the store cannot forge it.
+"""The keys of the evidence, in a file outside the store: write access to the store does not suffice to forge it.
 
     origin      the log's name
     sealing     seals the texts that can be erased (AES-256-GCM)
-    notes       sign checkpoints (Ed25519); two while one takes the place of the other
-    receipts    sign receipts (ES256); the last one does
-    retired     public halves of keys that signed before: what they signed is still verified
+    notes       sign checkpoints (Ed25519); two during a rotation
+    receipts    sign receipts (ES256); the last one is used
+    retired     public halves of former keys, to verify what they signed
 
-The first process that serves a store makes the file, and notes in the store which one it is. From then on a process
+The first process that serves a store creates the file and records its identity in the store. From then on a process
 with another file, or none, refuses to start: copy it to every machine that serves the store, and keep a copy apart.
 """
 
@@ -26,7 +26,7 @@ from models.log.signed_notes import SigningKey, VerifierKey
 
 
 class KeysInvalid(ValueError):
-    """The file of keys cannot be used. The text says why, and nothing of what is in it."""
+    """The file of keys is unusable. The message says why, without any of its content."""
 
 
 class _Retired(BaseModel):
@@ -37,7 +37,7 @@ class _Retired(BaseModel):
 
 
 class _File(BaseModel):
-    """The file as it is, in JSON."""
+    """The content of the file, in JSON."""
 
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
@@ -50,34 +50,34 @@ class _File(BaseModel):
 
 @dataclass(frozen=True)
 class EvidenceKeys:
-    """The keys, ready to be used."""
+    """The parsed keys."""
 
     origin: str
     sealing: bytes = field(repr=False)
     notes: tuple[SigningKey, ...] = field(repr=False)
-    #: As JWKs with their private members, oldest first.
+    #: JWKs with private members, oldest first.
     receipts: tuple[dict[str, str], ...] = field(repr=False)
     retired_notes: tuple[VerifierKey, ...] = ()
     retired_receipts: tuple[dict[str, str], ...] = ()
 
     @property
     def sealed_with(self) -> str:
-        """What tells the sealing key from another one, and nothing more of it."""
+        """A digest that identifies the sealing key and reveals nothing else."""
         return hashlib.sha256(b"sealed with\0" + self.sealing).hexdigest()
 
     @property
     def verifiers(self) -> tuple[VerifierKey, ...]:
-        """Who may have signed a checkpoint of this log."""
+        """The keys that may have signed a checkpoint of this log."""
         return (*(key.verifier for key in self.notes), *self.retired_notes)
 
     @property
     def jwks(self) -> dict[str, Any]:
-        """The public halves of those that may have signed a receipt, as a JWK set."""
+        """The public halves of the keys that may have signed a receipt, as a JWK set."""
         return {"keys": [*(_public(key) for key in self.receipts), *self.retired_receipts]}
 
 
 def read(path: Path) -> EvidenceKeys:
-    """The keys in a file. Raises `FileNotFoundError` and `KeysInvalid`."""
+    """Reads the keys from a file. Raises `FileNotFoundError` and `KeysInvalid`."""
     try:
         return _keys(_read(path))
     except (ValidationError, ValueError, KeyError):
@@ -85,61 +85,61 @@ def read(path: Path) -> EvidenceKeys:
 
 
 def make(path: Path) -> EvidenceKeys:
-    """Makes a file with new keys, for nobody else to read; where another process was first, its file."""
+    """Creates a file with new keys, readable by the owner only; reads it if another process created it first."""
     origin = f"privacy-manager.example/log/{secrets.token_hex(8)}"
-    made = _File(origin=origin, sealing=_secret(), notes=[_secret()], receipts=[new_private_jwk()])
-    private_files.publish(path, _written(made))
+    file = _File(origin=origin, sealing=_secret(), notes=[_secret()], receipts=[new_private_jwk()])
+    private_files.publish(path, _serialized(file))
     return read(path)
 
 
 def rotate(path: Path) -> EvidenceKeys:
-    """Adds a new key of each kind: checkpoints are signed by both from now on, receipts by the new one.
+    """Adds a new key of each kind: from now on both sign checkpoints, the new one signs receipts.
 
-    Raises `KeysInvalid` while a rotation is under way.
+    Raises `KeysInvalid` during a rotation.
     """
-    found = _read(path)
-    if len(found.notes) > 1:
+    file = _read(path)
+    if len(file.notes) > 1:
         raise KeysInvalid("There are two keys already: retire the old one first.")
-    found.notes.append(_secret())
-    found.receipts.append(new_private_jwk())
-    return _replaced(path, found)
+    file.notes.append(_secret())
+    file.receipts.append(new_private_jwk())
+    return _replace(path, file)
 
 
 def retire(path: Path) -> EvidenceKeys:
-    """Ends a rotation: of the older keys, only the public halves are kept. Raises `KeysInvalid` without a newer one."""
-    found = _read(path)
-    if len(found.notes) < 2:
+    """Ends a rotation and keeps only the public halves of the older keys. Raises `KeysInvalid` without a newer one."""
+    file = _read(path)
+    if len(file.notes) < 2:
         raise KeysInvalid("There is no newer key: rotate first.")
-    keys = _keys(found)
-    found.retired.notes += [str(key.verifier) for key in keys.notes[:-1]]
-    found.retired.receipts += [_public(key) for key in keys.receipts[:-1]]
-    found.notes, found.receipts = found.notes[-1:], found.receipts[-1:]
-    return _replaced(path, found)
+    keys = _keys(file)
+    file.retired.notes += [str(key.verifier) for key in keys.notes[:-1]]
+    file.retired.receipts += [_public(key) for key in keys.receipts[:-1]]
+    file.notes, file.receipts = file.notes[-1:], file.receipts[-1:]
+    return _replace(path, file)
 
 
 def _read(path: Path) -> _File:
     return _File.model_validate_json(path.read_bytes())
 
 
-def _replaced(path: Path, found: _File) -> EvidenceKeys:
-    private_files.replace(path, _written(found))
+def _replace(path: Path, file: _File) -> EvidenceKeys:
+    private_files.replace(path, _serialized(file))
     return read(path)
 
 
-def _written(found: _File) -> bytes:
-    return found.model_dump_json(indent=2).encode() + b"\n"
+def _serialized(file: _File) -> bytes:
+    return file.model_dump_json(indent=2).encode() + b"\n"
 
 
-def _keys(found: _File) -> EvidenceKeys:
+def _keys(file: _File) -> EvidenceKeys:
     return EvidenceKeys(
-        origin=found.origin,
-        sealing=_decoded(found.sealing),
+        origin=file.origin,
+        sealing=_decoded(file.sealing),
         notes=tuple(
-            SigningKey(found.origin, Ed25519PrivateKey.from_private_bytes(_decoded(seed))) for seed in found.notes
+            SigningKey(file.origin, Ed25519PrivateKey.from_private_bytes(_decoded(seed))) for seed in file.notes
         ),
-        receipts=tuple(found.receipts),
-        retired_notes=tuple(VerifierKey.parse(text) for text in found.retired.notes),
-        retired_receipts=tuple(found.retired.receipts),
+        receipts=tuple(file.receipts),
+        retired_notes=tuple(VerifierKey.parse(text) for text in file.retired.notes),
+        retired_receipts=tuple(file.retired.receipts),
     )
 
 

@@ -1,7 +1,7 @@
-"""Trusted issuers of access tokens and the public keys that each of them signs with (RFC 7517).
+"""Trusted issuers of access tokens, and their public keys (RFC 7517).
 
-What an issuer's server sends is as little trusted as what a caller sends: it is bounded in size and time and
-read strictly, and a key of which anything is odd is not used.
+Answers of an issuer's server are trusted no more than a caller's input: their size and time are limited, they are
+parsed strictly, and a key with anything unusual is ignored.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ MAX_KID_LENGTH = 256
 
 Algorithm = Literal["RS256", "RS384", "RS512", "ES256", "ES384", "ES512"]
 
-#: The algorithms that fit a key, by its `kty` and `crv` (RFC 7518 3.1).
+#: Algorithms that fit a key, by its `kty` and `crv` (RFC 7518 3.1).
 _FITTING: Final[dict[str, frozenset[str]]] = {
     "RSA": frozenset({"RS256", "RS384", "RS512"}),
     "EC P-256": frozenset({"ES256"}),
@@ -53,7 +53,7 @@ _SECRET_MEMBERS: Final = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"}
 
 @dataclass(frozen=True, slots=True)
 class VerificationKey:
-    """One public key of one issuer, for one algorithm. `jwk` holds its public members only."""
+    """A public key of an issuer, for one algorithm. `jwk` holds public members only."""
 
     kid: str
     algorithm: str
@@ -61,28 +61,28 @@ class VerificationKey:
 
 
 def usable_keys(document: Mapping[str, Any], algorithms: Collection[str]) -> dict[str, VerificationKey]:
-    """The keys of a JWK set that may verify a token, by kid; all others are left out.
+    """The keys of a JWK set that may verify a token, by kid; others are ignored.
 
-    Raises `Malformed` when the document as a whole is no JWK set or names more than 100 keys.
+    Raises `Malformed` when the document is no JWK set, or has more than 100 keys.
     """
     listed = document.get("keys")
     if not isinstance(listed, list) or len(listed) > MAX_KEYS:
         raise Malformed("not a JWK set of at most 100 keys")
     jwks = [jwk for jwk in listed if isinstance(jwk, dict)]
     named = Counter(jwk["kid"] for jwk in jwks if isinstance(jwk.get("kid"), str))
-    keys = [_usable(jwk, algorithms) for jwk in jwks if named.get(_kid(jwk)) == 1]
+    keys = [_verification_key(jwk, algorithms) for jwk in jwks if named.get(_kid(jwk)) == 1]
     return {key.kid: key for key in keys if key is not None}
 
 
 def _kid(jwk: Mapping[str, Any]) -> str:
-    """The key's id, or "" when it has none that a token could name."""
+    """The key's id, or "" without one that a token could name."""
     kid = jwk.get("kid")
     return kid if isinstance(kid, str) and len(kid) <= MAX_KID_LENGTH else ""
 
 
-def _usable(jwk: Mapping[str, Any], algorithms: Collection[str]) -> VerificationKey | None:
+def _verification_key(jwk: Mapping[str, Any], algorithms: Collection[str]) -> VerificationKey | None:
     algorithm = _algorithm(jwk, algorithms)
-    if not _kid(jwk) or algorithm is None or not _SECRET_MEMBERS.isdisjoint(jwk) or not _for_signatures(jwk):
+    if not _kid(jwk) or algorithm is None or not _SECRET_MEMBERS.isdisjoint(jwk) or not _is_for_signatures(jwk):
         return None
     try:
         public = _rsa_members(jwk) if jwk["kty"] == "RSA" else _ec_members(jwk)
@@ -92,7 +92,7 @@ def _usable(jwk: Mapping[str, Any], algorithms: Collection[str]) -> Verification
 
 
 def _algorithm(jwk: Mapping[str, Any], algorithms: Collection[str]) -> str | None:
-    """The one algorithm of the key: its own `alg`, else the only configured one that fits its type."""
+    """The key's algorithm: its `alg`, else the configured one that fits its type; None if there is no single one."""
     kind = " ".join(str(jwk[member]) for member in ("kty", "crv") if member in jwk)
     fitting = [algorithm for algorithm in _FITTING.get(kind, ()) if algorithm in algorithms]
     if "alg" in jwk:
@@ -100,7 +100,7 @@ def _algorithm(jwk: Mapping[str, Any], algorithms: Collection[str]) -> str | Non
     return fitting[0] if len(fitting) == 1 else None
 
 
-def _for_signatures(jwk: Mapping[str, Any]) -> bool:
+def _is_for_signatures(jwk: Mapping[str, Any]) -> bool:
     operations = jwk.get("key_ops", ["verify"])
     return jwk.get("use", "sig") == "sig" and isinstance(operations, list) and "verify" in operations
 
@@ -117,7 +117,7 @@ def _ec_members(jwk: Mapping[str, Any]) -> dict[str, str]:
 
 def _rsa_members(jwk: Mapping[str, Any]) -> dict[str, str]:
     modulus, exponent = (int.from_bytes(base64url(jwk[member])) for member in ("n", "e"))
-    # The upper bounds keep the time of one verification in hand.
+    # The upper bounds limit the time of one verification.
     if not 2048 <= modulus.bit_length() <= 8192 or exponent.bit_length() > 32:
         raise Malformed("not a size in use")
     rsa.RSAPublicNumbers(exponent, modulus).public_key()
@@ -144,9 +144,9 @@ def _safe_url(text: str) -> str:
 
 
 class TrustedIssuer(BaseModel):
-    """An issuer whose access tokens are accepted, for one audience, with these algorithms and no others.
+    """An issuer whose access tokens are accepted, for one audience and with these algorithms only.
 
-    Its keys come from `jwks_url` or stand in `jwks`, never both. JSON names are camelCase or snake_case.
+    Its keys come from either `jwks_url` or `jwks`. JSON names are camelCase or snake_case.
     """
 
     model_config = ConfigDict(
@@ -169,11 +169,11 @@ class TrustedIssuer(BaseModel):
 
 
 class KeySet:
-    """The keys of one issuer, as they are in memory; `clock` gives seconds that only go up.
+    """The cached keys of one issuer; `clock` is monotonic, in seconds.
 
-    Keys are fetched again after 10 minutes, and earlier for a kid that is not known. One fetch runs at a time
-    and none starts within 30 seconds of the last, however that went. While fetches fail, keys serve for an
-    hour after the last good one. A good one replaces them all, so that a key that it lacks is withdrawn.
+    Keys are fetched again after 10 minutes, or earlier for an unknown kid. One fetch runs at a time, and none starts
+    within 30 seconds of the last, whatever its outcome. While fetches fail, keys are used for an hour after the last
+    successful one. A successful fetch replaces all keys, so that a missing one is withdrawn.
     """
 
     def __init__(self, issuer: TrustedIssuer, clock: Callable[[], float] = time.monotonic) -> None:
@@ -181,46 +181,46 @@ class KeySet:
         self._clock = clock
         self._keys = usable_keys(issuer.jwks, issuer.algorithms) if issuer.jwks is not None else {}
         self._fetched_at = -math.inf
-        self._asked_at = -math.inf
+        self._tried_at = -math.inf
         self._fetching: asyncio.Task[None] | None = None
 
-    def present(self, kid: str) -> VerificationKey | None:
-        """The key as it is in memory. None when it isn't there, or when the keys are to be fetched again."""
-        return None if self._is_due() else self._in_use(kid)
+    def cached(self, kid: str) -> VerificationKey | None:
+        """The cached key. None when it is not there, or when the keys are due to be fetched."""
+        return None if self._is_due() else self._usable_key(kid)
 
     async def key(self, kid: str) -> VerificationKey | None:
-        """The key, fetched when need be. For a key that is known and not too old nobody waits for a fetch."""
-        found = self._in_use(kid)
-        if found is None or self._is_due():
+        """The key, fetched if necessary. For a known key that is not stale no caller waits for a fetch."""
+        key = self._usable_key(kid)
+        if key is None or self._is_due():
             self._start_fetch()
-        if found is None and self._fetching is not None:
-            # Not awaited itself: a request that is cancelled must not take the fetch of all others with it.
+        if key is None and self._fetching is not None:
+            # asyncio.wait(), so that cancelling one request does not cancel the fetch that others wait for.
             await asyncio.wait({self._fetching})
-            found = self._in_use(kid)
-        return found
+            key = self._usable_key(kid)
+        return key
 
     async def aclose(self) -> None:
-        """Ends a fetch that is under way."""
+        """Cancels a fetch under way."""
         if self._fetching is not None:
             self._fetching.cancel()
             await asyncio.wait({self._fetching})
 
     def _age(self) -> float:
-        """Seconds since the keys in memory were asked for; those of the configuration stay new."""
+        """Seconds since the cached keys were fetched; 0 for keys of the configuration."""
         return self._clock() - self._fetched_at if self._issuer.jwks_url is not None else 0.0
 
     def _is_due(self) -> bool:
-        return self._age() >= REFRESH_SECONDS and self._clock() - self._asked_at >= RETRY_SECONDS
+        return self._age() >= REFRESH_SECONDS and self._clock() - self._tried_at >= RETRY_SECONDS
 
-    def _in_use(self, kid: str) -> VerificationKey | None:
+    def _usable_key(self, kid: str) -> VerificationKey | None:
         return self._keys.get(kid) if self._age() < STALE_SECONDS else None
 
     def _start_fetch(self) -> None:
         now = self._clock()
         url = self._issuer.jwks_url
         idle = self._fetching is None or self._fetching.done()
-        if url is not None and idle and now - self._asked_at >= RETRY_SECONDS:
-            self._asked_at = now
+        if url is not None and idle and now - self._tried_at >= RETRY_SECONDS:
+            self._tried_at = now
             self._fetching = asyncio.get_running_loop().create_task(self._fetch(url, now))
 
     async def _fetch(self, url: str, now: float) -> None:
@@ -235,17 +235,17 @@ class KeySet:
 
 
 async def _download(url: str) -> bytes:
-    """The document at `url`. Raises when it is redirected, too large, not a 200, or late."""
+    """The document at `url`. Raises on a redirect, a status other than 200, too large a document, or a timeout."""
     document = bytearray()
     async with (
         asyncio.timeout(FETCH_SECONDS),
-        # The environment may name a proxy for the way out; loopback, the only http, never goes through it.
+        # A proxy of the environment is used for https only; loopback, the only http, never goes through it.
         httpx2.AsyncClient(verify=_tls(), trust_env=url.startswith("https:")) as client,
         client.stream("GET", url, headers={"Accept-Encoding": "identity"}, follow_redirects=False) as response,
     ):
         if response.status_code != 200:
             raise Malformed(f"status {response.status_code}")
-        # Raw, so that a compressed answer cannot unfold to more than was counted.
+        # Raw, so that a compressed answer cannot expand beyond the counted size.
         async for chunk in response.aiter_raw():
             document += chunk
             if len(document) > MAX_DOCUMENT_BYTES:
@@ -255,5 +255,5 @@ async def _download(url: str) -> bytes:
 
 @cache
 def _tls() -> ssl.SSLContext:
-    """Made once: it reads all certificates of the machine, which would hold up the requests meanwhile."""
+    """Cached: creating it loads all certificates of the machine, which would block requests."""
     return httpx2.create_ssl_context()

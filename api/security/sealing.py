@@ -1,6 +1,6 @@
-"""Who acted and why: sealed apart from what is for ever, opened for who may see it, erased when that is due.
+"""Seals actors and reasons of events, opens them for authorised readers, and supports their erasure.
 
-A session knows what seals by its `info`: `store.reading()` and `store.writing()` put it there.
+`store.reading()` and `store.writing()` put the sealing keys into the `info` of each session.
 """
 
 import base64
@@ -20,44 +20,44 @@ from models.log.sealed_texts import KEY_BYTES, SealedText, commitment, is_commit
 
 SEALING: Final = "sealing"
 NONCE_BYTES: Final = 12
-MOST_REMEMBERED: Final = 10_000
-#: How a keyed digest begins, and by that is told from one of a version that made them with no key.
+MOST_CACHED: Final = 10_000
+#: Prefix of a keyed digest, which distinguishes it from the unkeyed ones of older versions.
 KEYED: Final = "hmac:"
-#: How what stands for the secret of a webhook begins: its subscription and seed follow.
+#: Prefix of a placeholder for a webhook's secret, followed by subscription and seed.
 WEBHOOK: Final = "webhook:"
 
 
 class Sealing:
-    """Seals and opens with the key that is kept outside the store."""
+    """Seals and opens texts with the key outside the store."""
 
     def __init__(self, keys: EvidenceKeys) -> None:
         self._key = keys.sealing
-        #: Who is known by which commitment, as far as it was seen in the store, until somebody is erased.
+        #: Cache: commitment by name, as committed to the store. Cleared at each erasure.
         self.known: dict[str, str] = {}
         self._erasures = -1
         self._wrapping = AESGCM(hmac.digest(keys.sealing, b"wrapping", hashlib.sha256))
 
     def hold_until(self, erasures: int) -> None:
-        """What is remembered holds as long as the store counts so many erasures."""
-        if erasures != self._erasures or len(self.known) > MOST_REMEMBERED:
+        """Clears the cache unless the store still counts as many erasures."""
+        if erasures != self._erasures or len(self.known) > MOST_CACHED:
             self.known, self._erasures = {}, erasures
 
     def lookup(self, name: str) -> str:
-        """By what the sealed name of a person is found, with this key only."""
+        """The lookup value of a sealed name, which needs this key."""
         return hmac.digest(self._key, b"lookup\0" + name.encode(), hashlib.sha256).hex()
 
     def keyed(self, digest: str) -> str:
-        """A digest that nobody can hold a guess against without this key. Known by how it begins; 48 characters."""
-        made = hmac.digest(self._key, b"request\0" + digest.encode(), hashlib.sha256)
-        return KEYED + base64.urlsafe_b64encode(made).decode().rstrip("=")
+        """A keyed digest, against which no guess can be checked without this key. `KEYED` and 43 characters."""
+        mac = hmac.digest(self._key, b"request\0" + digest.encode(), hashlib.sha256)
+        return KEYED + base64.urlsafe_b64encode(mac).decode().rstrip("=")
 
-    def webhook_secret(self, standing_for: str) -> str:
-        """The secret that `WEBHOOK` and a subscription and seed stand for. It is made, and kept nowhere."""
-        made = hmac.digest(self._key, standing_for.encode(), hashlib.sha256)
-        return "whsec_" + base64.b64encode(made).decode()
+    def webhook_secret(self, placeholder: str) -> str:
+        """Derives the secret that a placeholder (`WEBHOOK`, subscription, seed) stands for. It is not stored."""
+        mac = hmac.digest(self._key, placeholder.encode(), hashlib.sha256)
+        return "whsec_" + base64.b64encode(mac).decode()
 
     def sealed(self, text: str, *, of_person: bool = False) -> SealedText:
-        """A text under a new key of its own."""
+        """Seals a text with a new key of its own."""
         key = os.urandom(KEY_BYTES)
         return self.closed(
             SealedText(
@@ -70,36 +70,36 @@ class Sealing:
         )
 
     def closed(self, row: SealedText) -> SealedText:
-        """The row, sealed: what a migration moved, or what is new."""
+        """Seals a row that is new, or that a migration left open."""
         key, bound = row.key, row.commitment.encode()
-        row.text = _encrypted(_of_text(key), row.text, bound)
+        row.text = _encrypted(_text_cipher(key), row.text, bound)
         row.key = _encrypted(self._wrapping, key, bound)
         row.open = False
         return row
 
     def opened(self, row: SealedText) -> str | None:
-        """The text; None when it cannot be opened."""
+        """The text; None when it cannot be decrypted."""
         if row.open:
             return row.text.decode()
         bound = row.commitment.encode()
         try:
             key = _decrypted(self._wrapping, row.key, bound)
-            return _decrypted(_of_text(key), row.text, bound).decode()
+            return _decrypted(_text_cipher(key), row.text, bound).decode()
         except (InvalidTag, ValueError):
             return None
 
 
 async def person(session: AsyncSession, name: str) -> str:
-    """How someone is known in the store: by the commitment to their name, the same one each time."""
-    sealing, own = _of(session)
-    # First what this transaction itself has made of them: it may just have erased them.
+    """The commitment to a person's name, the same one each time. Seals the name if the store has none yet."""
+    sealing, own = _sealing_of(session)
+    # This transaction's own come first: it may just have erased the cached one.
     found = own.get(name) or sealing.known.get(name)
     if found is not None:
         return found
     stored = select(SealedText.commitment).where(SealedText.lookup == sealing.lookup(name))
     found = (await session.exec(stored)).first()
     if found is not None:
-        # Only what was committed is remembered: this transaction may come to nothing.
+        # Only committed values are cached: this transaction may be rolled back.
         sealing.known[name] = found
         return found
     row = sealing.sealed(name, of_person=True)
@@ -109,46 +109,46 @@ async def person(session: AsyncSession, name: str) -> str:
 
 
 def still(session: AsyncSession, name: str, commitment: str) -> None:
-    """In this transaction they are known by `commitment` to its end, though what it commits to is destroyed in it.
+    """Keeps `commitment` for this person until the end of the transaction, though its text is destroyed in it.
 
-    Else who erases their own name would be sealed anew, as who did that.
+    Otherwise persons who erase their own name would be sealed anew, as the actor of the erasure.
     """
-    _, own = _of(session)
+    _, own = _sealing_of(session)
     own[name] = commitment
 
 
 def keyed(session: AsyncSession, digests: Iterable[str]) -> dict[str, str]:
-    """The digests, each with what is made of it with the key. None where a command has no key: it seals nothing."""
+    """The keyed digest of each digest. Empty in a command without keys, which seals nothing."""
     sealing: Sealing | None = session.info[SEALING]
     return {digest: sealing.keyed(digest) for digest in digests} if sealing is not None else {}
 
 
 def reason(session: AsyncSession, text: str) -> SealedText:
-    """A text that somebody wrote, sealed."""
-    sealing, _ = _of(session)
+    """Seals a written reason."""
+    sealing, _ = _sealing_of(session)
     return sealing.sealed(text)
 
 
 def webhook_secret(session: AsyncSession, subscription_id: str, seed: str) -> str:
-    """The secret that signs what is sent to a subscription. A remembered answer has what stands for it."""
-    sealing, _ = _of(session)
-    standing_for = f"{WEBHOOK}{subscription_id}:{seed}"
-    secret = sealing.webhook_secret(standing_for)
-    session.info.setdefault("told", {})[secret] = standing_for
+    """The secret that signs messages to a subscription. A remembered answer holds its placeholder instead."""
+    sealing, _ = _sealing_of(session)
+    placeholder = f"{WEBHOOK}{subscription_id}:{seed}"
+    secret = sealing.webhook_secret(placeholder)
+    session.info.setdefault("told", {})[secret] = placeholder
     return secret
 
 
 async def named(session: AsyncSession, values: Iterable[str | None]) -> dict[str, str]:
-    """The texts behind commitments; what was erased is not among them. What is no commitment is its own text.
+    """The texts of commitments, by commitment; erased ones are missing. Other values are their own text.
 
-    What stands for the secret of a webhook becomes that secret.
+    The placeholder of a webhook's secret is replaced by the secret.
     """
     wanted = {value for value in values if value is not None}
     found = {value: value for value in wanted if not is_commitment(value)}
     for value in [value for value in found if value.startswith(WEBHOOK)]:
-        found[value] = _of(session)[0].webhook_secret(value)
+        found[value] = _sealing_of(session)[0].webhook_secret(value)
     if len(found) < len(wanted):
-        sealing, _ = _of(session)
+        sealing, _ = _sealing_of(session)
         for row in await session.exec(select(SealedText).where(col(SealedText.commitment).in_(wanted - found.keys()))):
             text = sealing.opened(row)
             if text is not None:
@@ -158,18 +158,18 @@ async def named(session: AsyncSession, values: Iterable[str | None]) -> dict[str
 
 
 def told(session: AsyncSession) -> Mapping[str, str]:
-    """What stands in the store for each name that this session was told by `named`."""
+    """The stored value of each text that this session got from `named`."""
     found: dict[str, str] = session.info.setdefault("told", {})
     return found
 
 
-def _of(session: AsyncSession) -> tuple[Sealing, dict[str, str]]:
+def _sealing_of(session: AsyncSession) -> tuple[Sealing, dict[str, str]]:
     sealing: Sealing = session.info[SEALING]
     known: dict[str, str] = session.info.setdefault("persons", {})
     return sealing, known
 
 
-def _of_text(key: bytes) -> AESGCM:
+def _text_cipher(key: bytes) -> AESGCM:
     return AESGCM(hmac.digest(key, b"seal", hashlib.sha256))
 
 

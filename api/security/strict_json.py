@@ -1,4 +1,4 @@
-"""JSON and base64url that mean one thing to everybody who reads them. What could mean two is `Malformed`."""
+"""Strict JSON and base64url: whatever two parsers could read differently is `Malformed`."""
 
 import base64
 import binascii
@@ -14,13 +14,13 @@ _BRACKET: Final = re.compile(r"[\[\]{}]")
 
 
 class Malformed(ValueError):
-    """Input that is not what it must be. The message is short, stable and holds nothing of the input."""
+    """Invalid input. The message is short, stable and contains nothing of the input."""
 
 
 def strict_object(data: bytes) -> dict[str, Any]:
-    """The JSON object in `data`, as I-JSON (RFC 7493) has it: UTF-8, no member twice, no number out of range.
+    """Parses `data` as an I-JSON object (RFC 7493): UTF-8, no repeated member, no number out of range.
 
-    Nesting is bounded before anything recursive reads it. Raises `Malformed`.
+    Nesting is limited before any recursive parsing. Raises `Malformed`.
     """
     try:
         text = data.decode()
@@ -39,7 +39,7 @@ def strict_object(data: bytes) -> dict[str, Any]:
 
 
 def base64url(text: str) -> bytes:
-    """The bytes of base64url text without padding, in its only spelling (RFC 7515 2). Raises `Malformed`."""
+    """Decodes canonical base64url text without padding (RFC 7515 2). Raises `Malformed`."""
     if _BASE64URL.fullmatch(text) is None:
         raise Malformed("not base64url")
     try:
@@ -60,7 +60,7 @@ def _depth(text: str) -> int:
 
 
 def members_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An `object_pairs_hook` for `json.loads`. Raises `Malformed` for a member that stands there twice."""
+    """An `object_pairs_hook` for `json.loads`. Raises `Malformed` for a repeated member."""
     members = dict(pairs)
     if len(members) != len(pairs):
         raise Malformed("a member twice")

@@ -1,9 +1,9 @@
-"""Access tokens (RFC 9068): the only way from a caller's text to `Claims`. No other module knows jose.
+"""Access tokens (RFC 9068): parsing, verification and, for the demo, issuing. Only this module imports jose.
 
     text -> parse() -> UnverifiedToken -> TokenVerifier.verify() -> Claims
 
-The text is parsed strictly before jose sees it, and the claims are checked again after jose has seen them:
-by itself jose accepts a token without `aud` or `exp`, and one in which a member stands twice.
+The text is parsed strictly before jose reads it, and the claims are checked again afterwards: jose itself accepts a
+token without `aud` or `exp`, and one with a repeated member.
 """
 
 import asyncio
@@ -32,10 +32,10 @@ MAX_TOKEN_LENGTH = 8 * 1024
 MAX_NAME_LENGTH = 255
 MAX_LIFETIME_SECONDS = 24 * 3600
 MAX_SKEW_SECONDS = 60
-MAX_REMEMBERED = 1024
+MAX_CACHED = 1024
 
 _COMPACT: Final = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)")
-# Closed, so that a member that brings a key, asks for an extension or for another reading is refused unread.
+# Closed list: a header that carries a key, an extension or anything else that changes its meaning is refused unread.
 _HEADER_MEMBERS: Final = frozenset({"alg", "kid", "typ", "x5t", "x5t#S256"})
 _TYPES: Final = frozenset({"at+jwt", "application/at+jwt"})
 _JOSE_OPTIONS: Final = {f"require_{claim}": True for claim in ("aud", "iss", "exp", "sub", "iat")}
@@ -46,7 +46,7 @@ DEMO_CLIENT: Final = "privacy-manager-demo"
 
 
 class TokenRefused(Exception):
-    """A token that is not accepted. `why` is short and stable, for the log; the caller never learns it."""
+    """A refused token. `why` is short and stable, for the log; the caller never learns it."""
 
     def __init__(self, why: str) -> None:
         super().__init__(why)
@@ -55,7 +55,7 @@ class TokenRefused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class UnverifiedToken:
-    """A token that is well formed. Nothing that it says is known to be true."""
+    """A well-formed token. None of its claims is known to be true."""
 
     text: str
     algorithm: str
@@ -65,7 +65,7 @@ class UnverifiedToken:
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """What a trusted issuer says of a caller. `expires_at` is in seconds since 1970, UTC."""
+    """A caller's claims by a trusted issuer. `expires_at` is in seconds since 1970, UTC."""
 
     issuer: str
     subject: str
@@ -78,7 +78,7 @@ class Claims:
 
 
 def parse(token: str) -> UnverifiedToken:
-    """Reads a token in compact serialization (RFC 7515 7.1) without believing it. Raises `TokenRefused`."""
+    """Parses a token in compact serialization (RFC 7515 7.1) without trusting it. Raises `TokenRefused`."""
     if len(token) > MAX_TOKEN_LENGTH:
         raise TokenRefused("too long")
     segments = _COMPACT.fullmatch(token)
@@ -117,10 +117,10 @@ class _Verified:
 
 
 class TokenVerifier:
-    """Turns the text of a token into `Claims`, for tokens of these issuers and no others.
+    """Verifies tokens of these issuers and no others.
 
-    `clock` gives the seconds since 1970, `monotonic` those by which keys grow old. Raises `ValueError` for an
-    issuer that is named twice.
+    `clock` gives seconds since 1970, `monotonic` the seconds by which keys age. Raises `ValueError` for an issuer that
+    is listed twice.
     """
 
     def __init__(
@@ -137,31 +137,31 @@ class TokenVerifier:
             self._trusted[issuer.issuer] = issuer, KeySet(issuer, monotonic)
         self._verified: OrderedDict[str, _Verified] = OrderedDict()
 
-    def remembered(self, token: str) -> Claims | None:
-        """The claims of a token that was verified before, while it and the key that signed it still hold."""
-        found = self._verified.get(token)
-        if found is None:
+    def cached_claims(self, token: str) -> Claims | None:
+        """The claims of a token verified before, while neither it nor its signing key has expired or changed."""
+        verified = self._verified.get(token)
+        if verified is None:
             return None
-        key = found.keys.present(found.key.kid)
-        if found.claims.expires_at <= self._clock() or (key is not found.key and key != found.key):
+        key = verified.keys.cached(verified.key.kid)
+        if verified.claims.expires_at <= self._clock() or (key is not verified.key and key != verified.key):
             del self._verified[token]
             return None
         self._verified.move_to_end(token)
-        return found.claims
+        return verified.claims
 
     async def verify(self, token: str) -> Claims:
-        """The claims of `token`, verified now. Raises `TokenRefused`, and no more, whatever the text is."""
+        """The claims of `token`, verified now. Raises `TokenRefused` and nothing else, whatever the text."""
         try:
             verified = await self._verify(parse(token))
         except TokenRefused:
             raise
         except Exception as error:
             raise TokenRefused("an error while verifying") from error
-        self._remember(token, verified)
+        self._cache(token, verified)
         return verified.claims
 
     async def aclose(self) -> None:
-        """Ends the fetches of keys that are under way."""
+        """Cancels fetches of keys that are under way."""
         await asyncio.gather(*(keys.aclose() for _, keys in self._trusted.values()))
 
     async def _verify(self, token: UnverifiedToken) -> _Verified:
@@ -176,10 +176,10 @@ class TokenVerifier:
         signed = _signed_claims(token, key, issuer)
         return _Verified(_checked_claims(signed, issuer, self._clock()), keys, key)
 
-    def _remember(self, token: str, verified: _Verified) -> None:
+    def _cache(self, token: str, verified: _Verified) -> None:
         self._verified[token] = verified
         self._verified.move_to_end(token)
-        if len(self._verified) > MAX_REMEMBERED:
+        if len(self._verified) > MAX_CACHED:
             self._verified.popitem(last=False)
 
 
@@ -194,19 +194,19 @@ def _signed_claims(token: UnverifiedToken, key: VerificationKey, issuer: Trusted
             options=dict(_JOSE_OPTIONS),
         )
     except Exception:
-        # jose lets some types of a claim fail on its own code: what it cannot read, it refuses.
+        # jose raises errors of its own code for claims of some types; all are refusals.
         raise TokenRefused("signature or registered claim") from None
     return claims
 
 
 def _checked_claims(claims: Mapping[str, Any], issuer: TrustedIssuer, now: float) -> Claims:
-    """The claims by our own rules, as if jose had checked none. Raises `TokenRefused`."""
+    """The claims, checked independently of jose. Raises `TokenRefused`."""
     if claims.get("iss") != issuer.issuer:
         raise TokenRefused("iss missing or wrong")
     _check_audience(claims, issuer.audience)
     _check_times(claims, now)
     roles = _roles(claims)
-    school, board = _named(claims, "school", is_brin), _named(claims, "board", is_board_number)
+    school, board = _optional_name(claims, "school", is_brin), _optional_name(claims, "board", is_board_number)
     if "school" in roles and school is None:
         raise TokenRefused("role school without a school")
     if "board" in roles and board is None:
@@ -224,10 +224,14 @@ def _checked_claims(claims: Mapping[str, Any], issuer: TrustedIssuer, now: float
 
 
 def _check_audience(claims: Mapping[str, Any], audience: str) -> None:
-    named = claims.get("aud")
-    if isinstance(named, str):
-        named = [named]
-    if not isinstance(named, list) or not all(isinstance(one, str) for one in named) or audience not in named:
+    audiences = claims.get("aud")
+    if isinstance(audiences, str):
+        audiences = [audiences]
+    if (
+        not isinstance(audiences, list)
+        or not all(isinstance(name, str) for name in audiences)
+        or audience not in audiences
+    ):
         raise TokenRefused("aud missing or wrong")
 
 
@@ -245,14 +249,14 @@ def _check_times(claims: Mapping[str, Any], now: float) -> None:
 
 def _seconds(claims: Mapping[str, Any], claim: str) -> int:
     value = claims.get(claim)
-    # bool is an int to Python, and a float may be nan.
+    # bool is a subclass of int, and a float may be nan.
     if type(value) is not int:
         raise TokenRefused(f"{claim} missing or wrong")
     return value
 
 
 def _name(claims: Mapping[str, Any], claim: str) -> str:
-    """A name that can stand in a log line: no controls, lone surrogates or marks that turn text around."""
+    """A name fit for a log line: no control characters, lone surrogates or direction marks."""
     value = claims.get(claim)
     if not isinstance(value, str) or not 0 < len(value) <= MAX_NAME_LENGTH or not value.isprintable():
         raise TokenRefused(f"{claim} missing or wrong")
@@ -260,15 +264,15 @@ def _name(claims: Mapping[str, Any], claim: str) -> str:
 
 
 def _roles(claims: Mapping[str, Any]) -> frozenset[str]:
-    """The roles that we know (RFC 9068 2.2.3.1); an issuer may name others for other services."""
+    """The roles known here (RFC 9068 2.2.3.1); issuers may include roles of other services."""
     value = claims.get("roles", [])
     if not isinstance(value, list) or not all(isinstance(role, str) for role in value):
         raise TokenRefused("roles wrong")
     return ROLES.intersection(value)
 
 
-def _named(claims: Mapping[str, Any], claim: str, is_one: Callable[[str], bool]) -> str | None:
-    """The school or the board that a claim names."""
+def _optional_name(claims: Mapping[str, Any], claim: str, is_one: Callable[[str], bool]) -> str | None:
+    """The school or board in a claim, if it is there."""
     if claim not in claims:
         return None
     value = claims[claim]
@@ -278,7 +282,7 @@ def _named(claims: Mapping[str, Any], claim: str, is_one: Callable[[str], bool])
 
 
 class EmbeddedIssuer:
-    """An issuer in this installation, for demo and test mode only: who can read its file can be anyone.
+    """An issuer in this installation, for demo and test mode only: a reader of its key file can be anyone.
 
     Made from a private ES256 key as a JWK. Raises `ValueError`, `TypeError` or `KeyError` for anything else.
     """
@@ -293,20 +297,20 @@ class EmbeddedIssuer:
 
     @classmethod
     def at(cls, path: Path) -> "EmbeddedIssuer":
-        """The issuer whose key is in the file `path`, which is made when it isn't there.
+        """The issuer with the key in the file `path`, which is created if missing.
 
-        Processes that start at once agree on one key. Raises `OSError`, or `ValueError` when it holds no key.
+        Processes that start at once agree on one key. Raises `OSError`, or `ValueError` when the file holds no key.
         """
         if not path.exists():
             publish(path, json.dumps(new_private_jwk()).encode())
         try:
             return cls(strict_object(path.read_bytes()))
         except (ValueError, TypeError, KeyError):
-            # Not chained: what failed may hold the private key.
+            # Not chained: the cause may contain the private key.
             raise ValueError(f"{path} holds no key of the embedded issuer: remove it for a new one") from None
 
     def trusted(self) -> TrustedIssuer:
-        """This issuer as a verifier trusts it."""
+        """This issuer in the form that a verifier takes."""
         return self._trusted
 
     def mint(
@@ -320,7 +324,7 @@ class EmbeddedIssuer:
         lifetime: timedelta,
         now: datetime,
     ) -> str:
-        """A token for one role. Raises `ValueError` for one that no verifier accepts or that names no one."""
+        """A token for one role. Raises `ValueError` for one that verifiers refuse or that names no one."""
         _check_mintable(role, client_id, school, board, lifetime)
         issued = int(now.timestamp())
         claims = {
@@ -341,7 +345,7 @@ class EmbeddedIssuer:
 
 
 def has_signed(text: str, public_jwk: Mapping[str, str]) -> bool:
-    """Whether this key has signed a compact JWS with ES256. The text was parsed strictly before."""
+    """Whether a compact JWS, which must have been parsed strictly, has a valid ES256 signature by this key."""
     try:
         jws.verify(text, dict(public_jwk), algorithms=["ES256"])
     except Exception:
@@ -371,6 +375,6 @@ def new_private_jwk() -> dict[str, str]:
 
 
 def signed(payload: bytes, private_jwk: Mapping[str, str], kind: str) -> str:
-    """A compact JWS (RFC 7515) over this, by a key of `new_private_jwk`; `kind` is its `typ`."""
+    """A compact JWS (RFC 7515) over `payload`, by a key of `new_private_jwk`; `kind` is its `typ`."""
     headers = {"kid": private_jwk["kid"], "typ": kind}
     return str(jws.sign(payload, dict(private_jwk), headers=headers, algorithm="ES256"))

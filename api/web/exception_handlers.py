@@ -40,7 +40,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(Refused)
     async def _refused(_: Request, refused: Refused) -> Response:
-        return answer(refused.problem, refused.detail, refused.sent_with)
+        return answer(refused.problem, refused.detail, refused.response_headers)
 
     @app.exception_handler(StoreUnreachable)
     async def _unreachable(_: Request, error: StoreUnreachable) -> Response:

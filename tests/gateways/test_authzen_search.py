@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 
-from api.gateways.authzen_search import MOST_RESULTS, USUAL_LIMIT, _encoded, _position, search_of
-from api.gateways.search_routes import AT_ONCE, ActionSearch, ResourceSearch, Searching, SubjectSearch
+from api.gateways.authzen_search import MOST_RESULTS, USUAL_LIMIT, _position, _token_of, search_of
+from api.gateways.search_routes import AT_ONCE, ActionSearch, ResourceSearch, SearchHook, SubjectSearch
 from api.snapshot.current import Current, CurrentSnapshot
 from api.snapshot.pending_decision import Logged
 from models.decision.decision import Question, decide
@@ -235,7 +235,7 @@ async def test_a_token_that_is_made_up_has_no_larger_pages(world: World) -> None
     body = search("resource")
     named = search_of(ResourceSearch.decoder, json.dumps(body).encode()).named
     for limit, status in ((1, 200), (-1, 400), (2**53 + 1, 400)):
-        token = _encoded(_position(named, limit, "16SW"))
+        token = _token_of(_position(named, limit, "16SW"))
         answer = await searching(world, "resource", {**body, "page": {"token": token}})
         assert (limit, answer.status_code) == (limit, status)
 
@@ -426,7 +426,7 @@ def asked_of(searched: str, asked: Question, page: dict[str, Any]) -> bytes:
     return json.dumps({**body, "page": page}).encode()
 
 
-async def all_pages(door: Searching, body: Callable[[dict[str, Any]], bytes], limit: int) -> list[dict[str, Any]]:
+async def all_pages(door: SearchHook, body: Callable[[dict[str, Any]], bytes], limit: int) -> list[dict[str, Any]]:
     results: list[dict[str, Any]] = []
     page: dict[str, Any] = {"limit": limit}
     while True:

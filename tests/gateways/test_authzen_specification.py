@@ -355,7 +355,7 @@ def test_a_public_url_that_is_no_identifier_is_refused_at_the_start(url: str) ->
 
 
 @pytest.mark.parametrize("path", PATHS)
-async def test_what_is_sent_with_post_is_answered_with_json(world: World, path: str) -> None:
+async def test_what_is_headers_post_is_answered_with_json(world: World, path: str) -> None:
     """10.1: POST; 200 with application/json, whose body is an object. Any other method is refused."""
     answer = await send(world, path, valid(path))
     assert (answer.status_code, answer.headers["Content-Type"]) == (200, "application/json")

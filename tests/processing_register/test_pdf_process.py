@@ -145,7 +145,7 @@ async def test_one_that_takes_too_long_is_ended(monkeypatch: pytest.MonkeyPatch)
     process_id = started(drawer)
     with pytest.raises(Refused) as refused:
         await asked
-    assert (refused.value.problem, refused.value.sent_with) == (DOCUMENT_NOT_DRAWN, {"Retry-After": "60"})
+    assert (refused.value.problem, refused.value.response_headers) == (DOCUMENT_NOT_DRAWN, {"Retry-After": "60"})
     assert (drawer.process_id, _lives(process_id)) == (None, False)
 
 
@@ -156,7 +156,7 @@ async def test_no_more_than_so_many_wait(monkeypatch: pytest.MonkeyPatch) -> Non
     await under_way(drawer, 3)
     with pytest.raises(Refused) as refused:
         await drawer.draw(named("Vier"))
-    assert (refused.value.problem, refused.value.sent_with) == (DOCUMENT_NOT_DRAWN, {"Retry-After": "10"})
+    assert (refused.value.problem, refused.value.response_headers) == (DOCUMENT_NOT_DRAWN, {"Retry-After": "10"})
     for each in asked:
         each.cancel()
     await asyncio.gather(*asked, return_exceptions=True)

@@ -18,11 +18,11 @@ async def test_a_withdrawn_key_ends_the_tokens_that_were_verified_with_it(server
     verifier = TokenVerifier([trusted(jwksUrl=server.url)], lambda: 1_800_000_000, clock)
     token = OLD.token(good_claims(ISSUER, AUDIENCE, 1_800_000_000))
     claims = await verifier.verify(token)
-    assert verifier.remembered(token) == claims
+    assert verifier.cached_claims(token) == claims
     server.says = answer(jwks(NEW))
     clock.now += 30
     await verifier.verify(NEW.token(good_claims(ISSUER, AUDIENCE, 1_800_000_000)))
-    assert verifier.remembered(token) is None
+    assert verifier.cached_claims(token) is None
     with pytest.raises(TokenRefused, match="unknown key"):
         await verifier.verify(token)
     await verifier.aclose()
@@ -37,7 +37,7 @@ async def test_a_key_that_changes_under_its_kid_ends_the_tokens_of_the_old_one(
     server.says = answer(jwks(SigningKey.es256("old"), NEW))
     clock.now += 30
     await verifier.verify(NEW.token(good_claims(ISSUER, AUDIENCE, 1_800_000_000)))
-    assert verifier.remembered(token) is None
+    assert verifier.cached_claims(token) is None
     with pytest.raises(TokenRefused, match="signature"):
         await verifier.verify(token)
 
@@ -50,7 +50,7 @@ async def test_a_refresh_that_finds_the_same_keys_forgets_no_token(server: JwksS
     with pytest.raises(TokenRefused):
         await verifier.verify(NEW.token(good_claims(ISSUER, AUDIENCE, 1_800_000_000)))
     assert len(server.requests) == 2
-    assert verifier.remembered(token) is not None
+    assert verifier.cached_claims(token) is not None
 
 
 async def test_an_issuer_whose_server_is_down_for_an_hour_lets_nobody_in(server: JwksServer, clock: Clock) -> None:
@@ -59,9 +59,9 @@ async def test_an_issuer_whose_server_is_down_for_an_hour_lets_nobody_in(server:
     await verifier.verify(token)
     server.says = answer(b"", "500 Internal Server Error")
     clock.now += 3599
-    assert await verifier.verify(token) == verifier.remembered(token)
+    assert await verifier.verify(token) == verifier.cached_claims(token)
     clock.now += 1
-    assert verifier.remembered(token) is None
+    assert verifier.cached_claims(token) is None
     with pytest.raises(TokenRefused, match="unknown key"):
         await verifier.verify(token)
     await verifier.aclose()
@@ -78,8 +78,8 @@ def test_an_issuer_is_named_in_camel_case_or_in_snake_case() -> None:
 async def test_keys_that_stand_in_the_configuration_are_always_there(clock: Clock) -> None:
     keys = KeySet(trusted(jwks=json.loads(jwks(OLD))), clock)
     clock.now += 1_000_000
-    assert keys.present("old") is not None
-    assert await keys.key("old") is keys.present("old")
+    assert keys.cached("old") is not None
+    assert await keys.key("old") is keys.cached("old")
     assert await keys.key("unknown") is None
 
 

@@ -11,11 +11,11 @@ from tests.security.jwks_server import NEW, OLD, Clock, JwksServer, answer, even
 
 
 async def test_keys_are_fetched_when_first_asked_for_and_then_stay_in_memory(keys: KeySet, server: JwksServer) -> None:
-    assert keys.present("old") is None
+    assert keys.cached("old") is None
     key = await keys.key("old")
     assert key is not None
     assert (key.kid, key.algorithm, key.jwk) == ("old", "ES256", public_members(OLD.private))
-    assert keys.present("old") is key
+    assert keys.cached("old") is key
     assert await keys.key("old") is key
     assert len(server.requests) == 1
 
@@ -50,7 +50,7 @@ async def test_a_rotated_key_is_found_and_the_withdrawn_one_is_gone_at_once(
     server.says = answer(jwks(NEW))
     clock.now += 30
     assert await keys.key("new") is not None
-    assert keys.present("old") is None
+    assert keys.cached("old") is None
     assert await keys.key("old") is None
     assert len(server.requests) == 2
 
@@ -85,14 +85,14 @@ async def test_keys_are_refreshed_after_ten_minutes_while_nobody_waits(
     assert len(server.requests) == 1
     server.open.clear()
     clock.now += 1
-    assert keys.present("old") is None
+    assert keys.cached("old") is None
     async with asyncio.timeout(0.5):
         assert await keys.key("old") is not None
         await eventually(lambda: len(server.requests) == 2)
         assert await keys.key("old") is not None
-    assert keys.present("old") is not None
+    assert keys.cached("old") is not None
     server.open.set()
-    await eventually(lambda: keys.present("new") is not None)
+    await eventually(lambda: keys.cached("new") is not None)
     assert len(server.requests) == 2
 
 
@@ -108,7 +108,7 @@ async def test_while_the_server_is_down_keys_serve_for_an_hour_and_no_longer(
     clock.now = fetched + 3599.9
     assert await keys.key("old") is not None
     clock.now = fetched + 3600
-    assert keys.present("old") is None
+    assert keys.cached("old") is None
     assert await keys.key("old") is None
     server.says = answer(jwks(OLD))
     clock.now += 30
@@ -120,7 +120,7 @@ async def test_a_document_without_keys_withdraws_them_all(keys: KeySet, server: 
     server.says = answer(jwks())
     clock.now += 600
     await keys.key("old")
-    await eventually(lambda: keys.present("old") is None and len(server.requests) == 2)
+    await eventually(lambda: keys.cached("old") is None and len(server.requests) == 2)
     clock.now += 1
     assert await keys.key("old") is None
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from api.security.issuers import TrustedIssuer
-from api.security.tokens import MAX_REMEMBERED, Claims, EmbeddedIssuer, TokenRefused, TokenVerifier, parse
+from api.security.tokens import MAX_CACHED, Claims, EmbeddedIssuer, TokenRefused, TokenVerifier, parse
 from tests.security.hostile_tokens import (
     HostileToken,
     SigningKey,
@@ -98,7 +98,7 @@ async def test_every_hostile_token_is_refused_for_what_is_wrong_with_it(hostile:
     found = {token.name: await _refusal(verifier, token.text) for token in hostile}
     assert found == {token.name: token.why for token in hostile}
     assert len(found) == len(hostile) > 75
-    assert not any(verifier.remembered(token.text) for token in hostile)
+    assert not any(verifier.cached_claims(token.text) for token in hostile)
 
 
 async def test_no_hostile_token_costs_more_than_fifty_good_ones(hostile: list[HostileToken]) -> None:
@@ -182,25 +182,25 @@ async def test_a_verified_token_is_remembered_until_it_expires() -> None:
     verifier = _verifier(lambda: now)
     claims = _claims()
     token = _token(claims)
-    assert verifier.remembered(token) is None
+    assert verifier.cached_claims(token) is None
     verified = await verifier.verify(token)
-    assert verifier.remembered(token) == verified
+    assert verifier.cached_claims(token) == verified
     now = claims["exp"]
-    assert verifier.remembered(token) is None
+    assert verifier.cached_claims(token) is None
     now = claims["exp"] - 1
-    assert verifier.remembered(token) is None
+    assert verifier.cached_claims(token) is None
 
 
 async def test_only_so_many_tokens_are_remembered_and_the_one_last_used_stays() -> None:
     verifier = _verifier()
-    tokens = [_token(_claims()) for _ in range(MAX_REMEMBERED + 1)]
+    tokens = [_token(_claims()) for _ in range(MAX_CACHED + 1)]
     for token in tokens[:-1]:
         await verifier.verify(token)
-    assert verifier.remembered(tokens[0]) is not None
+    assert verifier.cached_claims(tokens[0]) is not None
     await verifier.verify(tokens[-1])
-    assert verifier.remembered(tokens[0]) is not None
-    assert verifier.remembered(tokens[1]) is None
-    assert sum(verifier.remembered(token) is not None for token in tokens) == MAX_REMEMBERED
+    assert verifier.cached_claims(tokens[0]) is not None
+    assert verifier.cached_claims(tokens[1]) is None
+    assert sum(verifier.cached_claims(token) is not None for token in tokens) == MAX_CACHED
 
 
 def test_an_issuer_cannot_be_trusted_twice() -> None:
