@@ -1,1 +1,1 @@
-"""The data-exchange layer's side: asks the privacy manager, and lets the granted part of a UWLR answer through."""
+"""The release layer: asks the privacy manager, and passes on the granted part of a UWLR answer."""

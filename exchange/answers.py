@@ -1,8 +1,8 @@
-"""What may pass of a LAS's answer: the granted fields of the granted things, in valid order, and nothing else.
+"""The filter of a LAS's answer: passes on the granted fields of granted elements, in valid order, and nothing else.
 
-An answer is read as it comes, and what may pass is kept aside, on disk where it is large; nothing leaves before the
-last byte was read and the whole of it was found to be what was asked for. So the memory that it takes is bounded by
-the largest single pupil, and a wrong answer is refused before any of it is out.
+An answer is parsed as it arrives, and its released part is buffered, on disk if large. Nothing is sent before the last
+byte was read and the answer found to match the request. So memory is bounded by the largest single pupil, and a wrong
+answer is refused before any of it is sent.
 """
 
 import re
@@ -18,10 +18,10 @@ from exchange.xml import MOST_DEPTH, MOST_IN_A_TAG, Reading, XmlRefused, escaped
 
 HELD_IN_MEMORY: Final = 256 * 1024
 CHUNK: Final = 64 * 1024
-#: Things that are written out together, as long as they are small.
-KEPT_AT_ONCE: Final = 64
-MOST_KEPT: Final = 64 * 1024
-#: Of names that the profile does not know, so many are told apart.
+#: Elements that are written to the buffer together, as long as they are small.
+MOST_PENDING: Final = 64
+MOST_PENDING_CHARACTERS: Final = 64 * 1024
+#: Distinct unknown names that are counted separately.
 MOST_NAMES: Final = 100
 OTHERS: Final = "andere"
 MOST_IN_A_FIELD: Final = 64 * 1024
@@ -33,9 +33,9 @@ _TAIL: Final = "</soap:Body></soap:Envelope>\n"
 
 
 class AnswerFilter:
-    """Reads the answer to `call` piece by piece, and lets `release` of it through.
+    """Parses the answer to `call` piece by piece, and keeps the part in `release`.
 
-    `groups` are the ones that are released, where they are known beforehand. `feed` and `close` raise `AnswerRefused`.
+    `groups` are the released groups if known beforehand. `feed` and `close` raise `AnswerRefused`.
     """
 
     def __init__(
@@ -48,22 +48,22 @@ class AnswerFilter:
         self.call = call
         self.expected = expected
         self.release = release
-        #: The data's element, or that there is nothing, once it was seen.
-        self.found: str | None = None
+        #: Name of the data element, or of the element that says that there is no data, once seen.
+        self.content_name: str | None = None
         self.groups: set[tuple[str, str]] = set(groups or ())
         self.groups_are_known = groups is not None or call is not Call.ALL
-        self.has_loose_references = False
+        self.has_unchecked_references = False
         self.counts: Counter[str] = Counter()
         self._dropped: dict[str, int] = {}
         self._school = ""
         self._spools: dict[str, SpooledTemporaryFile[bytes]] = {}
-        self._kept: list[str] = []
-        self._kept_characters = 0
+        self._pending: list[str] = []
+        self._pending_characters = 0
         body = Path(named(f"{call.value}_antwoord"), Answer(self))
         envelope = Path(f"{SOAP} Body", body, ignored=f"{SOAP} Header")
         self._places: list[Place] = [Path(f"{SOAP} Envelope", envelope)]
-        #: How deep we are in something that is dropped.
-        self._skipped = 0
+        #: Depth within a dropped element; 0 outside.
+        self._dropped_depth = 0
         #: The field whose text is being read.
         self._field: Field | None = None
         self._text = ""
@@ -76,18 +76,18 @@ class AnswerFilter:
             self._reading.feed(chunk)
 
     def close(self) -> "Released":
-        """What is released. Raises `AnswerRefused` when the answer is not complete."""
+        """The released answer. Raises `AnswerRefused` when the answer is not complete."""
         with self._refusing():
             self._reading.close()
-        released = Released(self.call, self.found, self._school, self._spools, self.dropped, self.counts)
-        if self.has_loose_references:
-            # The groups came after who is in them: now that they are known, those who are in others can be told.
+        released = Released(self.call, self.content_name, self._school, self._spools, self.dropped, self.counts)
+        if self.has_unchecked_references:
+            # Pupils came before groups: now that the released groups are known, references to others can be removed.
             return released.narrowed(self.expected, self.release, frozenset(self.groups))
         return released
 
     @contextmanager
     def _refusing(self) -> Iterator[None]:
-        """What was kept aside of an answer that is refused is let go of."""
+        """Discards the buffers when the answer is refused."""
         try:
             yield
         except BaseException as error:
@@ -97,21 +97,21 @@ class AnswerFilter:
             raise
 
     def discard(self) -> None:
-        """Lets go of what was kept aside."""
+        """Discards the buffers."""
         for spool in self._spools.values():
             spool.close()
 
     # -- what the places say ----------------------------------------------------------------------------------------
 
     def drop(self, name: str) -> None:
-        """Counts what is not let through, by its name alone."""
+        """Counts a dropped element, by its name alone."""
         if name not in self._dropped and len(self._dropped) >= MOST_NAMES:
             name = OTHERS
         self._dropped[name] = self._dropped.get(name, 0) + 1
 
     @property
     def dropped(self) -> Counter[str]:
-        """How many elements of which name were not let through. A name may be as odd as an answer is."""
+        """The number of dropped elements by name. Names that are not plain count as `OTHERS`."""
         counted: Counter[str] = Counter()
         for name, times in self._dropped.items():
             local = name.rpartition(" ")[2]
@@ -123,30 +123,30 @@ class AnswerFilter:
         if entity is SCHOOL:
             self._school = text
             return
-        self._kept.append(text)
-        self._kept_characters += len(text)
-        if len(self._kept) >= KEPT_AT_ONCE or self._kept_characters > MOST_KEPT:
-            self.put_aside(_SECTION_OF[entity.name])
+        self._pending.append(text)
+        self._pending_characters += len(text)
+        if len(self._pending) >= MOST_PENDING or self._pending_characters > MOST_PENDING_CHARACTERS:
+            self.flush(_SECTION_OF[entity.name])
 
-    def put_aside(self, section: str) -> None:
-        """What was kept of a section goes to where it is held until the end."""
-        if not self._kept:
+    def flush(self, section: str) -> None:
+        """Writes the pending elements of a section to its buffer."""
+        if not self._pending:
             return
         spool = self._spools.get(section)
         if spool is None:
             spool = self._spools[section] = SpooledTemporaryFile(max_size=HELD_IN_MEMORY)  # noqa: SIM115
-        spool.write("".join(self._kept).encode())
-        self._kept.clear()
-        self._kept_characters = 0
+        spool.write("".join(self._pending).encode())
+        self._pending.clear()
+        self._pending_characters = 0
 
-    def know(self, group: Entity, key: str) -> None:
-        """This group is released: references to it may be."""
+    def add_group(self, group: Entity, key: str) -> None:
+        """Marks a group as released, so that references to it may be."""
         if len(self.groups) >= MOST_GROUPS_OF_A_SCHOOL:
             raise AnswerRefused("too many groups")
         self.groups.add((group.name, key))
 
     def reference(self, group: Entity, attributes: list[str]) -> str | None:
-        """The attribute of a reference to a group, if that is released too."""
+        """The attribute of a reference to a group, or None if the group is not released."""
         key = attribute(attributes, "key")
         is_kind_released = f"{group.prefix}@key" in self.release.get("groep", frozenset())
         if not key or len(key) > MOST_IN_A_KEY or not is_kind_released:
@@ -154,14 +154,14 @@ class AnswerFilter:
             return None
         if self.call is Call.ALL:
             if not self.groups_are_known:
-                self.has_loose_references = True
+                self.has_unchecked_references = True
             elif (group.name, key) not in self.groups:
                 self.drop(group.name)
                 return None
         return f' key="{escaped(key)}"'
 
     def require_school(self, values: dict[str, str]) -> None:
-        """Raises `AnswerRefused` unless the data are of the school and the year that were asked for."""
+        """Raises `AnswerRefused` unless the data are of the requested school and school year."""
         expected = self.expected
         if values.get("schooljaar") != expected.schooljaar:
             raise AnswerRefused("another school year")
@@ -177,10 +177,10 @@ class AnswerFilter:
     # -- what the reading says --------------------------------------------------------------------------------------
 
     def _start(self, name: str, attributes: list[str]) -> None:
-        if len(attributes) > MOST_IN_A_TAG or self._skipped > MOST_DEPTH:
+        if len(attributes) > MOST_IN_A_TAG or self._dropped_depth > MOST_DEPTH:
             raise AnswerRefused("too many attributes, or elements too deep in one another")
-        if self._skipped:
-            self._skipped += 1
+        if self._dropped_depth:
+            self._dropped_depth += 1
             return
         if self._field is None:
             top = self._places[-1]
@@ -194,7 +194,7 @@ class AnswerFilter:
                 if place is not None:
                     self._places.append(place)
                     return
-        self._skipped = 1
+        self._dropped_depth = 1
         self._parser.CharacterDataHandler = None
         if name in self._dropped:
             self._dropped[name] += 1
@@ -207,9 +207,9 @@ class AnswerFilter:
             raise AnswerRefused("a field that is too long")
 
     def _end(self, name: str) -> None:
-        if self._skipped:
-            self._skipped -= 1
-            if self._field is not None and not self._skipped:
+        if self._dropped_depth:
+            self._dropped_depth -= 1
+            if self._field is not None and not self._dropped_depth:
                 self._parser.CharacterDataHandler = self._add
             return
         field = self._field
@@ -228,12 +228,12 @@ _SECTION_OF: Final = {entity.name: section for section, entities in SECTIONS.ite
 
 
 class Released:
-    """A whole answer, to be sent once. It lets go of what it holds when it was iterated over, or discarded."""
+    """A released answer, to be sent once. Its buffers are discarded after iteration, or by `discard`."""
 
     def __init__(
         self,
         call: Call,
-        found: str | None,
+        content_name: str | None,
         school: str,
         spools: "dict[str, SpooledTemporaryFile[bytes]]",
         dropped: Counter[str],
@@ -242,12 +242,12 @@ class Released:
         self.call = call
         self.dropped = dropped
         self.counts = counts
-        self._found = found
+        self._content_name = content_name
         self._school = school
         self._spools = spools
 
     def __iter__(self) -> Iterator[bytes]:
-        answer, data = f"{self.call.value}_antwoord", self._found
+        answer, data = f"{self.call.value}_antwoord", self._content_name
         try:
             if data != self.call.data:
                 yield f'{_HEAD}<{answer} xmlns="{UWLR}"><{data}/></{answer}>{_TAIL}'.encode()
@@ -270,18 +270,18 @@ class Released:
 
     @property
     def has_data(self) -> bool:
-        """Whether it holds the data that the schema demands of it, or says that there are none."""
+        """Whether it contains the data that the schema requires, or says that there is none."""
         needed = {Call.ALL: PUPILS, Call.PUPILS: PUPILS}.get(self.call)
-        return self._found != self.call.data or needed is None or needed in self._spools
+        return self._content_name != self.call.data or needed is None or needed in self._spools
 
     def narrowed(
         self, expected: Expected, release: Release, groups: frozenset[tuple[str, str]] | None = None
     ) -> "Released":
-        """The same, with only `release` of it. Raises `AnswerRefused`."""
-        again = AnswerFilter(self.call, expected, release, groups)
+        """This answer filtered again by `release`. Raises `AnswerRefused`."""
+        filtering = AnswerFilter(self.call, expected, release, groups)
         for chunk in self:
-            again.feed(chunk)
-        narrowed = again.close()
+            filtering.feed(chunk)
+        narrowed = filtering.close()
         narrowed.dropped.update(self.dropped)
         return narrowed
 

@@ -1,7 +1,7 @@
-"""The release layer: between partners and a LAS, it lets through what the school granted, and nothing else.
+"""The release layer: a proxy between partners and a LAS that passes on only what the school granted.
 
-From the top of `_released`: what is asked, by whom, what may be released, the LAS's answer, what may still be released
-once it is here, the granted part of it. Whatever fails on the way is one of the standard's faults.
+See `_released` for the steps: parse the request, identify the partner, ask for decisions, get and filter the LAS's
+answer, ask again, filter by the second decisions too. Every failure becomes one of the standard's faults.
 """
 
 import asyncio
@@ -21,25 +21,25 @@ from exchange.decisions import PrivacyManager
 from exchange.faults import fault_message
 from exchange.partners import Customers, Partners
 from exchange.places import AnswerRefused, Release
-from exchange.requests import MOST_BYTES, Asked, RequestRefused, asked_in
+from exchange.requests import MOST_BYTES, RequestRefused, UwlrRequest, parse_request
 from exchange.settings import ExchangeSettings
 from exchange.uwlr import SECTIONS, Fault
 from models.vocabulary.scopes import CATALOGUE
 
 log = logging.getLogger("privacy_manager.exchange")
 
-#: So much of an answer is filtered before others get their turn: some 2 ms.
+#: Bytes filtered before other requests get their turn: some 2 ms.
 PIECE: Final = 64 * 1024
 CONNECT_SECONDS: Final = 5.0
-#: So long who asked may leave a piece of its answer unread. Until the last one is, the answer takes room here.
+#: Timeout for the partner to read a piece. The answer's buffers are kept until the last one is read.
 SENDING_SECONDS: Final = 60.0
 _XML: Final = (b"content-type", b"text/xml; charset=utf-8")
-_AROUND: Final = [_XML, (b"cache-control", b"no-store")]
+_HEADERS: Final = [_XML, (b"cache-control", b"no-store")]
 
 
 Result = TypeVar("Result")
 
-#: The standard's own names. Any other is the LAS's to choose, and could be somebody's.
+#: The standard's own names. Other names are the LAS's choice, and could be a person's.
 _STANDARD: Final = frozenset(
     part.removeprefix("@") for _, path in (*CATALOGUE.fields, *CATALOGUE.never_released) for part in path.split("/")
 ).union(SECTIONS, ("vestigingen", "school", "groep", "samengestelde_groep", "leerling", "leerkracht"))
@@ -61,41 +61,41 @@ class ReleaseLayer:
         if scope["method"] != "POST":
             await send({"type": "http.response.start", "status": 405, "headers": [(b"allow", b"POST")]})
             return await send({"type": "http.response.body", "body": b""})
-        begun = time.monotonic()
+        started = time.monotonic()
         try:
-            asked = asked_in(await _body(receive))
-            place, released = await _while_there(receive, self._released(scope, asked))
-        except _Gone:
+            request = parse_request(await _body(receive))
+            place, released = await _unless_disconnected(receive, self._released(scope, request))
+        except _Disconnected:
             return log.info("given up: who asked went away")
         except RequestRefused as refused:
             log.info("refused: %s, %s", refused.fault, refused)
             return await _send_fault(send, refused.fault, str(refused))
         except Exception as error:
-            # Its text may hold what is nobody's to read.
+            # Only the type is logged: the message may contain personal data.
             log.error("failed: %s", type(error).__name__)
             return await _send_fault(send, Fault.INTERNAL)
-        _log(asked, place, released, time.monotonic() - begun)
+        _log(request, place, released, time.monotonic() - started)
         try:
             async with asyncio.timeout(self.settings.transfer_deadline):
                 await _send(send, released)
         except TimeoutError:
-            # Without its end it is no answer: the server closes the connection.
+            # The answer is incomplete, so that the server closes the connection.
             log.info("given up: who asked does not read its answer")
 
-    async def _released(self, scope: Scope, asked: Asked) -> tuple[str, Released]:
-        """The place that was asked about, and what is released of it. Raises `RequestRefused`."""
-        client_id = await self.partners.client_id(scope["headers"], asked.credential)
-        place, release = await self._may_be_released(client_id, asked)
+    async def _released(self, scope: Scope, request: UwlrRequest) -> tuple[str, Released]:
+        """The requested place, and what is released of it. Raises `RequestRefused`."""
+        client_id = await self.partners.client_id(scope["headers"], request.credential)
+        place, release = await self._decide(client_id, request)
         async with self._turn():
-            released = await self._filtered(asked, place, release)
+            released = await self._filter(request, place, release)
         try:
-            # What was revoked while the LAS answered is not released any more; what was granted meanwhile not yet.
-            still_place, still = await self._may_be_released(client_id, asked)
-            if still_place != place:
+            # Revocations during the LAS's answer count; grants given meanwhile do not count yet.
+            place_now, release_now = await self._decide(client_id, request)
+            if place_now != place:
                 raise RequestRefused(Fault.NOT_AUTHORISED, "the schoolkey stands for another school now")
-            both = {kind: fields & still[kind] for kind, fields in release.items()}
-            if both != release:
-                released = await asyncio.to_thread(released.narrowed, asked.expected(place), both)
+            narrower = {kind: fields & release_now[kind] for kind, fields in release.items()}
+            if narrower != release:
+                released = await asyncio.to_thread(released.narrowed, request.expected(place), narrower)
         except BaseException:
             released.discard()
             raise
@@ -103,7 +103,7 @@ class ReleaseLayer:
 
     @contextlib.asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:
-        """One of the transfers that there may be at once. Raises `RequestRefused` when none ends in time."""
+        """Holds one of the limited transfers. Raises `RequestRefused` when none becomes free in time."""
         try:
             async with asyncio.timeout(self.settings.upstream_deadline):
                 await self.transfers.acquire()
@@ -114,18 +114,18 @@ class ReleaseLayer:
         finally:
             self.transfers.release()
 
-    async def _may_be_released(self, client_id: str, asked: Asked) -> tuple[str, Release]:
-        """The place that is asked about, and what may be released of it now. Raises `RequestRefused`."""
-        place = asked.place or await self.manager.place_of(asked.schoolkey or "")
-        return place, await self.manager.release(client_id, place, asked.call)
+    async def _decide(self, client_id: str, request: UwlrRequest) -> tuple[str, Release]:
+        """The requested place, and what may be released of it now. Raises `RequestRefused`."""
+        place = request.place or await self.manager.place_of(request.schoolkey or "")
+        return place, await self.manager.release(client_id, place, request.call)
 
-    async def _filtered(self, asked: Asked, place: str, release: Release) -> Released:
-        """The granted part of what the LAS answers. Raises `RequestRefused`."""
-        filtering = AnswerFilter(asked.call, asked.expected(place), release)
+    async def _filter(self, request: UwlrRequest, place: str, release: Release) -> Released:
+        """The granted part of the LAS's answer. Raises `RequestRefused`."""
+        filtering = AnswerFilter(request.call, request.expected(place), release)
         released: Released | None = None
         try:
             async with asyncio.timeout(self.settings.transfer_deadline):
-                async for piece in self._answer(asked):
+                async for piece in self._answer(request):
                     filtering.feed(piece)
                     await asyncio.sleep(0)
                 released = await asyncio.to_thread(filtering.close)
@@ -143,13 +143,13 @@ class ReleaseLayer:
             raise RequestRefused(Fault.INTERNAL, "the LAS's answer holds nothing of what it must")
         return released
 
-    async def _answer(self, asked: Asked) -> AsyncIterator[bytes]:
+    async def _answer(self, request: UwlrRequest) -> AsyncIterator[bytes]:
         headers = {
             "Content-Type": "text/xml; charset=utf-8",
-            "SOAPAction": f'"{asked.call.action}"',
+            "SOAPAction": f'"{request.call.action}"',
             "Accept-Encoding": "identity",
         }
-        upstream = self.upstream.stream("POST", self.settings.upstream, content=asked.message(), headers=headers)
+        upstream = self.upstream.stream("POST", self.settings.upstream, content=request.message(), headers=headers)
         async with upstream as answer:
             if answer.status_code == 503:
                 raise RequestRefused(Fault.UNAVAILABLE, "the LAS is not available")
@@ -169,13 +169,15 @@ class ReleaseLayer:
     async def _live(self, receive: Receive, send: Send) -> None:
         async with contextlib.AsyncExitStack() as stack:
             await receive()
-            # Nothing of the environment decides where requests go, and no redirect does.
-            asking = await stack.enter_async_context(httpx2.AsyncClient(trust_env=False, cookies=_no_cookies()))
+            # Neither proxies of the environment nor redirects change where requests go.
+            manager_client = await stack.enter_async_context(httpx2.AsyncClient(trust_env=False, cookies=_no_cookies()))
             silence = httpx2.Timeout(self.settings.upstream_deadline, connect=CONNECT_SECONDS)
             self.upstream = await stack.enter_async_context(
                 httpx2.AsyncClient(timeout=silence, trust_env=False, cookies=_no_cookies())
             )
-            self.manager = PrivacyManager(asking, self.settings.manager, self._token, self.settings.manager_deadline)
+            self.manager = PrivacyManager(
+                manager_client, self.settings.manager, self._token, self.settings.manager_deadline
+            )
             self.partners = Partners(self.customers, self.manager, self.settings.trust_client_id)
             await send({"type": "lifespan.startup.complete"})
             await receive()
@@ -187,7 +189,7 @@ class ReleaseLayer:
 
 
 def _no_cookies() -> CookieJar:
-    """Keeps none: with a session that was begun for one partner, another one would be taken for it."""
+    """Keeps no cookies: a session of one partner would be used for another."""
     return CookieJar(DefaultCookiePolicy(allowed_domains=()))
 
 
@@ -204,40 +206,40 @@ async def _body(receive: Receive) -> bytes:
             return bytes(body)
 
 
-class _Gone(Exception):
-    """Who asked went away."""
+class _Disconnected(Exception):
+    """The client disconnected."""
 
 
-async def _while_there(receive: Receive, work: Coroutine[Any, Any, Result]) -> Result:
-    """The result of `work`. Raises `_Gone`, with the work given up, when who asked goes away before it is there."""
-    working, gone = asyncio.create_task(work), asyncio.create_task(_gone(receive))
+async def _unless_disconnected(receive: Receive, work: Coroutine[Any, Any, Result]) -> Result:
+    """The result of `work`. Cancels it and raises `_Disconnected` when the client disconnects earlier."""
+    working, disconnect = asyncio.create_task(work), asyncio.create_task(_disconnect(receive))
     try:
-        await asyncio.wait({working, gone}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({working, disconnect}, return_when=asyncio.FIRST_COMPLETED)
         if working.done():
             return working.result()
-        raise _Gone
+        raise _Disconnected
     finally:
         working.cancel()
-        gone.cancel()
-        await asyncio.gather(working, gone, return_exceptions=True)
+        disconnect.cancel()
+        await asyncio.gather(working, disconnect, return_exceptions=True)
 
 
-async def _gone(receive: Receive) -> None:
+async def _disconnect(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
 
 
 async def _send_fault(send: Send, fault: Fault, reason: str | None = None) -> None:
-    # What is not the partner's doing is not the partner's to read.
-    said = fault_message(fault, reason if fault is Fault.INVALID_MESSAGE else None)
-    length = (b"content-length", str(len(said)).encode())
-    await send({"type": "http.response.start", "status": 500, "headers": [*_AROUND, length]})
-    await send({"type": "http.response.body", "body": said})
+    # Only faults in the partner's own message are explained to the partner.
+    message = fault_message(fault, reason if fault is Fault.INVALID_MESSAGE else None)
+    length = (b"content-length", str(len(message)).encode())
+    await send({"type": "http.response.start", "status": 500, "headers": [*_HEADERS, length]})
+    await send({"type": "http.response.body", "body": message})
 
 
 async def _send(send: Send, released: Released) -> None:
     try:
-        await send({"type": "http.response.start", "status": 200, "headers": _AROUND})
+        await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
         for chunk in released:
             async with asyncio.timeout(SENDING_SECONDS):
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
@@ -246,14 +248,14 @@ async def _send(send: Send, released: Released) -> None:
         released.discard()
 
 
-def _log(asked: Asked, place: str, released: Released, seconds: float) -> None:
-    """Which call, what kinds of things and how many; never a value."""
+def _log(request: UwlrRequest, place: str, released: Released, seconds: float) -> None:
+    """Logs call, kinds of elements and their numbers; never a value."""
     through = ", ".join(f"{kind} {count}" for kind, count in sorted(released.counts.items())) or "nothing"
     counted: Counter[str] = Counter()
     for name, count in released.dropped.items():
         counted[name if name in _STANDARD else OTHERS] += count
     dropped = ", ".join(f"{name} {count}" for name, count in sorted(counted.items())) or "nothing"
-    log.info("%s of %s in %.1f s: through %s; dropped %s", asked.call, place, seconds, through, dropped)
+    log.info("%s of %s in %.1f s: through %s; dropped %s", request.call, place, seconds, through, dropped)
 
 
 def application() -> ASGIApp:

@@ -1,6 +1,6 @@
-"""The privacy manager, asked over HTTP: what may be released of a place to a connection, now?
+"""The privacy manager's client: asks over HTTP what may be released of a place to a connection now.
 
-What it does not say in time, or not in the very shape that the contract gives it, is no permit.
+An answer that is late, or not exactly in the contract's format, is no permit.
 """
 
 import asyncio
@@ -23,45 +23,45 @@ _KNOWN: Final = {
     kind: frozenset(name for resource_type, name in CATALOGUE.fields if resource_type == kind) for kind in TYPES
 }
 _KEYS: Final = "/v1/school-keys/"
-#: Of the privacy manager; much more than its decisions need. It is read as it comes, and not unpacked.
+#: Limit of an answer by the privacy manager; its decisions need far less. Answers are not decompressed.
 MOST_ANSWER_BYTES: Final = 256 * 1024
 _FAULTS: Final = {fault.value: fault for fault in Fault}
 
 
-class _Told(BaseModel):
+class _Answer(BaseModel):
     model_config = ConfigDict(extra="ignore", alias_generator=to_camel)
 
 
-class _Context(_Told):
+class _Context(_Answer):
     reason: StrictStr
     revision: StrictInt
     fields: list[StrictStr] = []
     uwlr_fault: StrictStr | None = None
 
 
-class _Decision(_Told):
+class _Decision(_Answer):
     decision: StrictBool
     context: _Context
 
 
-class _Decisions(_Told):
+class _Decisions(_Answer):
     evaluations: list[_Decision]
 
 
-class _Identity(_Told):
+class _Identity(_Answer):
     client_id: StrictStr
 
 
-class _Key(_Told):
+class _Key(_Answer):
     schoolkey: StrictStr
     brin: StrictStr
     location: StrictStr | None
 
 
 class PrivacyManager:
-    """Asks for decisions with a gateway's token, which `token` gives anew for each question.
+    """Asks for decisions with a gateway's token, which `token` returns for each question.
 
-    An answer that takes longer than `deadline` seconds is none.
+    An answer after more than `deadline` seconds does not count.
     """
 
     def __init__(self, client: httpx2.AsyncClient, address: str, token: Callable[[], str], deadline: float) -> None:
@@ -73,15 +73,15 @@ class PrivacyManager:
     async def release(self, client_id: str, place: str, call: Call) -> Release:
         """The fields of each type that may be released, decided at one instant.
 
-        Raises `RequestRefused` with the decision's fault when something that the call cannot do without is denied.
+        Raises `RequestRefused` with the decision's fault when a type that the call requires is denied.
         """
-        asked = {
+        questions = {
             "subject": {"type": "partner", "id": client_id},
             "action": {"name": "release"},
             "evaluations": [{"resource": {"type": kind, "id": place}} for kind in TYPES],
         }
         answer = await self._ask(
-            "POST", "/access/v1/evaluations", json=asked, headers={"Authorization": self._bearer()}
+            "POST", "/access/v1/evaluations", json=questions, headers={"Authorization": self._bearer()}
         )
         try:
             decisions = _Decisions.model_validate_json(answer).evaluations
@@ -97,22 +97,22 @@ class PrivacyManager:
         return {kind: _fields(kind, decision) for kind, decision in decided.items()}
 
     async def place_of(self, schoolkey: str) -> str:
-        """The school or location that a schoolkey stands for. Raises `RequestRefused`."""
+        """The school or location of a schoolkey. Raises `RequestRefused`."""
         if not is_schoolkey(schoolkey):
             raise _unknown_key()
         path = _KEYS + quote(schoolkey, safe="")
         answer = await self._ask("GET", path, headers={"Authorization": self._bearer()})
         try:
-            found = _Key.model_validate_json(answer)
+            key = _Key.model_validate_json(answer)
         except ValidationError:
             raise _unavailable("an answer that names no school") from None
-        code = found.location or found.brin
-        if found.schoolkey != schoolkey or not is_place(code) or code[:4] != found.brin:
+        code = key.location or key.brin
+        if key.schoolkey != schoolkey or not is_place(code) or code[:4] != key.brin:
             raise _unavailable("an answer about another schoolkey")
         return place_of(code)
 
     async def client_id_of(self, authorization: str) -> str:
-        """The connection of a partner's token. Raises `RequestRefused`."""
+        """The client id of a partner's token. Raises `RequestRefused`."""
         if not (authorization.isascii() and authorization.isprintable()):
             raise RequestRefused(Fault.UNKNOWN_CUSTOMER, "the partner's token is not valid")
         headers = {"X-Gateway-Authorization": self._bearer(), "Authorization": authorization}
@@ -128,19 +128,19 @@ class PrivacyManager:
         except OSError:
             raise _unavailable("no token of our own") from None
 
-    async def _ask(self, method: str, path: str, **more: Any) -> bytes:
-        more["headers"]["Accept-Encoding"] = "identity"
-        said = bytearray()
+    async def _ask(self, method: str, path: str, **options: Any) -> bytes:
+        options["headers"]["Accept-Encoding"] = "identity"
+        content = bytearray()
         try:
             async with (
                 asyncio.timeout(self._deadline),
-                self._client.stream(method, self._address + path, **more) as answer,
+                self._client.stream(method, self._address + path, **options) as answer,
             ):
                 if "content-encoding" in answer.headers:
                     raise _unavailable("an answer that is packed")
                 async for piece in answer.aiter_bytes():
-                    said += piece
-                    if len(said) > MOST_ANSWER_BYTES:
+                    content += piece
+                    if len(content) > MOST_ANSWER_BYTES:
                         raise _unavailable("an answer that is too large")
         except (httpx2.HTTPError, httpx2.InvalidURL, TimeoutError, ValueError) as error:
             raise _unavailable(type(error).__name__) from None
@@ -150,7 +150,7 @@ class PrivacyManager:
             raise _unknown_key()
         if answer.status_code != 200:
             raise _unavailable(f"status {answer.status_code}")
-        return bytes(said)
+        return bytes(content)
 
 
 def _fields(kind: str, decision: _Decision) -> frozenset[str]:

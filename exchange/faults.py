@@ -1,11 +1,11 @@
-"""A refusal as the standard has it: a SOAP 1.1 fault, never `geengegevens`."""
+"""Refusals as SOAP 1.1 faults of the standard, never `geengegevens`."""
 
 from typing import Final
 
 from exchange.uwlr import SOAP, Fault
 from exchange.xml import escaped
 
-_SAID: Final = {
+_TEXTS: Final = {
     Fault.INVALID_MESSAGE: "Het bericht is niet geldig.",
     Fault.UNKNOWN_CUSTOMER: "De klant is niet bekend.",
     Fault.NOT_AUTHORISED: "De autorisatie is niet geldig voor deze gegevens.",
@@ -16,10 +16,10 @@ _SAID: Final = {
 
 
 def fault_message(fault: Fault, reason: str | None = None) -> bytes:
-    """The fault as a message. `reason` says what of the request was not right, without what was in it."""
-    said = _SAID[fault] if reason is None else f"{_SAID[fault]} ({reason})"
+    """The fault as a message. `reason` says what was wrong with the request, without its content."""
+    text = _TEXTS[fault] if reason is None else f"{_TEXTS[fault]} ({reason})"
     return (
         f'<?xml version="1.0" encoding="UTF-8"?>\n<soap:Envelope xmlns:soap="{SOAP}"><soap:Body><soap:Fault>'
-        f"<faultcode>soap:{fault.value}</faultcode><faultstring>{escaped(said)}</faultstring>"
+        f"<faultcode>soap:{fault.value}</faultcode><faultstring>{escaped(text)}</faultstring>"
         "</soap:Fault></soap:Body></soap:Envelope>\n"
     ).encode()

@@ -1,4 +1,4 @@
-"""Who asks: which connection a request is of, by its `autorisatie`, its own token, or its certificate."""
+"""Identifies the connection of a request, by its `autorisatie`, its own token, or its certificate."""
 
 import hashlib
 import hmac
@@ -20,11 +20,11 @@ Name = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 
 
 class CredentialsInvalid(ValueError):
-    """What is wrong with the file of credentials, without what is in it."""
+    """The file of credentials is invalid. The message says why, without its content."""
 
 
 class KnownCustomer(BaseModel):
-    """Who may send which `autorisatie`. The key itself is not kept; it is a random one, so that a digest hides it."""
+    """A customer's `autorisatie`. Only the key's digest is stored, which hides it since keys are random."""
 
     model_config = ConfigDict(alias_generator=to_camel, extra="forbid", frozen=True)
 
@@ -36,13 +36,13 @@ class KnownCustomer(BaseModel):
 
 @dataclass(frozen=True)
 class Customers:
-    """The customers that are known, by code and name."""
+    """The known customers, by code and name."""
 
     known: Mapping[tuple[str, str], KnownCustomer]
 
     @classmethod
     def read(cls, path: Path | None) -> "Customers":
-        """Those of a file. Raises `CredentialsInvalid`."""
+        """Reads a file of credentials. Raises `CredentialsInvalid`."""
         if path is None:
             return cls({})
         try:
@@ -73,14 +73,14 @@ class Customers:
 
 @dataclass(frozen=True)
 class Partners:
-    """Tells whose a request is. `trusts_client_id` says that a gateway in front speaks for its clients."""
+    """Identifies the connection of a request. `trusts_client_id`: a gateway in front authenticates its clients."""
 
     customers: Customers
     manager: PrivacyManager
     trusts_client_id: bool
 
     async def client_id(self, headers: Iterable[tuple[bytes, bytes]], credential: Credential | None) -> str:
-        """The connection. What is told in two ways is refused. Raises `RequestRefused`."""
+        """The connection's client id. Contradictory identification is refused. Raises `RequestRefused`."""
         sent = [(name, value.decode("latin-1")) for name, value in headers if value]
         tokens = [value for name, value in sent if name == b"authorization"]
         named = [value for name, value in sent if name == CLIENT_ID_HEADER]

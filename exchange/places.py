@@ -1,7 +1,7 @@
-"""The places of a LAS's answer, each of which knows what may stand in it and what of that may pass.
+"""The elements of a LAS's answer as parser states: each knows its children, and what of them may be released.
 
-From the outside in: the envelope, the answer, its data, a section, a thing in it, the groups that someone is in.
-Elements are known by name, whatever their order; what is not known is dropped.
+From the outside in: envelope, answer, data, section, element of a section, groups of a person. Children are matched by
+name in any order; unknown ones are dropped.
 """
 
 from collections.abc import Mapping
@@ -27,76 +27,76 @@ from exchange.uwlr import (
 )
 from exchange.xml import escaped
 
-#: The fields that may be released of each type, named as in the catalogue of scopes.
+#: Fields that may be released of each type, named as in the catalogue of scopes.
 Release = Mapping[str, frozenset[str]]
-#: A field's name, and whether a text is a value of it.
+#: A field's name, and the check of its values.
 Field = tuple[str, Valid]
 
-#: Stands where the schema demands a name, and none is granted or known.
+#: Placeholder where the schema requires a name, and none is granted or known.
 NO_NAME: Final = "-"
-#: One person is in no more groups than this, and does no more in one of them.
+#: Limits for one person: groups, and roles in one of them.
 MOST_GROUPS: Final = 1_000
 MOST_ROLES: Final = 100
 
 
 class AnswerRefused(Exception):
-    """The answer is not what was asked for. The text says why, and nothing of what was in it."""
+    """The answer does not match the request. The message says why, without any content."""
 
 
 def named(local: str) -> str:
-    """An element of UWLR, as a `Reading` names it."""
+    """The name of a UWLR element as `Reading` reports it."""
     return f"{UWLR} {local}"
 
 
 def attribute(attributes: list[str], name: str) -> str:
-    """The value of an attribute, or nothing."""
+    """The value of an attribute, or an empty text."""
     names = attributes[::2]
     return attributes[2 * names.index(name) + 1] if name in names else ""
 
 
-class Filtering(Protocol):
-    """What the places need to know of the answer that is filtered, and where they hand in what may pass."""
+class Filter(Protocol):
+    """The interface of the filter to its parser states: facts that they need, and methods to release content."""
 
     call: Call
     expected: Expected
     release: Release
-    #: The data's element, or that there is nothing, once it was seen.
-    found: str | None
+    #: Name of the data element, or of the element that says that there is no data, once seen.
+    content_name: str | None
     groups_are_known: bool
 
     def drop(self, name: str) -> None: ...
     def keep(self, entity: Entity, text: str) -> None: ...
-    def put_aside(self, section: str) -> None: ...
-    def know(self, group: Entity, key: str) -> None: ...
+    def flush(self, section: str) -> None: ...
+    def add_group(self, group: Entity, key: str) -> None: ...
     def reference(self, group: Entity, attributes: list[str]) -> str | None: ...
     def require_school(self, values: dict[str, str]) -> None: ...
 
 
 class Place:
-    """Where in the document something stands.
+    """The parser state within one element.
 
-    Of a child that `fields` names, `take` gets the text: empty when it has none that is valid. For any other child
-    `begin` gives its place; None drops it with all it holds.
+    Children in `fields` are simple: `take` gets their text, empty unless valid. For another child `begin` returns its
+    state, or None to drop it with its content.
     """
 
     __slots__ = ()
 
     fields: "Mapping[str, Field]" = MappingProxyType({})
-    #: The other children that `begin` may know; None where it has to be asked about each.
+    #: Names of other children that `begin` may accept; None to call it for each.
     nested: frozenset[str] | None = None
 
     def take(self, name: str, text: str) -> None:
-        """The text of a field."""
+        """Receives the text of a field."""
 
     def begin(self, name: str, attributes: list[str]) -> "Place | None":
         return None
 
     def end(self) -> None:
-        """The element is complete."""
+        """Called at the end of the element."""
 
 
 class Path(Place):
-    """An element that is there for the one that it holds: the document, the envelope, the body."""
+    """An element with exactly one child: the document, the envelope, the body."""
 
     __slots__ = ("ignored", "inner", "name", "seen")
 
@@ -120,25 +120,25 @@ class Path(Place):
 
 
 class Answer(Place):
-    """`..._antwoord`: the data, or that there is none."""
+    """`..._antwoord`: the data, or an element that says that there is none."""
 
     __slots__ = ("answer", "data")
 
-    def __init__(self, answer: Filtering) -> None:
+    def __init__(self, answer: Filter) -> None:
         self.answer = answer
         self.data = Data(answer)
 
     def begin(self, name: str, attributes: list[str]) -> Place | None:
-        if self.answer.found is not None:
+        if self.answer.content_name is not None:
             raise AnswerRefused("more than one answer")
         for known in (self.answer.call.data, *NOTHING):
             if name == named(known):
-                self.answer.found = known
+                self.answer.content_name = known
                 return self.data if known == self.answer.call.data else Place()
         raise AnswerRefused("neither the data of this call nor that there are none")
 
     def end(self) -> None:
-        if self.answer.found is None:
+        if self.answer.content_name is None:
             raise AnswerRefused("an answer that says nothing")
 
 
@@ -147,7 +147,7 @@ class Data(Place):
 
     __slots__ = ("answer", "places", "seen")
 
-    def __init__(self, answer: Filtering) -> None:
+    def __init__(self, answer: Filter) -> None:
         self.answer = answer
         self.places: dict[str, Place] = {named("school"): Thing(answer, Kind(SCHOOL, answer))}
         for section in SECTIONS_OF[answer.call]:
@@ -171,32 +171,32 @@ class Data(Place):
 
 
 class Section(Place):
-    """All things of one or two kinds."""
+    """A section: elements of one or two kinds."""
 
     __slots__ = ("answer", "name", "things")
 
-    def __init__(self, answer: Filtering, name: str, kinds: "list[Kind]") -> None:
+    def __init__(self, answer: Filter, name: str, kinds: "list[Kind]") -> None:
         self.answer = answer
         self.name = name
-        # One at a time is open: each is used for all of its kind.
+        # One object per kind, reused for all its elements: only one is open at a time.
         self.things = {named(kind.entity.name): Thing(answer, kind) for kind in kinds if kind.is_released}
 
     def begin(self, name: str, attributes: list[str]) -> Place | None:
         thing = self.things.get(name)
-        return thing.opened(attributes) if thing is not None else None
+        return thing.reset(attributes) if thing is not None else None
 
     def end(self) -> None:
-        self.answer.put_aside(self.name)
+        self.answer.flush(self.name)
         if self.name == "groepen":
             self.answer.groups_are_known = True
 
 
 class Kind:
-    """One kind of thing, and what of it this release lets through."""
+    """A kind of element, and the part of it that is released."""
 
     __slots__ = ("entity", "fields", "group", "groups", "released", "written")
 
-    def __init__(self, entity: Entity, answer: Filtering) -> None:
+    def __init__(self, entity: Entity, answer: Filter) -> None:
         self.entity = entity
         self.released = frozenset(
             name.removeprefix(entity.prefix)
@@ -205,15 +205,15 @@ class Kind:
         )
         if answer.expected.xsdversie != WITH_DATE_OF_BIRTH:
             self.released -= {"geboortedatum"}
-        # What tells which school it is is read in any case.
+        # Fields that identify the school are read in any case.
         read = self.released | (set(entity.fields) if entity is SCHOOL else set())
         self.fields: dict[str, Field] = {
             named(name): (name, valid) for name, valid in entity.fields.items() if name in read
         }
         if entity is SCHOOL:
-            # Of another location than was asked for is also what is no location at all.
+            # An invalid location counts as another one than requested, so it must be read.
             self.fields[named("dependancecode")] = ("dependancecode", lambda _: True)
-        #: A person is always called something.
+        #: A person always has a name.
         written = self.released | (set(NAME) if entity.is_person else set())
         self.written = [(name, f"<{name}>", f"</{name}>") for name in entity.fields if name in written]
         self.group = named(entity.group) if entity.group and f"{entity.group}/@key" in self.released else None
@@ -229,19 +229,19 @@ class Thing(Place):
 
     __slots__ = ("answer", "attributes", "fields", "group", "groups", "kind", "nested", "values")
 
-    def __init__(self, answer: Filtering, kind: Kind) -> None:
+    def __init__(self, answer: Filter, kind: Kind) -> None:
         self.answer = answer
         self.kind = kind
         self.fields = kind.fields
         self.nested = frozenset(name for name in (kind.group, kind.groups) if name is not None)
         self.groups = Groups(answer, kind)
-        self.opened([])
+        self.reset([])
 
-    def opened(self, attributes: list[str]) -> "Thing":
+    def reset(self, attributes: list[str]) -> "Thing":
         self.attributes = attributes
         self.values: dict[str, str] = {}
         self.group: str | None = None
-        self.groups.found = None
+        self.groups.references = None
         return self
 
     def take(self, name: str, text: str) -> None:
@@ -256,9 +256,9 @@ class Thing(Place):
             self.group = self.answer.reference(GROUP, attributes) or ""
             return Place()
         if name == self.kind.groups:
-            if self.groups.found is not None:
+            if self.groups.references is not None:
                 raise AnswerRefused("a field twice")
-            self.groups.found = []
+            self.groups.references = []
             return self.groups
         return None
 
@@ -266,7 +266,7 @@ class Thing(Place):
         if self.kind.entity is SCHOOL:
             self.answer.require_school(self.values)
             if not self.values.get("brincode"):
-                # The schema has a location only beside its school.
+                # The schema has a location only together with the school's BRIN.
                 self.values["dependancecode"] = ""
         attributes = self._attributes()
         entity, values = self.kind.entity, self.values
@@ -274,15 +274,15 @@ class Thing(Place):
             self.answer.drop(entity.name)
             return
         if entity.is_person and not values.get("achternaam"):
-            # The schema has no place for an infix alone, and demands that a person is called something.
+            # The schema does not allow an infix alone, and requires a name of a person.
             values["voorvoegsel"] = ""
             values["roepnaam"] = values.get("roepnaam") or NO_NAME
         if entity.resource_type == "groep":
-            self.answer.know(entity, attribute(self.attributes, "key"))
+            self.answer.add_group(entity, attribute(self.attributes, "key"))
         self.answer.keep(entity, f"<{entity.name}{attributes}>{self._parts()}</{entity.name}>")
 
     def _attributes(self) -> str | None:
-        """The attributes that go with it; None when it cannot go without the ones that it lacks."""
+        """The attributes of the element; None when a required one is missing, so that it must be dropped."""
         entity, released = self.kind.entity, self.kind.released
         if entity is SCHOOL:
             return ""
@@ -290,7 +290,7 @@ class Thing(Place):
         if len(key) > MOST_IN_A_KEY or len(eckid) > MOST_IN_A_KEY:
             return None
         if eckid and "@eckid" in released and entity.is_person:
-            # The schema demands a key. A pupil's own is for those without an ECK iD, which takes its place.
+            # The schema requires a key. A pupil's own key is for those without an ECK iD, which replaces it.
             eckid = escaped(eckid)
             return f' eckid="{eckid}" key="{escaped(key) if entity.roles and key else eckid}"'
         if not key or (eckid and entity.is_person and not entity.roles):
@@ -298,26 +298,26 @@ class Thing(Place):
         return f' key="{escaped(key)}"'
 
     def _parts(self) -> str:
-        """What stands in it, in the schema's order."""
+        """The content of the element, in the schema's order."""
         values, text = self.values, ""
         for name, opening, closing in self.kind.written:
             if value := values.get(name):
                 text += opening + escaped(value) + closing
         if self.group:
             text += f"<groep{self.group}/>"
-        if self.groups.found:
-            text += f"<{self.kind.entity.groups}>{''.join(self.groups.found)}</{self.kind.entity.groups}>"
+        if self.groups.references:
+            text += f"<{self.kind.entity.groups}>{''.join(self.groups.references)}</{self.kind.entity.groups}>"
         return text
 
 
 class Groups(Place):
-    """The groups that someone is in, each with the roles there."""
+    """The groups of a person, each with the roles there."""
 
-    __slots__ = ("answer", "found", "kinds")
+    __slots__ = ("answer", "kinds", "references")
 
-    def __init__(self, answer: Filtering, kind: Kind) -> None:
+    def __init__(self, answer: Filter, kind: Kind) -> None:
         self.answer = answer
-        self.found: list[str] | None = None
+        self.references: list[str] | None = None
         self.kinds: dict[str, tuple[Entity, Roles]] = {}
         for group in (GROUP, COMPOSED_GROUP):
             path = f"{kind.entity.groups}/{group.name}"
@@ -330,37 +330,37 @@ class Groups(Place):
             return None
         group, roles = self.kinds[name]
         reference = self.answer.reference(group, attributes)
-        return roles.opened(reference) if reference is not None else Place()
+        return roles.reset(reference) if reference is not None else Place()
 
     def add(self, reference: str) -> None:
-        if self.found is None or len(self.found) >= MOST_GROUPS:
+        if self.references is None or len(self.references) >= MOST_GROUPS:
             raise AnswerRefused("someone in too many groups")
-        self.found.append(reference)
+        self.references.append(reference)
 
 
 class Roles(Place):
-    """One reference to a group, with what is done there."""
+    """One reference to a group, with the person's roles there."""
 
-    __slots__ = ("answer", "fields", "found", "group", "groups", "reference")
+    __slots__ = ("answer", "fields", "group", "groups", "reference", "roles")
 
-    def __init__(self, answer: Filtering, groups: Groups, group: Entity, names: frozenset[str]) -> None:
+    def __init__(self, answer: Filter, groups: Groups, group: Entity, names: frozenset[str]) -> None:
         self.answer = answer
         self.groups = groups
         self.group = group
         self.fields = {named(name): (name, ROLES[name]) for name in names}
-        self.opened("")
+        self.reset("")
 
-    def opened(self, reference: str) -> "Roles":
+    def reset(self, reference: str) -> "Roles":
         self.reference = reference
-        self.found: list[str] = []
+        self.roles: list[str] = []
         return self
 
     def take(self, name: str, text: str) -> None:
-        if len(self.found) >= MOST_ROLES:
+        if len(self.roles) >= MOST_ROLES:
             raise AnswerRefused("someone with too many roles")
         if text:
-            self.found.append(f"<{name}>{escaped(text)}</{name}>")
+            self.roles.append(f"<{name}>{escaped(text)}</{name}>")
 
     def end(self) -> None:
         tag = self.group.name
-        self.groups.add(f"<{tag}{self.reference}>{''.join(self.found)}</{tag}>")
+        self.groups.add(f"<{tag}{self.reference}>{''.join(self.roles)}</{tag}>")

@@ -1,4 +1,4 @@
-"""A partner's request: read strictly, and written anew for the LAS, so that both understand the same thing by it."""
+"""A partner's request: parsed strictly and serialised again for the LAS, so that both read the same request."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -28,8 +28,8 @@ MOST_BYTES: Final = 256 * 1024
 MOST_GROUPS: Final = 2_000
 
 _CREDENTIAL: Final = ("autorisatiesleutel", "klantcode", "klantnaam")
-#: What a request says, in the schema's order.
-_SAYS: Final[dict[str, Valid]] = {
+#: Simple members of a request, in the schema's order.
+_MEMBERS: Final[dict[str, Valid]] = {
     "schooljaar": is_school_year,
     "brincode": is_brin,
     "dependancecode": is_location,
@@ -44,7 +44,7 @@ _NEVER: Final = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ff
 
 
 class RequestRefused(Exception):
-    """The request gets this fault. The text says why, and nothing of what was in it."""
+    """The request gets this fault. The message gives the reason, without content of the request."""
 
     def __init__(self, fault: Fault, reason: str) -> None:
         super().__init__(reason)
@@ -53,7 +53,7 @@ class RequestRefused(Exception):
 
 @dataclass(frozen=True)
 class Credential:
-    """The `autorisatie` header. Its key is in no text that is made of it."""
+    """The `autorisatie` header. Its `repr` omits the key."""
 
     klantcode: str
     klantnaam: str
@@ -61,41 +61,41 @@ class Credential:
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What a partner asks: one call, about one school, one year and, step by step, some groups."""
+class UwlrRequest:
+    """A request: one call for one school and school year and, for two of the calls, some groups."""
 
     call: Call
     credential: Credential | None
-    says: Mapping[str, str]
+    values: Mapping[str, str]
     groups: tuple[tuple[str, str | None], ...] = ()
 
     def expected(self, place: str) -> Expected:
-        """What the answer must say of itself, when the school that was asked for is this place."""
+        """Values that the answer must state, when `place` is the requested school."""
         return Expected(
-            schooljaar=self.says["schooljaar"],
+            schooljaar=self.values["schooljaar"],
             brincode=place[:4],
             dependancecode=place[4:] or None,
             schoolkey=self.schoolkey,
-            xsdversie=self.says["xsdversie"],
+            xsdversie=self.values["xsdversie"],
         )
 
     @property
     def schoolkey(self) -> str | None:
-        """The key by which the school is named, where it is not named by its BRIN."""
-        return self.says.get("schoolkey")
+        """The schoolkey, if the school is not given by its BRIN."""
+        return self.values.get("schoolkey")
 
     @property
     def place(self) -> str | None:
-        """The BRIN4 of a school or BRIN6 of a location; None when the school is named by a key."""
-        brin = self.says.get("brincode")
-        return None if brin is None else place_of(brin + self.says.get("dependancecode", ""))
+        """The BRIN4 of a school or BRIN6 of a location; None when the school is given by a schoolkey."""
+        brin = self.values.get("brincode")
+        return None if brin is None else place_of(brin + self.values.get("dependancecode", ""))
 
     def message(self) -> bytes:
-        """The request as the LAS gets it: what was read, and nothing that was not."""
+        """The request for the LAS: only what was parsed."""
         return (
             f'<?xml version="1.0" encoding="UTF-8"?>\n<soap:Envelope xmlns:soap="{SOAP}">'
             f"{self._header()}<soap:Body>"
-            f'<{self.call.value}_verzoek xmlns="{UWLR}">{"".join(self._inner())}</{self.call.value}_verzoek>'
+            f'<{self.call.value}_verzoek xmlns="{UWLR}">{"".join(self._content())}</{self.call.value}_verzoek>'
             "</soap:Body></soap:Envelope>\n"
         ).encode()
 
@@ -106,10 +106,10 @@ class Asked:
         inner = "".join(f"<{name}>{escaped(value)}</{name}>" for name, value in values)
         return f'<soap:Header><autorisatie xmlns="{AUTORISATIE}">{inner}</autorisatie></soap:Header>'
 
-    def _inner(self) -> Iterator[str]:
-        for name in _SAYS:
-            if name in self.says:
-                yield f"<{name}>{escaped(self.says[name])}</{name}>"
+    def _content(self) -> Iterator[str]:
+        for name in _MEMBERS:
+            if name in self.values:
+                yield f"<{name}>{escaped(self.values[name])}</{name}>"
         if self.groups:
             yield "<groepen>"
             for name, key in self.groups:
@@ -117,8 +117,8 @@ class Asked:
             yield "</groepen>"
 
 
-def asked_in(body: bytes) -> Asked:
-    """What this message asks. Raises `RequestRefused`."""
+def parse_request(body: bytes) -> UwlrRequest:
+    """Parses a request. Raises `RequestRefused`."""
     envelope = _Tree.of(body)
     if envelope.name != f"{SOAP} Envelope":
         raise _malformed("not a SOAP 1.1 envelope")
@@ -131,78 +131,78 @@ def asked_in(body: bytes) -> Asked:
     credential = _credential(headers[0]) if headers else None
     if len(bodies[0].children) != 1:
         raise _malformed("a body has one request")
-    return _asked(bodies[0].children[0], credential)
+    return _request(bodies[0].children[0], credential)
 
 
 def _credential(header: "_Element") -> Credential | None:
-    found = [each for each in header.children if each.name == f"{AUTORISATIE} autorisatie"]
+    credentials = [each for each in header.children if each.name == f"{AUTORISATIE} autorisatie"]
     others = [each for each in header.children if each.name != f"{AUTORISATIE} autorisatie"]
     if any(each.attributes.get(f"{SOAP} mustUnderstand") not in (None, "0") for each in others):
         raise _malformed("a header that must be understood")
-    if not found:
+    if not credentials:
         return None
-    if len(found) > 1:
+    if len(credentials) > 1:
         raise _malformed("more than one autorisatie")
-    values = _texts(found[0], AUTORISATIE, dict.fromkeys(_CREDENTIAL, text(64)))
+    values = _texts(credentials[0], AUTORISATIE, dict.fromkeys(_CREDENTIAL, text(64)))
     if len(values) != len(_CREDENTIAL):
         raise _malformed("autorisatie lacks something")
     return Credential(**values)
 
 
-def _asked(request: "_Element", credential: Credential | None) -> Asked:
+def _request(request: "_Element", credential: Credential | None) -> UwlrRequest:
     call = next((call for call in Call if request.name == f"{UWLR} {call.value}_verzoek"), None)
     if call is None:
         raise _malformed("not a request of UWLR 2")
     groups: tuple[tuple[str, str | None], ...] = ()
     if call in _OF_GROUPS:
         groups = _groups(request)
-    says = _texts(request, UWLR, _SAYS, beside="groepen" if call in _OF_GROUPS else "")
+    values = _texts(request, UWLR, _MEMBERS, beside="groepen" if call in _OF_GROUPS else "")
     for name in ("schooljaar", "xsdversie"):
-        if name not in says:
+        if name not in values:
             raise _malformed(f"{name} is missing")
-    if ("brincode" in says) == ("schoolkey" in says) or ("dependancecode" in says and "brincode" not in says):
+    if ("brincode" in values) == ("schoolkey" in values) or ("dependancecode" in values and "brincode" not in values):
         raise _malformed("a school is named by brincode or by schoolkey")
-    first, second = says["schooljaar"].split("-")
+    first, second = values["schooljaar"].split("-")
     if int(second) != int(first) + 1:
         raise _malformed("schooljaar is not of two years that follow one another")
-    if says["xsdversie"] not in VERSIONS:
+    if values["xsdversie"] not in VERSIONS:
         raise RequestRefused(Fault.INVALID_VERSION, f"xsdversie is one of {', '.join(VERSIONS)}")
-    return Asked(call, credential, says, groups)
+    return UwlrRequest(call, credential, values, groups)
 
 
 def _groups(request: "_Element") -> tuple[tuple[str, str | None], ...]:
     listed = [each for each in request.children if each.name == f"{UWLR} groepen"]
     if len(listed) != 1 or not 0 < len(listed[0].children) <= MOST_GROUPS:
         raise _malformed("groepen lists the groups that are asked about, once")
-    found: list[tuple[str, str | None]] = []
+    groups: list[tuple[str, str | None]] = []
     for group in listed[0].children:
         name = _local(group, UWLR)
         key = group.attributes.get("key")
         if name not in _GROUPS or group.children or (key is not None and not 0 < len(key) <= MOST_IN_A_KEY):
             raise _malformed("groepen lists groups by their keys")
-        found.append((name, key))
-    return tuple(found)
+        groups.append((name, key))
+    return tuple(groups)
 
 
 def _texts(parent: "_Element", namespace: str, known: Mapping[str, Valid], beside: str = "") -> dict[str, str]:
-    """The texts of an element's children. Raises `RequestRefused` for one that is not known, not valid, or a second."""
-    found: dict[str, str] = {}
+    """The texts of an element's children. Raises `RequestRefused` for an unknown, invalid or repeated one."""
+    texts: dict[str, str] = {}
     for child in parent.children:
         name = _local(child, namespace)
         if name == beside:
             continue
-        if name not in known or name in found or child.children:
+        if name not in known or name in texts or child.children:
             raise _malformed("an element that is not known, or there twice")
         if not child.text or not known[name](child.text) or _NEVER(child.text):
             raise _malformed(f"{name} is not valid")
-        found[name] = child.text
-    return found
+        texts[name] = child.text
+    return texts
 
 
 def _local(element: "_Element", namespace: str) -> str:
-    """Its name in this namespace. Raises `RequestRefused` where it is in another, or in none."""
-    found, _, local = element.name.rpartition(" ")
-    if found != namespace:
+    """The local name of an element in this namespace. Raises `RequestRefused` for any other namespace."""
+    actual, _, local = element.name.rpartition(" ")
+    if actual != namespace:
         raise _malformed("an element that is not known, or there twice")
     return local
 
@@ -220,7 +220,7 @@ class _Element:
 
 
 class _Tree:
-    """A small document as a tree."""
+    """Parses a small document into a tree."""
 
     def __init__(self) -> None:
         self._open: list[_Element] = [_Element("", {})]

@@ -9,7 +9,7 @@ from exchange.partners import Customers
 
 
 class ExchangeSettings(BaseSettings):
-    """What the release layer needs to know before it starts. Raises `ValidationError` for what makes no sense."""
+    """The settings of the release layer. Raises `ValidationError` for an invalid one."""
 
     model_config = SettingsConfigDict(
         env_prefix="PRIVACY_MANAGER_EXCHANGE_", extra="ignore", frozen=True, hide_input_in_errors=True

@@ -1,4 +1,4 @@
-"""UWLR-L's words: its calls, its faults, and the shape of the profile Smalle set's answers (UWLR 2.2 and 2.3)."""
+"""UWLR-L's calls and faults, and the structure of the profile Smalle set's answers (UWLR 2.2 and 2.3)."""
 
 import re
 from collections.abc import Callable
@@ -11,13 +11,13 @@ SOAP: Final = "http://schemas.xmlsoap.org/soap/envelope/"
 UWLR: Final = "http://www.edustandaard.nl/leerresultaten/2/leerlinggegevens"
 AUTORISATIE: Final = "http://www.edustandaard.nl/leerresultaten/2/autorisatie"
 
-#: The versions of the schema that a request may name; of the second one the date of birth is no longer part.
+#: Schema versions that a request may name; 2.3 has no date of birth.
 VERSIONS: Final = ("2.2", "2.3")
 WITH_DATE_OF_BIRTH: Final = "2.2"
 
 
 class Call(StrEnum):
-    """The four calls, by the first part of the names of their request and answer."""
+    """The four calls, by the prefix of their request's and answer's names."""
 
     ALL = "leerlinggegevens"
     STRUCTURE = "structuur"
@@ -26,17 +26,17 @@ class Call(StrEnum):
 
     @property
     def data(self) -> str:
-        """The element that holds the data in the answer."""
+        """The element with the data in the answer."""
         return "leerlinggegevens" if self is Call.ALL else f"leerlinggegevens-{self.value}"
 
     @property
     def action(self) -> str:
-        """The SOAPAction, as in the service description."""
+        """The SOAPAction of the service description."""
         return "HaalLeerlinggegevens" if self is Call.ALL else f"{UWLR}/{self.value}_verzoek"
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """The types without which there is no valid answer."""
+        """The types without which no answer is valid."""
         return _NEEDS[self]
 
 
@@ -61,9 +61,9 @@ class Fault(StrEnum):
 
 @dataclass(frozen=True)
 class Expected:
-    """What was asked for: of which school, which year and in which version an answer must be.
+    """What an answer must state: school, school year and schema version of the request.
 
-    With a `schoolkey` the answer must carry that; a BRIN only where it tells one.
+    With a `schoolkey` the answer must have that; its BRIN is checked only if it has one.
     """
 
     schooljaar: str
@@ -75,12 +75,12 @@ class Expected:
 
 # -- values -----------------------------------------------------------------------------------------------------------
 
-#: Whether a text is a value of the schema's type.
+#: Whether a text is a valid value of a schema type.
 Valid = Callable[[str], bool]
 
 
-def text(most: int) -> Valid:
-    return lambda value: len(value) <= most
+def text(limit: int) -> Valid:
+    return lambda value: len(value) <= limit
 
 
 def _pattern(expression: str) -> Valid:
@@ -89,20 +89,20 @@ def _pattern(expression: str) -> Valid:
 
 
 def _instant(expression: str, parsed: Callable[[str], date]) -> Valid:
-    """Of the calendar: the expression's first group is what `parsed` must know; a time zone may follow."""
+    """A calendar date or time: the expression's first group is parsed by `parsed`; a time zone may follow."""
     matches = re.compile(rf"({expression})(?:Z|[+-](?:0\d|1[0-3]):[0-5]\d)?", re.ASCII).fullmatch
 
     def valid(value: str) -> bool:
-        found = matches(value)
+        match = matches(value)
         try:
-            return found is not None and bool(parsed(found[1]))
+            return match is not None and bool(parsed(match[1]))
         except ValueError:
             return False
 
     return valid
 
 
-#: Whether it is an `xs:date`, or an `xs:dateTime`.
+#: Whether a text is an `xs:date`, or an `xs:dateTime`.
 is_day: Final = _instant(r"\d{4}-\d\d-\d\d", date.fromisoformat)
 is_moment: Final = _instant(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?", datetime.fromisoformat)
 is_school_year: Final = _pattern(r"[12]\d{3}-[12]\d{3}")
@@ -114,7 +114,7 @@ MOST_IN_A_KEY: Final = 256
 
 
 def place_of(code: str) -> str:
-    """A BRIN4 or BRIN6 as UWLR means it: location `00` is the school as a whole."""
+    """A BRIN4 or BRIN6 in UWLR's sense: location `00` is the whole school."""
     return code[:4] if code[4:] == "00" else code
 
 
@@ -125,14 +125,14 @@ NAME: Final[dict[str, Valid]] = {"achternaam": text(200), "voorvoegsel": text(10
 
 @dataclass(frozen=True)
 class Entity:
-    """What the profile knows of one kind of thing: its simple fields, in the schema's order, and what it must have.
+    """One kind of element in the profile: its simple fields in the schema's order, and the required ones.
 
-    `groups` is the element that holds references to groups; a leerling's `groep` is one by itself.
+    `groups` is the element that holds references to groups; a leerling's single `groep` is such a reference itself.
     """
 
     name: str
     resource_type: str
-    #: Stands before each field's name in the catalogue of scopes.
+    #: Prefix of each field's name in the catalogue of scopes.
     prefix: str
     fields: dict[str, Valid]
     required: tuple[str, ...] = ()
@@ -185,7 +185,7 @@ TEACHER: Final = Entity(
 )
 ROLES: Final[dict[str, Valid]] = {"rol": is_role, "rolomschrijving": text(64)}
 
-#: The sections of the data, in the schema's order, with the kinds of things in each.
+#: Sections of the data in the schema's order, with the kinds of elements in each.
 SECTIONS: Final = {
     "groepen": (GROUP, COMPOSED_GROUP),
     "leerlingen": (PUPIL,),

@@ -1,7 +1,7 @@
-"""XML as it is read here: one reading, in bounded memory, with nothing in it that points elsewhere.
+"""A strict XML parser: unambiguous, in bounded memory, without external references.
 
-Whatever XML knows beyond elements, attributes and text is refused: a DTD and with it every entity, processing
-instructions, XInclude, another encoding than UTF-8; and depth, attributes and single pieces beyond any message's need.
+Everything beyond elements, attributes and text is refused: a DTD and so every entity, processing instructions,
+XInclude, encodings other than UTF-8; also depth, attributes and tokens beyond any message's need.
 """
 
 import re
@@ -10,33 +10,33 @@ from typing import Any, Final
 from xml.parsers import expat
 
 MOST_DEPTH: Final = 64
-#: Attributes of one element, names and values counted apart.
+#: Names and values of one element's attributes, counted separately.
 MOST_IN_A_TAG: Final = 128
-#: Of one tag, comment or the like, which is held whole until its end is there.
+#: Size of one token (a tag, a comment, ...), which the parser buffers until its end.
 MOST_BYTES_OF_A_PIECE: Final = 16 * 1024
-#: Read at once, so that a piece that is too long is seen before it was read to its end.
-AT_ONCE: Final = 8 * 1024
+#: Bytes parsed per step, so that a token that is too long is detected before its end.
+BYTES_PER_STEP: Final = 8 * 1024
 
 MOST_NAMES: Final = 5_000
-#: Every name in a namespace is handed over with the whole of it in front.
+#: Every name is reported with its whole namespace in front.
 MOST_IN_A_NAMESPACE: Final = 256
 
 XINCLUDE: Final = "http://www.w3.org/2001/XInclude"
 
-#: Called with `namespace name` and the attributes as a flat list of names and values.
+#: Called with `namespace name`, and the attributes as a flat list of names and values.
 OnStart = Callable[[str, list[str]], None]
 OnEnd = Callable[[str], None]
 
 
 class XmlRefused(Exception):
-    """Not XML, or XML that is not read here. The text says why, and nothing of what was in it."""
+    """Not XML, or XML that is not accepted here. The message says why, without any content."""
 
 
 class Reading:
-    """One document, read piece by piece. Every method raises `XmlRefused`."""
+    """Parses one document piece by piece. Every method raises `XmlRefused`."""
 
     def __init__(self, on_start: OnStart, on_end: OnEnd) -> None:
-        # The encoding is ours: a declaration of another one is refused, and so is a byte that is not of it.
+        # A fixed encoding: a declaration of another one, and bytes that are not UTF-8, are refused.
         self.parser = parser = expat.ParserCreate("utf-8", " ")
         parser.buffer_text = True
         parser.buffer_size = 32 * 1024
@@ -50,8 +50,8 @@ class Reading:
         self._fed = 0
 
     def feed(self, chunk: bytes) -> None:
-        for start in range(0, len(chunk), AT_ONCE):
-            part = chunk[start : start + AT_ONCE]
+        for start in range(0, len(chunk), BYTES_PER_STEP):
+            part = chunk[start : start + BYTES_PER_STEP]
             self._fed += len(part)
             self._parse(part, last=False)
             if self._fed - max(self.parser.CurrentByteIndex, 0) > len(part) + MOST_BYTES_OF_A_PIECE:
@@ -73,7 +73,7 @@ class Reading:
 
 
 def escaped(text: str) -> str:
-    """The text as it stands between tags, or in an attribute's double quotes."""
+    """The text escaped for element content, or for an attribute in double quotes."""
     return text.translate(_REFERENCES) if _SPECIAL(text) else text
 
 
@@ -95,8 +95,8 @@ def _require_plain_namespace(_prefix: str | None, namespace: str | None) -> None
         raise XmlRefused("a namespace that is too long")
 
 
-def _refuse(what: str) -> Callable[..., Any]:
+def _refuse(reason: str) -> Callable[..., Any]:
     def refuse(*_: object) -> None:
-        raise XmlRefused(what)
+        raise XmlRefused(reason)
 
     return refuse

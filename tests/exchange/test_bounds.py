@@ -12,7 +12,7 @@ from starlette.types import Message, Scope
 from exchange import app
 from exchange.answers import AnswerFilter, Released
 from exchange.places import AnswerRefused, Release
-from exchange.requests import MOST_BYTES, Asked, RequestRefused, asked_in
+from exchange.requests import MOST_BYTES, RequestRefused, UwlrRequest, parse_request
 from exchange.settings import ExchangeSettings
 from exchange.uwlr import UWLR, Call, Expected
 from tests.exchange.conftest import CUSTOMERS
@@ -139,7 +139,7 @@ def test_a_namespace_does_not_make_a_small_message_large(content: str) -> None:
     tracemalloc.start()
     try:
         with pytest.raises(RequestRefused, match="too long"):
-            asked_in(content.encode())
+            parse_request(content.encode())
         assert tracemalloc.get_traced_memory()[1] < 4_000_000
     finally:
         tracemalloc.stop()
@@ -187,7 +187,7 @@ def _most_memory(pieces: Iterable[bytes], *, is_read_whole: bool = True) -> int:
 class _Knowing(app.ReleaseLayer):
     """A release layer to which everyone is known, and which has an answer at once."""
 
-    async def _released(self, scope: Scope, asked: Asked) -> tuple[str, Released]:
+    async def _released(self, scope: Scope, asked: UwlrRequest) -> tuple[str, Released]:
         async with self._turn():
             filtering = AnswerFilter(Call.ALL, EXPECTED, RELEASE)
             filtering.feed(answer())
