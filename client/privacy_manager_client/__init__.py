@@ -1,8 +1,8 @@
-"""The privacy manager, for partners and gateways in Python.
+"""Client of the privacy manager, for partners and gateways in Python.
 
-Gateway    asks whether data may be released, now; whatever is not a clear permit in time is a deny
-Partner    sees its consents, asks schools, and follows what changes
-received   what a webhook says, once its signature has been verified
+Gateway    asks whether data may be released now; everything but a clear permit in time is a deny
+Partner    reads its consents, sends requests to schools, and follows changes
+received   the content of a webhook, after verification of its signature
 """
 
 from privacy_manager_client.bookmarks import Bookmarks, InFile

@@ -1,4 +1,4 @@
-"""Where a reader of the changes has got to, kept so that it goes on there after whatever stopped it."""
+"""Bookmarks: the position of a reader of changes, stored so that it resumes there after a crash."""
 
 import asyncio
 import contextlib
@@ -8,21 +8,21 @@ from typing import Protocol
 
 
 class Bookmarks(Protocol):
-    """Keeps the bookmark of the last change that was dealt with.
+    """Stores the bookmark of the last change that was processed.
 
-    Where that lies in the database that the changes lead to, and is kept in the same transaction, every change counts
-    exactly once. Elsewhere the last change may come again after a crash, and none is missed.
+    Stored in the transaction that processes the change, every change counts exactly once. Stored elsewhere, the last
+    change may be delivered again after a crash; none is missed.
     """
 
     async def read(self) -> str | None:
-        """The last that was kept; None before the first."""
+        """The last stored bookmark; None before the first."""
 
     async def keep(self, bookmark: str) -> None:
-        """Keeps it. Once this has returned, it must be there after a crash."""
+        """Stores a bookmark durably: on return it must survive a crash."""
 
 
 class InFile:
-    """Keeps the bookmark in a file, which holds the old one or the new one, whatever happens."""
+    """Stores the bookmark in a file, which is replaced atomically."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = Path(path)

@@ -1,4 +1,4 @@
-"""Server-sent events as they come over the wire (WHATWG HTML, 9.2.6), as far as this service sends them."""
+"""A parser of server-sent events (WHATWG HTML, 9.2.6), as far as this service uses them."""
 
 from collections.abc import AsyncIterator
 from typing import Final
@@ -8,10 +8,9 @@ MOST_EVENT_BYTES: Final = 1024 * 1024
 
 
 async def data_of(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The `data` of each event that came whole. Raises `ValueError` for one that is too large.
+    """The `data` of each complete event. Raises `ValueError` for one that is too large.
 
-    A line ends with a line feed, and not with whatever else Unicode takes for an end of a line: an event's text may
-    hold that.
+    Lines end with a line feed only, not with Unicode's other line separators, which an event's text may contain.
     """
     rest, data = b"", list[bytes]()
     async for piece in pieces:

@@ -1,7 +1,7 @@
-"""The gateway's side: may this be released, now? OpenID AuthZEN 1.0.
+"""The gateway's client: may this be released now? OpenID AuthZEN 1.0.
 
-Whatever is not a clear permit in time is a deny: no answer, another status, an answer of another shape, or one that
-permits less than was asked. Nothing is raised but a cancellation.
+Everything but a clear permit in time is a deny: no answer, another status, an answer in another format, or one that
+permits less than was asked. Only cancellation is raised.
 """
 
 import asyncio
@@ -14,10 +14,10 @@ import httpx2
 from pydantic import AwareDatetime, BaseModel, ConfigDict, StrictBool, StrictInt, StrictStr
 from pydantic.alias_generators import to_camel
 
-#: More than any answer to so many questions needs. It is read as it comes, and not unpacked.
+#: Limit of an answer per question; answers need far less. They are not decompressed.
 MOST_ANSWER_BYTES: Final = 64 * 1024
 MOST_QUESTIONS: Final = 1_000
-#: The reason of a deny that the service did not give.
+#: Reason of a deny that the service did not give.
 UNAVAILABLE: Final = "unavailable"
 
 
@@ -25,7 +25,7 @@ UNAVAILABLE: Final = "unavailable"
 class Question:
     """May this connection receive this type of data of a school (BRIN4) or location (BRIN6)?
 
-    With `scopes` or `fields`: all of these. `min_revision` is that of a write that the answer must know of.
+    `scopes` and `fields` must all be permitted. `min_revision` is the revision of a write that the answer must include.
     """
 
     client_id: str
@@ -37,10 +37,10 @@ class Question:
     min_revision: int | None = None
 
     def body(self) -> dict[str, Any]:
-        """The question as AuthZEN writes it."""
-        properties = {name: list(some) for name, some in (("scopes", self.scopes), ("fields", self.fields)) if some}
-        said = {"purpose": self.purpose, "minRevision": self.min_revision}
-        context = {name: value for name, value in said.items() if value is not None}
+        """The question in AuthZEN's JSON."""
+        properties = {name: list(names) for name, names in (("scopes", self.scopes), ("fields", self.fields)) if names}
+        optional = {"purpose": self.purpose, "minRevision": self.min_revision}
+        context = {name: value for name, value in optional.items() if value is not None}
         return {
             "subject": {"type": "partner", "id": self.client_id},
             "action": {"name": "release"},
@@ -51,9 +51,9 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Release `fields` and nothing else, and only if `permit`. Don't keep it: ask for each release.
+    """Release only `fields`, and only if `permit`. Do not store it: ask for each release.
 
-    As a condition it is whether it permits, so that no deny is taken for a yes.
+    Its truth value is `permit`, so that no deny is taken for a yes.
     """
 
     permit: bool
@@ -71,12 +71,12 @@ class Decision:
 
     @classmethod
     def none(cls, detail: str) -> Self:
-        """The deny in place of a decision that there is not."""
+        """A deny without a decision by the service."""
         return cls(False, UNAVAILABLE, detail)
 
 
 class Context(BaseModel):
-    """Why, as of which revision, and what may be released."""
+    """The reason, its revision, and what may be released."""
 
     model_config = ConfigDict(alias_generator=to_camel, extra="ignore")
 
@@ -97,7 +97,7 @@ class EvaluationResponse(BaseModel):
 
 
 class _Malformed(BaseModel):
-    """A question of a batch that made no sense: a deny without any more."""
+    """The answer to a malformed question of a batch: a deny without more."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -111,7 +111,7 @@ class _Responses(BaseModel):
 
 
 class Gateway:
-    """Asks with a gateway's token. An answer later than `deadline` seconds, with a new token included, is none."""
+    """Asks with a gateway's token. An answer after `deadline` seconds, fetching a token included, is a deny."""
 
     def __init__(
         self,
@@ -122,7 +122,7 @@ class Gateway:
         transport: httpx2.AsyncBaseTransport | None = None,
     ) -> None:
         self._deadline = deadline
-        # Neither redirects nor proxies of the environment: a decision comes from whom was asked.
+        # No redirects, and no proxies of the environment: a decision comes from the configured address.
         self._client = httpx2.AsyncClient(
             base_url=address.rstrip("/"),
             auth=token,
@@ -144,25 +144,25 @@ class Gateway:
     async def evaluation(self, question: Question) -> Decision:
         """The decision on one question."""
         try:
-            said = await self._asked("/access/v1/evaluation", question.body(), MOST_ANSWER_BYTES)
-            return _decided(question, EvaluationResponse.model_validate_json(said))
+            content = await self._post("/access/v1/evaluation", question.body(), MOST_ANSWER_BYTES)
+            return _decision_of(question, EvaluationResponse.model_validate_json(content))
         except Exception as error:
-            return Decision.none(_described(error))
+            return Decision.none(_description_of(error))
 
     async def evaluations(self, questions: Sequence[Question]) -> list[Decision]:
-        """The decisions on many questions, in their order, as of one instant: at most `MOST_QUESTIONS`."""
+        """The decisions on at most `MOST_QUESTIONS` questions, in order, as of one instant."""
         try:
             if not questions:
                 return []
             body = {"evaluations": [question.body() for question in questions]}
-            said = await self._asked("/access/v1/evaluations", body, MOST_ANSWER_BYTES * len(questions))
-            answers = _Responses.model_validate_json(said).evaluations
-            return [_decided(*pair) for pair in zip(questions, answers, strict=True)]
+            content = await self._post("/access/v1/evaluations", body, MOST_ANSWER_BYTES * len(questions))
+            answers = _Responses.model_validate_json(content).evaluations
+            return [_decision_of(*pair) for pair in zip(questions, answers, strict=True)]
         except Exception as error:
-            return [Decision.none(_described(error)) for _ in questions]
+            return [Decision.none(_description_of(error)) for _ in questions]
 
-    async def _asked(self, path: str, body: dict[str, Any], most: int) -> bytes:
-        said = bytearray()
+    async def _post(self, path: str, body: dict[str, Any], limit: int) -> bytes:
+        content = bytearray()
         async with (
             asyncio.timeout(self._deadline),
             self._client.stream("POST", path, json=body) as answer,
@@ -172,13 +172,13 @@ class Gateway:
             if "content-encoding" in answer.headers:
                 raise ValueError("an answer that is packed")
             async for piece in answer.aiter_bytes():
-                said += piece
-                if len(said) > most:
+                content += piece
+                if len(content) > limit:
                     raise ValueError("an answer that is too large")
-        return bytes(said)
+        return bytes(content)
 
 
-def _decided(question: Question, answer: EvaluationResponse | _Malformed) -> Decision:
+def _decision_of(question: Question, answer: EvaluationResponse | _Malformed) -> Decision:
     if not isinstance(answer, EvaluationResponse):
         return Decision.none("the question was malformed" if not answer.decision else "a permit without its terms")
     context = answer.context
@@ -200,5 +200,5 @@ def _decided(question: Question, answer: EvaluationResponse | _Malformed) -> Dec
     )
 
 
-def _described(error: Exception) -> str:
+def _description_of(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"[:200]

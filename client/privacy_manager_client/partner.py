@@ -1,4 +1,4 @@
-"""The partner's side: where its connection has permission, what it asks of schools, and what changes."""
+"""The partner's client: the consents of its connection, its requests to schools, and changes."""
 
 import asyncio
 import random
@@ -16,21 +16,21 @@ from privacy_manager_client.problems import Unavailable, error_of
 from privacy_manager_client.views import Asked, Change, Consent, Page, Request, View
 
 STREAM: Final = "/v1/consents/changes/stream"
-#: The service says something at least every 15 seconds; a stream that is silent for so long is dead.
+#: Read timeout of a stream: the service sends something at least every 15 seconds.
 SILENT_SECONDS: Final = 40.0
-#: How long one request for changes waits, where it is no stream.
+#: How long one request for changes waits, without a stream.
 WAIT_SECONDS: Final = 25
-#: Between two attempts, at first and at most; each is drawn anew, so that not all readers come back at once.
+#: First and longest pause between two attempts; randomised, so that readers do not return all at once.
 PAUSE_SECONDS: Final = 1.0, 60.0
 ATTEMPTS: Final = 3
 
-Shown = TypeVar("Shown", bound=View)
+SomeView = TypeVar("SomeView", bound=View)
 
 
 class Partner:
-    """Speaks for the one connection that the token names. `deadline` is in seconds, for each request.
+    """Acts for the one connection of the token. `deadline` is in seconds, for each request.
 
-    Raises `Problem` when the service refuses, and `Unavailable` when there is no answer after some attempts.
+    Raises `Problem` when the service refuses, and `Unavailable` without an answer after several attempts.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Partner:
     def consents(
         self, *, school: str | None = None, status: str | None = None, page: int = 500
     ) -> AsyncIterator[Consent]:
-        """All consents of the connection, page by page as they are asked for; with `school` of that place alone."""
+        """All consents of the connection, fetched in pages on demand; with `school` those of one place."""
         return self._all(Consent, "/v1/consents", page, school=school, status=status)
 
     # -- requests -----------------------------------------------------------------------------------------------------
@@ -74,60 +74,60 @@ class Partner:
         message: str | None = None,
         key: str | None = None,
     ) -> Asked:
-        """Asks schools, or all of a board, for what the connection needs.
+        """Requests what the connection needs from schools, or from all schools of a board.
 
-        A repeat with the same `key` asks nobody twice, and gets the first answer again.
+        A retry with the same `key` makes no second request, and returns the first answer.
         """
-        said = {"schools": schools, "boardNumber": board_number, "scopes": scopes, "purposes": purposes}
-        body = {name: value for name, value in {**said, "message": message}.items() if value is not None}
-        return await self._written(Asked, "/v1/consents/requests", body, key)
+        fields = {"schools": schools, "boardNumber": board_number, "scopes": scopes, "purposes": purposes}
+        body = {name: value for name, value in {**fields, "message": message}.items() if value is not None}
+        return await self._post(Asked, "/v1/consents/requests", body, key)
 
     def requests(
         self, *, school: str | None = None, status: str | None = None, page: int = 500
     ) -> AsyncIterator[Request]:
-        """What the connection asked, of whom, and how it stands."""
+        """The requests of the connection, with their status."""
         return self._all(Request, "/v1/consents/requests", page, school=school, status=status)
 
     async def request(self, request_id: str) -> Request:
-        """One of them, as it stands."""
-        return _shown(Request, await self._asked("GET", f"/v1/consents/requests/{uuid.UUID(request_id)}"))
+        """A request with its present status."""
+        return _parsed(Request, await self._send("GET", f"/v1/consents/requests/{uuid.UUID(request_id)}"))
 
     async def answered(self, request_id: str, *, every: float = 300.0) -> Request:
-        """The request once it is not open any more: looked at now, and every so many seconds."""
-        found = await self.request(request_id)
-        while found.status == "open":
+        """Polls a request every `every` seconds until it is no longer open."""
+        request = await self.request(request_id)
+        while request.status == "open":
             await asyncio.sleep(every)
-            found = await self.request(request_id)
-        return found
+            request = await self.request(request_id)
+        return request
 
     async def withdraw(self, request_id: str, reason: str | None = None, *, key: str | None = None) -> Request:
-        """Takes a request back that the school has not answered."""
+        """Withdraws a request that the school has not answered."""
         path = f"/v1/consents/requests/{uuid.UUID(request_id)}/_withdraw"
-        return await self._written(Request, path, {} if reason is None else {"reason": reason}, key)
+        return await self._post(Request, path, {} if reason is None else {"reason": reason}, key)
 
     # -- changes ------------------------------------------------------------------------------------------------------
 
     async def follow(self, bookmarks: Bookmarks, *, streamed: bool = True) -> AsyncGenerator[Change]:
-        """Every change of the connection's consents, once and in order, for ever.
+        """Every change of the connection's consents, once and in order, without end.
 
-        A change's bookmark is kept when the next one is asked for: who breaks off while dealing with a change gets it
-        again. What passes is waited out. Raises `Problem`; `not_in_history` says that the service was restored from an
-        older backup: take nothing for known, and begin anew with bookmarks that are empty.
+        The bookmark of a change is stored when the next one is requested, so that a change whose processing was
+        interrupted comes again. Outages are waited out. Raises `Problem`; `not_in_history` means that the service was
+        restored from an older backup: discard what you know, and start again without bookmarks.
         """
         pause = PAUSE_SECONDS[0]
         while True:
             since = await bookmarks.read() or "0"
             try:
-                async with aclosing(self._streamed(since) if streamed else self._waited_for(since)) as changes:
+                async with aclosing(self._streamed(since) if streamed else self._long_polled(since)) as changes:
                     async for change in changes:
                         yield change
                         await bookmarks.keep(change.bookmark)
                         pause = PAUSE_SECONDS[0]
                 if streamed:
-                    # The service ends a stream after some minutes, and those of many readers when it stops.
-                    await asyncio.sleep(_about(PAUSE_SECONDS[0]))
+                    # The service ends a stream after some minutes, and the streams of many readers when it stops.
+                    await asyncio.sleep(_jittered(PAUSE_SECONDS[0]))
             except Unavailable as unavailable:
-                await asyncio.sleep(max(_about(pause), unavailable.again_after or 0))
+                await asyncio.sleep(max(_jittered(pause), unavailable.again_after or 0))
                 pause = min(2 * pause, PAUSE_SECONDS[1])
 
     async def _streamed(self, since: str) -> AsyncGenerator[Change]:
@@ -138,37 +138,37 @@ class Partner:
                     await answer.aread()
                     raise error_of(answer)
                 async for data in data_of(answer.aiter_bytes()):
-                    yield _shown(Change, data)
+                    yield _parsed(Change, data)
         except (httpx2.HTTPError, ValueError) as error:
             raise Unavailable(f"the stream broke off: {type(error).__name__}") from None
 
-    async def _waited_for(self, since: str) -> AsyncGenerator[Change]:
+    async def _long_polled(self, since: str) -> AsyncGenerator[Change]:
         async for change in self._all(Change, "/v1/consents/changes", 100, since=since, wait=WAIT_SECONDS):
             yield change
 
     # -- the wire -----------------------------------------------------------------------------------------------------
 
-    async def _all(self, kind: type[Shown], path: str, limit: int, **query: Any) -> AsyncIterator[Shown]:
-        asked = {name: value for name, value in query.items() if value is not None}
+    async def _all(self, kind: type[SomeView], path: str, limit: int, **query: Any) -> AsyncIterator[SomeView]:
+        filters = {name: value for name, value in query.items() if value is not None}
         cursor: str | None = ""
         while cursor is not None:
-            params = {**asked, "limit": limit, **({"cursor": cursor} if cursor else {})}
+            params = {**filters, "limit": limit, **({"cursor": cursor} if cursor else {})}
             timeout = self._client.timeout.read or 0.0
-            said = await self._asked("GET", path, params=params, timeout=timeout + asked.get("wait", 0))
-            found = _shown(Page[kind], said)  # type: ignore[valid-type]
-            for item in found.items:
+            content = await self._send("GET", path, params=params, timeout=timeout + filters.get("wait", 0))
+            result = _parsed(Page[kind], content)  # type: ignore[valid-type]
+            for item in result.items:
                 yield item
-            cursor = found.next
+            cursor = result.next
 
-    async def _written(self, kind: type[Shown], path: str, body: dict[str, Any], key: str | None) -> Shown:
+    async def _post(self, kind: type[SomeView], path: str, body: dict[str, Any], key: str | None) -> SomeView:
         headers = {"Idempotency-Key": key or str(uuid.uuid4())}
-        return _shown(kind, await self._asked("POST", path, json=body, headers=headers))
+        return _parsed(kind, await self._send("POST", path, json=body, headers=headers))
 
-    async def _asked(self, method: str, path: str, **more: Any) -> bytes:
-        """The body of the answer. What can be repeated is, some times: all that is written carries its key."""
+    async def _send(self, method: str, path: str, **options: Any) -> bytes:
+        """The body of the answer. Requests are retried some times: every write has an idempotency key."""
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                answer = await self._client.request(method, path, **more)
+                answer = await self._client.request(method, path, **options)
                 if answer.is_success:
                     return answer.content
                 error = error_of(answer)
@@ -179,16 +179,16 @@ class Partner:
             except Unavailable as failed:
                 error = failed
             if attempt < ATTEMPTS:
-                await asyncio.sleep(_about(min(error.again_after or PAUSE_SECONDS[0], PAUSE_SECONDS[1])))
+                await asyncio.sleep(_jittered(min(error.again_after or PAUSE_SECONDS[0], PAUSE_SECONDS[1])))
         raise error
 
 
-def _shown(kind: type[Shown], body: bytes) -> Shown:
+def _parsed(kind: type[SomeView], body: bytes) -> SomeView:
     try:
         return kind.model_validate_json(body)
     except ValidationError:
         raise Unavailable(f"an answer that is no {kind.__name__}") from None
 
 
-def _about(seconds: float) -> float:
+def _jittered(seconds: float) -> float:
     return random.uniform(seconds / 2, seconds)  # noqa: S311 - no secret

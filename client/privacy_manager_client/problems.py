@@ -1,7 +1,7 @@
-"""What goes wrong, by what the caller can do about it.
+"""Errors, by what the caller can do about them.
 
 ClientError
-├── Unavailable    no answer, or one that makes no sense: ask again later
+├── Unavailable    no answer, or an invalid one: retry later
 └── Problem        the service refuses, by a problem of its closed list (RFC 9457): docs/problems.md
 """
 
@@ -13,11 +13,11 @@ import httpx2
 
 
 class ClientError(Exception):
-    """Anything that goes wrong between the caller and the service."""
+    """Base of all errors between the caller and the service."""
 
 
 class Unavailable(ClientError):
-    """There was no answer in time, or none that can be read; after `again_after` seconds there may be one."""
+    """No valid answer in time. `again_after`: seconds after which a retry may succeed."""
 
     def __init__(self, detail: str, again_after: float | None = None) -> None:
         super().__init__(detail)
@@ -25,26 +25,26 @@ class Unavailable(ClientError):
 
 
 class Problem(ClientError):
-    """The service refuses. `slug` is stable, as `not_found`; the detail is for who reads it."""
+    """A refusal by the service. `slug` is stable, such as `not_found`; the detail is for a reader."""
 
     def __init__(self, slug: str, status: int, detail: str) -> None:
         super().__init__(f"{slug} ({status}): {detail}")
         self.slug, self.status, self.detail = slug, status, detail
 
 
-#: With these there is nothing to mend in the request: it may be sent again as it is.
+#: Statuses after which the same request may be sent again.
 _LATER = frozenset({429, 500, 502, 503, 504})
 _MOST_CHARACTERS = 500
 
 
 def error_of(answer: httpx2.Response) -> ClientError:
-    """What an answer that is no success means. Its body has been read."""
-    said: dict[str, Any] = {}
+    """The error of an unsuccessful answer, whose body has been read."""
+    members: dict[str, Any] = {}
     with contextlib.suppress(ValueError):
-        read = json.loads(answer.content)
-        said = read if isinstance(read, dict) else {}
-    slug = str(said.get("type", "")).rpartition("/")[2] or f"status_{answer.status_code}"
-    detail = str(said.get("detail", ""))[:_MOST_CHARACTERS]
+        document = json.loads(answer.content)
+        members = document if isinstance(document, dict) else {}
+    slug = str(members.get("type", "")).rpartition("/")[2] or f"status_{answer.status_code}"
+    detail = str(members.get("detail", ""))[:_MOST_CHARACTERS]
     if answer.status_code in _LATER:
         after = answer.headers.get("Retry-After", "")
         seconds = float(after) if after.isascii() and after.isdigit() else None

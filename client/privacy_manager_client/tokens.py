@@ -1,4 +1,4 @@
-"""The access token that each request carries: given, or got from the issuer by client credentials (RFC 6749, 4.4)."""
+"""The access token of each request: given, or fetched by client credentials (RFC 6749, 4.4)."""
 
 import asyncio
 import time
@@ -10,14 +10,14 @@ import httpx2
 
 from privacy_manager_client.problems import Unavailable
 
-#: So long before a token ends a new one is fetched, beside what is asked; in the last seconds it is not sent any more.
+#: A token is renewed in the background that long before its end, and not used in its last seconds.
 AHEAD_SECONDS: Final = 30.0
 MARGIN_SECONDS: Final = 5.0
 FETCH_SECONDS: Final = 10.0
 
 
 class Token(httpx2.Auth):
-    """A token that somebody else looks after; it is sent as it is."""
+    """A token managed elsewhere; it is sent as it is."""
 
     def __init__(self, token: str) -> None:
         self._token = token
@@ -28,9 +28,9 @@ class Token(httpx2.Auth):
 
 
 class ClientCredentials(httpx2.Auth):
-    """Gets a token with the client's own name and secret, and a new one before it ends or when it is refused.
+    """Fetches tokens with client id and secret, and renews them before they end or when one is refused.
 
-    `more` goes into the form as it is: `scope`, `audience` or `resource`, as the issuer wants it.
+    `more` is added to the form: `scope`, `audience` or `resource`, as the issuer requires.
     """
 
     def __init__(
@@ -43,11 +43,11 @@ class ClientCredentials(httpx2.Auth):
         transport: httpx2.AsyncBaseTransport | None = None,
     ) -> None:
         self._url = token_url
-        # RFC 6749, 2.3.1: both are encoded as in a form before they become a user name and a password.
+        # RFC 6749, 2.3.1: both are form-encoded before use as user name and password.
         self._basic = httpx2.BasicAuth(quote_plus(client_id), quote_plus(secret))
         self._form = {"grant_type": "client_credentials", **(more or {})}
         self._transport = transport
-        self._token, self._new_at, self._ends_at = "", 0.0, 0.0
+        self._token, self._renew_at, self._ends_at = "", 0.0, 0.0
         self._fetching: asyncio.Task[str] | None = None
 
     async def async_auth_flow(self, request: httpx2.Request) -> AsyncGenerator[httpx2.Request, httpx2.Response]:
@@ -55,51 +55,51 @@ class ClientCredentials(httpx2.Auth):
         request.headers["Authorization"] = f"Bearer {token}"
         answer = yield request
         if answer.status_code == 401:
-            # Withdrawn before its end, perhaps. A request that was refused did nothing: it may be sent again.
+            # The token may have been withdrawn. A refused request did nothing, so it can be sent again.
             request.headers["Authorization"] = f"Bearer {await self._current(but=token)}"
             yield request
 
     async def _current(self, but: str = "") -> str:
-        """A token that does not end now, and is not `but`. Raises `Unavailable`."""
+        """A token that is not about to end, and is not `but`. Raises `Unavailable`."""
         now = time.monotonic()
-        if now >= self._new_at or self._token == but:
+        if now >= self._renew_at or self._token == but:
             if self._fetching is None:
-                self._fetching = asyncio.create_task(self._renewed())
-                # What went wrong is for those who wait for it, and nobody may.
+                self._fetching = asyncio.create_task(self._renew())
+                # Retrieves the exception, which nobody may be waiting for.
                 self._fetching.add_done_callback(lambda task: task.cancelled() or task.exception())
             if now >= self._ends_at or self._token == but:
-                # Whoever's time is up leaves it to go on: the next one finds the token there.
+                # Shielded: a caller that times out leaves the fetch running for the next one.
                 return await asyncio.shield(self._fetching)
         return self._token
 
-    async def _renewed(self) -> str:
-        asked_at = time.monotonic()
+    async def _renew(self) -> str:
+        requested_at = time.monotonic()
         try:
-            self._token, lasts = await self._fetch()
+            self._token, lifetime = await self._fetch()
         finally:
             self._fetching = None
-        # One that lasts hardly longer than that is used for half of its time.
-        self._new_at = asked_at + max(lasts - AHEAD_SECONDS, lasts / 2)
-        self._ends_at = asked_at + max(lasts - MARGIN_SECONDS, lasts / 2)
+        # A token with hardly more lifetime than the margins is used for half of it.
+        self._renew_at = requested_at + max(lifetime - AHEAD_SECONDS, lifetime / 2)
+        self._ends_at = requested_at + max(lifetime - MARGIN_SECONDS, lifetime / 2)
         return self._token
 
     async def _fetch(self) -> tuple[str, float]:
-        """A token, and for how many seconds it lasts."""
+        """A token, and its lifetime in seconds."""
         try:
             async with (
                 asyncio.timeout(FETCH_SECONDS),
                 httpx2.AsyncClient(transport=self._transport, timeout=FETCH_SECONDS) as client,
             ):
                 answer = await client.post(self._url, data=self._form, auth=self._basic)
-            said: Any = answer.json() if answer.status_code == 200 else None
+            answer_body: Any = answer.json() if answer.status_code == 200 else None
         except (httpx2.HTTPError, TimeoutError, ValueError) as error:
             raise Unavailable(f"the issuer gave no token: {type(error).__name__}") from None
-        if not isinstance(said, dict) or str(said.get("token_type", "")).lower() != "bearer":
+        if not isinstance(answer_body, dict) or str(answer_body.get("token_type", "")).lower() != "bearer":
             raise Unavailable(f"the issuer gave no token: status {answer.status_code}")
-        token, lasts = said.get("access_token"), said.get("expires_in")
+        token, lifetime = answer_body.get("access_token"), answer_body.get("expires_in")
         if not (isinstance(token, str) and token.isascii() and token.isprintable() and token):
             raise Unavailable("the issuer gave no token that can be sent")
-        if isinstance(lasts, bool) or not isinstance(lasts, int | float):
-            # It does not say how long: the next request gets another one.
-            lasts = 0
-        return token, lasts
+        if isinstance(lifetime, bool) or not isinstance(lifetime, int | float):
+            # Without a stated lifetime, the next request fetches another token.
+            lifetime = 0
+        return token, lifetime

@@ -1,6 +1,6 @@
-"""What the service shows a partner, as the published contract has it.
+"""Objects that the service returns to partners, as in the published contract.
 
-A member that is not known here is ignored: the service may come to tell more.
+Unknown members are ignored, since later versions may add some.
 """
 
 from datetime import datetime
@@ -30,12 +30,12 @@ class School(View):
 
 
 class Consent(View):
-    """Where the connection stands with a school or location. Data may be released only while `reason` is None."""
+    """The state of the connection's consent at a school or location. Release data only while `reason` is None."""
 
     school: School
     location: str | None
     client_id: str
-    #: `granted`, `suspended`, `needs_reconfirmation`, `revoked`, `expired`, or `none` where nothing was ever granted.
+    #: `granted`, `suspended`, `needs_reconfirmation`, `revoked`, `expired`, or `none` if nothing was ever granted.
     status: str
     reason: str | None
     scopes: list[str]
@@ -47,7 +47,7 @@ class Consent(View):
 
 
 class Change(Consent):
-    """A consent as one change left it. Who keeps its `bookmark` goes on behind it."""
+    """A consent after one change. Reading resumes after its `bookmark`."""
 
     event: str
     at: datetime
@@ -70,7 +70,7 @@ class Difference(View):
 
 
 class Request(View):
-    """What the connection asks of a school, and how that stands.
+    """A request of the connection to a school, with its status.
 
     `status` is `open`, `accepted`, `accepted_in_part`, `declined` or `withdrawn`.
     """
@@ -96,7 +96,7 @@ class Request(View):
 
 
 class NotAsked(View):
-    """A place that was not asked, and why, by the name of the problem."""
+    """A place for which no request was made; the slug of the problem says why."""
 
     place: str
     problem: str
@@ -104,7 +104,7 @@ class NotAsked(View):
 
 
 class Asked(View):
-    """The requests that were made, and the places where there was nothing to make."""
+    """The requests that were made, and the places for which none was."""
 
     items: list[Request]
     not_asked: list[NotAsked]

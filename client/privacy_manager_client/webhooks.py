@@ -1,4 +1,4 @@
-"""What a webhook says, by the Standard Webhooks specification: believed once its signature has been verified."""
+"""Webhooks by the Standard Webhooks specification: the content of a message, after verification of its signature."""
 
 import json
 from collections.abc import Mapping
@@ -10,12 +10,12 @@ from standardwebhooks import Webhook
 
 
 class NotVerified(Exception):
-    """It is not from whom it should be, or it is old, or not whole. Answer with 400 and believe nothing of it."""
+    """The message is not from the service, too old, or incomplete. Answer with 400 and ignore its content."""
 
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """`message_id` is the same each time that a message is sent again: what was dealt with is not dealt with twice."""
+    """A verified message. `message_id` is the same each time that it is sent: process it once."""
 
     message_id: str
     sent_at: datetime
@@ -23,9 +23,9 @@ class Received:
 
 
 def received(body: bytes, headers: Mapping[str, str], *secrets: str) -> Received:
-    """The message, when one of these secrets signed it within the last five minutes; give the raw body.
+    """Verifies a message signed with one of these secrets within the last five minutes, from its raw body.
 
-    While a secret is being changed the old one and the new one are given. Raises `NotVerified`.
+    During a rotation, pass both the old and the new secret. Raises `NotVerified`.
     """
     given = {name.lower(): value for name, value in headers.items()}
     if not any(_is_signed(body, given, secret) for secret in secrets):
@@ -45,6 +45,6 @@ def _is_signed(body: bytes, headers: dict[str, str], secret: str) -> bool:
     try:
         webhook.verify(body, headers, json_parse=False)
     except Exception:
-        # The library lets some malformed signatures and bodies fail on its own code.
+        # The library fails with various exceptions on malformed signatures and bodies.
         return False
     return True

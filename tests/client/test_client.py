@@ -237,7 +237,7 @@ async def test_a_new_token_is_fetched_beside_what_is_asked(monkeypatch: pytest.M
     credentials = issuer.credentials
     async with Gateway("https://manager.example", credentials, deadline=20, transport=transport) as asking:
         assert await asking.evaluation(ASKED)
-        monkeypatch.setattr(credentials, "_new_at", 0.0)
+        monkeypatch.setattr(credentials, "_renew_at", 0.0)
         monkeypatch.setattr(credentials, "_ends_at", float("inf"))
         assert await asking.evaluation(ASKED)
         while len(issuer.asked) < 2:  # noqa: ASYNC110 - it tells nobody
