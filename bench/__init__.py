@@ -1,1 +1,1 @@
-"""Benchmarks: each figure a ratio to a reference that was measured in the same run."""
+"""Benchmarks: each figure is a ratio to a reference measured in the same run."""

@@ -1,13 +1,13 @@
-"""`make bench`: how fast the service is, each figure beside a reference that took turns with it in the same run.
+"""`make bench`: performance of the service, each figure beside a reference that alternated with it in the same run.
 
-    python -m bench                 everything, about a quarter of an hour
+    python -m bench                 all rows, about a quarter of an hour
     python -m bench --rows 1,2      only these rows
-    python -m bench --quick         a small world and short turns, to see that all of it works
+    python -m bench --quick         a small world and short turns, to check that all of it works
 
-The hook of all rows but the one about the decision log keeps none, so that their figures go on from earlier ones.
+Only the row about the decision log stores lines of decisions, so that other figures are comparable to earlier runs.
 
-Needs `wrk` (Debian: `apt-get install wrk`). What a row needs besides is fetched into the run's temporary folder, and
-where it cannot be had, the row says so. All of it runs on one machine, on Linux: what makes the load is there too.
+Needs `wrk` (Debian: `apt-get install wrk`). Other programs are fetched into the run's temporary folder; a row says so
+if that fails. Everything runs on one Linux machine, including the load generator.
 """
 
 import argparse
@@ -77,7 +77,7 @@ def main() -> None:
 
 
 def _run(bench: Bench, row: int) -> None:
-    """One row; where it fails, the table says so and the others go on."""
+    """Runs one row. If it fails, the table says so and the other rows go on."""
     try:
         ROWS[row](bench)
     except Exception as error:

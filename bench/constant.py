@@ -1,4 +1,4 @@
-"""The least that a server can do: it reads a request and answers a constant."""
+"""The minimal server: reads a request and answers a constant."""
 
 from typing import Any
 

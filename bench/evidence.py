@@ -1,4 +1,4 @@
-"""What an inclusion proof takes, measured in a process of its own: `python -m bench.evidence URL SIZE`."""
+"""Measures inclusion proofs, in a process of its own: `python -m bench.evidence URL SIZE`."""
 
 import asyncio
 import json
@@ -29,7 +29,7 @@ _EVENTS = ("number", "revision", "mark", "at", "kind", "actor", "actor_role", "s
 
 
 def proof(url: str, size: int) -> dict[str, float]:
-    """Seconds that an inclusion proof takes in a log of so many events: the median of proofs of random ones."""
+    """Seconds for an inclusion proof in a log of `size` events: the median over random events."""
 
     async def run() -> dict[str, float]:
         if make_url(url).get_backend_name() == "sqlite":
@@ -41,9 +41,9 @@ def proof(url: str, size: int) -> dict[str, float]:
             number = chance.randrange(size) + 1
             async with store.reading() as session:
                 await session.exec(text("SELECT 1"))  # type: ignore[call-overload]
-                begun = time.perf_counter()
+                started = time.perf_counter()
                 await inclusion(session, number, size)
-                taken.append(time.perf_counter() - begun)
+                taken.append(time.perf_counter() - started)
         await store.aclose()
         return {"seconds": statistics.median(taken)}
 
@@ -51,7 +51,7 @@ def proof(url: str, size: int) -> dict[str, float]:
 
 
 class _Log:
-    """A log of invented leaves, and the nodes above them, in the order in which a store gets them."""
+    """A log of random leaves with its inner nodes, in the order in which a store gets them."""
 
     def __init__(self, size: int) -> None:
         self.size, self.peaks, self.nodes = size, Peaks(), []  # type: ignore[var-annotated]

@@ -1,8 +1,8 @@
-"""A grant and a revocation as callers send them, with their events and without: `python -m bench.evidence_writes URL
-TIMES`, on a store that holds a world. Prints as JSON the seconds that each takes.
+"""Measures grants and revocations by API, with and without events: `python -m bench.evidence_writes URL TIMES`, on a
+filled store. Prints the seconds of each as JSON.
 
-The service is asked in this process, so that nothing but the write is measured: no network, and no client. Beside them
-stands the least write that there could be, which the store alone is asked for.
+The service runs in this process, so that neither network nor client is measured. The minimal write, made on the store
+directly, is measured too.
 """
 
 import asyncio
@@ -40,11 +40,13 @@ from models.vocabulary.event_kinds import EventKind
 WITH, WITHOUT = "with", "without"
 REASON: Final = "Niet meer nodig."
 _WARM_UP: Final = 10
-_HELD: Final = "SELECT brin, client_id, grant_id FROM grants WHERE status = 'granted' ORDER BY grant_id LIMIT "
+_GRANTS_IN_FORCE: Final = (
+    "SELECT brin, client_id, grant_id FROM grants WHERE status = 'granted' ORDER BY grant_id LIMIT "
+)
 
 
 class Caller:
-    """A school's administrator, who gives a connection what it had again, and takes it back."""
+    """A school's administrator, who grants a connection the same again, and revokes it."""
 
     def __init__(self, service: Service, issuer: EmbeddedIssuer) -> None:
         self._service = service
@@ -52,7 +54,7 @@ class Caller:
         self._tokens: dict[str, bytes] = {}
 
     async def grant(self, school: str, client_id: str) -> str:
-        """Gives what was asked for; the grant's identity."""
+        """Grants the request. Returns the grant's id."""
         body = {"clientId": client_id, "scopes": SCOPES, "purposes": PURPOSES}
         identity: str = (await self._post(school, "", body, 201))["grantId"]
         return identity
@@ -103,8 +105,8 @@ def _scope(path: str, headers: list[tuple[bytes, bytes]]) -> dict[str, Any]:
     }
 
 
-async def _without(writing: Write) -> None:
-    """What a write does at its end when it appends no event: its own rows go to the store."""
+async def _flush_only(writing: Write) -> None:
+    """Replaces `Write.append`: flushes the rows of a write without an event."""
     await writing.session.flush()
 
 
@@ -118,15 +120,15 @@ def _appending(how: Callable[[Write], Any]) -> Iterator[None]:
         Write.append = usual  # type: ignore[method-assign]
 
 
-def _trust(_: CurrentSnapshot, _same: bool, _revision: int) -> None:
-    """A revision without an event has no mark, by which the snapshot knows the history: here it does not look."""
+def _skip_history_check(_: CurrentSnapshot, _same: bool, _revision: int) -> None:
+    """Disables the check of the history, since a revision without an event has no mark."""
 
 
 async def measured(url: str, times: int) -> dict[str, dict[str, float]]:
-    """Seconds that each write takes, by how it was done: medians of so many, which took turns."""
-    CurrentSnapshot._require_same_history = _trust  # type: ignore[method-assign]
-    held = await _held(url, 2 * (times + _WARM_UP))
-    ways = {WITH: Write.append, WITHOUT: _without}
+    """Seconds of each write, with and without events: medians of `times` alternating measurements."""
+    CurrentSnapshot._require_same_history = _skip_history_check  # type: ignore[method-assign]
+    held = await _grants_in_force(url, 2 * (times + _WARM_UP))
+    ways = {WITH: Write.append, WITHOUT: _flush_only}
     taken: dict[str, dict[str, list[float]]] = defaultdict(lambda: {way: [] for way in ways})
     with tempfile.TemporaryDirectory() as folder:
         settings = Settings(mode=Mode.TEST, database_url=url, var_dir=Path(folder), store_deadline=5)
@@ -141,20 +143,20 @@ async def measured(url: str, times: int) -> dict[str, dict[str, float]]:
                     writes: dict[str, Callable[[], Coroutine[Any, Any, Any]]] = {
                         "revocation": partial(caller.revoke, school, grant_id),
                         "grant": partial(caller.grant, school, client_id),
-                        "least write": partial(_least, store, number),
+                        "least write": partial(_minimal_write, store, number),
                     }
                     with _appending(append):
                         for what, write in writes.items():
-                            begun = time.perf_counter()
+                            started = time.perf_counter()
                             await write()
                             if number >= _WARM_UP:
-                                taken[what][way].append(time.perf_counter() - begun)
+                                taken[what][way].append(time.perf_counter() - started)
         await store.aclose()
-    return {what: {way: statistics.median(each) for way, each in found.items()} for what, found in taken.items()}
+    return {what: {way: statistics.median(each) for way, each in rows.items()} for what, rows in taken.items()}
 
 
-async def _least(store: Store, number: int) -> None:
-    """One row is read and changed; with who did it, and why."""
+async def _minimal_write(store: Store, number: int) -> None:
+    """The minimal write: reads and changes one row, and records actor and reason."""
     async with store.writing() as write:
         board = await write.session.get(Board, "10001") or Board(number="10001")
         board.name = f"Bestuur {number}"
@@ -163,17 +165,17 @@ async def _least(store: Store, number: int) -> None:
         record(write, EventKind.SCHOOLS_IMPORTED, Actor("bench", "school"), state, brin="16SW", reason=REASON)
 
 
-async def _held(url: str, many: int) -> list[tuple[str, str, str]]:
-    """Grants that stand: school, connection and identity."""
+async def _grants_in_force(url: str, many: int) -> list[tuple[str, str, str]]:
+    """Grants in force, as (school, connection, grant id)."""
     if make_url(url).get_backend_name() == "sqlite":
         connection = sqlite3.connect(str(make_url(url).database))
-        found = connection.execute(f"{_HELD}{many}").fetchall()
+        rows = connection.execute(f"{_GRANTS_IN_FORCE}{many}").fetchall()
         connection.close()
     else:
         store = await asyncpg.connect(driver_url(url))
-        found = [tuple(row) for row in await store.fetch(f"{_HELD}{many}")]
+        rows = [tuple(row) for row in await store.fetch(f"{_GRANTS_IN_FORCE}{many}")]
         await store.close()
-    return found
+    return rows
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Stores that hold a world, filled past the ORM in seconds, in the format that the service itself keeps."""
+"""Fills stores with a world in seconds, past the ORM, in the service's own format."""
 
 import asyncio
 import sqlite3
@@ -13,7 +13,7 @@ from bench.world import MARK, World
 
 
 def fill(url: str, world: World | None) -> None:
-    """Migrates the store at `url`, and puts `world` into it: one revision, one event."""
+    """Migrates the store at `url`, and fills it with `world`: one revision, one event."""
     migrate(url)
     if world is None:
         return
@@ -25,7 +25,7 @@ def fill(url: str, world: World | None) -> None:
 
 
 def driver_url(url: str) -> str:
-    """A PostgreSQL's address without SQLAlchemy's name of the driver."""
+    """A PostgreSQL URL without SQLAlchemy's name of the driver."""
     return url.replace("postgresql+asyncpg://", "postgresql://")
 
 
@@ -38,7 +38,7 @@ _COUNT_ONE = (
 async def _fill_postgresql(url: str, world: World) -> None:
     connection = await asyncpg.connect(url)
     try:
-        # Neither foreign keys nor indexes row by row: the rows are right, and indexes are made faster at once.
+        # Without checks of foreign keys, since the rows are right; indexes are built afterwards, which is faster.
         await connection.execute("SET session_replication_role = replica; SET maintenance_work_mem = '512MB'")
         found = await connection.fetch(
             "SELECT indexname, indexdef FROM pg_indexes WHERE tablename = 'grants' AND indexname <> 'grants_pkey'"
@@ -50,13 +50,13 @@ async def _fill_postgresql(url: str, world: World) -> None:
         for _, definition in found:
             await connection.execute(definition, timeout=1800)
         await connection.execute(_COUNT_ONE)
-        await written_out(connection)
+        await vacuum_and_checkpoint(connection)
     finally:
         await connection.close()
 
 
-async def written_out(connection: asyncpg.Connection) -> None:
-    """So that nothing of what was filled is looked after or written out while something is measured."""
+async def vacuum_and_checkpoint(connection: asyncpg.Connection) -> None:
+    """Vacuums and checkpoints now, so that neither happens during a measurement."""
     await connection.execute("VACUUM ANALYZE", timeout=1800)
     await connection.execute("CHECKPOINT", timeout=1800)
 
@@ -91,6 +91,6 @@ def _as_sqlite_keeps(row: tuple[Any, ...]) -> tuple[Any, ...]:
 
 def _kept(value: date) -> str:
     if isinstance(value, datetime):
-        # What `Instant` of models/columns.py writes, in a third of the time.
+        # The format `SQLITE_INSTANT` of models/vocabulary/instants.py, in a third of the time.
         return f"{value.isoformat(timespec='microseconds')[:26]}Z"
     return value.isoformat()

@@ -1,4 +1,4 @@
-"""What is measured without a server, each in a process of its own: `python -m bench.in_process WHAT ARGUMENT...`.
+"""Measurements without a server, each in a process of its own: `python -m bench.in_process WHAT ARGUMENT...`.
 
 load URL, stream URL, decide URL QUESTIONS SECONDS and change SIZE...; each prints one JSON value.
 """
@@ -39,14 +39,14 @@ _PREFETCH = 2_000
 
 
 def load(url: str) -> float:
-    """Seconds until the snapshot is there."""
+    """Seconds to load the snapshot."""
 
     async def run() -> float:
         store = Store(url)
         current = CurrentSnapshot(source_for(store), 5)
-        begun = time.perf_counter()
+        started = time.perf_counter()
         await current.load()
-        taken = time.perf_counter() - begun
+        taken = time.perf_counter() - started
         await current.aclose()
         await store.aclose()
         return taken
@@ -55,9 +55,9 @@ def load(url: str) -> float:
 
 
 def stream(url: str) -> float:
-    """Seconds in which the driver alone reads the same rows, which are thrown away."""
+    """Seconds for the driver alone to read and discard the same rows."""
     parts = make_url(url)
-    begun = time.perf_counter()
+    started = time.perf_counter()
     if parts.get_backend_name() == "sqlite":
         connection = sqlite3.connect(str(parts.database))
         for query in (*CHANGED.values(), CHANGED_GRANTS):
@@ -65,7 +65,7 @@ def stream(url: str) -> float:
                 pass
     else:
         asyncio.run(_stream_postgresql(driver_url(url)))
-    return time.perf_counter() - begun
+    return time.perf_counter() - started
 
 
 async def _stream_postgresql(url: str) -> None:
@@ -78,19 +78,19 @@ async def _stream_postgresql(url: str) -> None:
 
 
 def decisions(url: str, questions: str, seconds: str) -> dict[str, float]:
-    """Decisions a second in this process, and what its snapshot takes."""
+    """Decisions a second in this process, and the size and load time of its snapshot."""
     bodies = Path(questions).read_bytes().splitlines()
     asked = [question_of(body) for body in bodies]
     before = _resident_bytes()
-    begun = time.perf_counter()
+    started = time.perf_counter()
     snapshot = Snapshot().after(asyncio.run(_changes(url)))
-    loaded = time.perf_counter() - begun
+    loaded = time.perf_counter() - started
     gc.collect()
     gc.freeze()
     taken = _resident_bytes() - before
     now, done, permits = datetime.now(UTC), 0, 0
-    begun = time.perf_counter()
-    while (spent := time.perf_counter() - begun) < float(seconds):
+    started = time.perf_counter()
+    while (spent := time.perf_counter() - started) < float(seconds):
         permits += sum(decide(snapshot, question, now).permit for question in asked)
         done += len(asked)
     return {"per_second": done / spent, "bytes": taken, "load_seconds": loaded, "permits": permits / done}
@@ -107,7 +107,7 @@ async def _changes(url: str) -> Changes:
 
 
 def changes(*sizes: str) -> list[float]:
-    """Microseconds that one changed grant takes, for each number of grants: the median of many, taken in turns."""
+    """Microseconds to apply one changed grant, for each number of grants: the median of alternating runs."""
     snapshots = [_snapshot(int(size) // SCHOOLS) for size in sizes]
     gc.collect()
     gc.freeze()
@@ -118,9 +118,9 @@ def changes(*sizes: str) -> list[float]:
             connections = int(sizes[index]) // SCHOOLS
             fact = _fact(chance.randrange(connections), chance.randrange(SCHOOLS), "revoked", 2)
             change = Changes(revision=2 + number, grants=Granted.latest([fact]))
-            begun = time.perf_counter()
+            started = time.perf_counter()
             snapshots[index] = snapshot.after(change)
-            taken[index].append(time.perf_counter() - begun)
+            taken[index].append(time.perf_counter() - started)
     return [1e6 * statistics.median(each) for each in taken]
 
 

@@ -15,7 +15,7 @@ from typing import Any
 CONNECTIONS = (1, 16, 64)
 _CHECKED = 200
 
-#: Each request is put together once, before the load: what is measured is the server and not this script.
+#: Requests are built once before the load, so that the server is measured and not this script.
 _LUA = """
 local requests = {}
 wrk.method = "POST"
@@ -35,7 +35,7 @@ end
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What load is put on: a server, what it is sent, and how many decisions each of its answers holds."""
+    """A server under load, the requests for it, and the number of decisions per answer."""
 
     name: str
     url: str
@@ -46,7 +46,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One turn of load: decisions a second, the latency in milliseconds, and how many answers were not 200."""
+    """The result of one turn: decisions a second, latencies in milliseconds, and answers other than 200."""
 
     per_second: float
     p50: float
@@ -60,24 +60,24 @@ def require_wrk() -> None:
 
 
 def write_bodies(path: Path, bodies: Iterable[Any]) -> Path:
-    """One JSON body a line."""
+    """Writes one JSON body per line."""
     path.write_text("\n".join(json.dumps(body, separators=(",", ":")) for body in bodies), encoding="utf-8")
     return path
 
 
 def put_load(target: Target, connections: int, seconds: float) -> Turn:
-    """One turn of load on `target`."""
+    """Runs one turn of load on `target`."""
     process = begin_load(target, connections, seconds)
     printed, complaint = process.communicate()
-    found = [line for line in printed.splitlines() if line.startswith("RESULT")]
-    if process.returncode or not found:
+    results = [line for line in printed.splitlines() if line.startswith("RESULT")]
+    if process.returncode or not results:
         raise RuntimeError(f"wrk failed against {target.name}: {complaint or printed}")
-    requests, microseconds, p50, p99, errors = (int(word) for word in found[0].split()[1:])
+    requests, microseconds, p50, p99, errors = (int(word) for word in results[0].split()[1:])
     return Turn(target.decisions * requests / (microseconds / 1e6), p50 / 1000, p99 / 1000, errors)
 
 
 def begin_load(target: Target, connections: int, seconds: float) -> subprocess.Popen[str]:
-    """Load on `target` from now on, for whoever measures something else meanwhile."""
+    """Starts load on `target` in the background, for other measurements meanwhile."""
     script = target.bodies.with_suffix(f".{'open' if target.token is None else 'token'}.lua")
     authorization = f'wrk.headers["Authorization"] = "Bearer {target.token}"' if target.token else ""
     script.write_text(_LUA % {"bodies": target.bodies, "authorization": authorization}, encoding="utf-8")
@@ -87,14 +87,14 @@ def begin_load(target: Target, connections: int, seconds: float) -> subprocess.P
 
 
 def in_turns(subjects: Sequence[Callable[[], Turn]], turns: int) -> list[list[Turn]]:
-    """Lets the subjects take turns, each time in the other order, so that a slow moment hits none of them alone."""
-    found: list[list[Turn]] = [[] for _ in subjects]
+    """Alternates the subjects, reversing their order each turn, so that a slow period affects all of them."""
+    results: list[list[Turn]] = [[] for _ in subjects]
     order = list(range(len(subjects)))
     for _ in range(turns):
         for index in order:
-            found[index].append(subjects[index]())
+            results[index].append(subjects[index]())
         order.reverse()
-    return found
+    return results
 
 
 def median(values: Iterable[float]) -> float:
@@ -102,12 +102,12 @@ def median(values: Iterable[float]) -> float:
 
 
 def median_ratio(own: Iterable[float], reference: Iterable[float]) -> float:
-    """The median over the turns of what one did against the other in the same turn."""
+    """The median over all turns of the ratio of own to reference within the turn."""
     return statistics.median(mine / other for mine, other in zip(own, reference, strict=True))
 
 
 def require_right(target: Target, expected: Sequence[bool], permits: Callable[[Any], Any]) -> None:
-    """Raises `RuntimeError` unless `target` answers the first questions right: a fast wrong answer is worth nothing."""
+    """Raises `RuntimeError` unless `target` answers the first questions correctly."""
     for body, permit in zip(target.bodies.read_text(encoding="utf-8").splitlines()[:_CHECKED], expected, strict=False):
         answer = _answered(target, body)
         if permits(answer) is not permit:

@@ -1,6 +1,6 @@
-"""The ordinary way to build the hook: Pydantic's models, a session for each request, one query, a decision of its rows.
+"""An ordinary implementation of the hook: Pydantic models, and a session and a query for each request.
 
-It answers the same questions about the same rows, for a caller whose token is verified the same way.
+It answers the same questions on the same rows, and verifies the caller's token in the same way.
 """
 
 import os
@@ -64,8 +64,8 @@ class EvaluationResponse(BaseModel):
 
 
 async def session() -> AsyncIterator[AsyncSession]:
-    async with AsyncSession(engine) as opened:
-        yield opened
+    async with AsyncSession(engine) as db_session:
+        yield db_session
 
 
 async def gateway(authorization: Annotated[str, Header()]) -> Claims:
@@ -81,8 +81,8 @@ async def gateway(authorization: Annotated[str, Header()]) -> Claims:
 
 @app.post("/access/v1/evaluation")
 async def evaluation(
-    asked: EvaluationRequest,
-    opened: Annotated[AsyncSession, Depends(session)],
+    request: EvaluationRequest,
+    db_session: Annotated[AsyncSession, Depends(session)],
     _: Annotated[Claims, Depends(gateway)],
 ) -> EvaluationResponse:
     rules_kept = (
@@ -97,8 +97,8 @@ async def evaluation(
         .join(Partner, col(Partner.kvk_number) == Connection.kvk_number)
         .join(Agreement, col(Agreement.client_id) == Grant.client_id)
         .where(
-            Grant.client_id == asked.subject.id,
-            Grant.brin == asked.resource.id,
+            Grant.client_id == request.subject.id,
+            Grant.brin == request.resource.id,
             col(School.gone_at).is_(None),
             col(Agreement.ended).is_(False),
             rules_kept == len(GroundRuleName),
@@ -106,14 +106,14 @@ async def evaluation(
         .order_by(col(Grant.granted_at_revision).desc(), col(Agreement.registered_at_revision).desc())
         .limit(1)
     )
-    found = (await opened.exec(query)).first()
-    if found is None:
+    row = (await db_session.exec(query)).first()
+    if row is None:
         return EvaluationResponse(decision=False, context={"reason": "no_grant"})
-    grant, connection, partner, agreement = found
+    grant, connection, partner, agreement = row
     now = datetime.now(UTC)
-    wanted = set(asked.resource.properties.scopes)
+    wanted = set(request.resource.properties.scopes)
     permit = (
-        asked.action.name == "release"
+        request.action.name == "release"
         and connection.stage == "live"
         and connection.stopped_at is None
         and partner.stopped_at is None
@@ -121,7 +121,7 @@ async def evaluation(
         and grant.valid_from <= now
         and (grant.valid_until is None or now < grant.valid_until)
         and wanted <= set(grant.scopes) & set(agreement.scopes)
-        and asked.context.purpose in set(grant.purposes) & set(agreement.purposes)
+        and request.context.purpose in set(grant.purposes) & set(agreement.purposes)
     )
     context = {"reason": "granted" if permit else grant.status, "grantId": grant.grant_id, "scopes": grant.scopes}
     return EvaluationResponse(decision=permit, context=context)

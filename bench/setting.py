@@ -1,4 +1,4 @@
-"""What the rows of one run share: its options, its stores, its tokens, and the lines that they add to the table."""
+"""The state shared by the rows of one run: options, stores, tokens, and lines of the table."""
 
 import asyncio
 import shutil
@@ -17,7 +17,7 @@ from api.security.tokens import EmbeddedIssuer
 from bench import servers
 from bench.filling import driver_url, fill
 from bench.load import Target, Turn, in_turns, median, median_ratio, put_load, require_right, write_bodies
-from bench.world import Asked, World
+from bench.world import AskedQuestion, World
 
 POSTGRESQL, SQLITE = "PostgreSQL", "SQLite"
 EVALUATION, EVALUATIONS = "/access/v1/evaluation", "/access/v1/evaluations"
@@ -31,7 +31,7 @@ class Options:
     turns: int
     world: World
     large: World
-    #: Why the large store is not measured, where it is not.
+    #: The reason if the large store is not measured.
     why_not_large: str | None
     #: The checkout of an earlier version, to be measured beside this one.
     before: Path | None
@@ -39,7 +39,7 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Aim:
-    """What a ratio is to be: at least, or at most, so much."""
+    """The aim of a ratio: a lower or an upper bound."""
 
     sign: str
     bound: float
@@ -53,7 +53,7 @@ class Aim:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of the table. `value` is mostly a ratio, and what the aim is about."""
+    """One line of the table. `value`, mostly a ratio, is compared to the aim."""
 
     row: int
     what: str
@@ -97,7 +97,7 @@ class Bench:
         return self.stack.enter_context(servers.postgresql(self.folder / "postgresql"))
 
     def store(self, kind: str, world: World | None) -> str:
-        """The address of a store that holds `world`, or nothing. Made once."""
+        """The URL of a store with `world`, or an empty one. Cached."""
         if (kind, world) not in self._stores:
             grants = world.grants if world is not None else 0
             self.say(f"filling {kind} with {grants:,} grants")
@@ -105,7 +105,7 @@ class Bench:
         return self._stores[kind, world]
 
     def new_store(self, kind: str, name: str, world: World | None = None) -> str:
-        """The address of a new store of this name, which holds `world`, or nothing."""
+        """The URL of a new store of this name with `world`, or an empty one."""
         if kind == SQLITE:
             url = f"sqlite+aiosqlite:///{self.folder}/{name}.db"
         else:
@@ -114,13 +114,13 @@ class Bench:
         fill(url, world)
         return url
 
-    def asked(self, world: World) -> list[Asked]:
+    def asked(self, world: World) -> list[AskedQuestion]:
         if world not in self._asked:
             self._asked[world] = world.asked()
         return self._asked[world]
 
     @cached_property
-    def _asked(self) -> dict[World, list[Asked]]:
+    def _asked(self) -> dict[World, list[AskedQuestion]]:
         return {}
 
     def bodies(self, world: World) -> Path:
@@ -128,7 +128,7 @@ class Bench:
         return path if path.exists() else write_bodies(path, (asked.body for asked in self.asked(world)))
 
     def batches(self, world: World) -> Path:
-        """The same questions, a hundred a body; what all of them share stands at the top, as AuthZEN has it."""
+        """The same questions, a hundred per body, with AuthZEN's defaults for their common members."""
         path, asked = self.folder / f"batches-{world.grants}.jsonl", self.asked(world)
         shared = {name: asked[0].body[name] for name in ("action", "context")}
         own = [{name: each.body[name] for name in ("subject", "resource")} for each in asked]
@@ -137,7 +137,7 @@ class Bench:
 
     @contextmanager
     def hook(self, kind: str, world: World, workers: int = 1, *, logged: bool = False) -> Iterator[Target]:
-        """The service on such a store, seen to answer right."""
+        """The service on such a store, after a check of its answers."""
         url = self.store(kind, world)
         self.say(f"starting the hook on {kind}, {world.grants:,} grants, workers: {workers}")
         with servers.hook(self.folder, url, workers, logged=logged) as server:
@@ -153,7 +153,7 @@ class Bench:
         require_right(target, expected, lambda answer: answer["decision"])
 
     def turns(self, targets: list[Target], connections: int) -> list[list[Turn]]:
-        """Each target's turns at so many connections, after a short one that does not count."""
+        """The turns of each target with `connections` connections, after a warm-up."""
         self.say(f"{', '.join(target.name for target in targets)}: {connections} connections")
         for target in targets:
             put_load(target, connections, _WARM_UP_SECONDS)
@@ -171,13 +171,13 @@ class Bench:
     def compare(
         self, row: int, what: str, own: list[Turn], reference: list[Turn], aim: Aim | None, unit: str = "/s"
     ) -> None:
-        """A line of decisions a second."""
+        """Adds a line with decisions a second."""
         mine, others = [turn.per_second for turn in own], [turn.per_second for turn in reference]
         shown = (f"{median(mine):,.0f} {unit}", f"{median(others):,.0f} {unit}")
         self.add(row, what, *shown, median_ratio(mine, others), aim)
 
     def compare_p99(self, row: int, what: str, own: list[Turn], reference: list[Turn], aim: Aim | None) -> None:
-        """A line of the 99th percentile of the latency."""
+        """Adds a line with the 99th percentile of the latency."""
         mine, others = [turn.p99 for turn in own], [turn.p99 for turn in reference]
         self.add(row, what, f"{median(mine):.2f} ms", f"{median(others):.2f} ms", median_ratio(mine, others), aim)
 
@@ -191,7 +191,7 @@ async def _create_database(url: str, name: str) -> None:
 
 
 def progress() -> Callable[[str], None]:
-    """Says on a terminal what is being done, in one line that is written over; elsewhere nothing."""
+    """Shows the current step in one line of a terminal; does nothing elsewhere."""
     if not sys.stderr.isatty():
         return lambda _: None
 

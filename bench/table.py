@@ -1,4 +1,4 @@
-"""The table that a run prints, as plain text that fits 120 columns."""
+"""The table printed by a run, as plain text of at most 120 columns."""
 
 from collections.abc import Iterator
 from textwrap import wrap
@@ -9,7 +9,7 @@ WIDTH = 120
 
 
 def heading(bench: Bench) -> str:
-    """What the lines below it were measured on, and what stands in their columns."""
+    """The head: the measured machine, and the titles of the columns."""
     options = bench.options
     return (
         f"{options.world.grants:,} grants ({options.world.schools:,} schools x {options.world.connections} "
@@ -29,6 +29,6 @@ def shown(line: Line) -> str:
 
 
 def notes(bench: Bench) -> Iterator[str]:
-    """What there is to say below the table."""
+    """The notes below the table."""
     for note in bench.notes:
         yield from wrap(note, WIDTH, initial_indent="  * ", subsequent_indent="    ")

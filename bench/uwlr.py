@@ -1,4 +1,4 @@
-"""UWLR for the benchmarks: invented answers, a LAS that gives them, and what a process of its own takes to filter one.
+"""UWLR for the benchmarks: invented answers, a LAS that sends them, and the measurement of filtering one.
 
 python -m bench.uwlr write PATH MEGABYTES      an answer of that size
 python -m bench.uwlr filter|whole PATH         processor seconds, and MiB at most above idle, as JSON
@@ -17,7 +17,7 @@ from exchange.answers import AnswerFilter
 from exchange.uwlr import SOAP, UWLR, Call, Expected
 
 YEAR = "2026-2027"
-#: What the schools of the benchmarks grant, as the decision tells it.
+#: The fields granted by the schools of the benchmarks.
 RELEASE = {
     "school": frozenset({"schooljaar", "brincode", "dependancecode", "xsdversie"}),
     "groep": frozenset({"@key", "naam", "jaargroep"}),
@@ -29,7 +29,7 @@ _MEGABYTE = 1024 * 1024
 
 
 def answer(brin: str, least_bytes: int) -> Iterator[bytes]:
-    """A whole school's answer with at least so many bytes, piece by piece. Nobody in it exists."""
+    """A whole school's answer of at least so many bytes, in pieces. All persons are invented."""
     yield (
         f'<?xml version="1.0" encoding="UTF-8"?><soap:Envelope xmlns:soap="{SOAP}"><soap:Body>'
         f'<leerlinggegevens_antwoord xmlns="{UWLR}"><leerlinggegevens>'
@@ -58,7 +58,7 @@ def _pupil(number: int) -> str:
 
 
 async def las(scope: dict[str, Any], receive: Any, send: Any) -> None:
-    """A LAS that answers each request with the file that `BENCH_ANSWER` names."""
+    """A LAS that answers each request with the file in `BENCH_ANSWER`."""
     if scope["type"] != "http":
         return
     while (await receive()).get("more_body"):
@@ -73,7 +73,7 @@ def _content() -> bytes:
 
 
 def filtered(path: str) -> None:
-    """Filters it as a stream, and throws away what is released."""
+    """Filters the file as a stream, and discards the released answer."""
     with open(path, "rb") as file:
         head = file.read(4096)
         brin = head.partition(b"<brincode>")[2][:4].decode()
@@ -86,7 +86,7 @@ def filtered(path: str) -> None:
 
 
 def whole(path: str) -> None:
-    """Parses it whole and serialises it, with lxml alone."""
+    """Parses and serialises the whole file with lxml alone."""
     from lxml import etree
 
     with open(path, "rb") as file:
@@ -96,10 +96,10 @@ def whole(path: str) -> None:
 
 def _measured(work: Any, path: str) -> dict[str, float]:
     idle = _bytes_of("VmRSS:")
-    begun = time.process_time()
+    started = time.process_time()
     work(path)
-    seconds = time.process_time() - begun
-    # Not getrusage's, which counts what the process that started this one had.
+    seconds = time.process_time() - started
+    # Not getrusage(), whose maximum includes the parent process before exec().
     most = _bytes_of("VmHWM:")
     return {"seconds": seconds, "mebibytes": (most - idle) / _MEGABYTE}
 
@@ -110,7 +110,7 @@ def _bytes_of(name: str) -> int:
 
 
 def write(path: str, megabytes: str) -> int:
-    """Writes an answer of so many megabytes; how many bytes it has."""
+    """Writes an answer of so many megabytes. Returns its size in bytes."""
     with open(path, "wb") as file:
         file.writelines(answer("16SW", int(megabytes) * _MEGABYTE))
         return file.tell()

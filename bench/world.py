@@ -1,8 +1,8 @@
-"""The world that the benchmarks ask about, as rows of the tables.
+"""The data of the benchmarks, as rows of the tables.
 
-Every pair of a school and a connection has one grant for the whole school. A coin with a fixed seed revoked half of
-them, so half of the questions are permits. What is true of real grants is true of these: each begins at a moment of
-its own, and half of them end one day.
+Every pair of a school and a connection has one grant for the whole school. A random half of them, with a fixed seed,
+is revoked, so that half of the answers are permits. As real grants do, each begins at another time, and half of them
+have an end.
 """
 
 import json
@@ -28,8 +28,8 @@ _SCOPES, _PURPOSES = json.dumps(SCOPES), json.dumps(PURPOSES)
 _AT_ONCE = 50_000
 
 
-class Asked(NamedTuple):
-    """A question as AuthZEN has it, the number of the pair that it is about, and what must be answered."""
+class AskedQuestion(NamedTuple):
+    """An AuthZEN question, the number of its pair, and the right answer."""
 
     pair: int
     body: dict[str, Any]
@@ -37,7 +37,7 @@ class Asked(NamedTuple):
 
 
 class Table(NamedTuple):
-    """Rows for one table."""
+    """Rows of one table."""
 
     name: str
     columns: Sequence[str]
@@ -66,10 +66,10 @@ class World:
     def is_granted(self, pair: int) -> bool:
         return self._coins[pair] & 1 == 1
 
-    def asked(self) -> list[Asked]:
-        """Different questions, at random all over the grants."""
+    def asked(self) -> list[AskedQuestion]:
+        """Distinct questions about random grants."""
         pairs = random.Random("what is asked").sample(range(self.grants), min(QUESTIONS, self.grants))
-        return [Asked(pair, self._question(pair), self.is_granted(pair)) for pair in pairs]
+        return [AskedQuestion(pair, self._question(pair), self.is_granted(pair)) for pair in pairs]
 
     def _question(self, pair: int) -> dict[str, Any]:
         return {
@@ -84,7 +84,7 @@ class World:
         }
 
     def tables(self, now: datetime) -> Iterator[Table]:
-        """Everything that the store holds, in the order of the foreign keys."""
+        """All tables, in the order of the foreign keys."""
         dated: dict[str, Any] = {"revision": 1, "created_at": now}
         brins = [brin(number) for number in range(self.schools)]
         clients = [client_id(number) for number in range(self.connections)]

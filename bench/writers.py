@@ -1,8 +1,8 @@
-"""Those who write while decisions are asked, each in a process of its own: `python -m bench.writers WHAT ARGUMENT...`.
+"""Concurrent writers, each in a process of its own: `python -m bench.writers WHAT ARGUMENT...`.
 
-revoke ORIGIN TARGETS RATE SECONDS sends revocations, RATE a second whether or not the last was answered; with RATE 0
-the next when the last was answered. commit URL SECONDS commits the least that a change could be. Both print `ready`,
-and at the end as JSON the milliseconds that each took, and the answers that were not 200.
+`revoke ORIGIN TARGETS RATE SECONDS` sends RATE revocations a second, without waiting for answers; with RATE 0 one after
+the other. `commit URL SECONDS` commits minimal changes. Both print `ready` and, at the end, as JSON the milliseconds of
+each and the answers other than 200.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class Revoker:
-    """Sends revocations over connections that are kept open."""
+    """Sends revocations over persistent connections."""
 
     def __init__(self, port: int, targets: list[list[str]]) -> None:
         self._port = port
@@ -30,7 +30,7 @@ class Revoker:
         self.refused: list[str] = []
 
     async def revoke(self, due: float) -> None:
-        """Revokes the next grant. How long it took counts from when it was due."""
+        """Revokes the next grant. The time counts from when it was due."""
         school, grant_id, token = self._targets.pop()
         reader, writer = self._idle.pop() if self._idle else await asyncio.open_connection("127.0.0.1", self._port)
         writer.write(
@@ -52,10 +52,10 @@ class Revoker:
             await self.revoke(now)
 
     async def at_a_rate(self, rate: float, seconds: float) -> None:
-        begun = time.perf_counter()
+        started = time.perf_counter()
         async with asyncio.TaskGroup() as group:
             for number in range(min(round(rate * seconds), len(self._targets))):
-                due = begun + number / rate
+                due = started + number / rate
                 await asyncio.sleep(due - time.perf_counter())
                 group.create_task(self.revoke(due))
 
@@ -77,7 +77,7 @@ def revoke(origin: str, targets_file: str, rate: str, seconds: str) -> dict[str,
 
 
 def commit(url: str, seconds: str) -> dict[str, Any]:
-    """One row counted up and one added, in a transaction: what a revocation cannot do without."""
+    """Updates one row and inserts one in a transaction: the minimum of a revocation."""
     return {"milliseconds": asyncio.run(_commit(url, float(seconds))), "refused": []}
 
 
@@ -93,10 +93,10 @@ async def _commit(url: str, seconds: float) -> list[float]:
     print("ready", flush=True)
     milliseconds: list[float] = []
     until = time.perf_counter() + seconds
-    while (begun := time.perf_counter()) < until:
+    while (started := time.perf_counter()) < until:
         async with connection.transaction():
             await add.fetch(await count.fetchval(), REASON.decode())
-        milliseconds.append(1000 * (time.perf_counter() - begun))
+        milliseconds.append(1000 * (time.perf_counter() - started))
     await connection.close()
     return milliseconds
 

@@ -1,7 +1,7 @@
-"""Cerbos, a policy decision point of its own, asked the same questions with the grant's attributes in each request.
+"""Cerbos, another policy decision point, asked the same questions with the grant's attributes in each request.
 
-It keeps no grants: whoever asks it must have found the grant first, and that is not counted here. Nor does it verify
-who asks. Its logs and its telemetry are off.
+Cerbos stores no grants: its callers must look them up, which is not measured here. Nor does it verify callers. Its
+logs and telemetry are off.
 """
 
 import json
@@ -16,7 +16,7 @@ from typing import Any
 from bench import servers
 from bench.load import CONNECTIONS, Target, require_right, write_bodies
 from bench.setting import POSTGRESQL, Aim, Bench
-from bench.world import PURPOSES, SCOPES, Asked, World
+from bench.world import PURPOSES, SCOPES, AskedQuestion, World
 
 PACKAGE = "@cerbos/cerbos-linux-x64"
 _INSTALL_SECONDS = 240
@@ -50,11 +50,11 @@ resourcePolicy:
 
 
 class Missing(Exception):
-    """What this row needs and cannot be had here."""
+    """A program that this row needs is not available."""
 
 
 def against_cerbos(bench: Bench) -> None:
-    """The hook against Cerbos, which gets the grant with each question."""
+    """Measures the hook against Cerbos, which gets the grant with each question."""
     try:
         program = _installed(bench)
     except Missing as missing:
@@ -121,7 +121,7 @@ def _running(program: Path, folder: Path, settings: dict[str, str]) -> Iterator[
         yield server.origin
 
 
-def _check(asked: Asked, world: World) -> dict[str, Any]:
+def _check(asked: AskedQuestion, world: World) -> dict[str, Any]:
     grant = {
         "status": "granted" if asked.permit else "revoked",
         "scopes": SCOPES,

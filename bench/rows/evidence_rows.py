@@ -1,4 +1,4 @@
-"""The evidence: what a change takes with its event beside the same change without, and a proof in a long log."""
+"""Rows of the evidence: a change with its event against one without, and a proof in a long log."""
 
 from bench.evidence_writes import WITH, WITHOUT
 from bench.probes import measured
@@ -9,7 +9,7 @@ LONG, SHORT, QUICK_LONG = 1_000_000, 1_000, 20_000
 
 
 def a_write(bench: Bench) -> None:
-    """What callers write, with its event against the same without; and the least that could be written."""
+    """Measures writes by callers with their event against the same without, and the minimal write."""
     for kind in (POSTGRESQL, SQLITE):
         bench.say(f"revocations and grants on {kind} with their events, and without")
         url = bench.new_store(kind, "writes", World(schools=400, connections=5))
@@ -21,7 +21,7 @@ def a_write(bench: Bench) -> None:
 
 
 def a_proof(bench: Bench) -> None:
-    """An inclusion proof in a long log against one in a short log."""
+    """Measures an inclusion proof in a long log against one in a short log."""
     long = QUICK_LONG if bench.options.world.grants < 100_000 else LONG
     for kind in (POSTGRESQL, SQLITE):
         taken = []

@@ -1,4 +1,4 @@
-"""The UWLR release layer: what filtering a large answer takes, and what the whole gate costs beside the bare LAS."""
+"""Rows of the UWLR release layer: filtering a large answer, and the whole layer against the LAS alone."""
 
 import hashlib
 import json
@@ -20,7 +20,7 @@ _KEY = "een-sleutel-voor-de-meting"
 
 
 def filtering(bench: Bench) -> None:
-    """Filtering a large answer as a stream, against parsing and serialising it whole."""
+    """Measures filtering a large answer as a stream, against parsing and serialising it whole."""
     is_quick = bench.options.world.grants < 100_000
     megabytes = QUICK_MEGABYTES if is_quick else LARGE_MEGABYTES
     path = bench.folder / "answer.xml"
@@ -40,7 +40,7 @@ def filtering(bench: Bench) -> None:
 
 
 def whole_gate(bench: Bench) -> None:
-    """A school's answer through the release layer, against the LAS alone."""
+    """Measures a school's answer through the release layer, against the LAS alone."""
     world = bench.options.world
     permitted = next(asked.pair for asked in bench.asked(world) if asked.permit)
     brin, client_id = world.brin_of(permitted), world.client_of(permitted)

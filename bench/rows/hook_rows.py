@@ -1,4 +1,4 @@
-"""The hook's own throughput: against a bare server, against the ordinary way, with workers, and in batches."""
+"""Throughput of the hook: against a bare server and an ordinary implementation, with workers, and in batches."""
 
 from contextlib import ExitStack
 
@@ -6,7 +6,7 @@ from bench import servers
 from bench.load import CONNECTIONS, Target
 from bench.setting import BATCH, EVALUATIONS, POSTGRESQL, SQLITE, Aim, Bench
 
-#: The connections at which the aims hold.
+#: Number of connections that the aims are for.
 AIMED = 16
 
 

@@ -1,4 +1,4 @@
-"""What a library of policies makes of the grants, in a process and an environment of its own, without this project.
+"""Measures a policy library on the same grants, in an environment of its own, without this project.
 
 `python library_probe.py LIBRARY GRANTS QUESTIONS SECONDS`: the grants are tab-separated lines of client, school,
 status, begin and end; the questions the same of client, school, scope, purpose and the right answer. Prints JSON.
@@ -39,7 +39,7 @@ Ask = Callable[[Question], bool]
 
 
 def casbin_by_key(grants: list[list[str]]) -> Ask:
-    """pycasbin's FastEnforcer, which looks policies up by subject and object."""
+    """pycasbin's FastEnforcer, which indexes policies by subject and object."""
     import casbin  # type: ignore[import-not-found]
 
     enforcer = casbin.FastEnforcer(_casbin_model(), _casbin_policy(grants), cache_key_order=[0, 1])
@@ -47,7 +47,7 @@ def casbin_by_key(grants: list[list[str]]) -> Ask:
 
 
 def casbin_in_order(grants: list[list[str]]) -> Ask:
-    """pycasbin's Enforcer, which tries policy after policy."""
+    """pycasbin's Enforcer, which tries all policies in order."""
     import casbin
 
     enforcer = casbin.Enforcer(_casbin_model(), _casbin_policy(grants))
@@ -61,7 +61,7 @@ def _casbin_model() -> str:
 
 
 def _casbin_policy(grants: Iterable[Sequence[str]]) -> str:
-    """Each scope of a grant that stands is a line of policy: the library knows no sets, and no time."""
+    """One policy line for each scope of a grant in force: the library has no sets, and no time."""
     path = Path(sys.argv[2]).with_name("casbin-policy.csv")
     with path.open("w", encoding="utf-8") as file:
         for client, school, status, _, _ in grants:
@@ -71,7 +71,7 @@ def _casbin_policy(grants: Iterable[Sequence[str]]) -> str:
 
 
 def cedar(grants: list[list[str]]) -> Ask:
-    """cedarpy, with the policy and the grants parsed once."""
+    """cedarpy, with policy and grants parsed once."""
     import cedarpy  # type: ignore[import-not-found]
 
     entities = cedarpy.Entities.from_json_str(json.dumps([_entity(*grant) for grant in grants]))
@@ -116,19 +116,19 @@ LIBRARIES: dict[str, Callable[[list[list[str]]], Ask]] = {
 def main() -> None:
     library, grants_file, questions_file, seconds = sys.argv[1:]
     questions = [line.split("\t") for line in Path(questions_file).read_text(encoding="utf-8").splitlines()]
-    before, begun = _resident_bytes(), time.perf_counter()
+    before, started = _resident_bytes(), time.perf_counter()
     grants = [line.split("\t") for line in Path(grants_file).read_text(encoding="utf-8").splitlines()]
     many = len(grants)
     ask = LIBRARIES[library](grants)
     del grants
-    loaded, taken = time.perf_counter() - begun, _resident_bytes() - before
+    loaded, taken = time.perf_counter() - started, _resident_bytes() - before
     done, wrong = 0, 0
-    begun = time.perf_counter()
-    while time.perf_counter() - begun < float(seconds):
+    started = time.perf_counter()
+    while time.perf_counter() - started < float(seconds):
         asked = questions[done % len(questions)]
         wrong += ask(asked) is not (asked[4] == "True")
         done += 1
-    per_second = done / (time.perf_counter() - begun)
+    per_second = done / (time.perf_counter() - started)
     print(
         json.dumps({"per_second": per_second, "load_seconds": loaded, "bytes": taken, "grants": many, "wrong": wrong})
     )

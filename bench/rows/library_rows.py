@@ -1,4 +1,4 @@
-"""Libraries that decide in process, on the same grants, against this project's own decision in process."""
+"""Rows of policy libraries: their decisions in process against ours, on the same grants."""
 
 import json
 import subprocess
@@ -14,16 +14,16 @@ from bench.setting import POSTGRESQL, Bench
 from bench.world import PURPOSES, World
 
 PACKAGES = ("casbin", "cedarpy")
-#: How many grants each gets; None for all of them. What tries them one by one would take minutes for an answer.
+#: Grants per library; None for all. A linear search of all of them would take minutes per answer.
 LIBRARIES: dict[str, int | None] = {"cedarpy": None, "casbin, by key": None, "casbin, in order": 1_000}
 _INSTALL_SECONDS = 240
 _PROBE_SECONDS = 300
 
-Found = dict[str, Any]
+Result = dict[str, Any]
 
 
 def against_libraries(bench: Bench) -> None:
-    """The decision in process against casbin and cedarpy."""
+    """Measures the decision in process against casbin and cedarpy."""
     world = bench.options.world
     own = measured(
         "in_process", "decide", bench.store(POSTGRESQL, world), str(bench.bodies(world)), str(bench.options.seconds)
@@ -39,7 +39,7 @@ def against_libraries(bench: Bench) -> None:
         _measure(bench, python, library, min(most or world.grants, world.grants), own)
 
 
-def _measure(bench: Bench, python: Path, library: str, many: int, own: Found) -> None:
+def _measure(bench: Bench, python: Path, library: str, many: int, own: Result) -> None:
     bench.say(f"{library}: {many:,} grants")
     world = bench.options.world
     grants, questions = bench.folder / "grants.tsv", bench.folder / f"asked-{many}.tsv"
@@ -60,24 +60,24 @@ def _measure(bench: Bench, python: Path, library: str, many: int, own: Found) ->
     _add(bench, library, json.loads(done.stdout), own)
 
 
-def _add(bench: Bench, library: str, found: Found, own: Found) -> None:
-    what = f"decide() : {library}, {found['grants']:,} grants"
-    is_same = found["grants"] == bench.options.world.grants
+def _add(bench: Bench, library: str, result: Result, own: Result) -> None:
+    what = f"decide() : {library}, {result['grants']:,} grants"
+    is_same = result["grants"] == bench.options.world.grants
     for name, member, unit in (
         (what, "per_second", "{:,.0f} /s"),
         ("  memory that they take, in MiB", "bytes", "{:,.0f}"),
         ("  time to load them", "load_seconds", "{:.1f} s"),
     ):
-        mine, other = ((each[member] / (2**20 if member == "bytes" else 1)) for each in (own, found))
-        # Of all grants against a few, only the decisions can be compared.
+        mine, other = ((each[member] / (2**20 if member == "bytes" else 1)) for each in (own, result))
+        # With different numbers of grants, only the decisions are comparable.
         ratio = mine / other if is_same or member == "per_second" else None
         bench.add(5, name, unit.format(mine), unit.format(other), ratio)
-    if found["wrong"]:
-        bench.notes.append(f"row 5: {library} answered {found['wrong']} questions wrong")
+    if result["wrong"]:
+        bench.notes.append(f"row 5: {library} answered {result['wrong']} questions wrong")
 
 
 def _environment(bench: Bench) -> Path | str:
-    """A Python with the libraries, thrown away with the run; or why there is none."""
+    """The Python of a temporary environment with the libraries, or the reason why there is none."""
     folder = bench.folder / "libraries"
     python = folder / "bin" / "python"
     try:
@@ -99,7 +99,7 @@ def _grants(world: World) -> Iterator[str]:
 
 
 def _pairs(bench: Bench, world: World, many: int) -> list[int]:
-    """What is asked everywhere else, or, of a few grants, all of them."""
+    """The pairs of the usual questions; with few grants, all pairs."""
     return [asked.pair for asked in bench.asked(world)] if many == world.grants else list(range(many))
 
 

@@ -1,4 +1,4 @@
-"""Revocations: what they take from the decisions that are asked meanwhile, and how soon they are acknowledged."""
+"""Rows of revocations: their effect on concurrent decisions, and the time until they are acknowledged."""
 
 import asyncio
 import json
@@ -19,15 +19,15 @@ from bench.setting import POSTGRESQL, Aim, Bench
 
 RATE = 50
 CONNECTIONS = 16
-#: The questions whose answers are held against what is right whenever a hook is started: their grants stay.
+#: Questions used to check a started hook; their grants are not revoked.
 _LEFT_ALONE = 200
-#: More than one client can revoke in a second, one after the other.
+#: Upper bound of revocations a second by one sequential client.
 _MOST_A_SECOND = 400
 _HEAD_START_SECONDS = 0.5
 
 
 def decisions_meanwhile(bench: Bench) -> None:
-    """Decisions while revocations arrive, against quiet."""
+    """Measures decisions during revocations against decisions without."""
     with bench.hook(POSTGRESQL, bench.options.world) as hook:
         taken: list[float] = []
 
@@ -38,7 +38,7 @@ def decisions_meanwhile(bench: Bench) -> None:
             seconds = bench.options.seconds + _HEAD_START_SECONDS
             writer = _revoker(bench, hook, RATE, seconds)
             turn = quiet()
-            taken.extend(_ended(bench, writer))
+            taken.extend(_milliseconds_of(bench, writer))
             return turn
 
         bench.say(f"decisions while {RATE} revocations a second arrive")
@@ -58,7 +58,7 @@ def decisions_meanwhile(bench: Bench) -> None:
 
 
 def acknowledged(bench: Bench) -> None:
-    """How soon a revocation is acknowledged, against a bare commit."""
+    """Measures the time of a revocation against a bare commit."""
     world = bench.options.world
     url = driver_url(bench.store(POSTGRESQL, world))
     seconds = str(bench.options.seconds)
@@ -66,7 +66,7 @@ def acknowledged(bench: Bench) -> None:
         measured: dict[str, list[float]] = {}
 
         def note(name: str, begin: Callable[[], "subprocess.Popen[str]"]) -> None:
-            measured.setdefault(name, []).extend(_ended(bench, begin()))
+            measured.setdefault(name, []).extend(_milliseconds_of(bench, begin()))
 
         bench.say("revocations, quiet and under load")
         for _ in range(bench.options.turns):
@@ -91,7 +91,7 @@ def acknowledged(bench: Bench) -> None:
 
 
 def _revoker(bench: Bench, hook: Target, rate: float, seconds: float) -> "subprocess.Popen[str]":
-    """Someone who revokes, from when this returns."""
+    """Starts a process that revokes; it is running when this returns."""
     most = round(seconds * (rate or _MOST_A_SECOND))
     path = bench.folder / "to-revoke.txt"
     path.write_text("\n".join(asyncio.run(_targets(bench, most))), encoding="utf-8")
@@ -107,19 +107,19 @@ def _writer(*arguments: str) -> "subprocess.Popen[str]":
     return process
 
 
-def _ended(bench: Bench, writer: "subprocess.Popen[str]") -> list[float]:
-    """The milliseconds that each write took."""
+def _milliseconds_of(bench: Bench, writer: "subprocess.Popen[str]") -> list[float]:
+    """Waits for the writer. Returns the milliseconds of each write."""
     printed, complaint = writer.communicate()
     if writer.returncode:
         raise RuntimeError(f"a writer failed: {' '.join(complaint.split())[-300:]}")
-    found = json.loads(printed)
-    if found["refused"]:
-        bench.notes.append(f"{len(found['refused'])} revocations were not 200, as this one: {found['refused'][0]}")
-    return list(found["milliseconds"])
+    result = json.loads(printed)
+    if result["refused"]:
+        bench.notes.append(f"{len(result['refused'])} revocations were not 200, as this one: {result['refused'][0]}")
+    return list(result["milliseconds"])
 
 
 async def _targets(bench: Bench, many: int) -> list[str]:
-    """Grants that stand, each with its school and a token of that school's."""
+    """Grants in force, each with its school and a token of that school."""
     world = bench.options.world
     kept = {(world.client_of(each.pair), world.brin_of(each.pair)) for each in bench.asked(world)[:_LEFT_ALONE]}
     connection = await asyncpg.connect(driver_url(bench.store(POSTGRESQL, world)))

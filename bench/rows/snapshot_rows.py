@@ -1,4 +1,4 @@
-"""The snapshot: how it is loaded, what it takes, how it changes, and the hook with ten times as many grants."""
+"""Rows of the snapshot: its load time, memory and changes, and the hook with ten times as many grants."""
 
 import statistics
 from contextlib import ExitStack
@@ -15,7 +15,7 @@ SIZES = (40_000, 400_000, 4_000_000)
 
 
 def with_many_more_grants(bench: Bench) -> None:
-    """The hook with ten times as many grants."""
+    """Measures the hook with ten times as many grants."""
     if bench.options.why_not_large is not None:
         bench.add(8, f"{bench.options.large.grants:,} grants: not measured, {bench.options.why_not_large}")
         return
@@ -37,13 +37,13 @@ def _compare_sizes(bench: Bench, kind: str) -> None:
         own, reference = bench.turns(targets, AIMED)
         what = f"{kind}: {large.grants:,} grants : {world.grants:,}, {AIMED} conn."
         bench.compare(8, what, own, reference, Aim(">=", 0.9))
-        # The one without grants has answered as well, so that all that differs is what they hold.
+        # The empty one answers requests too, so that the processes differ only in their grants.
         put_load(bench.target("hook", processes[None].origin, world), AIMED, 1)
         _weigh(bench, kind, processes[large], processes[None])
 
 
 def _weigh(bench: Bench, kind: str, full: Server, empty: Server) -> None:
-    """What the grants take in the process's memory, by how much it is larger than with an empty store."""
+    """Adds the memory per grant: the difference between a process with grants and one with an empty store."""
     aim = Aim("<=", MOST_BYTES_A_GRANT)
     for name, taken, idle in (
         ("VmRSS", full.resident_bytes(), empty.resident_bytes()),
@@ -55,7 +55,7 @@ def _weigh(bench: Bench, kind: str, full: Server, empty: Server) -> None:
 
 
 def loading(bench: Bench) -> None:
-    """Loading the snapshot against streaming its rows."""
+    """Measures loading the snapshot against streaming its rows."""
     for kind in (POSTGRESQL, SQLITE):
         url = bench.store(kind, bench.options.world)
         bench.say(f"loading the snapshot from {kind}")
@@ -69,7 +69,7 @@ def loading(bench: Bench) -> None:
 
 
 def one_change(bench: Bench) -> None:
-    """One changed grant, applied to snapshots of different sizes."""
+    """Measures applying one changed grant to snapshots of different sizes."""
     sizes = SIZES if bench.options.why_not_large is None else SIZES[:2]
     bench.say(f"applying changes to {', '.join(f'{size:,}' for size in sizes)} grants")
     smallest, *others = measured("in_process", "change", *map(str, sizes))

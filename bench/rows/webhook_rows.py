@@ -1,4 +1,4 @@
-"""Webhooks: what a full outbox takes from decisions, with receivers that are away."""
+"""Rows of webhooks: the effect of a full outbox on decisions while receivers are unreachable."""
 
 import asyncio
 import uuid
@@ -10,7 +10,7 @@ import asyncpg
 from api.store.events import SYSTEM, record
 from api.store.store import Store
 from bench import servers
-from bench.filling import driver_url, written_out
+from bench.filling import driver_url, vacuum_and_checkpoint
 from bench.load import Turn, in_turns, put_load
 from bench.setting import POSTGRESQL, SQLITE, Aim, Bench
 from bench.world import World
@@ -18,15 +18,15 @@ from models.consents.webhooks import WebhookSubscription
 from models.vocabulary.event_kinds import EventKind
 
 SUBSCRIPTIONS = 1_000
-#: Of each connection, each at a school of its own.
+#: Changes per connection, each at another school.
 CHANGES = 100
 CONNECTIONS = 16
 
 
 def with_a_full_outbox(bench: Bench) -> None:
-    """Decisions while messages of 1,000 subscriptions wait, and while they are sent to receivers that are away."""
+    """Measures decisions while messages of 1,000 subscriptions wait, and while receivers cannot be reached."""
     _on(bench, POSTGRESQL)
-    # As a process serves a file that is told no more than where it is: lines and messages are written to it too.
+    # With the decision log, as by default: lines and messages are written to the same file.
     _on(bench, SQLITE, logged=True)
 
 
@@ -37,7 +37,7 @@ def _on(bench: Bench, kind: str, *, logged: bool = False) -> None:
     messages = asyncio.run(_fill(url, world, f"http://127.0.0.1:{servers.free_port()}/"))
 
     def turn(url: str, *, delivers: bool = False) -> Turn:
-        """Of a server that ends with it, as one that sends must: after a moment in which it gets going."""
+        """One turn on a server of its own, after a warm-up: one that sends messages must not run on."""
         with servers.hook(bench.folder, url, logged=logged, delivers=delivers) as server:
             target = bench.target("hook", server.origin, world)
             bench.require_right(target, world)
@@ -67,7 +67,7 @@ def _on(bench: Bench, kind: str, *, logged: bool = False) -> None:
     ways: list[tuple[str, Aim | None]] = [("the same process", Aim(">=", 0.9))]
     subjects = [lambda: turn(none), lambda: turn(url, delivers=True)]
     if kind == POSTGRESQL:
-        # On a file nobody should: which of two processes writes is chance.
+        # Not on SQLite, where the order of writes of two processes is left to chance.
         ways.append(("another", None))
         subjects.append(apart)
     compared, *sent = in_turns(subjects, bench.options.turns)
@@ -81,7 +81,7 @@ def _compare(bench: Bench, what: str, turns: list[Turn], compared: list[Turn], a
 
 
 async def _fill(url: str, world: World, target: str) -> int:
-    """Subscriptions of all connections, and changes that all of them are told of; how many messages that makes."""
+    """Adds subscriptions of all connections, and changes that concern them. Returns the number of messages."""
     store, each = Store(url), SUBSCRIPTIONS // world.connections
     dated: dict[str, Any] = {"revision": 1, "created_at": datetime.now(UTC), "changed_at": datetime.now(UTC)}
     clients = [world.client_of(number) for number in range(world.connections)]
@@ -100,6 +100,6 @@ async def _fill(url: str, world: World, target: str) -> int:
     await store.aclose()
     if not store.is_sqlite:
         connection = await asyncpg.connect(driver_url(url))
-        await written_out(connection)
+        await vacuum_and_checkpoint(connection)
         await connection.close()
     return each * len(clients) * len(brins)
