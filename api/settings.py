@@ -10,7 +10,7 @@ from sqlalchemy.engine import URL
 
 from api.security.issuers import TrustedIssuer
 
-#: One address, or none.
+#: An e-mail address, or empty.
 ADDRESS: Final = r"^$|^[^@\s]+@[^@\s]+$"
 
 

@@ -66,7 +66,7 @@ class ReleaseLayer:
             request = parse_request(await _body(receive))
             place, released = await _unless_disconnected(receive, self._released(scope, request))
         except _Disconnected:
-            return log.info("given up: who asked went away")
+            return log.info("given up: the client disconnected")
         except RequestRefused as refused:
             log.info("refused: %s, %s", refused.fault, refused)
             return await _send_fault(send, refused.fault, str(refused))
@@ -80,7 +80,7 @@ class ReleaseLayer:
                 await _send(send, released)
         except TimeoutError:
             # The answer is incomplete, so that the server closes the connection.
-            log.info("given up: who asked does not read its answer")
+            log.info("given up: the client does not read its answer")
 
     async def _released(self, scope: Scope, request: UwlrRequest) -> tuple[str, Released]:
         """The requested place, and what is released of it. Raises `RequestRefused`."""

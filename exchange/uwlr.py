@@ -61,7 +61,7 @@ class Fault(StrEnum):
 
 @dataclass(frozen=True)
 class Expected:
-    """What an answer must state: school, school year and schema version of the request.
+    """Values that an answer must have: school, school year and schema version of the request.
 
     With a `schoolkey` the answer must have that; its BRIN is checked only if it has one.
     """

@@ -102,7 +102,7 @@ async def document(session: Session, agreement: Agreement) -> StoredFile:
 
 
 async def file_part(session: Session, file: StoredFile, number: int) -> bytes:
-    """One part of the content of a file that the caller may read."""
+    """A part of the content of a file that the caller may read."""
     query = select(FileChunk.content).where(FileChunk.file_id == file.file_id, FileChunk.number == number)
     return (await session.exec(query)).one()
 

@@ -18,7 +18,7 @@ async def locations(session: Session, brin: str) -> Sequence[Location]:
 
 
 async def locations_listed(session: Session, codes: Collection[str]) -> set[str]:
-    """Those of these locations that are still listed."""
+    """The codes in `codes` of locations that are still listed."""
     query = select(Location.code).where(col(Location.code).in_(codes), col(Location.gone_at).is_(None))
     return set(await session.exec(query))
 

@@ -39,7 +39,7 @@ READ_AND_STORE: Final = " ".join(
         "SELECT revision, mark, at, EXISTS (SELECT FROM stored) FROM seen",
     )
 )
-#: One step for all lines: each step of SQLite releases Python's lock (GIL) and must acquire it again.
+#: A single step for all lines: each step of SQLite releases Python's lock (GIL) and must acquire it again.
 STORE_ON_SQLITE: Final = f"{_INSERT} {_ON_SQLITE} FROM json_each(?)"
 #: With asynchronous commit, lines whose answers were sent could be lost.
 DURABLE: Final = (

@@ -32,7 +32,7 @@ async def forget_person(write: Write, commitment: str) -> bool:
     await write.session.exec(update(answers).where(unkeyed).values(fingerprint="", body=""))
     digests = (await write.session.exec(select(answers.caller).where(unkeyed).distinct())).all()
     for digest, keyed in sealing.keyed(write.session, digests).items():
-        # Where an older version served beside this one, both may have remembered an answer under one key.
+        # Older versions may have served beside this one: both may have remembered an answer under one key.
         duplicate = col(answers.key).in_(select(answers.key).where(caller == keyed))
         await write.session.exec(delete(answers).where(caller == digest, duplicate))
         await write.session.exec(update(answers).where(caller == digest).values(caller=keyed))

@@ -18,7 +18,7 @@ from privacy_manager_client.views import Asked, Change, Consent, Page, Request, 
 STREAM: Final = "/v1/consents/changes/stream"
 #: Read timeout of a stream: the service sends something at least every 15 seconds.
 SILENT_SECONDS: Final = 40.0
-#: How long one request for changes waits, without a stream.
+#: Seconds that one request for changes waits, without a stream.
 WAIT_SECONDS: Final = 25
 #: First and longest pause between two attempts; randomised, so that readers do not return all at once.
 PAUSE_SECONDS: Final = 1.0, 60.0

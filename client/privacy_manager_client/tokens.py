@@ -65,7 +65,7 @@ class ClientCredentials(httpx2.Auth):
         if now >= self._renew_at or self._token == but:
             if self._fetching is None:
                 self._fetching = asyncio.create_task(self._renew())
-                # Retrieves the exception, which nobody may be waiting for.
+                # Retrieves the exception, in case no caller waits for it.
                 self._fetching.add_done_callback(lambda task: task.cancelled() or task.exception())
             if now >= self._ends_at or self._token == but:
                 # Shielded: a caller that times out leaves the fetch running for the next one.

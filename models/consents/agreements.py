@@ -104,7 +104,7 @@ def agreement_then(
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """What an agreement allows, or what one allows beyond another (see `beyond`).
+    """The extent of an agreement, or the difference of one beyond another (see `beyond`).
 
     `outside_eea` names each country outside the European Economic Area where data is stored, and each sub-processor
     there. `retention_days` is None in a difference without longer retention.
@@ -122,7 +122,7 @@ class Extent:
         return not any(getattr(self, each.name) is not None and getattr(self, each.name) for each in fields(self))
 
     def beyond(self, other: "Extent") -> "Extent":
-        """What this one allows and the other does not."""
+        """The part of this extent that is not in the other."""
         longer = (self.retention_days or 0) > (other.retention_days or 0)
         return Extent(
             scopes=self.scopes - other.scopes,
@@ -135,7 +135,7 @@ class Extent:
 
 
 def extent(agreement: Agreement) -> Extent:
-    """What an agreement allows."""
+    """The extent of an agreement."""
     abroad = {country for country in agreement.storage_countries if country not in EEA}
     processed = {
         f"{each['name']} ({each['country']})" for each in agreement.sub_processors if each["country"] not in EEA
@@ -151,7 +151,7 @@ def extent(agreement: Agreement) -> Extent:
 
 
 def widened(before: Agreement, after: Agreement) -> Extent:
-    """What `after` allows and `before` did not; the other way round, what it no longer allows."""
+    """The difference that `after` allows beyond `before`. Swapped arguments give what is no longer allowed."""
     return extent(after).beyond(extent(before))
 
 
@@ -173,7 +173,7 @@ def asked_again(
 def successors(
     agreements: Iterable[Agreement], agreed_to: Agreement, board_number: str | None, since: datetime
 ) -> Iterator[tuple[Agreement, datetime]]:
-    """Which other agreement counts for a board's schools, at `since` and at each later instant that may change it."""
+    """Other agreements that count for a board's schools, at `since` and at each later instant that may change it."""
     own = [each for each in agreements if each.board_number in (None, board_number)]
     turns = {instant for each in own for instant in (each.valid_from, each.valid_until, each.grace_until)}
     for instant in sorted({since, *(turn for turn in turns if turn is not None and turn > since)}):

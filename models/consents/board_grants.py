@@ -1,4 +1,4 @@
-"""Which party's decision counts for a connection at a school: its board's or its own. Decided here and nowhere else.
+"""Precedence of a school and its board for the same connection. Decided here and nowhere else.
 
 The school's latest action takes precedence over its board's. A school's grant replaces a board's grant for the same
 place; a school that revoked is left out of its board's grants until it grants anew. A grant for a location counts for

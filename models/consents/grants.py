@@ -27,7 +27,7 @@ from models.vocabulary.refusals import (
 
 
 class Step(StrEnum):
-    """What can be done to a grant."""
+    """Actions on a grant."""
 
     GRANT = "grant"
     DECLINE = "decline"

@@ -29,7 +29,7 @@ class Stage(StrEnum):
     WITHDRAWN = "withdrawn"
 
 
-#: What a school can see, and give its permission to.
+#: Stages in which schools see a connection, and can grant it access.
 VISIBLE: Final = frozenset({Stage.PLACED, Stage.LIVE})
 
 

@@ -32,7 +32,7 @@ class Recipient(StrEnum):
 
 
 class Subject(StrEnum):
-    """What a part of a letter is about."""
+    """The subject of a part of a letter."""
 
     GRANT_ENDS = "grant_ends"
     NEEDS_RECONFIRMATION = "needs_reconfirmation"

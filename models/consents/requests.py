@@ -41,7 +41,7 @@ class RequestStatus(StrEnum):
 
 
 class RequestStep(StrEnum):
-    """What can be done to a request."""
+    """Actions on a request."""
 
     CHANGE = "change"
     ACCEPT = "accept"
@@ -61,7 +61,7 @@ TRANSITIONS: Final[dict[tuple[RequestStatus, RequestStep], RequestStatus]] = {
 
 #: Open requests of one partner at one school.
 MOST_OPEN: Final = 10
-#: How long a school that declined is not asked again, unless the connection's request changes meanwhile.
+#: Time in which a school that declined is not asked again, unless the connection's request changes meanwhile.
 ALONE_AFTER_DECLINING: Final = timedelta(days=30)
 
 _OPEN_SQL: Final = "status = 'open'"

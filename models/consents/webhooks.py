@@ -100,12 +100,12 @@ DELAYS: Final = (
 LONGEST_WAIT: Final = timedelta(hours=24)
 #: A subscription without a successful delivery for this long is disabled.
 FAILING_FOR: Final = timedelta(days=5)
-#: How long the former secret still signs after a rotation, by default.
+#: Time that the former secret still signs after a rotation, by default.
 FORMER_SIGNS: Final = timedelta(hours=24)
 MOST_HOURS_OF_FORMER: Final = 168
 #: Lease of a lane by a deliverer: several times what the slowest delivery takes.
 TAKEN_FOR: Final = timedelta(seconds=90)
-#: How long delivered and dead messages and attempts are shown.
+#: Retention of delivered and dead messages, and of attempts.
 KEPT_FOR: Final = timedelta(days=30)
 
 _WAITING: Final = text("state = 'waiting'")

@@ -200,7 +200,7 @@ class _Release(NamedTuple):
 
 @lru_cache(maxsize=4096)
 def _release(granted: frozenset[str], offered: frozenset[str], resource_type: str) -> _Release:
-    """What the grant and the offer both allow, without scopes that miss a dependency. Cached: few sets are in use."""
+    """The scopes in both sets, without those that miss a dependency. Cached: few sets are in use."""
     releasable = scopes.closed(granted & offered)
     names = scopes.scopes_of_type(releasable, resource_type)
     fields = scopes.fields_of(releasable, resource_type)

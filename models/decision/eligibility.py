@@ -20,7 +20,7 @@ _MOST_CACHED: Final = 32_768
 
 
 class Eligibility(NamedTuple):
-    """What a connection may receive at most, from `since` (inclusive) to `until` (exclusive)."""
+    """The most that a connection may receive, from `since` (inclusive) to `until` (exclusive)."""
 
     since: datetime
     until: datetime

@@ -25,7 +25,7 @@ class SealedText(SQLModel, table=True):
     __tablename__ = "sealed_texts"
 
     commitment: str = Field(primary_key=True, max_length=76)
-    #: Of actors only: with the key outside the store, finds the row of the same actor again.
+    #: Set for actors only: with the key outside the store, it finds the row of the same actor again.
     lookup: str | None = Field(default=None, max_length=64, unique=True)
     key: bytes
     text: bytes

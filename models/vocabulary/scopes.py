@@ -93,7 +93,7 @@ def closed(scopes: frozenset[str]) -> frozenset[str]:
 
 @lru_cache(maxsize=_CACHE)
 def scopes_of_type(scopes: frozenset[str], resource_type: str) -> tuple[str, ...]:
-    """Those of `scopes` that concern `resource_type`, in catalogue order. Unknown names are dropped."""
+    """The names in `scopes` that concern `resource_type`, in catalogue order. Unknown names are dropped."""
     return tuple(name for name, scope in CATALOGUE.scopes.items() if name in scopes and scope.type == resource_type)
 
 
