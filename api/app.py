@@ -8,10 +8,9 @@ from contextlib import AbstractAsyncContextManager
 from functools import cache
 from typing import Any, Final, cast
 
-from fastapi import APIRouter, FastAPI
+from fastapi import FastAPI
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
-from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from api import openapi
 from api.deletions import deletion_routes
@@ -56,7 +55,6 @@ from api.security.evidence_keys import EvidenceKeys
 from api.security.tokens import TokenVerifier
 from api.settings import Settings
 from api.snapshot.current import CurrentSnapshot
-from api.snapshot.postgresql import PostgresqlFacts
 from api.snapshot.source import FactSource
 from api.snapshot.sqlite import SqliteFacts
 from api.startup import issuers_of, load, route_table_of
@@ -68,6 +66,7 @@ from api.web.concurrency import RebuildLimiter
 from api.web.files import FileWriteLock
 from api.web.idempotency import Replayed, give_again
 from api.web.services import Services
+from models.vocabulary.working_days import load_holidays
 
 #: All modules with routes: one for each caller, and for each subject that several callers share.
 DOORS: Final = (
@@ -134,6 +133,8 @@ def _behind_proxy(app: ASGIApp) -> ASGIApp:
 
     Applications are rate-limited by that address.
     """
+    from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+
     trusted = os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1")
     return cast(ASGIApp, ProxyHeadersMiddleware(cast(Any, Envelope(app)), trusted))
 
@@ -164,6 +165,7 @@ def create_app(settings: Settings, clock: Clock | None = None, on_loaded: Callab
             services.put(keys)
             services.put(listeners)
             stack.push_async_callback(listeners.aclose)
+            load_holidays()
             on_loaded()
             for job in _jobs(store, settings, keys):
                 stack.push_async_callback(_ended, asyncio.create_task(job))
@@ -224,14 +226,12 @@ def documented_app(lifespan: openapi.Lifespan | None = None) -> FastAPI:
 
 @cache
 def _routes() -> list[BaseRoute]:
-    """The routes of all modules, cached for all services of a process: FastAPI takes long to analyse them.
+    """The routes of all modules, the same for all services of a process.
 
-    They are shared between applications, so `dependency_overrides` has no effect on them.
+    They are not included in a router of the application, since FastAPI would analyse each a second time. They are
+    shared between applications, so `dependency_overrides` has no effect on them.
     """
-    every = APIRouter()
-    for door in DOORS:
-        every.include_router(door.router)
-    return every.routes
+    return [route for door in DOORS for route in door.router.routes]
 
 
 def _edu_v(services: Services, abandoned: set[asyncio.Task[None]]) -> FastAPI:
@@ -259,6 +259,8 @@ async def _ended(task: asyncio.Task[None]) -> None:
 def source_for(store: Store) -> FactSource:
     if store.is_sqlite:
         return SqliteFacts(str(store.url.database), store.queue, store.clock)
+    from api.snapshot.postgresql import PostgresqlFacts
+
     # Connection arguments as SQLAlchemy would pass them, so that both accept the same URLs.
     _, arguments = store.engine.dialect.create_connect_args(store.url)
     return PostgresqlFacts(arguments, store.clock)

@@ -6,12 +6,15 @@ from typing import Final
 
 from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
-from sqlalchemy.engine import URL
 
 from api.security.issuers import TrustedIssuer
 
 #: An e-mail address, or empty.
 ADDRESS: Final = r"^$|^[^@\s]+@[^@\s]+$"
+
+
+class NotReadyToServe(Exception):
+    """Why a process refuses to start, or a command to do its work, with these settings."""
 
 
 class Mode(StrEnum):
@@ -118,6 +121,8 @@ class Settings(BaseSettings):
     def store_url(self) -> str:
         if self.database_url:
             return self.database_url
+        from sqlalchemy.engine import URL  # imported for those who open the store: a token takes a second less
+
         path = str(self.var_dir.resolve() / "privacy-manager.db")
         return URL.create("sqlite+aiosqlite", database=path).render_as_string(hide_password=False)
 

@@ -4,7 +4,6 @@ import asyncio
 import logging
 from typing import Final
 
-import asyncpg
 from sqlalchemy.exc import DBAPIError
 
 from api.evidence.backup_recovery import require_not_behind
@@ -13,11 +12,10 @@ from api.security.evidence_keys import EvidenceKeys
 from api.security.issuers import TrustedIssuer
 from api.security.sealing import Sealing
 from api.security.tokens import EmbeddedIssuer
-from api.settings import Settings
+from api.settings import NotReadyToServe, Settings
 from api.snapshot.current import CurrentSnapshot
-from api.store.engines import is_standby_error
+from api.store.engines import is_standby_error, outage_errors
 from api.store.migrations import head, revision_of
-from api.store.outage import StoreUnreachable
 from api.store.store import Store
 from models.decision.route_table import RouteTable
 
@@ -26,10 +24,6 @@ logger = logging.getLogger("privacy_manager.startup")
 
 #: Delay between two attempts to load from an unreachable store.
 WAIT_SECONDS: Final = 0.5
-
-
-class NotReadyToServe(Exception):
-    """This process refuses to start; the message says why."""
 
 
 def issuers_of(settings: Settings) -> list[TrustedIssuer]:
@@ -97,7 +91,7 @@ async def load(store: Store, current: CurrentSnapshot, settings: Settings) -> Ev
             await record_schools_once(store)
             await current.load()
             return keys
-        except (OSError, DBAPIError, StoreUnreachable, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except outage_errors() as error:
             logger.warning("waiting for the store: %r", getattr(error, "orig", None) or error)
             await asyncio.sleep(WAIT_SECONDS)
 

@@ -1,6 +1,8 @@
 """The demo: two invented schools, three invented partners, and three commands to try. For this machine only."""
 
+import asyncio
 import json
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -8,11 +10,15 @@ from pathlib import Path
 from typing import Any, Final
 
 import httpx2
+import typer
+import uvicorn
 
 from api.app import create_app
+from api.edge.server import WholeAnswers
 from api.registry.schools_import import import_files
 from api.security.tokens import EmbeddedIssuer
-from api.settings import Settings
+from api.settings import Mode, NotReadyToServe, Settings
+from api.store.migrations import migrate
 from api.store.store import Store
 from models.decision.kept_rules import GroundRuleName
 
@@ -80,6 +86,30 @@ EXAMPLES: Final = (
         kept=frozenset(GroundRuleName) - {GroundRuleName.CONVENANT},
     ),
 )
+
+
+def serve(port: int) -> None:
+    """Migrates, loads the demo data, prints three commands to try, and serves on this machine until it is told to end.
+
+    Raises `NotReadyToServe` for settings of a production.
+    """
+    given = Settings()
+    if given.mode is Mode.PRODUCTION or given.trusted_issuers:
+        raise NotReadyToServe("This is configured for production: the demo would put invented data into it.")
+    settings = given.model_copy(update={"mode": Mode.DEMO})
+    migrate(settings.store_url)
+    invitation = asyncio.run(prepare(settings, f"http://127.0.0.1:{port}"))
+    config = uvicorn.Config(
+        create_app(settings),
+        host="127.0.0.1",
+        port=port,
+        access_log=False,
+        server_header=False,
+        http=WholeAnswers,
+        proxy_headers=False,
+        log_level="warning",
+    )
+    _InvitingServer(config, invitation).run()
 
 
 async def prepare(settings: Settings, address: str) -> str:
@@ -259,3 +289,16 @@ def _curl(url: str, token: str, body: Mapping[str, Any] | None = None) -> str:
     """A command on one line, to paste."""
     command = f"curl -sS {url} -H 'Authorization: Bearer {token}'"
     return command if body is None else f"{command} -H 'Content-Type: application/json' -d '{json.dumps(body)}'"
+
+
+class _InvitingServer(uvicorn.Server):
+    """Says what to try once it listens, so that what is pasted at once is answered."""
+
+    def __init__(self, config: uvicorn.Config, invitation: str) -> None:
+        super().__init__(config)
+        self._invitation = invitation
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            typer.echo(self._invitation)

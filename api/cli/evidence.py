@@ -1,4 +1,4 @@
-"""The commands about the evidence: its keys, a witness, an export, and whether all of it is as it was."""
+"""The work of the commands about the evidence: its keys, a witness, an export, and whether all is as it was."""
 
 import asyncio
 import json
@@ -6,14 +6,13 @@ import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import httpx2
 import typer
 
 from api.cli import verifier_keys
 from api.cli.open_store import closing, store_of
-from api.cli.verifier_keys import GivenKeys
 from api.evidence import backup_recovery as restoring
 from api.evidence import exports, receipts
 from api.evidence.receipts import ReceiptRefused
@@ -28,45 +27,24 @@ from api.store.store import Store
 from models.log.signed_notes import Checkpoint, VerifierKey, checkpoint_in
 from models.log.verification import Audit
 
-keys = typer.Typer(no_args_is_help=True, help="The keys of the evidence.")
 
-Checkpoints = Annotated[
-    list[Path] | None, typer.Option("--checkpoint", help="An older checkpoint, a signed note.", metavar="FILE")
-]
-WitnessFolder = Annotated[Path | None, typer.Option("--witness", help="The folder of a witness.", metavar="FOLDER")]
-PinnedKeys = Annotated[
-    list[str] | None,
-    typer.Option("--key", help="A verifier key to pin; else those that it sees first.", metavar="KEY"),
-]
-Export = Annotated[Path | None, typer.Option("--export", help="An export, instead of the store.", metavar="FILE")]
-
-
-@keys.command("show")
 def show_keys() -> None:
-    """Print the public keys: of checkpoints a verifier key a line, then the JWK set of receipts."""
+    """Prints the public halves of the keys."""
     _print_public(evidence_keys.read(Settings().evidence_keys_file))
 
 
-@keys.command("rotate")
 def rotate_keys() -> None:
-    """Add a new key of each kind. Copy the file to every machine, restart, and retire the old one later."""
+    """Adds a key of each kind, and prints the public halves of all."""
     _print_public(evidence_keys.rotate(Settings().evidence_keys_file))
 
 
-@keys.command("retire")
 def retire_keys() -> None:
-    """End a rotation: of the older keys only the public halves are kept."""
+    """Forgets the private halves of the older keys, and prints the public halves of all."""
     _print_public(evidence_keys.retire(Settings().evidence_keys_file))
 
 
-def witness(
-    folder: Annotated[Path, typer.Argument(help="Where it keeps what it has seen.", metavar="FOLDER")],
-    url: Annotated[str, typer.Option(help="The privacy manager's address.")],
-    token_file: Annotated[Path, typer.Option(help="A file with an operator's access token, read each time.")],
-    interval: Annotated[float, typer.Option(help="Seconds between two looks; 0 for a single one.", min=0)] = 0,
-    key: PinnedKeys = None,
-) -> None:
-    """Keep the log's entries and checkpoints here, and refuse a log that forked or was rolled back."""
+def witness(folder: Path, url: str, token_file: Path, interval: float, key: list[str] | None) -> None:
+    """Follows the log at `url`, once or every so many seconds. Raises `LogRefused` for a log that forked."""
     kept = Witness(folder, verifier_keys.given(key))
     while True:
         try:
@@ -82,8 +60,8 @@ def witness(
         time.sleep(interval)
 
 
-def export(file: Annotated[Path, typer.Argument(help="The file to write.", metavar="FILE")]) -> None:
-    """Write the log, its checkpoint and the public keys to a file of JSON lines, which can be verified anywhere."""
+def export(file: Path) -> None:
+    """Writes the export of the store of the settings."""
     settings = Settings()
     found = evidence_keys.read(settings.evidence_keys_file)
     store = store_of(settings)
@@ -91,46 +69,27 @@ def export(file: Annotated[Path, typer.Argument(help="The file to write.", metav
     typer.echo(f"{size} entries in {file}")
 
 
-def verify(
-    older: Checkpoints = None,
-    witness: WitnessFolder = None,
-    key: GivenKeys = None,
-    export: Export = None,
-    decisions: Annotated[
-        bool, typer.Option(help="Whether to read the whole decision log too; an export has none.")
-    ] = True,
-) -> None:
-    """Check that all is as it was: the log and its tree, the grants, and every fact that decisions rest on.
-
-    The decision log too, against the digests of its days. With an older checkpoint, or a witness, also that nothing
-    before it was changed since, by anyone.
-    """
+def verify_store(older: list[Path], witness: Path | None, key: list[str] | None, *, decisions: bool) -> None:
+    """Prints what is wrong with the store of the settings. Raises `typer.Exit` (1) when anything is."""
     known = verifier_keys.known(key)
-    if export is not None:
-        found = _of_export(export, older or [], witness, known)
-        is_whole = not found
-        for sentence in found:
-            _tell(sentence)
-        what = "The export"
-    else:
-        audit = _audit(witness, known)
-        audit.older = [*audit.older, *(checkpoint_in(path.read_bytes(), known) for path in older or ())]
-        settings = Settings()
-        store = store_of(settings)
-        days = settings.decision_log_days if decisions else None
-        is_whole = asyncio.run(closing(store, _all_told(_of_store(store, audit, days))))
-        what = "The store"
-    if not is_whole:
-        raise typer.Exit(1)
-    typer.echo(f"{what} is whole.")
+    audit = _audit(witness, known)
+    audit.older = [*audit.older, *(checkpoint_in(path.read_bytes(), known) for path in older)]
+    settings = Settings()
+    store = store_of(settings)
+    days = settings.decision_log_days if decisions else None
+    _conclude("The store", is_whole=asyncio.run(closing(store, _all_told(_of_store(store, audit, days)))))
 
 
-def verify_receipt(
-    file: Annotated[Path, typer.Argument(help="The receipt, a compact JWS.", metavar="FILE")],
-    jwks: Annotated[Path, typer.Option(help="The public keys of receipts, a JWK set.", metavar="FILE")],
-    key: GivenKeys = None,
-) -> None:
-    """Verify a receipt offline: its signature, its checkpoint, and that its entry is in the log."""
+def verify_export(export: Path, older: list[Path], witness: Path | None, key: list[str] | None) -> None:
+    """Prints what is wrong with an export. Raises `typer.Exit` (1) when anything is."""
+    found = _of_export(export, older, witness, verifier_keys.known(key))
+    for sentence in found:
+        _tell(sentence)
+    _conclude("The export", is_whole=not found)
+
+
+def verify_receipt(file: Path, jwks: Path, key: list[str] | None) -> None:
+    """Prints whether the receipt holds. Raises `typer.Exit` (1) when it does not."""
     try:
         payload = receipts.verified(
             file.read_text("ascii").strip(), json.loads(jwks.read_bytes()), verifier_keys.known(key)
@@ -142,22 +101,20 @@ def verify_receipt(
     typer.echo(printable(f"The receipt holds: {entry['kind']} of grant {entry['grantId']} at {entry['at']}."))
 
 
-def restore(
-    source: Annotated[
-        Path | None, typer.Option("--from", help="A witness's folder, or an export.", metavar="FOLDER or FILE")
-    ] = None,
-    confirm: Annotated[bool, typer.Option("--confirm", help="Take the store as it is.")] = False,
-) -> None:
-    """After an older backup was put back: replay the changes that it lacks, or confirm that they are lost."""
-    if (source is None) is not confirm:
-        raise typer.BadParameter("name where to replay from (--from), or confirm (--confirm)")
+def confirm_restored() -> None:
+    """Takes the store of the settings as it is, after an older backup was put back."""
     settings = Settings()
     found = evidence_keys.read(settings.evidence_keys_file)
     store = store_of(settings)
-    if source is None:
-        asyncio.run(closing(store, restoring.confirm(store, settings.known_checkpoint_file, found)))
-        typer.echo("The store is taken as it is.")
-        return
+    asyncio.run(closing(store, restoring.confirm(store, settings.known_checkpoint_file, found)))
+    typer.echo("The store is taken as it is.")
+
+
+def restore(source: Path) -> None:
+    """Replays from a witness's folder, or an export, what the store of the settings lacks. Raises `ReplayRefused`."""
+    settings = Settings()
+    found = evidence_keys.read(settings.evidence_keys_file)
+    store = store_of(settings)
     with _source(source, found) as (until, entries):
         counted = asyncio.run(closing(store, restoring.replay(store, entries, until)))
     for kind, times in sorted(counted.items()):
@@ -174,13 +131,6 @@ def _source(path: Path, found: EvidenceKeys) -> Iterator[tuple[Checkpoint, Itera
         return
     with exports.opened(path, found.verifiers) as export:
         yield export.checkpoint, export.entries()
-
-
-def register(cli: typer.Typer) -> None:
-    """Adds the commands."""
-    cli.add_typer(keys, name="keys")
-    for command in (verify, verify_receipt, witness, export, restore):
-        cli.command()(command)
 
 
 def _print_public(found: EvidenceKeys) -> None:
@@ -208,6 +158,12 @@ async def _all_told(sentences: AsyncIterator[str]) -> bool:
         _tell(sentence)
         is_none = False
     return is_none
+
+
+def _conclude(what: str, *, is_whole: bool) -> None:
+    if not is_whole:
+        raise typer.Exit(1)
+    typer.echo(f"{what} is whole.")
 
 
 def _tell(sentence: str) -> None:

@@ -1,4 +1,4 @@
-"""The commands about the past: what was decided at an instant, and what changed between two.
+"""The work of the commands about the past: what was decided at an instant, and what changed between two.
 
 Both ask the store of the settings, or an export, for which neither a store nor a key is needed.
 """
@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import typer
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -17,7 +17,6 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from api.cli import verifier_keys
 from api.cli.open_store import closing, store_of
-from api.cli.verifier_keys import GivenKeys
 from api.evidence import exports
 from api.evidence.exports import Export, ExportRefused
 from api.history import diff_routes as changing
@@ -36,46 +35,25 @@ from models.vocabulary.refusals import InvalidInput
 Options = TypeVar("Options", bound=BaseModel)
 Result = TypeVar("Result")
 
-ExportFile = Annotated[Path | None, typer.Option("--export", help="An export, instead of the store.", metavar="FILE")]
-AsJson = Annotated[bool, typer.Option("--json", help="As the API answers.")]
-
 #: So many changes are read of a store at once.
 AT_ONCE: Final = 500
 
 
-def replay_then(
-    client_id: Annotated[str, typer.Option(help="The connection.", metavar="ID")],
-    place: Annotated[str, typer.Option(help="A school (BRIN4) or a location (BRIN6).", metavar="PLACE")],
-    kind: Annotated[str, typer.Option("--type", help="leerling, docent, groep, school or vestiging.", metavar="TYPE")],
-    scope: Annotated[list[str] | None, typer.Option(help="A scope; may be repeated.", metavar="SCOPE")] = None,
-    field: Annotated[list[str] | None, typer.Option(help="A field of UWLR; may be repeated.", metavar="FIELD")] = None,
-    purpose: Annotated[str | None, typer.Option(help="A purpose.", metavar="CODE")] = None,
-    at: Annotated[
-        str | None, typer.Option(help="When, as in RFC 3339; else now, or the end of the export.", metavar="INSTANT")
-    ] = None,
-    revision: Annotated[
-        str | None,
-        typer.Option(help="As of this revision, which every decision carries, and at its instant.", metavar="N"),
-    ] = None,
-    export: ExportFile = None,
-    key: GivenKeys = None,
-    as_json: AsJson = False,
-) -> None:
-    """May this connection have received this, then, and why? The same as the decision that was given then.
+def question(**given: Any) -> AskedOfAnyPlace:
+    """What `replay` asks, by the names of the API. Raises `typer.BadParameter`."""
+    return _valid(AskedOfAnyPlace, **given)
 
-    Exit status 0 when that was answered, with yes or with no; 1 when it could not be; 2 for options that make no sense.
-    """
-    asked = _valid(
-        AskedOfAnyPlace,
-        clientId=client_id,
-        place=place,
-        type=kind,
-        scope=scope or [],
-        field=field or [],
-        purpose=purpose,
-        at=at,
-        revision=revision,
-    )
+
+def wanted_changes(**given: Any) -> Wanted:
+    """Which changes `changes` wants, by the names of the API. Raises `typer.BadParameter` and `InvalidInput`."""
+    period = _valid(_Period, **given)
+    found = Wanted(period.since, period.until, period.school, period.client_id)
+    changing.require_in_order(found)
+    return found
+
+
+def replay(asked: AskedOfAnyPlace, export: Path | None, key: list[str] | None, *, as_json: bool) -> None:
+    """Prints what was decided, of the store or of an export."""
     if export is None:
         answer = _of_store(key, lambda store, session: _replayed(store, session, asked))
     else:
@@ -87,25 +65,8 @@ def replay_then(
         typer.echo("\n".join(_answer_lines(answer, asked)))
 
 
-def changes(
-    since: Annotated[
-        str | None, typer.Option(help="From then on, as in RFC 3339; else from the beginning.", metavar="INSTANT")
-    ] = None,
-    until: Annotated[
-        str | None, typer.Option(help="Before then; else up to now, or the end of the export.", metavar="INSTANT")
-    ] = None,
-    school: Annotated[
-        str | None, typer.Option("--school", "--brin", help="Only of this school (BRIN4).", metavar="BRIN")
-    ] = None,
-    client_id: Annotated[str | None, typer.Option(help="Only of this connection.", metavar="ID")] = None,
-    export: ExportFile = None,
-    key: GivenKeys = None,
-    as_json: AsJson = False,
-) -> None:
-    """What changed between two instants, in order, a line each: what it is about, and what it now says differently."""
-    period = _valid(_Period, since=since, until=until, school=school, clientId=client_id)
-    wanted = Wanted(period.since, period.until, period.school, period.client_id)
-    changing.require_in_order(wanted)
+def changes(wanted: Wanted, export: Path | None, key: list[str] | None, *, as_json: bool) -> None:
+    """Prints the changes, of the store or of an export."""
     tell = _change_json if as_json else _change_line
     if export is None:
         _of_store(key, lambda _, session: _print_changes(session, wanted, tell))
@@ -114,12 +75,6 @@ def changes(
         lines = [tell(change) for change in _changes_of(opened, wanted)]
     for line in lines:
         typer.echo(line)
-
-
-def register(cli: typer.Typer) -> None:
-    """Adds the commands."""
-    cli.command("replay")(replay_then)
-    cli.command()(changes)
 
 
 class _Period(BaseModel):

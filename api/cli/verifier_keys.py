@@ -1,18 +1,12 @@
 """By whose signatures a command takes a log: the keys that it is given, else those of this installation."""
 
 from collections.abc import Iterable, Sequence
-from typing import Annotated
 
 import typer
 
 from api.security import evidence_keys
 from api.settings import Settings
 from models.log.signed_notes import NoteInvalid, VerifierKey
-
-GivenKeys = Annotated[
-    list[str] | None,
-    typer.Option("--key", help="A verifier key of the log; else those of this installation.", metavar="KEY"),
-]
 
 
 def given(keys: Iterable[str] | None) -> tuple[VerifierKey, ...]:

@@ -15,14 +15,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from random import SystemRandom
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import Executable, delete, or_, tuple_
 from sqlmodel import col, select
 
 from api.notifications import delivery_queue
 from api.notifications.delivery_queue import Capacity, LeasedLane
-from api.notifications.sender import Sender
 from api.notifications.targets import Targets
 from api.security.evidence_keys import EvidenceKeys
 from api.security.sealing import Sealing
@@ -33,6 +32,9 @@ from api.store.store import Store
 from api.store.timing import Clock
 from api.store.write_queue import WriteQueue
 from models.consents.webhooks import KEPT_FOR, MessageState, WebhookAttempt, WebhookMessage, WebhookSubscription
+
+if TYPE_CHECKING:
+    from api.notifications.sender import Sender
 
 log = logging.getLogger("privacy_manager.delivering")
 
@@ -45,8 +47,6 @@ class Pace:
     pause: float = 0.02
 
 
-#: Messages in flight of a process that only delivers.
-AT_ONCE: Final = 32
 #: The pace of a process that serves: decisions come first, and each message costs it some milliseconds. It sends
 #: eight messages a second at most, however many wait and however soon they fail.
 BESIDE: Final = Pace(at_once=4, pause=0.5)
@@ -64,7 +64,7 @@ BATCH: Final = 2_000
 class Delivery:
     """Leases lanes and delivers their messages, at its pace, while `run` runs."""
 
-    def __init__(self, store: Store, sender: Sender, pace: Pace, interval: float = INTERVAL_SECONDS) -> None:
+    def __init__(self, store: Store, sender: "Sender", pace: Pace, interval: float = INTERVAL_SECONDS) -> None:
         self._store = store
         self._sender = sender
         self._at_once = pace.at_once
@@ -174,6 +174,8 @@ async def delivering(
     queue: WriteQueue | None = None,
 ) -> AsyncIterator[None]:
     """Delivers while the block runs, on store connections of its own; `queue` is the serving process's write queue."""
+    from api.notifications.sender import Sender
+
     store = Store(settings.store_url, clock, queue)
     store.sealing = Sealing(keys)
     targets = Targets(loopback=settings.sends_to_loopback)

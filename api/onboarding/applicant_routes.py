@@ -9,12 +9,9 @@ import secrets
 import uuid
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 from fastapi import APIRouter, Depends, Header, Path, Request
-from limits import RateLimitItem, RateLimitItemPerHour
-from limits.storage import MemoryStorage
-from limits.strategies import MovingWindowRateLimiter
 from pydantic import Field, StringConstraints
 
 from api.edge.authentication import OPEN_TO_ANYONE
@@ -32,6 +29,9 @@ from models.vocabulary.event_kinds import EventKind
 from models.vocabulary.identifiers import KvkNumber
 from models.vocabulary.refusals import TransitionNotAllowed
 from models.vocabulary.working_days import due_after
+
+if TYPE_CHECKING:
+    from limits import RateLimitItem
 
 router = APIRouter(prefix=OPEN_TO_ANYONE, tags=["applicants"])
 
@@ -130,6 +130,11 @@ class ApplicationRateLimits:
     """The rate limits of one process by the applicant's address; each method raises `Refused` (429) beyond them."""
 
     def __init__(self, applications_an_hour: int, applications_a_day: int) -> None:
+        # Imported by what serves, and not by what only reads the routes.
+        from limits import RateLimitItemPerHour
+        from limits.storage import MemoryStorage
+        from limits.strategies import MovingWindowRateLimiter
+
         #: Applications that are accepted within 24 hours from all addresses; counted in the store.
         self.applications_a_day = applications_a_day
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
@@ -142,7 +147,7 @@ class ApplicationRateLimits:
     def follow(self, request: Request) -> None:
         self._count(self._following, request)
 
-    def _count(self, limit: RateLimitItem, request: Request) -> None:
+    def _count(self, limit: "RateLimitItem", request: Request) -> None:
         if not self._limiter.hit(limit, source_of(request.client.host if request.client is not None else "")):
             raise Refused(
                 TOO_MANY_REQUESTS, f"At most {limit.amount} an hour from one address.", {"Retry-After": "3600"}

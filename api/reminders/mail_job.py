@@ -16,7 +16,6 @@ from functools import partial
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-import aiosmtplib
 from pydantic import SecretStr
 from sqlalchemy import update
 from sqlmodel import col, select
@@ -79,6 +78,8 @@ class MailServer:
 
     async def send(self, message: EmailMessage) -> None:
         """Sends one message within `SEND_SECONDS`. Raises `aiosmtplib.SMTPException`, `OSError` or `TimeoutError`."""
+        import aiosmtplib
+
         async with asyncio.timeout(SEND_SECONDS):
             await aiosmtplib.send(
                 message,

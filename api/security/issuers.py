@@ -16,7 +16,6 @@ from functools import cache
 from ipaddress import ip_address
 from typing import Annotated, Any, Final, Literal, Self
 
-import httpx2
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
@@ -132,6 +131,8 @@ def _is_loopback(host: str) -> bool:
 
 
 def _safe_url(text: str) -> str:
+    import httpx2  # where a URL is trusted: a demo has none
+
     try:
         url = httpx2.URL(text)
     except httpx2.InvalidURL:
@@ -236,6 +237,8 @@ class KeySet:
 
 async def _download(url: str) -> bytes:
     """The document at `url`. Raises on a redirect, a status other than 200, too large a document, or a timeout."""
+    import httpx2
+
     document = bytearray()
     async with (
         asyncio.timeout(FETCH_SECONDS),
@@ -256,4 +259,6 @@ async def _download(url: str) -> bytes:
 @cache
 def _tls() -> ssl.SSLContext:
     """Cached: creating it loads all certificates of the machine, which would block requests."""
+    import httpx2
+
     return httpx2.create_ssl_context()

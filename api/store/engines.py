@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import asyncpg
 from sqlalchemy import event
 from sqlalchemy.engine import URL, Connection
-from sqlalchemy.exc import DisconnectionError
+from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from api.store.outage import StoreUnreachable
 from api.store.sqlite_files import file_identity
 from api.store.timing import CONNECT_SECONDS, LOCK_WAIT_SECONDS, STATEMENT_SECONDS
 
@@ -23,10 +23,19 @@ def is_statement_error(error: BaseException) -> bool:
 
 def is_standby_error(error: BaseException) -> bool:
     """Whether connecting failed because the store's address leads to a standby, and no primary."""
+    import asyncpg
+
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, asyncpg.TargetServerAttributeNotMatched):
         cause = cause.__cause__ or getattr(cause, "orig", None)
     return cause is not None
+
+
+def outage_errors() -> tuple[type[Exception], ...]:
+    """The exceptions of an outage: those of the ORM, and those of the driver that facts are read with past it."""
+    import asyncpg
+
+    return OSError, DBAPIError, StoreUnreachable, asyncpg.PostgresError, asyncpg.InterfaceError
 
 
 def sqlite_engine(url: URL) -> AsyncEngine:

@@ -1,21 +1,27 @@
-"""Migrations of the schema, for `serve` and `migrate`."""
+"""Migrations of the schema, for `serve` and `migrate`. Alembic is imported only where the schema changes."""
 
+import re
 from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, inspect, text
 from sqlalchemy.engine import make_url
 
-from alembic import command
 from api.store.engines import make_file
 from api.store.store import Store
 
-ROOT = Path(__file__).resolve().parents[2]
+if TYPE_CHECKING:
+    from alembic.config import Config
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+#: The name of a revision's file begins with the revision, and each is higher than the one before it.
+_REVISION: Final = re.compile(r"(\d{4})_\w+\.py")
 
 
-def configuration(url: str) -> Config:
+def configuration(url: str) -> "Config":
     """Alembic's configuration for the store at `url`."""
+    from alembic.config import Config
+
     config = Config(ROOT / "alembic.ini")
     config.attributes["url"] = url
     # Needed by alembic's own command only; here it would lengthen the module search path on each call.
@@ -25,6 +31,8 @@ def configuration(url: str) -> Config:
 
 def migrate(url: str, to: str = "head") -> None:
     """Migrates the schema of the store at `url` to a revision, up or down."""
+    from alembic import command
+
     make_file(make_url(url))
     if to == "head":
         command.upgrade(configuration(url), to)
@@ -32,9 +40,10 @@ def migrate(url: str, to: str = "head") -> None:
         command.downgrade(configuration(url), to)
 
 
-def head() -> str | None:
+def head() -> str:
     """The newest revision of the schema."""
-    return ScriptDirectory.from_config(configuration("")).get_current_head()
+    names = (path.name for path in (ROOT / "alembic" / "versions").iterdir())
+    return max(found[1] for found in map(_REVISION.fullmatch, names) if found is not None)
 
 
 async def revision_of(store: Store) -> str | None:
@@ -42,7 +51,15 @@ async def revision_of(store: Store) -> str | None:
     if _is_missing(store):
         return None
     async with store.engine.connect() as connection:
-        return await connection.run_sync(lambda sync: MigrationContext.configure(sync).get_current_revision())
+        return await connection.run_sync(_revision)
+
+
+def _revision(connection: Connection) -> str | None:
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    found = connection.scalars(text("SELECT version_num FROM alembic_version")).all()
+    # Of a history with branches, which ours is not, a schema has more than one.
+    return ", ".join(sorted(found)) or None
 
 
 def _is_missing(store: Store) -> bool:

@@ -13,9 +13,9 @@ import pytest
 from typer.testing import CliRunner
 
 from api.cli import history
-from api.cli.main import REFUSALS, cli
+from api.cli.main import cli
+from api.cli.refusals import REFUSALS, sentence_of
 from api.evidence.exports import write_export
-from api.printable_text import printable_lines
 from api.security import evidence_keys
 from api.security.evidence_keys import EvidenceKeys
 from api.store.store import Store
@@ -48,7 +48,7 @@ def command(*words: str, **settings: str) -> Said:
     given = {f"PRIVACY_MANAGER_{name}": value for name, value in (elsewhere | settings).items()}
     result = CliRunner().invoke(cli, list(words), env=given)
     if isinstance(result.exception, REFUSALS):
-        return Said(1, result.stdout, f"{result.stderr}privacy-manager: {printable_lines(str(result.exception))}")
+        return Said(1, result.stdout, f"{result.stderr}privacy-manager: {sentence_of(result.exception)}")
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return Said(result.exit_code, result.stdout, result.stderr)

@@ -1,0 +1,30 @@
+"""The published contracts, as `openapi` prints, writes and checks them."""
+
+from pathlib import Path
+
+import typer
+
+from api import openapi
+from api.settings import NotReadyToServe
+
+
+def publish(*, write: Path | None, check: Path | None, edu_v: bool) -> None:
+    """Raises `NotReadyToServe` when the file to check is not what the routes make."""
+    text = openapi.as_text(_document(edu_v=edu_v))
+    if check is not None:
+        if check.read_text(encoding="utf-8") != text:
+            raise NotReadyToServe(f"{check} is not the contract that the routes make: run `make openapi`.")
+    elif write is not None:
+        write.write_text(text, encoding="utf-8")
+    else:
+        typer.echo(text, nl=False)
+
+
+def _document(*, edu_v: bool) -> openapi.Document:
+    if edu_v:
+        from api.edu_v.door import documented_door
+
+        return documented_door().openapi()
+    from api.app import documented_app
+
+    return documented_app().openapi()

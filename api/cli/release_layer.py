@@ -1,0 +1,22 @@
+"""The release layer as `exchange` runs it, with the settings of the environment."""
+
+import uvicorn
+
+from exchange.settings import ExchangeSettings, require_usable
+
+
+def serve(host: str, port: int, workers: int) -> None:
+    """Serves until it is told to end. Raises `ValueError` for settings that no process could serve with."""
+    # So that what is wrong is said here, once and in a line, and not by each worker.
+    require_usable(ExchangeSettings())
+    uvicorn.run(
+        "exchange.app:application",
+        factory=True,
+        host=host,
+        port=port,
+        workers=workers,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        log_level="warning",
+    )
