@@ -44,9 +44,23 @@ lock: ## choose newer dependencies and lock them (needs uv)
 clean: ## remove what was made here, the demo's data too
 	rm -rf $(VENV) var .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
+# What pip says is counted: a line for every ten libraries, and what went wrong. The pipe has the status of its end, so a
+# file says whether pip succeeded. Our own code is compiled as pip compiles the libraries: Python may not do so as it runs.
 $(INSTALLED): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or later is needed: make PYTHON=python3.11 ..."; exit 1; }
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
+	@echo "Making $(VENV); this is done once, and takes a minute or two:"
+	@echo "  1 of 4: an environment of $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv $(VENV)
+	@rm -f $(VENV)/.libraries
+	@echo "  2 of 4: the libraries of requirements.lock, each checked by its hash"
+	@{ $(BIN)/python -u -m pip install --disable-pip-version-check --progress-bar off --require-hashes --only-binary :all: \
+		-r requirements.lock && touch $(VENV)/.libraries; } | { found=0; while read -r said; do case "$$said" in \
+			Collecting*) found=$$((found + 1)); [ $$((found % 10)) != 0 ] || echo "          $$found found" ;; \
+			"Installing collected"*) echo "          all found; unpacking them, which takes longest" ;; \
+		esac; done; }
+	@test -e $(VENV)/.libraries
+	@echo "  3 of 4: privacy-manager itself"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
+	@echo "  4 of 4: compiling it"
+	@$(BIN)/python -m compileall -q api client exchange models
 	@touch $(INSTALLED)
