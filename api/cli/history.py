@@ -26,7 +26,7 @@ from api.printable_text import printable
 from api.settings import Settings
 from api.store.store import Store
 from api.web.schemas import Moment
-from models.log.log_entries import NO_SENSE
+from models.log.log_entries import TAMPERING_ERRORS
 from models.past.decided_then import decided_then
 from models.past.differences import Change, Wanted, compared, differences
 from models.vocabulary.identifiers import Brin, ClientId
@@ -146,7 +146,7 @@ def _opened(path: Path, key: list[str] | None) -> Iterator[Export]:
     with exports.opened(path, known) as opened:
         try:
             yield opened
-        except NO_SENSE:
+        except TAMPERING_ERRORS:
             raise ExportRefused(f"{path} says what no change could: nothing is told of it.") from None
     verifier_keys.tell_when_unknown(known)
 

@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.edge import problems
 from api.edge.problems import INVALID_INPUT, TOO_LARGE, Refused
-from models.decision.decision_log import Asker, asker
+from models.decision.decision_log import LoggedCaller, logged_caller
 
 API_VERSION: Final = "0.1.0"
 MOST_BODY_BYTES: Final = 1024 * 1024
@@ -91,10 +91,10 @@ def request_id_in(around: RawHeaders) -> str:
     return around[0][1].decode()
 
 
-def asker_of(issuer: str, subject: str, around: RawHeaders) -> Asker:
+def caller_of(issuer: str, subject: str, around: RawHeaders) -> LoggedCaller:
     """The caller and its request, whose answer has the headers `around`."""
     trace_id = around[2][1][3:35].decode() if len(around) > 2 else None
-    return asker(issuer, subject, request_id_in(around), trace_id)
+    return logged_caller(issuer, subject, request_id_in(around), trace_id)
 
 
 def with_headers(around: RawHeaders, send: Send) -> Send:

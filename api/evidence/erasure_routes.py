@@ -54,7 +54,7 @@ async def erase_actor(caller: Operator, wish: ActorToErase, writing: Writing, re
     if found is None:
         raise NotFound("Nobody of this name has acted, or they were erased.")
     await forget_person(writing.write, found.commitment)
-    sealing.still(writing.session, wish.subject, found.commitment)
+    sealing.keep_commitment(writing.session, wish.subject, found.commitment)
     record(writing.write, EventKind.ACTOR_ERASED, caller.actor, {"commitment": found.commitment})
     return writing.answer(ErasedActor(commitment=found.commitment, revision=writing.write.revision))
 

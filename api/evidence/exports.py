@@ -29,7 +29,7 @@ from api.web.schemas import PRINTABLE, RecordId
 from models.log.events import Event
 from models.log.log_entries import canonical, entry_of
 from models.log.signed_notes import Checkpoint, NoteInvalid, VerifierKey, checkpoint_in
-from models.log.verification import Audit, Kept
+from models.log.verification import Audit, StoredEntry
 from models.vocabulary.identifiers import Brin, ClientId
 from models.vocabulary.instants import SQLITE_INSTANT, instant_of
 
@@ -129,7 +129,7 @@ class Export:
         audit.older = [*audit.older, self.checkpoint]
         entries = self.entries()
         for entry in islice(entries, self.checkpoint.size):
-            audit.read(Kept(entry))
+            audit.read(StoredEntry(entry))
             yield entry
         audit.ended()
         # Entries after the checkpoint's are reported and not read, however many: no signature covers them.

@@ -14,9 +14,9 @@ from models.consents.grants import Grant
 from models.decision.grant_status import Status
 from models.decision.snapshot import Changes
 from models.log.events import Event, LogNode, Revision
-from models.log.log_entries import NO_SENSE, entry_of
+from models.log.log_entries import TAMPERING_ERRORS, entry_of
 from models.log.merkle import Node
-from models.log.verification import Audit, Counted, Kept
+from models.log.verification import Audit, StoredEntry, StoredFigures
 from models.past.replay import Told
 
 AT_ONCE: Final = 2_000
@@ -75,16 +75,16 @@ async def log_faults(session: AsyncSession, audit: Audit) -> list[str]:
     told, senseless = Told(), []
     async for event in _events(session):
         entry = entry_of(event)
-        audit.read(Kept(entry, event.leaf))
+        audit.read(StoredEntry(entry, event.leaf))
         try:
             told.hear(entry)
-        except NO_SENSE:
+        except TAMPERING_ERRORS:
             senseless.append(f"Entry {event.number} says what no change of its kind could.")
     counted = await session.get_one(Revision, 1)
     nodes = frozenset(
         Node(node.level, node.position, node.hash) for node in (await session.exec(select(LogNode))).all()
     )
-    found = audit.ended(Counted(counted.events, counted.peaks, nodes))
+    found = audit.ended(StoredFigures(counted.events, counted.peaks, nodes))
     return [*found, *senseless, *_differences(told.facts, await fact_rows.all_facts_but_grants(session))]
 
 

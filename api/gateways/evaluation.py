@@ -14,14 +14,14 @@ from starlette.types import Receive, Scope, Send
 from api.edge import problems
 from api.edge.authentication import authenticated
 from api.edge.problems import FORBIDDEN, INTERNAL, INVALID_INPUT, METHOD_NOT_ALLOWED, TOO_LARGE, Refused
-from api.edge.request_context import TOO_LONG, asker_of, headers_around, is_too_long, request_id_in, with_headers
+from api.edge.request_context import TOO_LONG, caller_of, headers_around, is_too_long, request_id_in, with_headers
 from api.gateways.authzen import Semantic, encoded, question_of, questions_of, response_of
 from api.security.tokens import Claims, TokenVerifier
 from api.snapshot.current import CurrentSnapshot
 from api.snapshot.pending_decision import Logged
 from api.store.outage import StoreBehind, StoreUnreachable
 from models.decision.decision import FOREVER, Decision, Question, Reason, behind, decide, steady_until, unreachable
-from models.decision.decision_log import Asker, Door, Line, line_of, line_of_malformed
+from models.decision.decision_log import Door, Line, LoggedCaller, line_of, line_of_malformed
 from models.decision.snapshot import Snapshot
 
 log = logging.getLogger("privacy_manager.gateways")
@@ -46,8 +46,8 @@ class Hook(ABC):
         around = headers_around(scope)
         try:
             claims = await self._require_gateway(scope)
-            asker = asker_of(claims.issuer, claims.subject, around)
-            status, answer = await self.answer(await _body(receive, self.most_bytes), asker)
+            caller = caller_of(claims.issuer, claims.subject, around)
+            status, answer = await self.answer(await _body(receive, self.most_bytes), caller)
         except Refused as refused:
             headers = {"Allow": "POST"} if refused.problem is METHOD_NOT_ALLOWED else None
             refusal = problems.answer(refused.problem, refused.detail, headers)
@@ -63,7 +63,7 @@ class Hook(ABC):
         await send({"type": "http.response.body", "body": answer})
 
     @abstractmethod
-    async def answer(self, body: bytes, asker: Asker) -> tuple[int, bytes]:
+    async def answer(self, body: bytes, caller: LoggedCaller) -> tuple[int, bytes]:
         """Status and body of the answer. Raises `Refused`."""
 
     async def _require_gateway(self, scope: Scope) -> Claims:
@@ -83,16 +83,16 @@ class Evaluation(Hook):
     most_bytes = 64 * 1024
     door = Door.EVALUATION
 
-    async def answer(self, body: bytes, asker: Asker) -> tuple[int, bytes]:
+    async def answer(self, body: bytes, caller: LoggedCaller) -> tuple[int, bytes]:
         question = question_of(body)
 
-        def decided(snapshot: Snapshot, now: datetime) -> Logged[Decision]:
+        def decide_and_log(snapshot: Snapshot, now: datetime) -> Logged[Decision]:
             decision = decide(snapshot, question, now)
-            line = line_of(asker, self.door, now, question, decision)
+            line = line_of(caller, self.door, now, question, decision)
             return Logged(decision, [line], steady_until(snapshot, question, now))
 
         try:
-            decision = await self.current.decided(decided)
+            decision = await self.current.decide(decide_and_log)
         except StoreUnreachable:
             decision = unreachable(self.current.revision)
         except StoreBehind:
@@ -106,16 +106,16 @@ class Evaluations(Evaluation):
     most_bytes = 1024 * 1024
     door = Door.EVALUATIONS
 
-    async def answer(self, body: bytes, asker: Asker) -> tuple[int, bytes]:
+    async def answer(self, body: bytes, caller: LoggedCaller) -> tuple[int, bytes]:
         questions = questions_of(body)
         if isinstance(questions, Question):
-            return await super().answer(body, asker)
+            return await super().answer(body, caller)
 
-        def decided(snapshot: Snapshot, now: datetime) -> Logged[list[Any]]:
-            return _decide_all(*questions, asker, snapshot, now)
+        def decide_and_log(snapshot: Snapshot, now: datetime) -> Logged[list[Any]]:
+            return _decide_all(*questions, caller, snapshot, now)
 
         try:
-            evaluations = await self.current.decided(decided)
+            evaluations = await self.current.decide(decide_and_log)
         except StoreUnreachable:
             return 503, encoded(response_of(unreachable(self.current.revision)))
         except StoreBehind:
@@ -124,7 +124,7 @@ class Evaluations(Evaluation):
 
 
 def _decide_all(
-    semantic: Semantic, questions: list[Question | Refused], asker: Asker, snapshot: Snapshot, now: datetime
+    semantic: Semantic, questions: list[Question | Refused], caller: LoggedCaller, snapshot: Snapshot, now: datetime
 ) -> Logged[list[Any]]:
     answers: list[Any] = []
     lines: list[Line] = []
@@ -133,12 +133,12 @@ def _decide_all(
         if isinstance(question, Refused):
             permit = False
             answers.append(_malformed(question))
-            lines.append(line_of_malformed(asker, now, snapshot.revision))
+            lines.append(line_of_malformed(caller, now, snapshot.revision))
         else:
             decision = decide(snapshot, question, now)
             permit = decision.permit
             answers.append(response_of(decision))
-            lines.append(line_of(asker, Door.EVALUATIONS, now, question, decision))
+            lines.append(line_of(caller, Door.EVALUATIONS, now, question, decision))
             until = min(until, steady_until(snapshot, question, now))
         if semantic is (Semantic.PERMIT_ON_FIRST_PERMIT if permit else Semantic.DENY_ON_FIRST_DENY):
             break

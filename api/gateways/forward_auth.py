@@ -25,13 +25,13 @@ from api.edge.problems import (
     UNAUTHENTICATED,
     Refused,
 )
-from api.edge.request_context import asker_of, headers_around, is_too_long, request_id_in, with_headers
+from api.edge.request_context import caller_of, headers_around, is_too_long, request_id_in, with_headers
 from api.security.tokens import Claims, TokenVerifier
 from api.snapshot.current import CurrentSnapshot
 from api.snapshot.pending_decision import Logged
 from api.store.outage import StoreBehind, StoreUnreachable
 from models.decision.decision import Decision, Question, Reason, behind, decide, steady_until, unreachable
-from models.decision.decision_log import Asker, Door, line_of
+from models.decision.decision_log import Door, LoggedCaller, line_of
 from models.decision.route_table import RouteTable
 from models.decision.snapshot import Snapshot
 
@@ -57,7 +57,7 @@ class GatewayDoor(ABC):
         around = headers_around(scope)
         try:
             claims = await self._require_gateway(scope)
-            answer = await self.answer(scope, asker_of(claims.issuer, claims.subject, around))
+            answer = await self.answer(scope, caller_of(claims.issuer, claims.subject, around))
         except Refused as refused:
             answer = problems.answer(refused.problem, refused.detail, refused.response_headers, decision=False)
         except Exception:
@@ -66,7 +66,7 @@ class GatewayDoor(ABC):
         await answer(scope, receive, with_headers(around, send))
 
     @abstractmethod
-    async def answer(self, scope: Scope, asker: Asker) -> Response:
+    async def answer(self, scope: Scope, caller: LoggedCaller) -> Response:
         """The answer to a gateway. Raises `Refused`."""
 
     async def client_id(self, scope: Scope) -> str:
@@ -98,20 +98,20 @@ class Authorize(GatewayDoor):
         self.current = current
         self.routes = routes
 
-    async def answer(self, scope: Scope, asker: Asker) -> Response:
+    async def answer(self, scope: Scope, caller: LoggedCaller) -> Response:
         client_id = await self.client_id(scope)
         data = self.routes.requested_data(*_held_request(scope))
         if data is None:
             raise Refused(NOT_RELEASED, "No route names this request.")
         question = Question("partner", client_id, "release", data.resource_type, data.place, data.scopes)
 
-        def decided(snapshot: Snapshot, now: datetime) -> Logged[Decision]:
+        def decide_and_log(snapshot: Snapshot, now: datetime) -> Logged[Decision]:
             decision = decide(snapshot, question, now)
-            line = line_of(asker, Door.FORWARD_AUTH, now, question, decision)
+            line = line_of(caller, Door.FORWARD_AUTH, now, question, decision)
             return Logged(decision, [line], steady_until(snapshot, question, now))
 
         try:
-            return _answer_of(await self.current.decided(decided))
+            return _answer_of(await self.current.decide(decide_and_log))
         except StoreUnreachable:
             return _answer_of(unreachable(self.current.revision))
         except StoreBehind:
@@ -121,7 +121,7 @@ class Authorize(GatewayDoor):
 class PartnerOfToken(GatewayDoor):
     """`GET /gateway/v1/partner`: the client id of a partner's token, for a layer that asks by client id."""
 
-    async def answer(self, scope: Scope, asker: Asker) -> Response:
+    async def answer(self, scope: Scope, caller: LoggedCaller) -> Response:
         if scope["method"] != "GET":
             raise Refused(METHOD_NOT_ALLOWED, "This is asked with GET.", {"Allow": "GET"})
         if _headers(scope, _CLIENT_ID):

@@ -30,7 +30,7 @@ from api.gateways.evaluation import Hook
 from api.snapshot.pending_decision import Logged
 from api.store.outage import StoreBehind, StoreUnreachable
 from models.decision.decision import Question, Reason, behind, decide, unreachable
-from models.decision.decision_log import Asker, line_of_search
+from models.decision.decision_log import LoggedCaller, line_of_search
 from models.decision.snapshot import Snapshot
 
 #: Candidates decided before other requests get their turn: about a millisecond.
@@ -46,16 +46,16 @@ class SearchHook(Hook):
     decoder: ClassVar["msgspec.json.Decoder[Any]"]
     response_type: ClassVar[type[EntitiesFound] | type[ActionsFound]] = EntitiesFound
 
-    async def answer(self, body: bytes, asker: Asker) -> tuple[int, bytes]:
+    async def answer(self, body: bytes, caller: LoggedCaller) -> tuple[int, bytes]:
         search = search_of(self.decoder, body)
 
         def start(snapshot: Snapshot, now: datetime) -> Logged[tuple[Snapshot, datetime]]:
             reason = _log_reason(search, snapshot)
-            line = line_of_search(asker, now, snapshot.revision, search.question, reason)
+            line = line_of_search(caller, now, snapshot.revision, search.question, reason)
             return Logged((snapshot, now), [line])
 
         try:
-            snapshot, now = await self.current.decided(start)
+            snapshot, now = await self.current.decide(start)
         except StoreUnreachable:
             return 503, encoded(response_of(unreachable(self.current.revision)))
         except StoreBehind:

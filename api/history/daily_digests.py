@@ -15,7 +15,7 @@ from api.store.store import Store
 from models.columns import Instant
 from models.decision.decision_log import Digest, Members
 from models.log.events import Event
-from models.log.log_entries import NO_SENSE
+from models.log.log_entries import TAMPERING_ERRORS
 from models.log.logged_decisions import LoggedDecision
 from models.vocabulary.event_kinds import EventKind
 
@@ -29,7 +29,7 @@ _DAY: Final = timedelta(days=1)
 async def digest_of_day(session: AsyncSession, day: date) -> Digest:
     """The digest of the lines of a day (in UTC), hashed in a thread.
 
-    Raises one of `NO_SENSE` for a line that the service cannot have stored.
+    Raises one of `TAMPERING_ERRORS` for a line that the service cannot have stored.
     """
     digest = Digest()
     async for lines in _lines_of(session, day):
@@ -72,7 +72,7 @@ async def decision_log_faults(store: Store, kept_days: int) -> AsyncIterator[str
     for day in sorted(recorded, reverse=True):
         try:
             days.append(await _lines_of_day(store, day, *recorded[day], timedelta(days=kept_days)))
-        except NO_SENSE as error:
+        except TAMPERING_ERRORS as error:
             yield f"The lines of the decision log of {day} cannot be read: {error}."
     for sentence in _faults_of_days(sorted(days, key=lambda each: each.day), kept_days):
         yield sentence
@@ -119,7 +119,7 @@ async def _recorded_digests(session: AsyncSession, now: datetime) -> tuple[dict[
         try:
             day, digest = date.fromisoformat(state["day"]), (int(state["lines"]), str(state["sha256"]))
             has_ended = day < now.astimezone(UTC).date()
-        except NO_SENSE:
+        except TAMPERING_ERRORS:
             has_ended = False
         if has_ended:
             recorded[day] = digest

@@ -12,7 +12,7 @@ from api.web.services import provided
 from models.consents.webhooks import (
     FORMER_SIGNS,
     MOST_HOURS_OF_FORMER,
-    TOLD,
+    SENT_KINDS,
     Outcome,
     SubscriptionState,
     WhyDisabled,
@@ -23,8 +23,8 @@ MOST_REPLAYED = 500
 
 
 def _known_type(kind: str) -> str:
-    if kind not in TOLD:
-        raise ValueError(f"one of {', '.join(sorted(TOLD))}, each in full; there are no patterns")
+    if kind not in SENT_KINDS:
+        raise ValueError(f"one of {', '.join(sorted(SENT_KINDS))}, each in full; there are no patterns")
     return kind
 
 
@@ -41,10 +41,10 @@ EventTypes = Annotated[
             str,
             StringConstraints(max_length=40),
             AfterValidator(_known_type),
-            Field(json_schema_extra={"enum": sorted(map(str, TOLD))}),
+            Field(json_schema_extra={"enum": sorted(map(str, SENT_KINDS))}),
         ]
     ],
-    Field(min_length=1, max_length=len(TOLD), description="Only events of these types; null for all."),
+    Field(min_length=1, max_length=len(SENT_KINDS), description="Only events of these types; null for all."),
 ]
 
 

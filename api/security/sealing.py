@@ -108,7 +108,7 @@ async def person(session: AsyncSession, name: str) -> str:
     return row.commitment
 
 
-def still(session: AsyncSession, name: str, commitment: str) -> None:
+def keep_commitment(session: AsyncSession, name: str, commitment: str) -> None:
     """Keeps `commitment` for this person until the end of the transaction, though its text is destroyed in it.
 
     Otherwise persons who erase their own name would be sealed anew, as the actor of the erasure.

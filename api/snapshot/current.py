@@ -84,7 +84,7 @@ class CurrentSnapshot:
         """
         return await self._enqueue(lambda snapshot, now: Logged(Current(snapshot, now), ()))
 
-    async def decided(self, decide: Callable[[Snapshot, datetime], Logged[Answer]]) -> Answer:
+    async def decide(self, decide: Callable[[Snapshot, datetime], Logged[Answer]]) -> Answer:
         """The answer of `decide` on the facts by a read that starts after this call, once its lines are on disk.
 
         `decide` must not wait. Raises as `get` does, also when the lines are not stored within the deadline, and

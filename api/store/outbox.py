@@ -15,14 +15,14 @@ from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from models.columns import Instant
-from models.consents.webhooks import OF_PARTNER, TOLD, MessageState, WebhookLane, WebhookMessage
+from models.consents.webhooks import OF_PARTNER, SENT_KINDS, MessageState, WebhookLane, WebhookMessage
 from models.log.events import Event
 from models.vocabulary.event_kinds import EventKind
 
 
 def has_messages(events: Iterable[Event]) -> bool:
     """Whether any of these events is of a kind that subscriptions get."""
-    return any(event.kind in TOLD for event in events)
+    return any(event.kind in SENT_KINDS for event in events)
 
 
 def _kinds(kinds: Iterable[EventKind]) -> str:
@@ -35,7 +35,7 @@ def _concerned_sql(events: str, wanted_kind: str, kvk_number: str) -> str:
     return (
         "SELECT s.subscription_id, e.number, coalesce(e.brin, '') AS lane, e.at"  # noqa: S608 - of constants alone
         f" FROM {events} AS e JOIN webhook_subscriptions AS s ON s.client_id = e.client_id"
-        f" WHERE e.kind IN ({_kinds(TOLD - OF_PARTNER)}) AND {wanted}"
+        f" WHERE e.kind IN ({_kinds(SENT_KINDS - OF_PARTNER)}) AND {wanted}"
         " UNION ALL SELECT s.subscription_id, e.number, '', e.at"
         f" FROM {events} AS e JOIN connections AS c ON c.kvk_number = {kvk_number}"
         " JOIN webhook_subscriptions AS s ON s.client_id = c.client_id"

@@ -62,7 +62,7 @@ class Outcome(StrEnum):
 
 
 #: Kinds of events sent to subscriptions: all that affect the worth of a school's permission to a connection.
-TOLD: Final[frozenset[EventKind]] = (
+SENT_KINDS: Final[frozenset[EventKind]] = (
     GRANTS
     | REQUESTS
     | RULES

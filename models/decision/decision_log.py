@@ -48,7 +48,7 @@ class Door(StrEnum):
     SEARCH = "search"
 
 
-class Asker(NamedTuple):
+class LoggedCaller(NamedTuple):
     """The caller and its request."""
 
     issuer: str
@@ -79,24 +79,24 @@ class Line(NamedTuple):
     trace_id: str | None
 
 
-def line_of(asker: Asker, door: Door, now: datetime, question: Question, decision: Decision) -> Line:
+def line_of(caller: LoggedCaller, door: Door, now: datetime, question: Question, decision: Decision) -> Line:
     """The line of a decision made at `now`."""
     permit, reason, grant_id = decision.permit, decision.reason, decision.grant_id
-    return _line(asker, door, now, decision.revision, question, permit, reason, grant_id)
+    return _line(caller, door, now, decision.revision, question, permit, reason, grant_id)
 
 
-def line_of_search(asker: Asker, now: datetime, revision: int, question: Question, reason: str) -> Line:
+def line_of_search(caller: LoggedCaller, now: datetime, revision: int, question: Question, reason: str) -> Line:
     """The line of a search, which permits nothing. `reason` says what was searched, or why there was no answer."""
-    return _line(asker, Door.SEARCH, now, revision, question, False, reason, None)
+    return _line(caller, Door.SEARCH, now, revision, question, False, reason, None)
 
 
-def line_of_malformed(asker: Asker, now: datetime, revision: int) -> Line:
+def line_of_malformed(caller: LoggedCaller, now: datetime, revision: int) -> Line:
     """The line of an evaluation in a batch that was malformed and could not be decided."""
-    return _line(asker, Door.EVALUATIONS, now, revision, Question("", "", "", "", ""), False, MALFORMED, None)
+    return _line(caller, Door.EVALUATIONS, now, revision, Question("", "", "", "", ""), False, MALFORMED, None)
 
 
 def _line(
-    asker: Asker,
+    caller: LoggedCaller,
     door: Door,
     now: datetime,
     revision: int,
@@ -110,8 +110,8 @@ def _line(
     return Line(
         now,
         revision,
-        asker.issuer,
-        asker.subject,
+        caller.issuer,
+        caller.subject,
         door.value,
         _client_id(asked.client_id) if len(asked.client_id) <= _LONGEST_ID else _marked(asked.client_id),
         school,
@@ -123,15 +123,15 @@ def _line(
         permit,
         reason,
         grant_id,
-        asker.request_id,
-        asker.trace_id,
+        caller.request_id,
+        caller.trace_id,
     )
 
 
-def asker(issuer: str, subject: str, request_id: str, trace_id: str | None) -> Asker:
+def logged_caller(issuer: str, subject: str, request_id: str, trace_id: str | None) -> LoggedCaller:
     """The caller, in bounded text. A request id that has not the form of an id is replaced by its length."""
     kept = request_id if _REQUEST_ID.fullmatch(request_id) else _marked(request_id)
-    return Asker(*_who(issuer, subject), kept, trace_id)
+    return LoggedCaller(*_who(issuer, subject), kept, trace_id)
 
 
 @lru_cache(maxsize=1024)

@@ -13,7 +13,7 @@ from models.log.merkle import leaf_hash
 from models.vocabulary.instants import SQLITE_INSTANT
 
 #: Errors from reading an entry or a row that was tampered with.
-NO_SENSE: Final = (ArithmeticError, AttributeError, KeyError, TypeError, ValueError)
+TAMPERING_ERRORS: Final = (ArithmeticError, AttributeError, KeyError, TypeError, ValueError)
 
 
 def entry_of(event: Event | PastEvent) -> dict[str, Any]:

@@ -22,7 +22,7 @@ Entry = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class StoredEntry:
     """An entry as a store has it, with its stored leaf; entries of an export have none."""
 
     entry: Entry
@@ -30,7 +30,7 @@ class Kept:
 
 
 @dataclass(frozen=True, slots=True)
-class Counted:
+class StoredFigures:
     """The store's own figures of its log: number of events, the peaks, and the stored inner nodes."""
 
     events: int
@@ -51,14 +51,14 @@ class Audit:
     _last: int = 0
     _roots: dict[int, bytes] = field(default_factory=dict)
 
-    def read(self, kept: Kept) -> None:
+    def read(self, stored: StoredEntry) -> None:
         """Adds the next entry, in order of number."""
-        entry, number = kept.entry, kept.entry["number"]
+        entry, number = stored.entry, stored.entry["number"]
         if number != self._last + 1:
             self._report(_span(self._last + 1, number - 1, "is missing", "are missing"))
         self._last = number
         leaf = leaf_hash(canonical(dict(entry)))
-        if kept.leaf is not None and kept.leaf != leaf:
+        if stored.leaf is not None and stored.leaf != leaf:
             self._report(f"Entry {number} was changed: its leaf was made of another one.")
         self.peaks, completed = self.peaks.appended(leaf)
         self.nodes.update(completed)
@@ -67,23 +67,23 @@ class Audit:
         if self.known:
             self.bodies.append(_content_digest(entry))
 
-    def ended(self, counted: Counted | None = None) -> list[str]:
-        """The findings, once all entries are read; `counted` are the store's own figures."""
-        if counted is not None:
-            self._compare_with_figures(counted)
+    def ended(self, figures: StoredFigures | None = None) -> list[str]:
+        """The findings, once all entries are read; `figures` are the store's own figures."""
+        if figures is not None:
+            self._compare_with_figures(figures)
         for checkpoint in self.older:
             self._compare_checkpoint(checkpoint)
         if self.known:
             self.found += _differences([_content_digest(entry) for entry in self.known], self.bodies)
         return self.found
 
-    def _compare_with_figures(self, counted: Counted) -> None:
-        if counted.events != self._last:
-            self._report(f"{counted.events} entries were counted, the last that is there is number {self._last}.")
-        elif counted.peaks != self.peaks.packed:
+    def _compare_with_figures(self, figures: StoredFigures) -> None:
+        if figures.events != self._last:
+            self._report(f"{figures.events} entries were counted, the last that is there is number {self._last}.")
+        elif figures.peaks != self.peaks.packed:
             self._report("The tree's peaks are not those of the entries.")
-        if counted.nodes != self.nodes:
-            wrong = sorted({(node.level, node.position) for node in counted.nodes ^ self.nodes})
+        if figures.nodes != self.nodes:
+            wrong = sorted({(node.level, node.position) for node in figures.nodes ^ self.nodes})
             self._report(f"The tree's nodes are not those of the entries, the first at {wrong[0]}.")
 
     def _compare_checkpoint(self, checkpoint: Checkpoint) -> None:
@@ -127,7 +127,7 @@ def _differences(before: Sequence[bytes], after: Sequence[bytes]) -> Iterator[st
 
 
 class _Change(NamedTuple):
-    """Kept entries from `first` (from 0, inclusive) to `last` (exclusive), and the entries in their place."""
+    """StoredEntry entries from `first` (from 0, inclusive) to `last` (exclusive), and the entries in their place."""
 
     first: int
     last: int

@@ -24,7 +24,7 @@ class Listening(CurrentSnapshot):
 
     _refreshing: asyncio.Task[None] | None = None
 
-    async def decided(self, decide: Callable[[Snapshot, datetime], Logged[Answer]]) -> Answer:
+    async def decide(self, decide: Callable[[Snapshot, datetime], Logged[Answer]]) -> Answer:
         if self._refreshing is None:
             await self.get()
             self._refreshing = asyncio.create_task(self._listen())

@@ -17,7 +17,7 @@ from api.gateways.search_routes import AT_ONCE, ActionSearch, ResourceSearch, Se
 from api.snapshot.current import Current, CurrentSnapshot
 from api.snapshot.pending_decision import Logged
 from models.decision.decision import Question, decide
-from models.decision.decision_log import Asker
+from models.decision.decision_log import LoggedCaller
 from models.decision.grant_status import Status
 from models.decision.kept_rules import GroundRuleName
 from models.decision.packed_grants import Granted, GrantFacts
@@ -27,7 +27,7 @@ from tests.worlds.facts import GRANT, NOW, YESTERDAY
 from tests.worlds.world import NAMES, OFFERED, OTHER_PURPOSE, PURPOSE, Answer, World, question
 
 SEARCHES: Final = ("subject", "resource", "action")
-ASKER: Final = Asker("issuer", "gateway-subject", "request", None)
+ASKER: Final = LoggedCaller("issuer", "gateway-subject", "request", None)
 
 
 def search(searched: str, *args: Any, page: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
@@ -414,7 +414,7 @@ class Still:
         self.current = Current(snapshot, now)
         self.revision = snapshot.revision
 
-    async def decided(self, decide: Callable[[Snapshot, datetime], Logged[Any]]) -> Any:
+    async def decide(self, decide: Callable[[Snapshot, datetime], Logged[Any]]) -> Any:
         return decide(*self.current).answer
 
 

@@ -18,7 +18,7 @@ from api.store.events import SYSTEM
 from api.store.write_queue import WriteQueue
 from models.consents.grants import Grant, Step
 from models.consents.partners import Partner
-from models.decision.decision_log import LONGEST_NAMES, Line, asker
+from models.decision.decision_log import LONGEST_NAMES, Line, logged_caller
 from models.log.logged_decisions import LoggedDecision
 from models.vocabulary.scopes import CATALOGUE
 from tests.snapshot.test_decision_lines import a_line
@@ -93,7 +93,7 @@ async def test_a_request_id_that_may_be_of_a_person_is_not_kept(given: str, worl
     "given", [REQUEST, REQUEST.upper(), REQUEST.replace("-", ""), "01JD8Z3W6XKQ5T9V2M4N7P0RSE", "4bf92f3577b34da6"]
 )
 def test_a_request_id_of_the_form_of_one_is_kept(given: str) -> None:
-    assert asker("issuer", "subject", given, None).request_id == given
+    assert logged_caller("issuer", "subject", given, None).request_id == given
 
 
 async def test_each_evaluation_of_a_batch_up_to_where_it_stops_has_a_line(world: World) -> None:
@@ -359,7 +359,7 @@ async def test_a_line_is_bounded_whatever_was_sent(world: World) -> None:
 
 
 def test_who_asks_is_cut_and_marked() -> None:
-    made = asker("i" * 300, "s\x00" * 200, "request", None)
+    made = logged_caller("i" * 300, "s\x00" * 200, "request", None)
     assert (made.issuer, len(made.subject)) == ("i" * 254 + "…", 255)
     assert "\x00" not in made.subject
 

@@ -14,7 +14,7 @@ from sqlalchemy import event, inspect, text
 from sqlmodel import col, select
 
 from api.history import retention_job
-from api.history.daily_digests import NO_SENSE, decision_log_faults, digest_of_day
+from api.history.daily_digests import TAMPERING_ERRORS, decision_log_faults, digest_of_day
 from api.history.retention_job import delete_old, digest_days, run_retention_job
 from api.notifications.delivery import run_cleanup_job
 from api.store.events import SYSTEM, record
@@ -347,7 +347,7 @@ async def test_a_line_that_the_service_cannot_have_stored_is_told_by_its_day(
     await done_to_lines(digested, f"UPDATE decision_log SET {name} = {value} WHERE {ONE}")
     [fault] = await found_wrong(digested)
     assert fault.startswith("The lines of the decision log of 2026-09-02 cannot be read: ")
-    with pytest.raises(NO_SENSE):
+    with pytest.raises(TAMPERING_ERRORS):
         async with digested.store.reading() as session:
             await digest_of_day(session, date(2026, 9, 2))
 

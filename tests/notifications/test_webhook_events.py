@@ -8,7 +8,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from api.deletions.duties import DutyJob
 from api.reminders.letters_job import LettersJob
-from models.consents.webhooks import DELAYS, FAILING_FOR, TOLD, WebhookAttempt, WebhookLane, WebhookMessage
+from models.consents.webhooks import DELAYS, FAILING_FOR, SENT_KINDS, WebhookAttempt, WebhookLane, WebhookMessage
 from models.log.events import Event
 from tests.grants.test_grants import problem
 from tests.notifications.webhook_receivers import receiving
@@ -154,7 +154,7 @@ async def test_a_partner_is_told_what_to_delete_and_that_there_is_a_letter(told:
 
 
 def test_what_is_told_is_all_that_a_partner_has_to_act_on() -> None:
-    assert {kind.split(".")[0] for kind in TOLD} == {
+    assert {kind.split(".")[0] for kind in SENT_KINDS} == {
         "grant",
         "request",
         "ground_rule",

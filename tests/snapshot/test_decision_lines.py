@@ -11,13 +11,13 @@ from api.snapshot.current import FEWEST_AT_ONCE, CurrentSnapshot
 from api.snapshot.pending_decision import MOST_LINES, Logged
 from api.store.outage import StoreBehind, StoreUnreachable
 from models.decision.decision import Decision, Question, Reason
-from models.decision.decision_log import Asker, Door, Line, line_of
+from models.decision.decision_log import Door, Line, LoggedCaller, line_of
 from models.decision.snapshot import Snapshot
 from tests.worlds.controlled_source import HandSource
 from tests.worlds.pending_requests import MARGIN, asking, settle
 from tests.worlds.world import START
 
-ASKER: Final = Asker("issuer", "gateway", "request", None)
+ASKER: Final = LoggedCaller("issuer", "gateway", "request", None)
 
 
 def a_line(place: str = "16SW") -> Line:
@@ -62,7 +62,7 @@ def deciding(
     def decide(snapshot: Snapshot, now: datetime) -> Logged[tuple[int, datetime]]:
         return Logged((snapshot.revision, now), lines or [a_line()._replace(at=now)], until)
 
-    return asyncio.create_task(current.decided(decide))
+    return asyncio.create_task(current.decide(decide))
 
 
 # -- an answer and its line -------------------------------------------------------------------------------------------
@@ -296,7 +296,7 @@ async def test_what_cannot_be_decided_fails_for_itself_alone(source: HandSource,
     def fail(*_: object) -> Logged[int]:
         raise ArithmeticError
 
-    failing = asyncio.create_task(current.decided(fail))
+    failing = asyncio.create_task(current.decide(fail))
     fine = deciding(current)
     with pytest.raises(ArithmeticError):
         await failing

@@ -201,7 +201,7 @@ class PollingCache(CurrentSnapshot):
         self._seen: Current | None = None
         self._polling: asyncio.Task[None] | None = None
 
-    async def decided(self, decide: Callable[[Snapshot, datetime], Logged[Told]]) -> Told:
+    async def decide(self, decide: Callable[[Snapshot, datetime], Logged[Told]]) -> Told:
         if self._seen is None:
             self._seen = await self.get()
             self._polling = asyncio.create_task(self._poll())
