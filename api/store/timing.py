@@ -7,7 +7,7 @@ from datetime import datetime
 Clock = Callable[[], datetime]
 
 
-#: Timeout for connecting; on a busy machine it may take a second.
+#: A connection that takes longer was begun while the server was away; a busy machine may need a second.
 CONNECT_SECONDS = 3
 
 
