@@ -104,8 +104,8 @@ async def replay(store: Store, entries: Iterable[Mapping[str, Any]], until: Chec
             raise ReplayRefused("The store lacks none of these entries.")
         events = [_event_numbered(entry, write.events_before + at) for at, entry in enumerate(missing, start=1)]
         restoring = Restoring(write)
-        for entry in missing:
-            await restoring.apply(entry)
+        for event in events:
+            await restoring.apply(event)
             await write.session.flush()
         await write.append_restored(events)
         if (write.events_before, Peaks.of(write.events_before, write.peaks).root) != (until.size, until.root):

@@ -11,9 +11,9 @@ from api.security.evidence_keys import EvidenceKeys
 from api.store.events import SYSTEM, record
 from api.store.store import Store, Write
 from models.consents.schools import Location, School
+from models.log.entry_states import listed
 from models.log.events import Event, Revision
 from models.log.sealed_texts import SealedText
-from models.past.replay import listed
 from models.vocabulary.event_kinds import EventKind
 
 

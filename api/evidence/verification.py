@@ -2,17 +2,17 @@
 
 from collections.abc import AsyncIterator
 from operator import attrgetter
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy import func
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from api.grants.grant_lifecycle import GrantView
 from api.queries import fact_rows
 from models.consents.grants import Grant
 from models.decision.grant_status import Status
 from models.decision.snapshot import Changes
+from models.log.entry_states import GrantState
 from models.log.events import Event, LogNode, Revision
 from models.log.log_entries import TAMPERING_ERRORS, entry_of
 from models.log.merkle import Node
@@ -53,16 +53,31 @@ async def _grant_faults(session: AsyncSession) -> list[str]:
     return [*found, *(f"Grant {grant_id} is gone; its events are there." for grant_id in states)]
 
 
-def _differs(grant: Grant, state: dict[str, Any]) -> bool:
-    """Whether the row says anything else than its last event."""
-    told = GrantView.model_validate(state)
-    kept = GrantView(
-        school=grant.brin,
-        partner=told.partner,
-        status=Status(grant.status),
-        suspended_until=grant.suspended_until if grant.status == Status.SUSPENDED else None,
-        **grant.model_dump(exclude={"brin", "status", "suspended_until", "request_version", "granted_at_revision"}),
-    )
+def _differs(grant: Grant, state: object) -> bool:
+    """Whether the row says anything else than its last event, or that event nothing that a grant could."""
+    try:
+        told = GrantState.of(state)
+        kept = GrantState(
+            grant_id=grant.grant_id,
+            school=grant.brin,
+            location=grant.location,
+            client_id=grant.client_id,
+            partner=told.partner,
+            scopes=tuple(grant.scopes),
+            purposes=tuple(grant.purposes),
+            status=grant.status,
+            valid_from=grant.valid_from,
+            valid_until=grant.valid_until,
+            suspended_until=grant.suspended_until if grant.status == Status.SUSPENDED else None,
+            version=grant.version,
+            revision=grant.revision,
+            created_at=grant.created_at,
+            changed_at=grant.changed_at,
+            agreement_id=grant.agreement_id,
+            reconfirm_by=grant.reconfirm_by,
+        )
+    except NO_SENSE:
+        return True
     return kept != told
 
 

@@ -30,6 +30,7 @@ from models.consents.requests import (
     wish_after_change,
 )
 from models.consents.schools import School
+from models.log.entry_states import RequestState
 from models.log.events import Event
 from models.vocabulary.event_kinds import EventKind
 from models.vocabulary.refusals import ConsentError, NotFound
@@ -244,9 +245,8 @@ class _ViewFacts:
 def _view(request: AccessRequest, facts: _ViewFacts) -> RequestView:
     connection, school = facts.connections[request.client_id], facts.schools.get(request.brin)
     grant = facts.grants.get((request.client_id, request.place))
-    wish, first = wish_of_request(request), facts.entries[request.asked_in_entry].state
-    first_scopes = [*first["scopes"]["required"], *first["scopes"]["optional"]]
-    added = _not_covered(wish, first_scopes, first["purposes"])
+    wish, first = wish_of_request(request), RequestState.of(facts.entries[request.asked_in_entry].state)
+    added = _not_covered(wish, [*first.scopes.required, *first.scopes.optional], first.purposes)
     return RequestView(
         school=AskedSchool(brin=request.brin, name=school.name if school is not None else None),
         connection_name=connection.name,

@@ -14,6 +14,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from api.store.store import Store
 from models.columns import Instant
 from models.decision.decision_log import Digest, Members
+from models.log.entry_states import DigestState, StateInvalid
 from models.log.events import Event
 from models.log.log_entries import TAMPERING_ERRORS
 from models.log.logged_decisions import LoggedDecision
@@ -117,12 +118,12 @@ async def _recorded_digests(session: AsyncSession, now: datetime) -> tuple[dict[
     recorded, faults = {}, []
     for number, state in await session.exec(query.order_by(col(Event.number))):
         try:
-            day, digest = date.fromisoformat(state["day"]), (int(state["lines"]), str(state["sha256"]))
-            has_ended = day < now.astimezone(UTC).date()
-        except TAMPERING_ERRORS:
+            digest = DigestState.of(state)
+            has_ended = digest.day < now.astimezone(UTC).date()
+        except StateInvalid:
             has_ended = False
         if has_ended:
-            recorded[day] = digest
+            recorded[digest.day] = digest.lines, digest.sha256
         else:
             faults.append(f"Entry {number} says what no digest of a day could.")
     return recorded, faults

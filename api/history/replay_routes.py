@@ -20,6 +20,7 @@ from api.web.concurrency import RebuildSlot
 from api.web.read_request import Reading
 from api.web.schemas import Moment, ScopeName, Wire, WireIn
 from models.decision.decision import Question
+from models.log.entry_states import ConnectionState
 from models.log.events import Event, PastEvent
 from models.log.log_entries import entry_of
 from models.past.decided_then import DecidedThen, decided_then
@@ -154,7 +155,7 @@ async def _events(session: AsyncSession, question: Question, last: int) -> Seque
     rows = await read_events(session, number <= last + 1, which, kind.not_in(SCHOOLS))
     about = await asyncio.to_thread(lambda: list(events_of(rows)))
     partners = await read_partners(
-        session, {each.state["kvkNumber"] for each in about if each.kind in CONNECTIONS}, last
+        session, {ConnectionState.of(each.state).kvk_number for each in about if each.kind in CONNECTIONS}, last
     )
     schools = await read_school(session, question.place[:4], last, last + 1)
     return await asyncio.to_thread(in_order, about, partners, schools)

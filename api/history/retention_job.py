@@ -21,6 +21,7 @@ from api.history.daily_digests import digest_of_day, midnight
 from api.store.events import SYSTEM, record
 from api.store.jobs import about_every, repeat
 from api.store.store import Store
+from models.log.entry_states import DigestState
 from models.log.events import Event
 from models.log.logged_decisions import LoggedDecision
 from models.vocabulary.event_kinds import EventKind
@@ -117,7 +118,7 @@ async def _next_day(session: AsyncSession, now: datetime) -> date | None:
     """The day after the last one with a digest that counts at `now`; None before the first digest."""
     counts = Event.kind == EventKind.DECISIONS_DIGESTED, Event.at <= now
     last = (await session.exec(select(Event.state).where(*counts).order_by(col(Event.number).desc()).limit(1))).first()
-    return None if last is None else date.fromisoformat(last["day"]) + timedelta(days=1)
+    return None if last is None else DigestState.of(last).day + timedelta(days=1)
 
 
 async def _first_day(session: AsyncSession, yesterday: date) -> date:

@@ -31,6 +31,7 @@ from api.web.services import provided
 from models.consents.partners import RecipientRole, Stage
 from models.consents.schools import Board, School
 from models.decision.grant_status import Status
+from models.log.entry_states import ConnectionState, GrantState
 from models.log.events import Event, PastEvent
 from models.past.latest_states import Known
 from models.past.processing_register import Controller, Register, register_of
@@ -247,8 +248,13 @@ async def _events(session: AsyncSession, brin: str, last: int) -> Sequence[PastE
 
 def _kvk_numbers(events: Iterable[PastEvent]) -> set[str]:
     """The KvK numbers of the partners that connections belonged to, or that grants name."""
-    states = (each.state["partner"] if each.kind in GRANTS else each.state for each in events)
-    return {state["kvkNumber"] for state in states if "kvkNumber" in state}
+    found: set[str] = set()
+    for each in events:
+        if each.kind in GRANTS:
+            found.add(GrantState.of(each.state).partner.kvk_number)
+        elif each.kind in CONNECTIONS:
+            found.add(ConnectionState.of(each.state).kvk_number)
+    return found
 
 
 def _file_name(register: Register, ending: str) -> str:

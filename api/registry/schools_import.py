@@ -36,7 +36,7 @@ from api.registry.schools_plan import (
 from api.store.events import SYSTEM, record
 from api.store.store import Store, Write
 from models.consents.schools import Board, Location, School
-from models.past.replay import listed
+from models.log.entry_states import listed
 from models.vocabulary.event_kinds import EventKind
 
 __all__ = ["Counts", "FileRead", "ImportRefused", "ImportReport", "RefusedLine", "import_files"]

@@ -7,9 +7,11 @@ Whoever has the entries can ask: the service has them in its store, a privacy of
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from models.decision.decision import Decision, Question, decide
+from models.log.entry_states import ConnectionState, PartnerState
+from models.past.differences import Thing, thing_of
 from models.past.replay import State, Told
 from models.vocabulary.event_kinds import AGREEMENTS, CONNECTIONS, GRANTS, PARTNERS, RULES, SCHOOLS
 from models.vocabulary.refusals import InvalidInput
@@ -25,7 +27,7 @@ class DecidedThen(NamedTuple):
 #: What a change may take between its time and its commit: until then, decisions are still of the revision before it.
 LONGEST_WRITE: Final = timedelta(minutes=1)
 #: The kinds of which each thing's last entry is named, since it tells how that thing stood.
-_TOLD: Final = (GRANTS, CONNECTIONS, PARTNERS, RULES, AGREEMENTS)
+_TOLD: Final = GRANTS | CONNECTIONS | PARTNERS | RULES | AGREEMENTS
 
 
 def decided_then(entries: Iterable[State], question: Question, at: datetime, revision: int | None) -> DecidedThen:
@@ -82,17 +84,13 @@ def _require_newest(at: datetime, last: State | None, following: State | None) -
 
 def _because(entries: Sequence[State], question: Question) -> tuple[State, ...]:
     """The last entry about each thing of this connection and school."""
-    latest: dict[Any, State] = {}
-    kvk_numbers = {entry["state"]["kvkNumber"] for entry in entries if entry["kind"] in CONNECTIONS}
+    latest: dict[tuple[Thing, str | None, str] | None, State] = {}
+    of_connection = [entry["state"] for entry in entries if entry["kind"] in CONNECTIONS]
+    kvk_numbers = {ConnectionState.of(state).kvk_number for state in of_connection}
     for entry in entries:
-        kinds = next((kinds for kinds in _TOLD if entry["kind"] in kinds), None)
-        if kinds is PARTNERS and entry["state"]["kvkNumber"] not in kvk_numbers:
+        kind = entry["kind"]
+        if kind in PARTNERS and PartnerState.of(entry["state"]).kvk_number not in kvk_numbers:
             continue
-        if kinds is not None and (kinds is not GRANTS or entry["brin"] == question.place[:4]):
-            latest[_TOLD.index(kinds), _key(entry)] = entry
+        if kind in _TOLD and (kind not in GRANTS or entry["brin"] == question.place[:4]):
+            latest[thing_of(entry)] = entry
     return tuple(sorted(latest.values(), key=lambda entry: int(entry["number"])))
-
-
-def _key(entry: State) -> Any:
-    names = ("grantId", "groundRuleId", "agreementId", "clientId", "kvkNumber")
-    return next(entry["state"][name] for name in names if name in entry["state"])

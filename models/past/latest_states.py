@@ -1,15 +1,13 @@
 """The last word of the log, up to an instant, on each thing that a register of processing names."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import date, datetime
-from typing import Any
+from datetime import datetime
 
 from models.consents.agreements import Agreement
+from models.log.entry_states import AgreementState, ConnectionState, GrantState, PartnerState, SchoolsState
 from models.log.events import Event, PastEvent
 from models.vocabulary.event_kinds import AGREEMENTS, CONNECTIONS, GRANTS, PARTNERS, SCHOOLS, EventKind
-
-State = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +17,7 @@ class GrantThen:
     The boards are those that its school had when it was given, and at its last event; None where the log tells of none.
     """
 
-    state: State
+    state: GrantState
     granted_revision: int
     changed_at: datetime
     #: What tells where it stands by time: `status_at`.
@@ -36,8 +34,8 @@ class Known:
     """What the events have told so far, the last word on each thing."""
 
     grants: dict[str, GrantThen] = field(default_factory=dict)
-    connections: dict[str, State] = field(default_factory=dict)
-    partners: dict[str, State] = field(default_factory=dict)
+    connections: dict[str, ConnectionState] = field(default_factory=dict)
+    partners: dict[str, PartnerState] = field(default_factory=dict)
     agreements: dict[str, Agreement] = field(default_factory=dict)
     #: The board of each school that the log tells of, by its BRIN4.
     boards: dict[str, str | None] = field(default_factory=dict)
@@ -54,58 +52,55 @@ class Known:
 
     def hear(self, event: Event | PastEvent) -> None:
         """Takes in the next event; one of another kind changes nothing."""
-        state = event.state
         if event.kind in GRANTS:
-            self._grant(event)
+            self._grant(event, GrantState.of(event.state))
         elif event.kind in CONNECTIONS:
-            self.connections[state["clientId"]] = state
+            connection = ConnectionState.of(event.state)
+            self.connections[connection.client_id] = connection
         elif event.kind in PARTNERS:
-            self.partners[state["kvkNumber"]] = state
+            partner = PartnerState.of(event.state)
+            self.partners[partner.kvk_number] = partner
         elif event.kind in AGREEMENTS:
-            self._agreement(event)
+            self._agreement(event, AgreementState.of(event.state))
         elif event.kind in SCHOOLS:
-            self.boards |= {brin: number for brin, number, _ in state.get("listed", {}).get("schools", ())}
+            listed = SchoolsState.of(event.state).listed
+            if listed is not None:
+                self.boards |= {brin: number for brin, number, _ in listed.schools}
 
-    def _grant(self, event: Event | PastEvent) -> None:
-        state, before = event.state, self.grants.get(event.state["grantId"])
-        board = self.boards.get(state["school"])
-        self.grants[state["grantId"]] = GrantThen(
-            state=state,
+    def _grant(self, event: Event | PastEvent, grant: GrantState) -> None:
+        before, board = self.grants.get(grant.grant_id), self.boards.get(grant.school)
+        self.grants[grant.grant_id] = GrantThen(
+            state=grant,
             granted_revision=before.granted_revision if before is not None else event.revision,
             changed_at=event.at,
-            status=state["status"],
-            valid_until=_instant(state["validUntil"]),
-            suspended_until=_instant(state["suspendedUntil"]),
-            reconfirm_by=_instant(state.get("reconfirmBy")),
+            status=grant.status,
+            valid_until=grant.valid_until,
+            suspended_until=grant.suspended_until,
+            reconfirm_by=grant.reconfirm_by,
             board_when_granted=before.board_when_granted if before is not None else board,
             board_when_changed=board,
         )
 
-    def _agreement(self, event: Event | PastEvent) -> None:
-        state, before = event.state, self.agreements.get(event.state["agreementId"])
-        # Events from before agreements told of these members lack them.
-        self.retention[state["agreementId"]] = state.get("retentionDays")
-        self.agreements[state["agreementId"]] = Agreement(
-            agreement_id=state["agreementId"],
-            client_id=state["clientId"],
-            board_number=state["boardNumber"],
-            agreement_version=state["agreementVersion"],
-            privacybijsluiter_version=state["privacybijsluiterVersion"],
-            scopes=state["scopes"],
-            purposes=state["purposes"],
-            signed_on=date.fromisoformat(state["signedOn"]),
-            sub_processors=state.get("subProcessors", []),
-            retention_days=state.get("retentionDays") or 0,
-            categories=state.get("categories", []),
-            storage_countries=state.get("storageCountries", []),
-            valid_from=datetime.fromisoformat(state["validFrom"]),
-            valid_until=_instant(state["validUntil"]),
+    def _agreement(self, event: Event | PastEvent, agreement: AgreementState) -> None:
+        before = self.agreements.get(agreement.agreement_id)
+        self.retention[agreement.agreement_id] = agreement.retention_days
+        self.agreements[agreement.agreement_id] = Agreement(
+            agreement_id=agreement.agreement_id,
+            client_id=agreement.client_id,
+            board_number=agreement.board_number,
+            agreement_version=agreement.agreement_version,
+            privacybijsluiter_version=agreement.privacybijsluiter_version,
+            scopes=list(agreement.scopes),
+            purposes=list(agreement.purposes),
+            signed_on=agreement.signed_on,
+            sub_processors=list(agreement.sub_processors),
+            retention_days=agreement.retention_days or 0,
+            categories=list(agreement.categories),
+            storage_countries=list(agreement.storage_countries),
+            valid_from=agreement.valid_from,
+            valid_until=agreement.valid_until,
             registered_at_revision=before.registered_at_revision if before is not None else event.revision,
             ended=event.kind == EventKind.AGREEMENT_ENDED,
             revision=event.revision,
             created_at=event.at,
         )
-
-
-def _instant(text: str | None) -> datetime | None:
-    return None if text is None else datetime.fromisoformat(text)

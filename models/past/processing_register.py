@@ -14,7 +14,8 @@ from models.consents.agreements import Agreement, agreement_then, extent
 from models.consents.partners import RecipientRole, Stage
 from models.decision.agreement_in_force import agreement_in_force
 from models.decision.grant_status import NOT_YET, OPEN, Status, status_at
-from models.past.latest_states import GrantThen, Known, State
+from models.log.entry_states import GrantState
+from models.past.latest_states import GrantThen, Known
 from models.past.register_texts import BY_THE_SCHOOL, DATA_SUBJECTS, INSTRUCTION, SECURITY, Bilingual
 from models.vocabulary import purposes, scopes
 from models.vocabulary.periods import holds
@@ -213,27 +214,27 @@ def _continued_by(ended: Processing, going_on: Iterable[Processing]) -> tuple[st
 
 def _processing(controller: Controller, known: Known, signed: Signed, grant: GrantThen, at: datetime) -> Processing:
     state, status = grant.state, status_at(grant, at)
-    recipient, chosen = _recipient(known, state), frozenset(state["scopes"])
-    own = signed.get(state["clientId"], ())
+    recipient, chosen = _recipient(known, state), frozenset(state.scopes)
+    own = signed.get(state.client_id, ())
     agreement = _agreement_then(controller, known, own, grant, at)
     ended_at = _ended_at(grant, status)
     retention_from, last = _end_of_processing(controller, own, grant, ended_at, at)
     retention_days = _least(known, agreement, last)
     return Processing(
-        grant_id=state["grantId"],
+        grant_id=state.grant_id,
         status=status,
-        location=state["location"],
-        location_name=controller.locations.get(state["location"] or ""),
+        location=state.location,
+        location_name=controller.locations.get(state.location or ""),
         recipient=recipient,
-        purposes=tuple(_purpose(code) for code in state["purposes"]),
+        purposes=tuple(_purpose(code) for code in state.purposes),
         instruction=INSTRUCTION[recipient.recipient_role],
         lawful_basis=BY_THE_SCHOOL,
         data_subjects=tuple(who for kind, who in DATA_SUBJECTS.items() if scopes.scopes_of_type(chosen, kind)),
         data=_data(chosen),
         agreement=agreement,
         security=SECURITY if agreement is not None else BY_THE_SCHOOL,
-        granted_at=datetime.fromisoformat(state["createdAt"]),
-        valid_from=datetime.fromisoformat(state["validFrom"]),
+        granted_at=state.created_at,
+        valid_from=state.valid_from,
         valid_until=grant.valid_until,
         suspended_until=grant.suspended_until if status is Status.SUSPENDED else None,
         reconfirm_by=grant.reconfirm_by if ended_at is None else None,
@@ -285,20 +286,20 @@ def _delete_by(retention_from: datetime | None, retention_days: int | None) -> d
     return retention_from.astimezone(AMSTERDAM).date() + timedelta(days=retention_days)
 
 
-def _recipient(known: Known, state: State) -> Recipient:
+def _recipient(known: Known, grant: GrantState) -> Recipient:
     # What was granted before the log told of its connection is known by what the grant itself says.
-    connection = known.connections.get(state["clientId"], {})
-    kvk_number = connection.get("kvkNumber", state["partner"]["kvkNumber"])
-    partner = known.partners.get(kvk_number, {})
-    stops = [instant for each in (connection, partner) if (instant := each.get("stoppedAt")) is not None]
+    connection = known.connections.get(grant.client_id)
+    kvk_number = connection.kvk_number if connection is not None else grant.partner.kvk_number
+    partner = known.partners.get(kvk_number)
+    stops = [each.stopped_at for each in (connection, partner) if each is not None and each.stopped_at is not None]
     return Recipient(
-        name=partner.get("name", state["partner"]["name"]),
+        name=partner.name if partner is not None else grant.partner.name,
         kvk_number=kvk_number,
-        client_id=state["clientId"],
-        connection=connection.get("name", state["clientId"]),
-        recipient_role=RecipientRole(connection.get("recipientRole", RecipientRole.PROCESSOR)),
-        stage=Stage(connection["stage"]) if "stage" in connection else None,
-        stopped_at=min((datetime.fromisoformat(each) for each in stops), default=None),
+        client_id=grant.client_id,
+        connection=connection.name if connection is not None else grant.client_id,
+        recipient_role=RecipientRole(connection.recipient_role if connection is not None else RecipientRole.PROCESSOR),
+        stage=Stage(connection.stage) if connection is not None and connection.stage is not None else None,
+        stopped_at=min(stops, default=None),
     )
 
 
@@ -322,8 +323,8 @@ def _agreement_then(
 ) -> AgreementThen | None:
     """The agreement that the school agreed to; where the grant does not tell, the one that counted when it began."""
     state, board = grant.state, controller.board_number
-    agreed_to = known.agreements.get(state.get("agreementId") or "") or agreement_then(
-        own, grant.board_when_granted or board, datetime.fromisoformat(state["createdAt"]), grant.granted_revision
+    agreed_to = known.agreements.get(state.agreement_id or "") or agreement_then(
+        own, grant.board_when_granted or board, state.created_at, grant.granted_revision
     )
     if agreed_to is None:
         return None

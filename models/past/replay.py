@@ -7,7 +7,6 @@ so that the same rules decide about the past as about the present.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from typing import Any
 
 from models.consents.partners import Stage
@@ -21,6 +20,7 @@ from models.decision.snapshot import (
     SchoolFacts,
     Snapshot,
 )
+from models.log.entry_states import AgreementState, ConnectionState, GrantState, PartnerState, RuleState, SchoolsState
 from models.vocabulary.event_kinds import AGREEMENTS, CONNECTIONS, GRANTS, PARTNERS, RULES, SCHOOLS, EventKind
 
 State = Mapping[str, Any]
@@ -51,22 +51,22 @@ class Told:
     def hear(self, entry: State) -> None:
         """Takes in the next entry. One of a kind that no decision rests on changes nothing but the revision.
 
-        Raises `KeyError`, `TypeError`, `ValueError` or `AttributeError` for one that says what no change could.
+        Raises `StateInvalid`, or another of `NO_SENSE`, for one that says what no change could.
         """
         self.revision = entry["revision"]
         kind, state = entry["kind"], entry["state"]
         if kind in GRANTS:
-            self._grant(entry["revision"], state)
+            self._grant(entry["revision"], GrantState.of(state))
         elif kind in CONNECTIONS:
-            self._connection(state)
+            self._connection(ConnectionState.of(state))
         elif kind in PARTNERS:
-            self._partner(state)
+            self._partner(PartnerState.of(state))
         elif kind in RULES:
-            self._rule(kind, state)
+            self._rule(kind, RuleState.of(state))
         elif kind in AGREEMENTS:
-            self._agreement(kind, entry["revision"], state)
+            self._agreement(kind, entry["revision"], AgreementState.of(state))
         elif kind in SCHOOLS:
-            self._schools(state)
+            self._schools(SchoolsState.of(state))
 
     @property
     def facts(self) -> Changes:
@@ -88,84 +88,66 @@ class Told:
     def snapshot(self) -> Snapshot:
         return Snapshot().after(self.facts)
 
-    def _partner(self, state: State) -> None:
-        if state["stoppedAt"] is not None:
-            self.stopped_partners.add(state["kvkNumber"])
+    def _partner(self, partner: PartnerState) -> None:
+        if partner.stopped_at is not None:
+            self.stopped_partners.add(partner.kvk_number)
         else:
-            self.stopped_partners.discard(state["kvkNumber"])
+            self.stopped_partners.discard(partner.kvk_number)
 
-    def _connection(self, state: State) -> None:
-        scopes = state["scopes"]
+    def _connection(self, connection: ConnectionState) -> None:
         facts = ConnectionFacts(
-            state["clientId"],
-            frozenset(scopes["required"]) | frozenset(scopes["optional"]),
-            frozenset(state["purposes"]),
-            state["stage"] == Stage.LIVE and state["stoppedAt"] is None,
+            connection.client_id,
+            frozenset(connection.scopes.required) | frozenset(connection.scopes.optional),
+            frozenset(connection.purposes),
+            connection.stage in (None, Stage.LIVE) and connection.stopped_at is None,
         )
-        self.connections[facts.client_id] = state["kvkNumber"], facts
+        self.connections[facts.client_id] = connection.kvk_number, facts
 
-    def _grant(self, revision: int, state: State) -> None:
-        known = self.grants.get(state["grantId"])
-        self.grants[state["grantId"]] = GrantFacts(
-            grant_id=state["grantId"],
-            client_id=state["clientId"],
-            brin=state["school"],
-            location=state["location"],
-            scopes=frozenset(state["scopes"]),
-            purposes=frozenset(state["purposes"]),
-            status=state["status"],
-            valid_from=_instant(state["validFrom"]),
-            valid_until=_instant_or_none(state["validUntil"]),
-            suspended_until=_instant_or_none(state["suspendedUntil"]),
-            reconfirm_by=_instant_or_none(state.get("reconfirmBy")),
+    def _grant(self, revision: int, grant: GrantState) -> None:
+        known = self.grants.get(grant.grant_id)
+        self.grants[grant.grant_id] = GrantFacts(
+            grant_id=grant.grant_id,
+            client_id=grant.client_id,
+            brin=grant.school,
+            location=grant.location,
+            scopes=frozenset(grant.scopes),
+            purposes=frozenset(grant.purposes),
+            status=grant.status,
+            valid_from=grant.valid_from,
+            valid_until=grant.valid_until,
+            suspended_until=grant.suspended_until,
+            reconfirm_by=grant.reconfirm_by,
             granted_at_revision=known.granted_at_revision if known is not None else revision,
         )
 
-    def _rule(self, kind: str, state: State) -> None:
-        self.rules[state["groundRuleId"]] = GroundRuleFacts(
-            ground_rule_id=state["groundRuleId"],
-            client_id=state["clientId"],
-            rule=state["rule"],
-            valid_from=_instant(state["validFrom"]),
-            valid_until=_instant_or_none(state["validUntil"]),
+    def _rule(self, kind: str, rule: RuleState) -> None:
+        self.rules[rule.ground_rule_id] = GroundRuleFacts(
+            ground_rule_id=rule.ground_rule_id,
+            client_id=rule.client_id,
+            rule=rule.rule,
+            valid_from=rule.valid_from,
+            valid_until=rule.valid_until,
             ended=kind != EventKind.GROUND_RULE_MET,
         )
 
-    def _agreement(self, kind: str, revision: int, state: State) -> None:
-        known = self.agreements.get(state["agreementId"])
-        self.agreements[state["agreementId"]] = AgreementFacts(
-            agreement_id=state["agreementId"],
-            client_id=state["clientId"],
-            board_number=state["boardNumber"],
-            scopes=frozenset(state["scopes"]),
-            purposes=frozenset(state["purposes"]),
-            valid_from=_instant(state["validFrom"]),
-            valid_until=_instant_or_none(state["validUntil"]),
+    def _agreement(self, kind: str, revision: int, agreement: AgreementState) -> None:
+        known = self.agreements.get(agreement.agreement_id)
+        self.agreements[agreement.agreement_id] = AgreementFacts(
+            agreement_id=agreement.agreement_id,
+            client_id=agreement.client_id,
+            board_number=agreement.board_number,
+            scopes=frozenset(agreement.scopes),
+            purposes=frozenset(agreement.purposes),
+            valid_from=agreement.valid_from,
+            valid_until=agreement.valid_until,
             registered_at_revision=known.registered_at_revision if known is not None else revision,
             ended=kind == EventKind.AGREEMENT_ENDED,
         )
 
-    def _schools(self, state: State) -> None:
-        listed = state.get("listed", {})
-        for brin, board_number, gone in listed.get("schools", ()):
+    def _schools(self, state: SchoolsState) -> None:
+        if state.listed is None:
+            return
+        for brin, board_number, gone in state.listed.schools:
             self.schools[brin] = SchoolFacts(brin, board_number, gone)
-        for code, gone in listed.get("locations", ()):
+        for code, gone in state.listed.locations:
             self.locations[code] = LocationFacts(code, gone)
-
-
-def listed(
-    schools: Iterable[tuple[str, str | None, datetime | None]], locations: Iterable[tuple[str, datetime | None]]
-) -> dict[str, Any]:
-    """How an entry tells which schools, of which boards, and which locations are listed, or are no longer."""
-    return {
-        "schools": sorted([brin, board_number, gone_at is not None] for brin, board_number, gone_at in schools),
-        "locations": sorted([code, gone_at is not None] for code, gone_at in locations),
-    }
-
-
-def _instant(text: str) -> datetime:
-    return datetime.fromisoformat(text)
-
-
-def _instant_or_none(text: str | None) -> datetime | None:
-    return None if text is None else _instant(text)

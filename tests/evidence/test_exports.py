@@ -10,9 +10,9 @@ from api.evidence import exports, json_lines
 from api.evidence.exports import Export, ExportRefused, opened, write_export
 from api.store.events import SYSTEM, record
 from api.store.outage import StoreUnreachable
+from models.log.entry_states import listed
 from models.log.events import Event
 from models.log.log_entries import canonical, entry_of
-from models.past.replay import listed
 from models.vocabulary.event_kinds import EventKind
 from tests.worlds.world import World
 from tests.worlds.world_evidence import keys_of

@@ -12,11 +12,11 @@ from models.consents.partners import Stage
 from models.consents.schools import Board, School
 from models.decision.grant_status import Status
 from models.decision.kept_rules import GroundRuleName
+from models.log.entry_states import listed
 from models.log.events import Event
 from models.past.latest_states import Known
 from models.past.processing_register import Controller, Register, register_of
 from models.past.register_texts import BOARD_OF_NOW, BOARD_OF_THEN
-from models.past.replay import listed
 from models.vocabulary.event_kinds import EventKind
 from tests.grants.test_grants import problem
 from tests.worlds.world import BASIS, NAMES, OFFERED, OTHER_PURPOSE, PURPOSE, START, World
