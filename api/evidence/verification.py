@@ -76,7 +76,7 @@ def _differs(grant: Grant, state: object) -> bool:
             agreement_id=grant.agreement_id,
             reconfirm_by=grant.reconfirm_by,
         )
-    except NO_SENSE:
+    except TAMPERING_ERRORS:
         return True
     return kept != told
 

@@ -9,8 +9,9 @@ from pydantic import BaseModel
 
 from api.grants.grant_lifecycle import GrantView
 from api.grants.offers import AgreementView
-from api.registry.connection_routes import PartnerView, RegisteredConnection
+from api.registry.connection_routes import RegisteredConnection
 from api.registry.ground_rule_routes import GroundRuleView
+from api.registry.partner_routes import PartnerView
 from api.registry.school_key_routes import SchoolKeyView
 from models.consents.agreements import Agreement
 from models.log import entry_states
