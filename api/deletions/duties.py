@@ -18,7 +18,7 @@ from api.security import sealing
 from api.store.events import SYSTEM, Actor, record
 from api.store.jobs import drain, every, repeat
 from api.store.store import Store, Write
-from api.web.schemas import Moment, Said, Wire
+from api.web.schemas import Moment, Wire
 from models.consents.agreements import Agreement
 from models.consents.deletions import (
     DeletionDuty,
@@ -52,7 +52,9 @@ class DutyView(Wire):
     due_at: Moment
     status: DutyStatus
     confirmed_at: Moment | None
-    statement: Annotated[Said, Field(description="What the partner said when it confirmed; null once that was erased.")]
+    statement: Annotated[
+        str | None, Field(description="What the partner said when it confirmed; null once that was erased.")
+    ]
     revision: int
 
 

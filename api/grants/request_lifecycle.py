@@ -15,7 +15,7 @@ from api.queries.session import Session
 from api.security import sealing
 from api.store.events import Actor, record
 from api.store.store import Write
-from api.web.schemas import Moment, Said, Wire
+from api.web.schemas import Moment, Wire
 from api.web.write_request import WriteRequest
 from models.consents.grants import Grant
 from models.consents.partners import Connection, Partner
@@ -52,9 +52,9 @@ class RequestView(Wire):
     partner: PartnerName
     scopes: RequestedScopes
     purposes: list[str]
-    message: Annotated[Said, Field(description="The partner's own words; null once they were erased.")]
+    message: Annotated[str | None, Field(description="The partner's own words; null once they were erased.")]
     status: RequestStatus
-    answer: Annotated[Said, Field(description="Why it was declined or withdrawn.")]
+    answer: Annotated[str | None, Field(description="Why it was declined or withdrawn.")]
     grant_id: Annotated[str | None, Field(description="What it led to.")]
     difference: Annotated[
         Difference | None, Field(description="What the present grant for this place does not permit; null without one.")

@@ -10,7 +10,7 @@ from api.queries.session import Session
 from api.security import sealing
 from api.web.callers import Caller
 from api.web.files import FileView
-from api.web.schemas import Moment, PersonName, Wire
+from api.web.schemas import Moment, Wire
 from models.consents.incidents import Incident, IncidentEntry, IncidentStatus, IncidentStep, Severity
 from models.consents.partners import is_stopped
 
@@ -40,7 +40,7 @@ class EntryView(Wire):
     number: int
     step: IncidentStep
     at: Moment
-    by: PersonName
+    by: str | None
     role: str
     text: str | None
 
@@ -53,7 +53,7 @@ class IncidentSummary(Wire):
     title: str
     severity: Severity
     status: IncidentStatus
-    assignee: PersonName
+    assignee: str | None
     breach: BreachView | None
     seconds_to_first_answer: Annotated[float | None, Field(description="Null while there is none.")]
     seconds_to_solution: Annotated[float | None, Field(description="Null while there is none.")]

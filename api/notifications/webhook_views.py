@@ -7,7 +7,7 @@ from fastapi import Request
 from pydantic import AfterValidator, Field, StringConstraints
 
 from api.notifications.targets import Targets, target_of
-from api.web.schemas import MadeSecret, Moment, Reason, Wire, WireIn
+from api.web.schemas import Moment, Reason, Wire, WireIn
 from api.web.services import provided
 from models.consents.webhooks import (
     FORMER_SIGNS,
@@ -109,7 +109,7 @@ class SubscriptionView(Wire):
 
 
 class SignedSubscription(SubscriptionView):
-    secret: Annotated[MadeSecret, Field(description="Signs what is sent. It is shown this once.")]
+    secret: Annotated[str | None, Field(description="Signs what is sent. It is shown this once.")]
 
 
 class MessageView(Wire):

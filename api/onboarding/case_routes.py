@@ -15,7 +15,7 @@ from api.web.callers import Caller, Operator, PartnerOrOperator
 from api.web.paging import Cursor, Limit, after_key, part
 from api.web.preconditions import IfMatch, etag, require_version
 from api.web.read_request import Reading
-from api.web.schemas import Evidence, Moment, Page, PersonName, RecordId, Wire, WireIn
+from api.web.schemas import Evidence, Moment, Page, RecordId, Wire, WireIn
 from api.web.write_request import WriteRequest, Writing
 from models.consents.onboarding import Case, CaseStep, Readiness, RoadStep, require_step, stage_after
 from models.consents.partners import Connection, Stage, is_stopped
@@ -65,7 +65,7 @@ class StepTaken(Wire):
 
     step: RoadStep
     at: Moment
-    by: PersonName
+    by: str | None
     role: str
     evidence: str | None
 

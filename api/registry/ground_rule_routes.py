@@ -13,7 +13,7 @@ from api.security import sealing
 from api.store.events import record
 from api.web.callers import Caller, Operator, OwnConnection
 from api.web.read_request import Reading
-from api.web.schemas import Day, Evidence, Moment, Name, Page, PersonName, Reason, RecordId, Wire, WireIn
+from api.web.schemas import Day, Evidence, Moment, Name, Page, Reason, RecordId, Wire, WireIn
 from api.web.write_request import WriteRequest, Writing
 from models.consents.ground_rules import GroundRule, require_convenant
 from models.decision.kept_rules import GroundRuleName
@@ -66,7 +66,7 @@ class GroundRuleView(Wire):
     kept: bool
     evidence: str
     source: str
-    checked_by: PersonName
+    checked_by: str | None
     checked_at: Moment
     check_again_on: Day | None
     convenant_version: str | None

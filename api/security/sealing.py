@@ -7,7 +7,7 @@ import base64
 import hashlib
 import hmac
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Final
 
 from cryptography.exceptions import InvalidTag
@@ -19,12 +19,11 @@ from api.security.evidence_keys import EvidenceKeys
 from models.log.sealed_texts import KEY_BYTES, SealedText, commitment, is_commitment
 
 SEALING: Final = "sealing"
+OPENED: Final = "opened"
 NONCE_BYTES: Final = 12
 MOST_CACHED: Final = 10_000
 #: Prefix of a keyed digest, which distinguishes it from the unkeyed ones of older versions.
 KEYED: Final = "hmac:"
-#: Prefix of a placeholder for a webhook's secret, followed by subscription and seed.
-WEBHOOK: Final = "webhook:"
 
 
 class Sealing:
@@ -51,9 +50,13 @@ class Sealing:
         mac = hmac.digest(self._key, b"request\0" + digest.encode(), hashlib.sha256)
         return KEYED + base64.urlsafe_b64encode(mac).decode().rstrip("=")
 
-    def webhook_secret(self, placeholder: str) -> str:
-        """Derives the secret that a placeholder (`WEBHOOK`, subscription, seed) stands for. It is not stored."""
-        mac = hmac.digest(self._key, placeholder.encode(), hashlib.sha256)
+    def answer_key(self, caller: str, idempotency_key: str) -> bytes:
+        """The key, of 32 bytes, that seals the remembered answer to a caller's write: opening it takes both keys."""
+        return hmac.digest(self._key, f"answer\0{caller}\0{idempotency_key}".encode(), hashlib.sha256)
+
+    def webhook_secret(self, subscription_id: str, seed: str) -> str:
+        """Derives the secret that signs messages to a subscription. It is not stored."""
+        mac = hmac.digest(self._key, f"webhook:{subscription_id}:{seed}".encode(), hashlib.sha256)
         return "whsec_" + base64.b64encode(mac).decode()
 
     def sealed(self, text: str, *, of_person: bool = False) -> SealedText:
@@ -130,37 +133,28 @@ def reason(session: AsyncSession, text: str) -> SealedText:
 
 
 def webhook_secret(session: AsyncSession, subscription_id: str, seed: str) -> str:
-    """The secret that signs messages to a subscription. A remembered answer holds its placeholder instead."""
+    """The secret that signs messages to a subscription."""
     sealing, _ = _sealing_of(session)
-    placeholder = f"{WEBHOOK}{subscription_id}:{seed}"
-    secret = sealing.webhook_secret(placeholder)
-    session.info.setdefault("told", {})[secret] = placeholder
-    return secret
+    return sealing.webhook_secret(subscription_id, seed)
 
 
 async def named(session: AsyncSession, values: Iterable[str | None]) -> dict[str, str]:
-    """The texts of commitments, by commitment; erased ones are missing. Other values are their own text.
-
-    The placeholder of a webhook's secret is replaced by the secret.
-    """
+    """The texts of commitments, by commitment; erased ones are missing. Other values are their own text."""
     wanted = {value for value in values if value is not None}
     found = {value: value for value in wanted if not is_commitment(value)}
-    for value in [value for value in found if value.startswith(WEBHOOK)]:
-        found[value] = _sealing_of(session)[0].webhook_secret(value)
     if len(found) < len(wanted):
         sealing, _ = _sealing_of(session)
         for row in await session.exec(select(SealedText).where(col(SealedText.commitment).in_(wanted - found.keys()))):
             text = sealing.opened(row)
             if text is not None:
                 found[row.commitment] = text
-    session.info.setdefault("told", {}).update({text: value for value, text in found.items()})
+                session.info.setdefault(OPENED, set()).add(row.commitment)
     return found
 
 
-def told(session: AsyncSession) -> Mapping[str, str]:
-    """The stored value of each text that this session got from `named`."""
-    found: dict[str, str] = session.info.setdefault("told", {})
-    return found
+def opened(session: AsyncSession) -> list[str]:
+    """The commitments whose texts this session got from `named`."""
+    return sorted(session.info.get(OPENED, ()))
 
 
 def _sealing_of(session: AsyncSession) -> tuple[Sealing, dict[str, str]]:

@@ -1,6 +1,8 @@
 """Destroys sealed texts and all digests made of them, on an erasure and when an erasure is replayed."""
 
-from sqlalchemy import delete, update
+from typing import Any
+
+from sqlalchemy import Text, cast, delete, update
 from sqlmodel import col, select
 
 from api.security import sealing
@@ -9,27 +11,18 @@ from models.log.events import Event, RememberedAnswer
 from models.log.sealed_texts import SealedText
 
 
-async def forget_text(write: Write, commitment: str) -> bool:
-    """Destroys the text and key of this commitment. Returns whether they were there."""
-    row = await write.session.get(SealedText, commitment)
-    if row is None:
-        return False
-    await write.destroy(row)
-    return True
-
-
 async def forget_person(write: Write, commitment: str) -> bool:
-    """Destroys the name of an actor. Returns whether it was there.
+    """Destroys the name of an actor, with every remembered answer that names them. Returns whether it was there.
 
     Remembered answers of versions without keyed digests are emptied too, whoever made the request: their bodies may
     contain the name but cannot be searched without each Idempotency-Key, and their digests confirm a guessed name. The
     keys stay known as used, so that no retry writes twice.
     """
-    if not await forget_text(write, commitment):
+    if not await _forget_text(write, commitment):
         return False
     answers, caller = RememberedAnswer, col(RememberedAnswer.caller)
     unkeyed = ~caller.startswith(sealing.KEYED)
-    await write.session.exec(update(answers).where(unkeyed).values(fingerprint="", body=""))
+    await _drop_answers(write, unkeyed)
     digests = (await write.session.exec(select(answers.caller).where(unkeyed).distinct())).all()
     for digest, keyed in sealing.keyed(write.session, digests).items():
         # Older versions may have served beside this one: both may have remembered an answer under one key.
@@ -45,8 +38,27 @@ async def forget_reason(write: Write, event: Event) -> bool:
     The digest and answer of the remembered request go too: the digest is made of the text, so that repeating the
     request with a guessed text would confirm the guess; the answer may contain the text.
     """
-    if event.reason is None or not await forget_text(write, event.reason):
+    if event.reason is None or not await _forget_text(write, event.reason):
         return False
-    remembered = update(RememberedAnswer).where(col(RememberedAnswer.revision) == event.revision)
-    await write.session.exec(remembered.values(fingerprint="", body=""))
+    await _drop_answers(write, col(RememberedAnswer.revision) == event.revision)
     return True
+
+
+async def _forget_text(write: Write, commitment: str) -> bool:
+    """Destroys the text and key of this commitment, with the remembered answers that name it. Returns whether they
+    were there.
+
+    All remembered answers are read to find those.
+    """
+    row = await write.session.get(SealedText, commitment)
+    if row is None:
+        return False
+    await write.destroy(row)
+    await _drop_answers(write, cast(RememberedAnswer.names, Text).contains(commitment, autoescape=True))
+    return True
+
+
+async def _drop_answers(write: Write, which: Any) -> None:
+    """Empties these remembered answers. Their keys stay known as used, so that no retry writes twice."""
+    dropped = update(RememberedAnswer).where(which)
+    await write.session.exec(dropped.values(fingerprint="", body="", names=[]))

@@ -2,32 +2,21 @@
 
 import base64
 import hashlib
-import json
-import re
-import secrets
-from collections.abc import Mapping
 from typing import Annotated, Final, cast
 
 from cryptography.fernet import Fernet
 from fastapi import Header, Request, Response
-from pydantic import BaseModel, StringConstraints
-from pydantic_core import to_json
+from pydantic import StringConstraints
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from api.security import sealing
-from api.security.sealing import Sealing
+from api.security.sealing import Sealing, opened
 from api.store.store import Write
 from api.web.callers import claims_if_any
 from models.log.events import RememberedAnswer
 from models.vocabulary.refusals import IdempotencyKeyReused, InvalidInput
 
 LEAST_KEY_WITHOUT_TOKEN: Final = 20
-
-
-#: Stands in a line of its own before a body in which persons stand, and before each of them: nobody could foresee it.
-_MARK: Final = re.compile(r"[0-9a-f]{32}")
-
 
 IdempotencyKey = Annotated[
     str | None,
@@ -58,11 +47,12 @@ async def give_again(_: Request, replayed: Exception) -> Response:
 class Memory:
     """What is remembered of one caller's write under its Idempotency-Key.
 
-    Neither the key nor the answer can be read in the store: an answer may hold a secret, and is sealed with the key.
-    Names of persons are not in it at all, but what stands for them; who is erased meanwhile is not told again. Caller
-    and request are digests that nobody can hold a guess against without the key that is kept outside the store.
+    The answer may hold names and a secret. It is sealed with the Idempotency-Key and the key that is kept outside the
+    store: nobody can read it with one of them. Caller and request are digests by that second key, so that a guess of
+    either cannot be checked in the store. The answer's row says which commitments it names: when one of them is erased
+    the answer is destroyed and its key stays used. A retry then is refused, and the write is not done twice.
 
-    Who sends no token is known by nothing but the Idempotency-Key, which must then be hard to guess.
+    A caller without a token is known by nothing but the Idempotency-Key, which must then be hard to guess.
     """
 
     def __init__(self, sealing: Sealing, caller: str | None, key: str, fingerprint: str) -> None:
@@ -70,7 +60,7 @@ class Memory:
             raise InvalidInput(f"Without a token an Idempotency-Key has at least {LEAST_KEY_WITHOUT_TOKEN} characters.")
         self._without_key = caller or _digest("anyone"), fingerprint
         self._caller, self._fingerprint = map(sealing.keyed, self._without_key)
-        self._key = key
+        self._sealing, self._key = sealing, key
 
     async def replay(self, write: Write) -> None:
         """Raises `Replayed` when the same write was done before, `IdempotencyKeyReused` when it was another one."""
@@ -83,9 +73,23 @@ class Memory:
             )
         if (known.caller, known.fingerprint) not in ((self._caller, self._fingerprint), self._without_key):
             raise IdempotencyKeyReused("This Idempotency-Key was used for another request.")
-        # With its key as it is: as they were remembered before they were sealed.
-        body = known.body if known.key == self._key else unsealed(known, self._key)
-        raise Replayed(known.status, known.etag, await _with_names(write.session, body))
+        raise Replayed(known.status, known.etag, self._body(known))
+
+    def _body(self, known: RememberedAnswer) -> str:
+        """The answer as it was given. Raises `IdempotencyKeyReused` for one in which an older version marked names."""
+        if known.names is not None:
+            return unsealed(self._sealing, known, self._key)
+        if known.key == self._key:
+            # Remembered before answers were sealed, with the Idempotency-Key as it is.
+            return known.body
+        body = _sealed_with_key_alone(known.caller, self._key).decrypt(known.body).decode()
+        # A line of its own before a body in which commitments stand for names. They are not put in any more.
+        if "\n" in body:
+            raise IdempotencyKeyReused(
+                "The answer to the request with this Idempotency-Key was kept by an older version, and named persons in"
+                " a form that is not read any more; the request was done then."
+            )
+        return body
 
     async def _known(self, session: AsyncSession) -> RememberedAnswer | None:
         """What is remembered, as older versions did it too: with digests made with no key, and the key as it is."""
@@ -107,28 +111,11 @@ class Memory:
             fingerprint=self._fingerprint,
             status=status,
             etag=etag,
-            body=_seal(self._caller, self._key).encrypt(body.encode()).decode(),
+            body=_seal(self._sealing, self._caller, self._key).encrypt(body.encode()).decode(),
             revision=write.revision,
             created_at=write.now,
+            names=opened(write.session),
         )
-
-
-def without_names(view: BaseModel, told: Mapping[str, str]) -> str:
-    """The view as JSON, with what stands for each person in place of the name; `told` says what that is."""
-    mark = secrets.token_hex(16)
-    said = view.model_dump_json(by_alias=True, context={name: mark + value for name, value in told.items()})
-    return f"{mark}\n{said}" if mark in said else said
-
-
-async def _with_names(session: AsyncSession, kept: str) -> str:
-    """The same as it is given again: with the names, and null for those that were erased."""
-    mark, _, said = kept.partition("\n")
-    # What an older version kept has no mark, as what names nobody.
-    if not _MARK.fullmatch(mark):
-        return kept
-    person = re.compile(rf'"{mark}((?:[^"\\]|\\.)*)"')
-    names = await sealing.named(session, [json.loads(f'"{value}"') for value in person.findall(said)])
-    return person.sub(lambda found: to_json(names.get(json.loads(f'"{found[1]}"'))).decode(), said)
 
 
 def digest_of_key(key: str) -> str:
@@ -136,9 +123,9 @@ def digest_of_key(key: str) -> str:
     return _digest(key)
 
 
-def unsealed(answer: RememberedAnswer, key: str) -> str:
-    """The body of an answer that was remembered under `key`, as it is kept. Raises `InvalidToken` for another key."""
-    return _seal(answer.caller, key).decrypt(answer.body).decode()
+def unsealed(sealing: Sealing, answer: RememberedAnswer, key: str) -> str:
+    """The body of an answer that was remembered under `key`. Raises `InvalidToken` for another key, of either kind."""
+    return _seal(sealing, answer.caller, key).decrypt(answer.body).decode()
 
 
 def holder_of(request: Request) -> str | None:
@@ -158,6 +145,11 @@ def _digest(*parts: str) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
-def _seal(caller: str, key: str) -> Fernet:
+def _seal(sealing: Sealing, caller: str, key: str) -> Fernet:
+    return Fernet(base64.urlsafe_b64encode(sealing.answer_key(caller, key)))
+
+
+def _sealed_with_key_alone(caller: str, key: str) -> Fernet:
+    """As older versions sealed: whoever guessed the Idempotency-Key could open it."""
     digest = hashlib.sha256(f"sealed answer\0{caller}\0{key}".encode()).digest()
     return Fernet(base64.urlsafe_b64encode(digest))

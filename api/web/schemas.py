@@ -1,7 +1,7 @@
 """The base of all wire schemas: camelCase on the wire, unknown members refused, times in UTC."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import UTC, date, datetime
 from typing import Annotated, Any, Final, Generic, TypeVar
 
@@ -13,7 +13,6 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainSerializer,
-    SerializationInfo,
     StringConstraints,
 )
 from pydantic.alias_generators import to_camel
@@ -99,19 +98,6 @@ def _day_in_range(day: date) -> date:
 
 #: A day of the calendar, as RFC 3339 writes it.
 Day = Annotated[date, BeforeValidator(_require_day_text), AfterValidator(_day_in_range)]
-
-
-def _told(name: str | None, info: SerializationInfo) -> str | None:
-    kept: Mapping[str, str] | None = info.context
-    return name if kept is None or name is None else kept[name]
-
-
-#: Who acted, null once that was erased. Where it is kept, the `context` of the serialization says what stands for whom.
-PersonName = Annotated[str | None, PlainSerializer(_told, when_used="json")]
-#: The same for what somebody said.
-Said = PersonName
-#: The same for a secret that can be made again: what is kept says which one it is, and not what it is.
-MadeSecret = PersonName
 
 
 def distinct(names: Iterable[str]) -> list[str]:

@@ -14,12 +14,11 @@ from typing import Annotated, TypeVar, cast
 from fastapi import Depends, Request, Response
 from pydantic import BaseModel
 
-from api.security import sealing
 from api.security.sealing import Sealing
 from api.security.strict_json import Malformed, strict_object
 from api.snapshot.current import CurrentSnapshot
 from api.store.store import Store, Write
-from api.web.idempotency import IdempotencyKey, Memory, fingerprint_of, holder_of, without_names
+from api.web.idempotency import IdempotencyKey, Memory, fingerprint_of, holder_of
 from api.web.preconditions import etag, require_once
 from api.web.services import provided
 from models.vocabulary.refusals import InvalidInput
@@ -47,7 +46,7 @@ class WriteRequest:
         """Notes the answer of this request, with its ETag where the object has versions."""
         if version is not None:
             self._response.headers["ETag"] = etag(version)
-        self.body = without_names(view, sealing.told(self.session))
+        self.body = view.model_dump_json(by_alias=True)
         return view
 
 

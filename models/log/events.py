@@ -89,18 +89,23 @@ class LogNode(SQLModel, table=True):
 
 
 class RememberedAnswer(SQLModel, table=True):
-    """The answer to a write with an Idempotency-Key: a retry gets it again and changes nothing."""
+    """The answer to a write with an Idempotency-Key: a retry gets it again and changes nothing.
+
+    An erasure drops the answers that name what it erases: fingerprint and body become empty, and the key stays used.
+    """
 
     __tablename__ = "remembered_answers"
 
     #: A keyed digest of the caller: issuer, subject and tenant. Rows of older versions have an unkeyed one.
     caller: str = Field(primary_key=True, max_length=64)
     key: str = Field(primary_key=True, max_length=255)
-    #: The same of the request; emptied when a text of the request or answer is erased, so that no request matches.
+    #: The same of the request; emptied once the answer was dropped, so that no request matches.
     fingerprint: str = Field(max_length=64)
     status: int
     etag: str | None = Field(default=None, max_length=80)
-    #: Sealed with the Idempotency-Key; holds commitments in the place of persons, and never a name.
+    #: Sealed with the Idempotency-Key and the key outside the store: it may name persons and hold a secret.
     body: str
     revision: int
     created_at: datetime = Field(sa_type=Instant)
+    #: The commitments to the names and reasons that the answer may show; None in rows of versions that noted none.
+    names: list[str] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))

@@ -21,6 +21,7 @@ from sqlmodel import col, select
 
 from api.evidence import verification
 from api.evidence.key_custody import record_schools
+from api.security.sealing import Sealing
 from api.security.tokens import EmbeddedIssuer
 from api.store.store import Store
 from api.web.idempotency import digest_of_key, unsealed
@@ -32,6 +33,7 @@ from models.log.events import Event, RememberedAnswer, Revision
 from models.vocabulary.event_kinds import EventKind
 from tests.worlds.live_connections import add_connections
 from tests.worlds.world import NAMES, PURPOSE, question
+from tests.worlds.world_evidence import keys_in
 
 ROOT = Path(__file__).resolve().parents[2]
 CHANGES = 1_000
@@ -303,7 +305,7 @@ async def test_a_thousand_changes_survive_kill_9(store_url: str, tmp_path: Path)
             for administrator in administrators:
                 group.create_task(administrator.work())
 
-        landed = await landed_in_doubt(store, ledger)
+        landed = await landed_in_doubt(store, Sealing(keys_in(tmp_path)), ledger)
         assert ledger.in_doubt, "no kill came while a change was under way: nothing was tested"
         assert_revisions_rise(administrators, landed)
         await assert_nothing_is_lost_or_half_there(store, [*ledger.acknowledged, *landed])
@@ -312,7 +314,7 @@ async def test_a_thousand_changes_survive_kill_9(store_url: str, tmp_path: Path)
     await store.aclose()
 
 
-async def landed_in_doubt(store: Store, ledger: Ledger) -> list[Change]:
+async def landed_in_doubt(store: Store, sealing: Sealing, ledger: Ledger) -> list[Change]:
     """The changes that were never answered and yet happened, with the answer that was lost."""
     landed = []
     async with store.reading() as session:
@@ -321,7 +323,7 @@ async def landed_in_doubt(store: Store, ledger: Ledger) -> list[Change]:
         remembered = {answer.key: answer for answer in found}
     for change in ledger.in_doubt:
         if known := remembered.get(digest_of_key(change.key)):
-            answer = httpx2.Response(known.status, text=unsealed(known, change.key))
+            answer = httpx2.Response(known.status, text=unsealed(sealing, known, change.key))
             change.status, change.answer = answer.status_code, answer.json()
             landed.append(change)
     return landed

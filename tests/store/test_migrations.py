@@ -33,7 +33,7 @@ from models.log.log_entries import leaf_of
 from models.log.verification import Audit
 from models.tables import METADATA, TABLES
 from tests.worlds.world import OFFERED, PURPOSE, START, World, world_on
-from tests.worlds.world_evidence import keys_in, keys_of
+from tests.worlds.world_evidence import entries_of, keys_in, keys_of
 
 pytestmark = pytest.mark.both_stores
 
@@ -222,6 +222,37 @@ async def test_who_acted_before_there_was_a_log_is_sealed_and_still_told(store_u
         assert await log_faults(session, Audit()) == []
     await asyncio.to_thread(migrate, store_url, "0003")
     assert (await asyncio.to_thread(on, store_url, _named))[0][1] is None, "what is sealed stays so"
+
+
+async def test_what_was_remembered_before_a_way_down_is_not_done_again_after_it(store_url: str, tmp_path: Path) -> None:
+    """The older version can neither open the answer nor find it at an erasure: its body is gone, its key stays used."""
+    partner = {"kvkNumber": "90000009", "name": "Uitgeverij De Negende"}
+    key = {"Idempotency-Key": "een-sleutel-van-ons"}
+    async with world_on(store_url, tmp_path) as world:
+        assert (await world.operate("POST", "/v1/partners", partner, **key)).status_code == 201
+    await asyncio.to_thread(migrate, store_url, "0010")
+    query = text("SELECT fingerprint, body FROM remembered_answers")
+    kept = await asyncio.to_thread(on, store_url, lambda it: [tuple(row) for row in it.execute(query)])
+    assert kept == [("", "")]
+    await asyncio.to_thread(migrate, store_url)
+    async with world_on(store_url, tmp_path, populated=True) as world:
+        before = len(await entries_of(world))
+        refused = await world.operate("POST", "/v1/partners", partner, **key)
+        assert (refused.status_code, refused.json()["type"].rpartition("/")[2]) == (409, "idempotency_key_reused")
+        assert len(await entries_of(world)) == before
+
+
+async def test_what_an_older_version_remembered_keeps_its_body_on_the_way_up(store_url: str) -> None:
+    statement = text(
+        "INSERT INTO remembered_answers (caller, key, fingerprint, status, body, revision, created_at)"
+        " VALUES ('hmac:a', 'k', 'hmac:f', 201, 'sealed', 1, '2026-09-01T08:00:00.000000Z')"
+    )
+    await asyncio.to_thread(migrate, store_url, "0010")
+    await asyncio.to_thread(on, store_url, lambda it: it.execute(statement))
+    await asyncio.to_thread(migrate, store_url)
+    query = text("SELECT fingerprint, body, names FROM remembered_answers")
+    kept = await asyncio.to_thread(on, store_url, lambda it: [tuple(found) for found in it.execute(query)])
+    assert kept == [("hmac:f", "sealed", None)]
 
 
 DENIED_NOW: dict[str, Callable[[World], Any]] = {

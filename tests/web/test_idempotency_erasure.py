@@ -1,7 +1,11 @@
-"""What is remembered of requests with an Idempotency-Key tells nobody whom it was erased, nor who guesses a name."""
+"""What is remembered of requests with an Idempotency-Key tells nobody of whom was erased, nor whether a guess is right.
+
+An answer that names what is erased is destroyed with it. Its key stays used: a retry is refused, and does nothing.
+"""
 
 import hashlib
 import json
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -19,7 +23,7 @@ from models.vocabulary.event_kinds import EventKind
 from tests.incidents.reporters import reported
 from tests.worlds.operations import ENTRIES, OPERATIONS, scene_in
 from tests.worlds.world import Answer, World
-from tests.worlds.world_evidence import entries_of, where_it_is
+from tests.worlds.world_evidence import entries_of, opened_by_a_guess, seal_of_older_versions, where_it_is
 
 SUBJECT: Final = "zq-sjoukje-van-der-meer-4711"
 COLLEAGUE: Final = "zq-bertus-van-verzonnen-4712"
@@ -51,6 +55,20 @@ async def remembered(world: World) -> list[RememberedAnswer]:
         return list(await session.exec(select(RememberedAnswer)))
 
 
+def opened(world: World, kept: RememberedAnswer, key: str = KEY) -> str:
+    """The answer that is remembered, for one who has all three: the store, its key and the Idempotency-Key."""
+    assert world.store.sealing is not None
+    return unsealed(world.store.sealing, kept, key)
+
+
+def require_refused(answer: Answer, says: str) -> None:
+    """Raises `AssertionError` for anything but the refusal of a key that was used."""
+    assert answer.status_code == 409, answer.text
+    problem = answer.json()
+    assert problem["type"].endswith("idempotency_key_reused")
+    assert says in problem["detail"]
+
+
 async def taken(world: World, subject: str) -> str:
     """An incident that they have taken; the path of its comments."""
     incident = f"/v1/incidents/{(await reported(world))['incidentId']}"
@@ -59,7 +77,10 @@ async def taken(world: World, subject: str) -> str:
 
 
 @pytest.mark.parametrize("subject", [SUBJECT, AWKWARD])
-async def test_an_answer_that_named_who_was_erased_is_given_again_without_the_name(world: World, subject: str) -> None:
+async def test_an_answer_that_named_who_was_erased_is_destroyed_and_its_retry_refused(
+    world: World, subject: str
+) -> None:
+    """Until it was erased, the answer is given again as it was, with the names."""
     path = await taken(world, subject)
     first = await by(world, COLLEAGUE, path, {"text": "Ik ook."})
     shown = first.json()
@@ -67,15 +88,56 @@ async def test_an_answer_that_named_who_was_erased_is_given_again_without_the_na
     again = await by(world, COLLEAGUE, path, {"text": "Ik ook."})
     assert (again.content, again.headers["Idempotency-Replayed"]) == (first.content, "true")
 
+    (kept,) = await remembered(world)
+    assert json.dumps(subject, ensure_ascii=False)[1:-1] in opened(world, kept)
+    assert opened_by_a_guess(kept, KEY) is None, "the Idempotency-Key alone opens nothing"
+    assert kept.body not in opened(world, kept)
+
     await erased(world, subject)
     before = await entries_of(world)
-    later = await by(world, COLLEAGUE, path, {"text": "Ik ook."})
-    assert (later.status_code, later.headers["Idempotency-Replayed"]) == (first.status_code, "true")
-    shown["assignee"] = shown["course"][1]["by"] = None
-    assert later.json() == shown
+    for text in ("Ik ook.", "Iets anders."):
+        require_refused(await tried(world, COLLEAGUE, path, {"text": text}), "was erased; it was done then.")
     assert await entries_of(world) == before
-    (kept,) = await remembered(world)
-    assert json.dumps(subject, ensure_ascii=False)[1:-1] not in unsealed(kept, KEY)
+    (dropped,) = await remembered(world)
+    assert (dropped.key, dropped.fingerprint, dropped.body, dropped.names) == (digest_of_key(KEY), "", "", [])
+    if world.store.is_sqlite:
+        assert await where_it_is(world, kept.body.encode()) == [], "not even sealed"
+    assert await where_it_is(world, subject.encode()) == []
+
+
+async def test_an_erasure_leaves_the_answers_that_name_others_and_those_that_name_nobody(world: World) -> None:
+    path = await taken(world, SUBJECT)
+    await by(world, COLLEAGUE, path, {"text": "Ik ook."})
+    other = f"/v1/incidents/{(await reported(world))['incidentId']}/_take"
+    named = await by(world, COLLEAGUE, other, {"text": "Deze wel."}, "een-tweede-sleutel-4711")
+    partner = {"kvkNumber": "90000009", "name": "Uitgeverij De Negende"}
+    nobody = await by(world, SUBJECT, "/v1/partners", partner, "een-derde-sleutel-4711")
+    await erased(world, SUBJECT)
+    again = await by(world, COLLEAGUE, other, {"text": "Deze wel."}, "een-tweede-sleutel-4711")
+    assert (again.content, again.json()["assignee"]) == (named.content, COLLEAGUE)
+    assert (await by(world, SUBJECT, "/v1/partners", partner, "een-derde-sleutel-4711")).content == nobody.content
+    assert sorted(kept.body == "" for kept in await remembered(world)) == [False, False, True]
+
+
+async def test_an_answer_that_shows_a_reason_of_another_entry_is_destroyed_with_that_reason(world: World) -> None:
+    """A school declines, and is shown what the partner wrote when it asked: another write, with another reason."""
+    await world.register()
+    token = world.token("partner", client_id="rekenrijk")
+    message = "zq-Jip Invented uit groep 7 heeft het nodig."
+    asked = await world.call("POST", "/v1/consents/requests", token, {"schools": ["16SW"], "message": message})
+    number, request = len(await entries_of(world)), asked.json()["items"][0]
+    path, reason = f"/requests/{request['requestId']}/_decline", {"reason": "Nee."}
+    declined = await world.administer("POST", path, reason, Idempotency_Key=KEY)
+    assert (declined.json()["message"], declined.json()["answer"]) == (message, "Nee.")
+    again = await world.administer("POST", path, reason, Idempotency_Key=KEY)
+    assert (again.content, again.headers["Idempotency-Replayed"]) == (declined.content, "true")
+
+    assert (await world.operate("POST", f"/v1/log/entries/{number}/reason/_erase")).status_code == 200
+    before = await entries_of(world)
+    require_refused(await world.administer("POST", path, reason, Idempotency_Key=KEY), "was erased; it was done then.")
+    assert await entries_of(world) == before
+    assert [kept.body for kept in await remembered(world)] == [""]
+    assert await where_it_is(world, message.encode()) == []
 
 
 async def test_a_commitment_that_somebody_typed_is_no_name_in_an_answer_that_is_given_again(world: World) -> None:
@@ -95,9 +157,9 @@ async def test_who_erased_someone_is_answered_the_same_again(world: World) -> No
     assert (again.content, again.headers["Idempotency-Replayed"]) == (first.content, "true")
 
 
-async def test_no_remembered_answer_of_any_operation_holds_who_acted(world: World) -> None:
-    """Of a name that a route tells in a way of its own, this would find that it stays."""
-    keys = dict[str, str]()
+async def test_every_remembered_answer_of_any_operation_says_whom_it_names(world: World) -> None:
+    """Of a name that a route tells in a way of its own, this would find that it stays when it is erased."""
+    answers, naming = 0, 0
     for name, entry in ENTRIES.items():
         operation = OPERATIONS[name]
         if operation.method == "GET" or "idempotency-key" not in operation.parameters("header"):
@@ -107,11 +169,23 @@ async def test_no_remembered_answer_of_any_operation_holds_who_acted(world: Worl
             await entry.before(scene)
         key = f"een-sleutel-voor-{name}-4711"
         answer = await scene.call(operation, headers={"Idempotency-Key": key})
-        if answer.status_code < 300:
-            keys[digest_of_key(key)] = key
-    told = {kept.key: unsealed(kept, keys[kept.key]) for kept in await remembered(world) if kept.key in keys}
-    assert len(told) > 25
-    assert [keys[key] for key, body in told.items() if "-subject" in body] == []
+        if answer.status_code >= 300:
+            continue
+        (kept,) = [each for each in await remembered(world) if each.key == digest_of_key(key)]
+        body = opened(world, kept, key)
+        shown = set(re.findall(r"[a-z]+-subject", body))
+        assert {await commitment_of(world, subject) for subject in shown} <= set(kept.names or ()), name
+        assert opened_by_a_guess(kept, key) is None
+        answers, naming = answers + 1, naming + bool(shown)
+    assert (answers > 25, naming > 5) == (True, True), (answers, naming)
+
+
+async def commitment_of(world: World, subject: str) -> str:
+    """By what they are known in the store."""
+    assert world.store.sealing is not None
+    lookup = world.store.sealing.lookup(subject)
+    async with world.store.reading() as session:
+        return (await session.exec(select(SealedText.commitment).where(SealedText.lookup == lookup))).one()
 
 
 # -- guesses ----------------------------------------------------------------------------------------------------------
@@ -146,7 +220,7 @@ async def made_older(world: World, path: str, body: bytes, *, sealed: str) -> No
     caller, fingerprint = guesses(world, path, body)
     async with world.store.writing() as write:
         (kept,) = (await write.session.exec(select(RememberedAnswer))).all()
-        kept.caller, kept.fingerprint, kept.key, kept.body = caller, fingerprint, KEY, sealed
+        kept.caller, kept.fingerprint, kept.key, kept.body, kept.names = caller, fingerprint, KEY, sealed, None
         write.session.add(kept)
         record(write, EventKind.SCHOOLS_IMPORTED, SYSTEM, {})
 
@@ -177,6 +251,39 @@ async def test_what_an_older_version_remembered_is_known_again_and_goes_with_the
             assert await where_it_is(world, guess.encode()) == []
 
 
+async def kept_by_the_version_before(world: World, body: str) -> None:
+    """Brings the one answer that is remembered to how the last version without `names` kept it."""
+    async with world.store.writing() as write:
+        (kept,) = (await write.session.exec(select(RememberedAnswer))).all()
+        kept.body, kept.names = seal_of_older_versions(kept.caller, KEY).encrypt(body.encode()).decode(), None
+        write.session.add(kept)
+        record(write, EventKind.SCHOOLS_IMPORTED, SYSTEM, {})
+
+
+async def test_what_the_version_before_remembered_with_marks_for_names_is_refused_and_not_done_twice(
+    world: World,
+) -> None:
+    path = await taken(world, SUBJECT)
+    await by(world, COLLEAGUE, path, {"text": "Ik ook."})
+    actor = (await entries_of(world))[-1]["actor"]
+    mark = "0123456789abcdef" * 2
+    await kept_by_the_version_before(world, f'{mark}\n{{"assignee":"{mark}{actor}"}}')
+    before = await entries_of(world)
+    refused = await tried(world, COLLEAGUE, path, {"text": "Ik ook."})
+    require_refused(refused, "was kept by an older version")
+    assert (actor in refused.text, mark in refused.text, SUBJECT in refused.text) == (False, False, False)
+    require_refused(await tried(world, COLLEAGUE, path, {"text": "Anders."}), "was used for another request")
+    assert await entries_of(world) == before
+
+
+async def test_what_the_version_before_remembered_without_a_name_is_given_again(world: World) -> None:
+    partner = {"kvkNumber": "90000009", "name": "Uitgeverij De Negende"}
+    first = await by(world, SUBJECT, "/v1/partners", partner)
+    await kept_by_the_version_before(world, first.text)
+    again = await by(world, SUBJECT, "/v1/partners", partner)
+    assert (again.content, again.headers["Idempotency-Replayed"]) == (first.content, "true")
+
+
 async def test_an_erasure_goes_through_where_two_versions_remembered_something_under_one_key(world: World) -> None:
     path = await taken(world, COLLEAGUE)
     first = await by(world, SUBJECT, path, {"text": "Ik ook."})
@@ -196,13 +303,23 @@ async def test_a_command_that_has_no_key_replays_an_erasure_all_the_same(world: 
     path = await taken(world, COLLEAGUE)
     first = await by(world, SUBJECT, path, {"text": "Ik ook."})
     await made_older(world, path, first.request.content, sealed=first.text)
-    assert world.store.sealing is not None
-    colleague = world.store.sealing.lookup(COLLEAGUE)
+    commitment = await commitment_of(world, COLLEAGUE)
     async with world.store.writing() as write:
         write.session.info[SEALING] = None
-        (row,) = await write.session.exec(select(SealedText).where(SealedText.lookup == colleague))
-        assert await forget_person(write, row.commitment)
+        assert await forget_person(write, commitment)
         record(write, EventKind.STORE_REPLAYED, SYSTEM, {})
     (kept,) = await remembered(world)
     assert (kept.fingerprint, kept.body) == ("", "")
     assert (await tried(world, SUBJECT, path, {"text": "Ik ook."})).status_code == 409
+
+
+async def test_a_command_that_has_no_key_drops_the_answers_that_name_whom_it_erases_again(world: World) -> None:
+    path = await taken(world, COLLEAGUE)
+    await by(world, SUBJECT, path, {"text": "Ik ook."})
+    commitment = await commitment_of(world, COLLEAGUE)
+    async with world.store.writing() as write:
+        write.session.info[SEALING] = None
+        assert await forget_person(write, commitment)
+        record(write, EventKind.STORE_REPLAYED, SYSTEM, {})
+    assert [each.body for each in await remembered(world)] == [""]
+    require_refused(await tried(world, SUBJECT, path, {"text": "Ik ook."}), "was erased; it was done then.")

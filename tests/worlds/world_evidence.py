@@ -1,9 +1,12 @@
 """The evidence of a world of these tests: its keys, its entries, and a witness that has seen them."""
 
+import base64
+import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from cryptography.fernet import Fernet, InvalidToken
 from sqlalchemy import text
 from sqlmodel import col, select
 
@@ -11,7 +14,7 @@ from api.evidence.proofs import checkpoint
 from api.evidence.witness import Witness
 from api.security import evidence_keys
 from api.security.evidence_keys import EvidenceKeys
-from models.log.events import Event
+from models.log.events import Event, RememberedAnswer
 from models.log.log_entries import canonical, entry_of
 from models.log.merkle import Plan, leaf_hash
 from tests.worlds.world import World
@@ -76,3 +79,17 @@ async def files_of(world: World) -> Iterator[Path]:
 async def where_it_is(world: World, wanted: bytes) -> list[str]:
     """In which of those files these bytes stand."""
     return [path.name for path in await files_of(world) if wanted in path.read_bytes()]
+
+
+def seal_of_older_versions(caller: str, key: str) -> Fernet:
+    """What sealed remembered answers before the key outside the store did so too: anyone can make it of a guess."""
+    digest = hashlib.sha256(f"sealed answer\0{caller}\0{key}".encode()).digest()
+    return Fernet(base64.urlsafe_b64encode(digest))
+
+
+def opened_by_a_guess(kept: RememberedAnswer, key: str) -> str | None:
+    """The remembered answer, for one who has the store and guesses the Idempotency-Key; None where it stays shut."""
+    try:
+        return seal_of_older_versions(kept.caller, key).decrypt(kept.body).decode()
+    except InvalidToken:
+        return None
