@@ -64,9 +64,10 @@ async def views(
     """The views of the duties at `now`. `appended` are events of this write, which the store does not hold yet."""
     numbers = {duty.confirmed_in_entry for duty in duties if duty.confirmed_in_entry is not None}
     entries = await event_rows.entries(session, numbers)
-    entries |= {event.number: event for event in appended}
     texts = await sealing.named(session, [event.reason for event in entries.values()])
     statements = {number: texts.get(event.reason or "") for number, event in entries.items()}
+    # As typed: the text becomes a commitment when it is appended, and may only look like one until then.
+    statements |= {event.number: event.reason for event in appended}
     return [_view(duty, now, statements.get(duty.confirmed_in_entry or 0)) for duty in duties]
 
 

@@ -152,14 +152,17 @@ async def views(
     brins, client_ids = {each.brin for each in requests}, {each.client_id for each in requests}
     connections = await registry_rows.connections_named(session, client_ids)
     entries = await event_rows.entries(session, {number for each in requests for number in _entries_of(each)})
-    entries |= {event.number: event for event in appended}
+    texts = await sealing.named(session, [event.reason for event in entries.values()])
+    reasons = {number: texts.get(event.reason or "") for number, event in entries.items()}
+    # As typed: the text becomes a commitment when it is appended, and may only look like one until then.
+    reasons |= {event.number: event.reason for event in appended}
     facts = _ViewFacts(
         connections=connections,
         partners=await registry_rows.partners_of(session, connections.values()),
         schools=await school_rows.schools_named(session, brins),
         grants=await grant_rows.open_grants(session, client_ids, brins),
-        entries=entries,
-        text=await sealing.named(session, [event.reason for event in entries.values()]),
+        entries=entries | {event.number: event for event in appended},
+        reasons=reasons,
     )
     return [_view(each, facts) for each in requests]
 
@@ -235,11 +238,8 @@ class _ViewFacts:
     schools: Mapping[str, School]
     grants: Mapping[tuple[str, str], Grant]
     entries: Mapping[int, Event]
-    text: Mapping[str, str]
-
-    def text_of(self, number: int | None) -> str | None:
-        """The reason text of an entry; None without one, or once it was erased."""
-        return None if number is None else self.text.get(self.entries[number].reason or "")
+    #: The reason text of each entry; None without one, or once it was erased.
+    reasons: Mapping[int, str | None]
 
 
 def _view(request: AccessRequest, facts: _ViewFacts) -> RequestView:
@@ -252,8 +252,8 @@ def _view(request: AccessRequest, facts: _ViewFacts) -> RequestView:
         connection_name=connection.name,
         partner=PartnerName.model_validate(facts.partners[connection.kvk_number]),
         scopes=RequestedScopes(required=request.required_scopes, optional=request.optional_scopes),
-        message=facts.text_of(request.asked_in_entry),
-        answer=facts.text_of(request.answered_in_entry),
+        message=facts.reasons[request.asked_in_entry],
+        answer=facts.reasons[request.answered_in_entry] if request.answered_in_entry is not None else None,
         difference=grant and _not_covered(wish, grant.scopes, grant.purposes),
         added=added if added.scopes or added.purposes else None,
         **request.model_dump(exclude={"required_scopes", "optional_scopes", "brin", "scopes"}),

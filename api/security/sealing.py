@@ -139,7 +139,10 @@ def webhook_secret(session: AsyncSession, subscription_id: str, seed: str) -> st
 
 
 async def named(session: AsyncSession, values: Iterable[str | None]) -> dict[str, str]:
-    """The texts of commitments, by commitment; erased ones are missing. Other values are their own text."""
+    """The texts of commitments, by commitment; erased ones are missing. Other values are their own text.
+
+    An event that is not appended yet holds no commitment, whatever its text looks like: never pass its values here.
+    """
     wanted = {value for value in values if value is not None}
     found = {value: value for value in wanted if not is_commitment(value)}
     if len(found) < len(wanted):

@@ -12,6 +12,7 @@ from typing import Any, Final
 import pytest
 from sqlmodel import select
 
+from api.deletions.duties import KeepingDuties
 from api.security.sealing import SEALING
 from api.security.tokens import DEMO_CLIENT
 from api.store.events import SYSTEM, record
@@ -186,6 +187,27 @@ async def commitment_of(world: World, subject: str) -> str:
     lookup = world.store.sealing.lookup(subject)
     async with world.store.reading() as session:
         return (await session.exec(select(SealedText.commitment).where(SealedText.lookup == lookup))).one()
+
+
+# -- what looks like a commitment --------------------------------------------------------------------------------------
+
+
+async def test_a_reason_that_is_typed_as_a_commitment_tells_nobody_what_that_commits_to(world: World) -> None:
+    """Commitments stand in the log and in receipts, where schools and partners read them."""
+    await world.register()
+    actor = await commitment_of(world, "operator-subject")
+    token = world.token("partner", client_id="rekenrijk")
+    asked = await world.call("POST", "/v1/consents/requests", token, {"schools": ["16SW"], "message": actor})
+    (shown,) = asked.json()["items"]
+    declined = await world.administer("POST", f"/requests/{shown['requestId']}/_decline", {"reason": actor})
+    assert (shown["message"], declined.json()["message"], declined.json()["answer"]) == (actor, actor, actor)
+    given = await world.granted()
+    world.clock.advance(hours=1)
+    await world.step(given["grantId"], "revoke")
+    await KeepingDuties(world.store).run()
+    path = f"/v1/consents/deletions/{given['grantId']}/_confirm"
+    confirmed = await world.call("POST", path, token, {"statement": actor})
+    assert (confirmed.status_code, confirmed.json()["statement"]) == (200, actor)
 
 
 # -- guesses ----------------------------------------------------------------------------------------------------------
