@@ -77,11 +77,11 @@ class Memory:
 
     def _body(self, known: RememberedAnswer) -> str:
         """The answer as it was given. Raises `IdempotencyKeyReused` for one in which an older version marked names."""
-        if known.names is not None:
-            return unsealed(self._sealing, known, self._key)
         if known.key == self._key:
             # Remembered before answers were sealed, with the Idempotency-Key as it is.
             return known.body
+        if known.names is not None:
+            return unsealed(self._sealing, known, self._key)
         body = _sealed_with_key_alone(known.caller, self._key).decrypt(known.body).decode()
         # A line of its own before a body in which commitments stand for names. They are not put in any more.
         if "\n" in body:

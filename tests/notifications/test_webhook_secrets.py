@@ -8,7 +8,7 @@ from sqlmodel import select
 
 from api.evidence.apply_entries import Restoring
 from api.notifications.targets import Targets
-from api.store.events import SYSTEM, record
+from api.store.events import SYSTEM, event_of, record
 from models.consents.webhooks import WebhookSubscription
 from models.log.events import RememberedAnswer
 from models.tables import METADATA
@@ -134,7 +134,7 @@ async def test_a_subscription_comes_back_with_the_log_but_a_url_that_the_log_doe
         await write.session.flush()
         restoring = Restoring(write)
         for entry in changes:
-            await restoring.apply(entry)
+            await restoring.apply(event_of(entry))
             await write.session.flush()
         record(write, EventKind.STORE_REPLAYED, SYSTEM, {})
     shown = {each["subscriptionId"]: each for each in (await call(told, "GET")).json()["items"]}
