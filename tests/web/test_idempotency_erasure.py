@@ -12,7 +12,7 @@ from typing import Any, Final
 import pytest
 from sqlmodel import select
 
-from api.deletions.duties import KeepingDuties
+from api.deletions.duties import DutyJob
 from api.security.sealing import SEALING
 from api.security.tokens import DEMO_CLIENT
 from api.store.events import SYSTEM, record
@@ -204,7 +204,7 @@ async def test_a_reason_that_is_typed_as_a_commitment_tells_nobody_what_that_com
     given = await world.granted()
     world.clock.advance(hours=1)
     await world.step(given["grantId"], "revoke")
-    await KeepingDuties(world.store).run()
+    await DutyJob(world.store).run()
     path = f"/v1/consents/deletions/{given['grantId']}/_confirm"
     confirmed = await world.call("POST", path, token, {"statement": actor})
     assert (confirmed.status_code, confirmed.json()["statement"]) == (200, actor)
