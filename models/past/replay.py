@@ -51,7 +51,7 @@ class Told:
     def hear(self, entry: State) -> None:
         """Takes in the next entry. One of a kind that no decision rests on changes nothing but the revision.
 
-        Raises `StateInvalid`, or another of `NO_SENSE`, for one that says what no change could.
+        Raises `StateInvalid`, or another of `TAMPERING_ERRORS`, for one that says what no change could.
         """
         self.revision = entry["revision"]
         kind, state = entry["kind"], entry["state"]
