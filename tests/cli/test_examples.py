@@ -29,7 +29,6 @@ def examples_of(document: str) -> list[str]:
 @pytest.mark.parametrize("document", SAID)
 async def test_the_examples_run(document: str, world: World, tmp_path: Path) -> None:
     role, said = SAID[document]
-    await world.register()
     # Less than the connection is registered for, so that there is something to ask for.
     await world.granted()
     token = world.token(role, client_id="rekenrijk" if role == "partner" else None)

@@ -36,7 +36,6 @@ Answering = Callable[[httpx2.Request], httpx2.Response]
 
 @pytest.fixture
 async def address(world: World) -> AsyncIterator[str]:
-    await world.register()
     async with serving(world.service) as (host, port):
         yield f"http://{host}:{port}"
 

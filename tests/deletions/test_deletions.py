@@ -51,7 +51,6 @@ async def confirm(world: World, given: dict[str, Any], body: Any = None, **heade
 
 
 async def test_what_was_permitted_is_deleted_by_the_day_that_was_agreed(world: World) -> None:
-    await world.register()
     given = await ended(world)
     (duty,) = await told(world)
     assert (duty["grantId"], duty["school"], duty["scopes"]) == (given["grantId"], "16SW", given["scopes"])
@@ -64,7 +63,6 @@ async def test_what_was_permitted_is_deleted_by_the_day_that_was_agreed(world: W
 
 
 async def test_a_partner_confirms_with_its_own_words(world: World) -> None:
-    await world.register()
     given = await ended(world)
     world.clock.advance(days=1)
     answer = await confirm(world, given, {"statement": "Gewist, ook uit de reservekopie."}, Idempotency_Key="gewist-1")
@@ -81,7 +79,6 @@ async def test_a_partner_confirms_with_its_own_words(world: World) -> None:
 
 @pytest.mark.parametrize("body", [None, {}, {"statement": " "}, {"statement": None}, {"statement": "x" * 501}])
 async def test_nobody_confirms_without_a_word(world: World, body: Any) -> None:
-    await world.register()
     given = await ended(world)
     token = world.token("partner", client_id="rekenrijk")
     path = f"/v1/consents/deletions/{given['grantId']}/_confirm"
@@ -90,7 +87,6 @@ async def test_nobody_confirms_without_a_word(world: World, body: Any) -> None:
 
 
 async def test_an_overdue_duty_shows_and_is_told_once(world: World) -> None:
-    await world.register()
     given = await ended(world)
     world.clock.advance(days=DAYS)
     assert [each["status"] for each in await told(world, "overdue")] == ["overdue"]
@@ -103,7 +99,6 @@ async def test_an_overdue_duty_shows_and_is_told_once(world: World) -> None:
 
 
 async def test_what_ends_by_time_is_deleted_too(world: World) -> None:
-    await world.register()
     await world.granted(validUntil="2026-10-01T00:00:00Z")
     world.clock.advance(days=60)
     await expire(world.store)
@@ -114,7 +109,6 @@ async def test_what_ends_by_time_is_deleted_too(world: World) -> None:
 
 
 async def test_what_never_began_leaves_nothing_to_delete(world: World) -> None:
-    await world.register()
     await ended(world, validFrom="2026-10-01T00:00:00Z")
     assert await told(world) == []
 
@@ -137,7 +131,6 @@ AGAIN: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
 @pytest.mark.parametrize("case", AGAIN)
 async def test_what_is_permitted_again_need_not_be_deleted(world: World, case: str, first: str) -> None:
     before, after, status = AGAIN[case]
-    await world.register()
     given = await world.granted(**before)
     world.clock.advance(hours=1)
     assert (await world.step(given["grantId"], "revoke")).status_code == 200
@@ -151,7 +144,6 @@ async def test_what_is_permitted_again_need_not_be_deleted(world: World, case: s
 
 
 async def test_a_school_that_permits_it_counts_only_where_the_location_says_nothing_itself(world: World) -> None:
-    await world.register()
     first = await ended(world, location="16SW01")
     own = await world.granted(location="16SW01", scopes=BASIS)
     await world.granted()
@@ -168,7 +160,6 @@ async def test_a_school_that_permits_it_counts_only_where_the_location_says_noth
 
 
 async def test_what_begins_before_it_is_due_need_not_be_deleted_and_what_never_does_must(world: World) -> None:
-    await world.register()
     await ended(world)
     later = await world.granted(validFrom="2026-10-01T00:00:00Z")
     never = await ended(world, brin="17TX")
@@ -184,7 +175,6 @@ async def test_what_begins_before_it_is_due_need_not_be_deleted_and_what_never_d
 
 
 async def test_a_wider_grant_ends_the_duty_once_it_is_wide_enough(world: World) -> None:
-    await world.register()
     await ended(world)
     again = await world.granted(scopes=BASIS)
     assert [each["status"] for each in await told(world)] == ["due"]
@@ -195,7 +185,6 @@ async def test_a_wider_grant_ends_the_duty_once_it_is_wide_enough(world: World) 
 
 
 async def test_another_partner_sees_and_confirms_nothing(world: World) -> None:
-    await world.register()
     await world.register("taalhuis", kvk_number="90000002")
     given = await ended(world)
     assert await told(world, client_id="taalhuis") == []
@@ -205,7 +194,6 @@ async def test_another_partner_sees_and_confirms_nothing(world: World) -> None:
 
 async def test_many_ends_at_once_are_taken_in_parts(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(duties, "BATCH", 1)
-    await world.register()
     given = [await world.granted(), *[await world.granted(location=code) for code in ("16SW00", "16SW01")]]
     world.clock.advance(hours=1)
     for each in given:
@@ -216,7 +204,6 @@ async def test_many_ends_at_once_are_taken_in_parts(world: World, monkeypatch: p
 
 
 async def test_what_a_partner_said_can_be_erased(world: World) -> None:
-    await world.register()
     given = await ended(world)
     await confirm(world, given, {"statement": "Gewist door C. van Contact."})
     log = (await world.operate("GET", "/v1/log/entries?limit=500")).json()["items"]

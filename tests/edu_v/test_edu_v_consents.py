@@ -24,7 +24,6 @@ from tests.worlds.world import BASIS, NAMES, OFFERED, OTHER_PURPOSE, PURPOSE, Wo
 
 
 async def test_a_request_is_one_of_the_main_door_and_permits_nothing(world: World) -> None:
-    await world.register()
     reference = new_reference()
     answer = await ask(world, reference, message="Voor het nieuwe schooljaar.")
     assert code(answer) == (201, "0001")
@@ -43,7 +42,6 @@ async def test_a_request_is_one_of_the_main_door_and_permits_nothing(world: Worl
 
 
 async def test_the_same_request_again_changes_nothing_and_another_is_refused(world: World) -> None:
-    await world.register()
     reference = new_reference()
     first = await ask(world, reference)
     again = await ask(world, reference.upper())
@@ -56,7 +54,6 @@ async def test_the_same_request_again_changes_nothing_and_another_is_refused(wor
 
 
 async def test_a_notification_grants_answers_the_request_and_holds_at_once(world: World) -> None:
-    await world.register()
     asked, named = new_reference(), new_reference()
     await ask(world, asked)
     answer = await notify(world, scopes=BASIS, providerReferenceId=named, consumerReferenceId=asked)
@@ -81,7 +78,6 @@ async def test_a_notification_grants_answers_the_request_and_holds_at_once(world
 
 
 async def test_what_stands_is_changed_only_by_whoever_has_read_it(world: World) -> None:
-    await world.register()
     given = await world.granted(validUntil="2027-06-01T00:00:00Z")
     assert code(await notify(world, scopes=BASIS)) == (428, "0099")
     read = f'"{given["grantId"]}.{{}}"'.format
@@ -114,14 +110,12 @@ async def test_what_stands_is_changed_only_by_whoever_has_read_it(world: World) 
     ids=str,
 )
 async def test_what_the_main_door_refuses_is_refused(world: World, wrong: dict[str, Any], status: int) -> None:
-    await world.register()
     assert (await notify(world, **wrong)).status_code == status
     assert await world.reason() == "no_grant"
     assert (await world.administer("GET", "/grants")).json()["items"] == []
 
 
 async def test_a_confirmation_names_a_grant_and_releases_nothing(world: World) -> None:
-    await world.register()
     given = await world.granted()
     (before,) = await statuses(world)
     assert (before["consumerReferenceId"], before["consumerStatus"]) == ("", "unconfirmed")
@@ -146,7 +140,6 @@ async def test_a_confirmation_names_a_grant_and_releases_nothing(world: World) -
 
 
 async def test_a_grant_has_no_more_names_than_so_many(world: World) -> None:
-    await world.register()
     given = await world.granted()
     for _ in range(MOST_NAMES):
         assert code(await confirm(world, given["grantId"], new_reference())) == (201, "0001")
@@ -154,7 +147,6 @@ async def test_a_grant_has_no_more_names_than_so_many(world: World) -> None:
 
 
 async def test_either_side_takes_back_and_it_holds_at_once(world: World) -> None:
-    await world.register()
     for side, role in ((by_partner, "partner"), (by_school, "school")):
         given = await world.granted()
         part = await side(world, "PUT", "revokes", revoke(providerReferenceId=given["grantId"], scopes=BASIS))
@@ -174,7 +166,6 @@ async def test_either_side_takes_back_and_it_holds_at_once(world: World) -> None
 
 async def test_what_a_connection_gives_back_its_board_may_give_again(world: World) -> None:
     """It speaks for no school: nobody is left out of what the board gives because a connection gave up."""
-    await world.register()
     given = await world.granted()
     assert code(await by_partner(world, "PUT", "revokes", revoke(providerReferenceId=given["grantId"]))) == (
         200,
@@ -186,7 +177,6 @@ async def test_what_a_connection_gives_back_its_board_may_give_again(world: Worl
 
 
 async def test_a_request_that_waits_is_withdrawn_or_declined(world: World) -> None:
-    await world.register()
     first, second = new_reference(), new_reference()
     await ask(world, first)
     withdrawn = await by_partner(world, "PUT", "revokes", revoke(consumerReferenceId=first))
@@ -203,7 +193,6 @@ async def test_a_request_that_waits_is_withdrawn_or_declined(world: World) -> No
 
 
 async def test_a_list_comes_in_parts_in_order_of_change_and_goes_on_from_anywhere(world: World) -> None:
-    await world.register()
     for place in ("16SW", "16SW00", "16SW01", "17TX", "17TX00"):
         world.clock.advance(minutes=1)
         await world.granted(brin=place[:4], **({"location": place} if len(place) > 4 else {}))
@@ -226,7 +215,6 @@ async def test_a_list_comes_in_parts_in_order_of_change_and_goes_on_from_anywher
 async def test_what_was_asked_and_confirmed_shows_what_is_permitted_and_moves_with_it(
     world: World, listed: str
 ) -> None:
-    await world.register()
     assert (await ask(world, new_reference(), scopes=OFFERED)).status_code == 201
     permitted = (await notify(world, scopes=BASIS)).json()["consent"]
     assert (await confirm(world, permitted["providerReferenceId"], new_reference())).status_code == 201
@@ -245,7 +233,6 @@ async def test_what_was_asked_and_confirmed_shows_what_is_permitted_and_moves_wi
 
 
 async def test_of_the_standards_own_data_services_nothing_is_registered(world: World) -> None:
-    await world.register()
     await world.granted()
     assert await statuses(world, api="students-api") == []
     assert len(await statuses(world, api="uwlr-api")) == 1
@@ -281,14 +268,12 @@ NAMED: dict[str, tuple[dict[str, Any], tuple[int, str]]] = {
 @pytest.mark.parametrize("case", NAMED)
 async def test_a_school_is_named_by_brin_and_by_nothing_that_is_not_kept_here(world: World, case: str) -> None:
     named, expected = NAMED[case]
-    await world.register()
     body = {"consumerReferenceId": new_reference(), "school": named, "api": "uwlr-api", "scopes": OFFERED}
     assert code(await by_partner(world, "PUT", "requests", body)) == expected
 
 
 async def test_nobody_reaches_the_consents_of_another(world: World) -> None:
     """What is another's is as what is not there: the same answer, to the byte, and nothing changes."""
-    await world.register()
     await world.register("taalhuis", kvk_number="90000002")
     given, asked = await world.granted(), new_reference()
     await ask(world, asked, "16SW01")
@@ -322,7 +307,6 @@ async def test_nobody_reaches_the_consents_of_another(world: World) -> None:
 
 
 async def test_two_schools_that_use_one_name_are_told_apart_by_the_school(world: World) -> None:
-    await world.register()
     name = new_reference()
     for place in ("16SW", "17TX"):
         assert code(await notify(world, place, providerReferenceId=name)) == (201, "0001")
@@ -335,7 +319,6 @@ async def test_two_schools_that_use_one_name_are_told_apart_by_the_school(world:
 
 
 async def test_the_log_tells_of_references_and_of_no_consent_by_them(world: World) -> None:
-    await world.register()
     reference = new_reference()
     given = await world.granted()
     feed = (await world.look(path="/changes")).json()
@@ -348,7 +331,6 @@ async def test_the_log_tells_of_references_and_of_no_consent_by_them(world: Worl
 
 
 async def test_a_message_under_one_key_is_done_once(world: World) -> None:
-    await world.register()
     body = {"consumerReferenceId": new_reference(), "school": school(), "api": "uwlr-api", "scopes": OFFERED}
     first = await by_partner(world, "PUT", "requests", body, Idempotency_Key="een")
     again = await by_partner(world, "PUT", "requests", body, Idempotency_Key="een")
@@ -359,7 +341,6 @@ async def test_a_message_under_one_key_is_done_once(world: World) -> None:
 
 
 async def test_a_consent_that_ended_by_time_alone_has_ended_here_too(world: World) -> None:
-    await world.register()
     given = await world.granted(validUntil="2026-09-01T10:00:00Z", purposes=[PURPOSE, OTHER_PURPOSE])
     world.clock.advance(hours=3)
     (shown,) = await statuses(world)

@@ -39,7 +39,6 @@ class Change(NamedTuple):
 
 async def revoked(world: World, **headers: str) -> Change:
     """An operator revokes a grant, and writes too much about why."""
-    await world.register()
     grant_id = (await world.granted())["grantId"]
     path = f"/v1/schools/16SW/grants/{grant_id}/_revoke"
     answer = await world.operate("POST", path, {"reason": WRITTEN}, **headers)

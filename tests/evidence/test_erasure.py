@@ -34,7 +34,6 @@ async def by_them(world: World, method: str, path: str, body: dict[str, Any], **
 
 async def acted(world: World) -> dict[str, Any]:
     """Someone does all that leaves a name: revokes, checks a rule, takes an incident. How the incident is seen then."""
-    await world.register()
     given = await world.granted()
     reason = {"reason": f"Gevraagd door {SUBJECT}."}
     key = {"Idempotency-Key": "een-sleutel-van-ons"}

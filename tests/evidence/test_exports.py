@@ -60,6 +60,7 @@ async def test_an_export_is_for_its_owner_and_takes_the_place_of_a_link(world: W
     exported(path, world)
 
 
+@pytest.mark.empty_world
 async def test_an_export_that_fails_leaves_the_older_one(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

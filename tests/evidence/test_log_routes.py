@@ -45,7 +45,6 @@ async def all_entries(world: World) -> list[dict[str, Any]]:
 
 async def lived(world: World) -> None:
     """Some life: a connection, a grant that is amended, revoked and given again."""
-    await world.register()
     given = await world.granted()
     await world.amend(given, scopes=["school.basis", "leerling.pseudoniem"])
     await world.step(given["grantId"], "revoke", {"reason": "Niet meer nodig, zei Sjoukje."})
@@ -133,18 +132,15 @@ async def test_one_write_may_append_thousands_of_events_which_come_back_as_they_
     ],
 )
 async def test_what_cannot_be_proven_is_refused(world: World, path: str, status: int) -> None:
-    await world.register()
     assert (await world.call("GET", f"/v1/log/{path}", world.token("operator"))).status_code == status
 
 
 async def test_behind_what_is_beyond_the_log_there_is_nothing(world: World) -> None:
-    await world.register()
     for number in (2**31 - 1, 2**31, 2**53):
         assert await fetched(world, f"entries?after={number}") == {"items": [], "next": None}
 
 
 async def test_what_changed_between_two_instants_is_told(world: World) -> None:
-    await world.register()
     begun = world.clock.advance(hours=1)
     given = await world.granted()
     ended = world.clock.advance(hours=1)
@@ -185,7 +181,6 @@ async def test_the_store_itself_refuses_to_change_the_log(world: World, statemen
     only = {"TRUNCATE": False, "INSERT": True}.get(statement.split()[0])
     if only not in (None, world.store.is_sqlite):
         statement = "DELETE FROM events WHERE number > 1"
-    await world.register()
     async with tampering(world.store) as connection:
         node = text("INSERT INTO log_nodes (level, position, hash) VALUES (8, 0, :hash)")
         await connection.execute(node, {"hash": b"1" * 32})
@@ -196,6 +191,7 @@ async def test_the_store_itself_refuses_to_change_the_log(world: World, statemen
     assert await all_entries(world) == before
 
 
+@pytest.mark.empty_world
 async def test_writers_at_the_same_time_make_one_log(world: World) -> None:
     for number in range(4):
         await world.register(f"leermiddel-{number}")
@@ -206,7 +202,6 @@ async def test_writers_at_the_same_time_make_one_log(world: World) -> None:
 
 
 async def test_a_refused_write_is_not_in_the_log(world: World) -> None:
-    await world.register()
     before = await checkpoint_of(world)
     assert (await world.grant(scopes=["leerling.hobby"])).status_code == 400
     assert (await world.grant("niemand")).status_code == 404

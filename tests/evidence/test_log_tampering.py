@@ -58,7 +58,6 @@ class Log:
 
 
 async def log_in(world: World) -> Log:
-    await world.register()
     for _ in range(12):
         given = await world.granted()
         await world.amend(given, scopes=["school.basis", "leerling.pseudoniem"])
@@ -173,7 +172,6 @@ async def test_every_manipulation_is_found_and_named(world: World) -> None:
 @pytest.mark.parametrize("state", [[], "weg", {}, {"grantId": 7}, {"scopes": None}, {"listed": {"schools": [7]}}])
 @pytest.mark.parametrize("kind", ["grant.granted", "connection.moved", "partner.changed", "schools.imported"])
 async def test_an_entry_that_makes_no_sense_is_named_and_ends_nothing(world: World, kind: str, state: Any) -> None:
-    await world.register()
     await world.granted()
     async with tampering(world.store) as connection:
         await connection.execute(update(Event).where(col(Event.number) == 2).values(kind=kind, state=state))
@@ -203,7 +201,6 @@ async def test_a_log_that_only_grew_is_whole(world: World) -> None:
     ],
 )
 async def test_a_fact_that_was_changed_past_the_log_is_named(world: World, statement: str, named: str) -> None:
-    await world.register()
     await world.step((await world.granted())["grantId"], "revoke")
     async with world.store.engine.begin() as connection:
         await connection.exec_driver_sql(statement)

@@ -30,7 +30,6 @@ async def receipts_of(world: World, grant_id: str) -> list[dict[str, Any]]:
 
 
 async def lived(world: World) -> str:
-    await world.register()
     given = await world.granted()
     await world.amend(given, scopes=["school.basis", "leerling.pseudoniem"])
     await world.step(given["grantId"], "revoke", {"reason": "Klaar, zegt Sjoukje."})
@@ -147,7 +146,6 @@ async def test_of_what_is_beyond_the_log_there_is_no_receipt(world: World) -> No
 
 
 async def test_a_recipient_that_is_a_controller_is_given_no_instruction(world: World) -> None:
-    await world.register()
     async with world.store.writing() as write:
         connection = await write.session.get_one(Connection, "rekenrijk")
         connection.recipient_role = RecipientRole.CONTROLLER
@@ -165,7 +163,6 @@ async def test_a_recipient_that_is_a_controller_is_given_no_instruction(world: W
 
 
 async def test_the_page_says_it_in_dutch_and_english_and_runs_nothing(world: World) -> None:
-    await world.register()
     named = {"name": "<script>alert(1)</script> & Zn"}
     assert (await world.operate("PATCH", "/v1/partners/90000001", named, **{"If-Match": "*"})).status_code == 200
     number = (await receipts_of(world, (await world.granted())["grantId"]))[0]["number"]

@@ -41,7 +41,6 @@ async def _change_something(store: Store) -> None:
 
 
 async def _revoked(world: World) -> dict[str, Any]:
-    await world.register()
     grant = await world.granted()
     await world.step(grant["grantId"], "revoke")
     return grant
@@ -88,7 +87,6 @@ on_sqlite = pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
 
 @on_sqlite
 async def test_an_sqlite_file_that_is_exchanged_is_not_answered_from_memory(world: World, sqlite_file: Path) -> None:
-    await world.register()
     grant = await world.granted()
     other = sqlite_file.with_name("other.db")
     async with world.store.engine.connect() as connection:
@@ -104,7 +102,6 @@ async def test_an_sqlite_file_that_is_exchanged_is_not_answered_from_memory(worl
 
 @on_sqlite
 async def test_an_sqlite_file_that_is_gone_permits_nothing_and_takes_no_write(world: World, sqlite_file: Path) -> None:
-    await world.register()
     grant = await world.granted()
     sqlite_file.unlink()
     assert await world.reason() == "store_unreachable"
@@ -113,7 +110,6 @@ async def test_an_sqlite_file_that_is_gone_permits_nothing_and_takes_no_write(wo
 
 
 async def test_a_withdrawn_rule_stays_withdrawn_when_the_clock_steps_back(world: World) -> None:
-    await world.register()
     await world.granted()
     rule = (await world.operate("GET", "/v1/connections/rekenrijk/ground-rules")).json()["items"][0]["groundRuleId"]
     await world.operate("POST", f"/v1/connections/rekenrijk/ground-rules/{rule}/_withdraw", {"reason": "Weg."})

@@ -36,6 +36,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "witness"
 
 
+@pytest.mark.empty_world
 async def test_a_witness_keeps_every_entry_and_every_checkpoint(world: World, folder: Path) -> None:
     witness = witness_of(world, folder)
     await take(world, witness)
@@ -52,7 +53,6 @@ async def test_a_witness_keeps_every_entry_and_every_checkpoint(world: World, fo
 
 
 async def test_a_log_that_is_smaller_than_it_was_is_refused(world: World, folder: Path) -> None:
-    await world.register()
     witness = witness_of(world, folder)
     await take(world, witness)
     fewer = (await entries_of(world))[:-2]
@@ -65,7 +65,6 @@ async def test_a_log_that_is_smaller_than_it_was_is_refused(world: World, folder
 
 @pytest.mark.parametrize("more", [0, 1, 5])
 async def test_a_log_that_forked_is_refused(world: World, folder: Path, more: int) -> None:
-    await world.register()
     witness = witness_of(world, folder)
     await take(world, witness)
     entries = await entries_of(world)
@@ -77,6 +76,7 @@ async def test_a_log_that_forked_is_refused(world: World, folder: Path, more: in
     assert list(Witness(folder).entries()) == entries
 
 
+@pytest.mark.empty_world
 async def test_entries_that_are_not_those_of_the_checkpoint_are_refused(world: World, folder: Path) -> None:
     witness = witness_of(world, folder)
     await take(world, witness)
@@ -107,6 +107,7 @@ async def test_only_the_pinned_key_speaks_for_the_log(world: World, folder: Path
             witness.take(signed(Checkpoint(origin, len(entries), root).text, others.notes).encode(), [], entries)
 
 
+@pytest.mark.empty_world
 async def test_a_witness_that_was_stopped_half_way_goes_on_from_its_last_checkpoint(world: World, folder: Path) -> None:
     await take(world, witness_of(world, folder))
     kept = (folder / "entries.jsonl").read_bytes()
@@ -117,7 +118,6 @@ async def test_a_witness_that_was_stopped_half_way_goes_on_from_its_last_checkpo
 
 
 async def test_a_witness_whose_own_folder_was_changed_says_so(world: World, folder: Path) -> None:
-    await world.register()
     await take(world, witness_of(world, folder))
     lines = (folder / "entries.jsonl").read_text("utf-8").splitlines()
     changed = json.loads(lines[1]) | {"kind": "grant.granted"}
@@ -159,7 +159,6 @@ async def forged_folder(world: World, folder: Path, keys: evidence_keys.Evidence
 async def test_nothing_is_restored_from_a_folder_whose_checkpoint_this_installation_did_not_sign(
     world: World, folder: Path, tmp_path: Path
 ) -> None:
-    await world.register()
     await world.step((await world.granted())["grantId"], "revoke")
     world.clock.advance(hours=1)
     before = await entries_of(world)
@@ -188,6 +187,7 @@ async def test_a_store_is_not_held_against_a_folder_where_no_key_is_known(
     assert said == Said(0, "The store is whole.\n", "")
 
 
+@pytest.mark.empty_world
 async def test_who_reads_the_folder_of_a_witness_at_work_changes_nothing_of_it(world: World, folder: Path) -> None:
     """Its entries are written before the checkpoint that accepts them: just then somebody verifies."""
     witness = witness_of(world, folder)
@@ -223,7 +223,6 @@ async def test_a_folder_that_is_no_witness_s_is_refused_and_not_made(world: Worl
 
 
 async def test_entries_that_were_changed_in_the_folder_are_refused(world: World, folder: Path) -> None:
-    await world.register()
     await take(world, witness_of(world, folder))
     whole = (folder / "entries.jsonl").read_bytes()
     for wrong in (
@@ -256,6 +255,7 @@ async def test_a_witness_that_is_given_another_key_than_it_pinned_refuses(world:
     assert witness_of(world, folder).last is not None
 
 
+@pytest.mark.empty_world
 async def test_of_two_witnesses_in_one_folder_the_second_waits_and_the_first_says_so(
     world: World, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

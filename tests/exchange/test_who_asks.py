@@ -116,7 +116,6 @@ def test_settings_with_which_nothing_could_be_released_are_refused() -> None:
 
 
 async def test_what_was_granted_may_be_released(world: World, manager: PrivacyManager) -> None:
-    await world.register()
     await world.granted()
     release = await manager.release("rekenrijk", "16SW", Call.PUPILS)
     assert release["leerling"] == {"@eckid", "@key", "achternaam", "voorvoegsel", "roepnaam"}
@@ -136,7 +135,6 @@ async def test_what_was_granted_may_be_released(world: World, manager: PrivacyMa
 async def test_what_was_not_granted_is_a_fault(
     world: World, manager: PrivacyManager, client_id: str, place: str, call: Call, fault: Fault
 ) -> None:
-    await world.register()
     await world.granted()
     with pytest.raises(RequestRefused) as refusal:
         await manager.release(client_id, place, call)

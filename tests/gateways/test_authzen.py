@@ -46,7 +46,6 @@ GRANTED, DENIED = _about("16SW"), _about("17TX")
     ],
 )
 async def test_a_batch_stops_where_its_semantic_says(world: World, semantic: str | None, decisions: list[bool]) -> None:
-    await world.register()
     await world.granted()
     options = {"options": {"evaluations_semantic": semantic}} if semantic else {}
     asked = [GRANTED, DENIED, GRANTED, DENIED]
@@ -54,7 +53,6 @@ async def test_a_batch_stops_where_its_semantic_says(world: World, semantic: str
 
 
 async def test_a_batch_that_finds_nothing_to_stop_at_answers_all(world: World) -> None:
-    await world.register()
     await world.granted()
     for semantic, asked in (("deny_on_first_deny", GRANTED), ("permit_on_first_permit", DENIED)):
         options = {"evaluations_semantic": semantic}
@@ -62,7 +60,6 @@ async def test_a_batch_that_finds_nothing_to_stop_at_answers_all(world: World) -
 
 
 async def test_an_evaluation_overrides_the_defaults_whole(world: World) -> None:
-    await world.register()
     await world.granted()
     default = {"type": "leerling", "id": "16SW", "properties": {"scopes": ["leerling.jaargroep"]}}
     items = [{}, GRANTED, {"context": {"purpose": "wettelijke-plicht"}, **GRANTED}]
@@ -70,7 +67,6 @@ async def test_an_evaluation_overrides_the_defaults_whole(world: World) -> None:
 
 
 async def test_what_is_malformed_in_a_batch_is_a_deny_with_its_error(world: World) -> None:
-    await world.register()
     await world.granted()
     items = [GRANTED, {"resource": {"type": "leerling"}}, {"resource": 1}, {}]
     answers = (await _batch(world, **DEFAULTS, evaluations=items)).json()["evaluations"]
@@ -87,7 +83,6 @@ async def test_a_batch_that_is_malformed_as_a_whole_is_refused(world: World, bod
 
 
 async def test_members_that_authzen_does_not_name_are_ignored(world: World) -> None:
-    await world.register()
     await world.granted()
     asked = {**question(), "more": {"nested": [1]}}
     asked["subject"] = {**asked["subject"], "properties": {"department": "Sales"}, "x": None}
@@ -105,7 +100,6 @@ def _validator(name: str) -> jsonschema_rs.Validator:
 async def test_requests_and_answers_are_as_the_standards_schemas_have_them(world: World) -> None:
     requests = _validator("evaluation-request.schema.json")
     responses = _validator("evaluation-response.schema.json")
-    await world.register()
     await world.granted()
     for asked in (
         question(),

@@ -55,20 +55,17 @@ async def found(world: World, searched: str, *args: Any, **more: Any) -> list[An
 
 
 async def test_a_grant_for_a_school_is_found_at_the_school_and_each_of_its_locations(world: World) -> None:
-    await world.register()
     await world.granted()
     assert await found(world, "resource") == ["16SW", "16SW00", "16SW01"]
 
 
 async def test_a_grant_for_a_location_is_found_there_alone(world: World) -> None:
-    await world.register()
     await world.granted(location="16SW01")
     await world.granted(brin="17TX")
     assert await found(world, "resource") == ["16SW01", "17TX", "17TX00"]
 
 
 async def test_where_a_locations_own_grant_is_suspended_the_schools_is_not_found_there(world: World) -> None:
-    await world.register()
     await world.granted()
     own = await world.granted(location="16SW01")
     assert (await world.step(own["grantId"], "suspend")).status_code == 200
@@ -78,13 +75,13 @@ async def test_where_a_locations_own_grant_is_suspended_the_schools_is_not_found
 
 
 async def test_what_is_revoked_is_not_found_any_more(world: World) -> None:
-    await world.register()
     given_by_school = await world.granted()
     assert await found(world, "subject") == ["rekenrijk"]
     assert (await world.step(given_by_school["grantId"], "revoke")).status_code == 200
     assert [await found(world, searched) for searched in SEARCHES] == [[], [], []]
 
 
+@pytest.mark.empty_world
 async def test_subjects_are_all_connections_that_may_receive_it_in_order(world: World) -> None:
     for number, client_id in enumerate(("taalhuis", "rekenrijk", "aardrijk")):
         await world.register(client_id, kvk_number=f"9000000{number + 1}")
@@ -112,13 +109,11 @@ async def test_subjects_are_all_connections_that_may_receive_it_in_order(world: 
     ],
 )
 async def test_a_search_is_narrowed_as_an_evaluation_is(world: World, more: dict[str, Any], is_found: bool) -> None:
-    await world.register()
     await world.granted()
     assert [bool(await found(world, searched, **more)) for searched in SEARCHES] == [is_found] * 3
 
 
 async def test_an_action_is_found_with_what_it_may_release(world: World) -> None:
-    await world.register()
     await world.granted()
     answer = (await searching(world, "action", search("action"))).json()
     decision = (await world.ask()).json()["context"]
@@ -131,7 +126,6 @@ async def test_an_action_is_found_with_what_it_may_release(world: World) -> None
     "unknown", [("subject", "type"), ("subject", "id"), ("resource", "type"), ("resource", "id"), ("action", "name")]
 )
 async def test_what_is_unknown_is_found_nowhere_and_is_no_error(world: World, unknown: tuple[str, str]) -> None:
-    await world.register()
     await world.granted()
     for searched in SEARCHES:
         body = search(searched)
@@ -160,7 +154,6 @@ async def pages(world: World, searched: str, body: dict[str, Any]) -> list[list[
 
 
 async def test_pages_together_are_the_whole(world: World) -> None:
-    await world.register()
     await world.granted()
     await world.granted(brin="17TX")
     whole = ["16SW", "16SW00", "16SW01", "17TX", "17TX00"]
@@ -170,7 +163,6 @@ async def test_pages_together_are_the_whole(world: World) -> None:
 
 
 async def test_a_limit_of_nothing_gets_nothing_and_is_told_whether_there_is_more(world: World) -> None:
-    await world.register()
     nothing = search("resource", page={"limit": 0})
     assert (await searching(world, "resource", nothing)).json()["page"] == {"next_token": "", "count": 0}
     await world.granted()
@@ -180,7 +172,6 @@ async def test_a_limit_of_nothing_gets_nothing_and_is_told_whether_there_is_more
 
 
 async def test_a_token_stays_good_when_what_it_stands_behind_is_gone(world: World) -> None:
-    await world.register()
     own = await world.granted(location="16SW00")
     await world.granted(location="16SW01")
     await world.granted(brin="17TX")
@@ -208,7 +199,6 @@ def _changed(body: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
 
 
 async def test_a_token_given_with_another_request_is_refused(world: World) -> None:
-    await world.register()
     await world.granted()
     body = search("resource", page={"limit": 1})
     body["page"]["token"] = (await searching(world, "resource", body)).json()["page"]["next_token"]
@@ -218,7 +208,6 @@ async def test_a_token_given_with_another_request_is_refused(world: World) -> No
 
 
 async def test_what_does_not_count_may_differ_between_pages(world: World) -> None:
-    await world.register()
     await world.granted()
     body = search("resource", page={"limit": 1})
     token = (await searching(world, "resource", body)).json()["page"]["next_token"]
@@ -229,7 +218,6 @@ async def test_what_does_not_count_may_differ_between_pages(world: World) -> Non
 
 
 async def test_what_was_not_given_out_as_a_token_is_refused(world: World) -> None:
-    await world.register()
     await world.granted()
     body = search("resource", page={"limit": 1})
     good = (await searching(world, "resource", body)).json()["page"]["next_token"]
@@ -243,7 +231,6 @@ async def test_what_was_not_given_out_as_a_token_is_refused(world: World) -> Non
 
 async def test_a_token_that_is_made_up_has_no_larger_pages(world: World) -> None:
     """Who knows how tokens are made can make one; a limit that no request may have is none in a token either."""
-    await world.register()
     await world.granted()
     body = search("resource")
     named = search_of(ResourceSearch.decoder, json.dumps(body).encode()).named
@@ -264,7 +251,6 @@ async def test_a_page_that_cannot_be_is_refused(world: World, page: Any) -> None
 
 @pytest.mark.parametrize("searched", SEARCHES)
 async def test_a_search_ahead_of_the_store_is_503(world: World, searched: str) -> None:
-    await world.register()
     reached = (await world.ask()).json()["context"]["revision"]
     assert (await searching(world, searched, search(searched, minRevision=reached))).status_code == 200
     answer = await searching(world, searched, search(searched, minRevision=reached + 1))
@@ -274,7 +260,6 @@ async def test_a_search_ahead_of_the_store_is_503(world: World, searched: str) -
 
 @pytest.mark.parametrize("searched", SEARCHES)
 async def test_a_search_without_the_store_is_503_and_finds_nothing(world: World, searched: str) -> None:
-    await world.register()
     await world.granted()
     await world.ask()
     async with world.store.engine.begin() as connection:
@@ -292,7 +277,6 @@ async def test_a_search_without_the_store_is_503_and_finds_nothing(world: World,
 
 @pytest.mark.parametrize("searched", SEARCHES)
 async def test_a_store_that_was_set_back_is_503(world: World, searched: str) -> None:
-    await world.register()
     await world.ask()
     async with world.store.engine.begin() as connection:
         await connection.execute(text("UPDATE consent_revision SET revision = revision - 1"))
@@ -338,7 +322,6 @@ async def test_a_member_that_stands_there_twice_is_refused_wherever_it_stands(wo
 async def test_a_member_that_authzen_does_not_name_is_ignored_whatever_it_holds_if_it_is_json(
     world: World, unknown: str, statuses: set[int]
 ) -> None:
-    await world.register()
     await world.granted()
     headers = {"Authorization": f"Bearer {world.token('gateway')}", "Content-Type": "application/json"}
     bodies = {f"search/{searched}": search(searched) for searched in SEARCHES}

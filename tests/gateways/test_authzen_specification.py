@@ -115,7 +115,6 @@ def assert_refused(path: str, answer: Answer, what: Any) -> None:
 
 async def test_a_decision_is_a_boolean_with_a_context(world: World) -> None:
     """5.5 and 6.2: `decision`, and a `context` that is an object."""
-    await world.register()
     await world.granted()
     for place, permitted in (("16SW", True), ("17TX", False)):
         answer = (await send(world, "/access/v1/evaluation", question(place=place))).json()
@@ -126,7 +125,6 @@ async def test_a_decision_is_a_boolean_with_a_context(world: World) -> None:
 async def test_requests_and_answers_fit_the_standards_schemas(world: World) -> None:
     """6.1 and 6.2, by the schemas that the standard publishes."""
     requests, responses = schema("evaluation-request.schema.json"), schema("evaluation-response.schema.json")
-    await world.register()
     await world.granted()
     for asked in (question(), question(place="x"), question(scopes=["leerling.naam"], purpose="x", minRevision=10**6)):
         requests.validate(asked)
@@ -139,7 +137,6 @@ async def test_requests_and_answers_fit_the_standards_schemas(world: World) -> N
 async def test_what_is_found_makes_a_request_that_fits_the_standards_schema(world: World) -> None:
     """8.1: any result, used in an evaluation, results in `decision: true`."""
     requests = schema("evaluation-request.schema.json")
-    await world.register()
     await world.granted()
     for searched in ("subject", "resource", "action"):
         path = f"/access/v1/search/{searched}"
@@ -154,7 +151,6 @@ async def test_what_is_found_makes_a_request_that_fits_the_standards_schema(worl
 @pytest.mark.parametrize("evaluations", [None, []])
 async def test_a_batch_without_evaluations_is_a_single_evaluation(world: World, evaluations: Any) -> None:
     """7.1: without `evaluations`, or with none in it, it behaves as Access Evaluation."""
-    await world.register()
     await world.granted()
     body = question() if evaluations is None else {**question(), "evaluations": evaluations}
     answer = (await send(world, "/access/v1/evaluations", body)).json()
@@ -164,7 +160,6 @@ async def test_a_batch_without_evaluations_is_a_single_evaluation(world: World, 
 
 async def test_each_default_is_overridden_whole(world: World) -> None:
     """7.1.1: a key of an evaluation overrides the one at the top; nothing below it is merged."""
-    await world.register()
     await world.granted()
     narrowed = {**of("16SW"), "properties": {"scopes": ["docent.naam"]}}
     defaults = {"subject": SUBJECT, "action": RELEASE, "resource": narrowed, "context": {"purpose": "geen"}}
@@ -195,7 +190,6 @@ async def test_evaluations_stop_where_their_semantic_says(
     world: World, semantic: str | None, decisions: list[bool], failing: dict[str, Any]
 ) -> None:
     """7.1.2.1: all of them by default; the first deny or failure; the first permit. In the order of the request."""
-    await world.register()
     await world.granted()
     asked = [{"resource": each} for each in (failing, of("16SW"), failing, of("16SW01"))]
     options = {"options": {"evaluations_semantic": semantic, "another_option": "value"}} if semantic else {}
@@ -205,7 +199,6 @@ async def test_evaluations_stop_where_their_semantic_says(
 
 async def test_an_error_in_one_evaluation_is_told_in_its_place(world: World) -> None:
     """7.2 and 7.2.1: a deny with `context.error` {status, message}; no `decision` beside `evaluations`."""
-    await world.register()
     await world.granted()
     items = [{"resource": of("16SW")}, {"resource": {"type": "leerling"}}, {"resource": of("16SW")}]
     body = {"subject": SUBJECT, "action": RELEASE, "evaluations": items}
@@ -222,7 +215,6 @@ async def test_an_error_in_one_evaluation_is_told_in_its_place(world: World) -> 
 
 async def test_a_search_finds_only_what_is_searched(world: World) -> None:
     """8.3: `results` has only entities of the type that is searched; `page` comes first."""
-    await world.register()
     await world.granted()
     found = {}
     for searched in ("subject", "resource", "action"):
@@ -239,7 +231,6 @@ async def test_a_search_finds_only_what_is_searched(world: World) -> None:
 @pytest.mark.parametrize("searched", ["subject", "resource"])
 async def test_the_id_of_what_is_searched_is_ignored(world: World, searched: str) -> None:
     """8.4.1 and 8.5.1: the id SHOULD be omitted, and if present MUST be ignored."""
-    await world.register()
     await world.granted()
     path = f"/access/v1/search/{searched}"
     plain = (await send(world, path, valid(path))).json()
@@ -252,7 +243,6 @@ async def test_the_id_of_what_is_searched_is_ignored(world: World, searched: str
 
 async def test_an_action_search_takes_no_action_into_account(world: World) -> None:
     """8.6.1: the action is omitted; as a member that is not named there, it is ignored."""
-    await world.register()
     await world.granted()
     path = "/access/v1/search/action"
     plain = (await send(world, path, valid(path))).json()
@@ -261,7 +251,6 @@ async def test_an_action_search_takes_no_action_into_account(world: World) -> No
 
 async def test_pages_follow_the_standards_example(world: World) -> None:
     """8.2.1 to 8.2.3: limit 2 of 3; then the token alone, as in the example, and the empty `next_token` ends it."""
-    await world.register()
     await world.granted()
     path = "/access/v1/search/resource"
     first = (await send(world, path, {**valid(path), "page": {"limit": 2}})).json()
@@ -275,7 +264,6 @@ async def test_pages_follow_the_standards_example(world: World) -> None:
 
 async def test_what_changes_between_pages_is_an_error(world: World) -> None:
     """8.2: with a token all entities and the limit MUST be identical; an error if they are not."""
-    await world.register()
     await world.granted()
     path = "/access/v1/search/resource"
     body = {**valid(path), "page": {"limit": 1}}
@@ -387,7 +375,6 @@ async def test_the_top_of_a_body_is_an_object(world: World, path: str) -> None:
 @pytest.mark.parametrize("path", PATHS)
 async def test_unknown_fields_are_ignored_wherever_they_stand(world: World, path: str) -> None:
     """10.1.1: receivers MUST ignore unknown fields, and assume no order of members."""
-    await world.register()
     await world.granted()
     plain = (await send(world, path, valid(path))).json()
     more = {name: {**value, "more": [1]} if isinstance(value, dict) else value for name, value in valid(path).items()}
@@ -395,6 +382,7 @@ async def test_unknown_fields_are_ignored_wherever_they_stand(world: World, path
     assert (await send(world, path, reordered)).json() == plain
 
 
+@pytest.mark.empty_world
 @pytest.mark.parametrize("path", PATHS)
 async def test_errors_have_the_standards_codes(world: World, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """10.1.2: 400, 401, 403 and 500, each with a message; 11.3: with WWW-Authenticate."""

@@ -26,7 +26,6 @@ PUPILS = "/las/16SW/leerlingen"
 async def gate(world: World) -> World:
     """A world whose gateways hold requests by `ROUTES`, with the pupils' names granted to `rekenrijk`."""
     cast(Authorize, world.service.hooks[PATH]).routes = RouteTable.read(ROUTES)
-    await world.register()
     await world.granted()
     return world
 
@@ -77,7 +76,6 @@ async def test_a_request_that_no_route_names_is_denied(gate: World, target: str)
 
 
 async def test_without_a_route_table_everything_is_denied(world: World) -> None:
-    await world.register()
     await world.granted()
     assert refused(await world.hold("GET", PUPILS), 403, "not_released")
 

@@ -111,6 +111,7 @@ async def seen(world: World, brin: str = "16SW") -> dict[str, Any]:
     return shown
 
 
+@pytest.mark.empty_world
 @pytest.mark.parametrize("change", CHANGES)
 async def test_what_widens_is_asked_again_after_its_grace_and_what_narrows_is_not(world: World, change: str) -> None:
     changed, wider, narrower = CHANGES[change]
@@ -135,6 +136,7 @@ def test_the_european_economic_area_is_the_union_and_three_more() -> None:
     assert not EEA & {"GB", "CH", "US"}
 
 
+@pytest.mark.empty_world
 async def test_a_school_confirms_by_naming_the_agreement_that_it_has_read(world: World) -> None:
     await agreed(world)
     second = await sign(world, retentionDays=365, graceUntil=GRACE)
@@ -146,6 +148,7 @@ async def test_a_school_confirms_by_naming_the_agreement_that_it_has_read(world:
     assert await world.reason() == "granted"
 
 
+@pytest.mark.empty_world
 async def test_to_narrow_a_grant_is_not_to_agree_to_a_wider_agreement(world: World) -> None:
     first = await agreed(world)
     await sign(world, retentionDays=365, graceUntil=GRACE)
@@ -155,6 +158,7 @@ async def test_to_narrow_a_grant_is_not_to_agree_to_a_wider_agreement(world: Wor
         assert problem(await world.amend(narrowed, **more)) == (409, "agreement_not_confirmed")
 
 
+@pytest.mark.empty_world
 @pytest.mark.parametrize("change", [{}, {"scopes": NAMES[:2]}, {"validUntil": "2027-01-01T00:00:00Z"}])
 async def test_after_the_grace_nothing_but_the_agreements_name_confirms(world: World, change: dict[str, Any]) -> None:
     await agreed(world)
@@ -166,6 +170,7 @@ async def test_after_the_grace_nothing_but_the_agreements_name_confirms(world: W
     assert await world.reason() == "granted"
 
 
+@pytest.mark.empty_world
 async def test_a_school_that_has_read_one_agreement_does_not_agree_to_the_next(world: World) -> None:
     """What it read is no longer what counts: neither a confirmation nor a new grant takes the one for the other."""
     await agreed(world)
@@ -179,6 +184,7 @@ async def test_a_school_that_has_read_one_agreement_does_not_agree_to_the_next(w
     assert (await world.grant(location="16SW00", agreementId=now["agreement"]["agreementId"])).status_code == 201
 
 
+@pytest.mark.empty_world
 async def test_only_the_agreement_that_counts_for_the_school_can_be_named(world: World) -> None:
     first = await agreed(world)
     elsewhere = await sign(world, retentionDays=365, boardNumber="10002")
@@ -191,6 +197,7 @@ async def test_only_the_agreement_that_counts_for_the_school_can_be_named(world:
         assert problem(answer) == (409, "agreement_not_confirmed")
 
 
+@pytest.mark.empty_world
 async def test_an_agreement_that_begins_later_is_confirmed_once_it_counts(world: World) -> None:
     await agreed(world)
     later = await sign(world, retentionDays=365, validFrom="2026-10-01T00:00:00Z", graceUntil="2026-11-01T00:00:00Z")
@@ -201,6 +208,7 @@ async def test_an_agreement_that_begins_later_is_confirmed_once_it_counts(world:
     assert (confirmed["status"], confirmed["reconfirmBy"]) == ("granted", None)
 
 
+@pytest.mark.empty_world
 async def test_each_grant_of_a_school_shows_its_own_change(world: World) -> None:
     await agreed(world)
     for code in ("16SW00", "16SW01"):
@@ -214,6 +222,7 @@ async def test_each_grant_of_a_school_shows_its_own_change(world: World) -> None
     assert asked == [("", grants[None]["grantId"]), ("16SW01", grants["16SW01"]["grantId"])]
 
 
+@pytest.mark.empty_world
 async def test_a_school_that_goes_to_another_board_is_asked_again_when_more_is_allowed_there(
     world: World, tmp_path: Path
 ) -> None:
@@ -232,6 +241,7 @@ async def test_a_school_that_goes_to_another_board_is_asked_again_when_more_is_a
     assert told["wider"]["outsideEea"] == ["US"]
 
 
+@pytest.mark.empty_world
 async def test_a_grant_of_which_it_is_not_known_what_was_agreed_to_is_held_against_what_counted_then(
     world: World,
 ) -> None:
@@ -247,6 +257,7 @@ async def test_a_grant_of_which_it_is_not_known_what_was_agreed_to_is_held_again
     assert (await seen(world))["grant"]["reconfirmBy"] == "2026-10-01T00:00:00Z"
 
 
+@pytest.mark.empty_world
 async def test_a_grant_that_is_given_before_a_wider_agreement_begins_is_asked_again_too(world: World) -> None:
     await world.register(agreed=[])
     await sign(world)
@@ -254,6 +265,7 @@ async def test_a_grant_that_is_given_before_a_wider_agreement_begins_is_asked_ag
     assert (await world.granted())["reconfirmBy"] == "2026-10-15T00:00:00Z"
 
 
+@pytest.mark.empty_world
 async def test_two_versions_that_each_widen_are_both_held_against_what_was_agreed_to(world: World) -> None:
     await agreed(world)
     await sign(world, retentionDays=365, graceUntil="2026-12-01T00:00:00Z")
@@ -264,6 +276,7 @@ async def test_two_versions_that_each_widen_are_both_held_against_what_was_agree
     assert await world.reason() == "needs_reconfirmation"
 
 
+@pytest.mark.empty_world
 async def test_a_version_that_takes_the_widening_back_asks_nobody(world: World) -> None:
     await agreed(world)
     await sign(world, retentionDays=365, graceUntil=GRACE)
@@ -273,6 +286,7 @@ async def test_a_version_that_takes_the_widening_back_asks_nobody(world: World) 
     assert await world.reason() == "granted"
 
 
+@pytest.mark.empty_world
 async def test_what_was_asked_already_stays_asked_though_the_version_is_taken_back(world: World) -> None:
     await agreed(world)
     await sign(world, retentionDays=365, graceUntil=GRACE)
@@ -281,6 +295,7 @@ async def test_what_was_asked_already_stays_asked_though_the_version_is_taken_ba
     assert await world.reason() == "needs_reconfirmation"
 
 
+@pytest.mark.empty_world
 async def test_a_boards_own_agreement_asks_its_own_schools_alone(world: World) -> None:
     await agreed(world)
     await world.granted(brin="17TX")
@@ -291,6 +306,7 @@ async def test_a_boards_own_agreement_asks_its_own_schools_alone(world: World) -
     assert [await world.reason(place=brin) for brin in ("16SW", "17TX")] == ["granted", "needs_reconfirmation"]
 
 
+@pytest.mark.empty_world
 async def test_a_general_agreement_asks_no_school_whose_board_has_its_own(world: World) -> None:
     await world.register(agreed=[])
     await sign(world)
@@ -301,6 +317,7 @@ async def test_a_general_agreement_asks_no_school_whose_board_has_its_own(world:
     assert [await world.reason(place=brin) for brin in ("16SW", "17TX")] == ["needs_reconfirmation", "granted"]
 
 
+@pytest.mark.empty_world
 async def test_a_boards_own_agreement_that_ends_asks_again_when_the_general_one_is_wider(world: World) -> None:
     await world.register(agreed=[])
     await sign(world, retentionDays=365)
@@ -308,6 +325,7 @@ async def test_a_boards_own_agreement_that_ends_asks_again_when_the_general_one_
     assert (await world.granted())["reconfirmBy"] == "2026-10-01T00:00:00Z"
 
 
+@pytest.mark.empty_world
 async def test_every_grant_under_it_is_asked_and_ended_ones_are_left_alone(world: World) -> None:
     await agreed(world)
     ended = await world.granted(location="16SW00")
@@ -321,6 +339,7 @@ async def test_every_grant_under_it_is_asked_and_ended_ones_are_left_alone(world
     assert resumed.json()["status"] == "needs_reconfirmation"
 
 
+@pytest.mark.empty_world
 async def test_the_history_tells_of_the_announcement_and_of_the_end_of_the_grace(world: World) -> None:
     await agreed(world)
     await sign(world, retentionDays=365, graceUntil=GRACE)
@@ -337,6 +356,7 @@ async def test_the_history_tells_of_the_announcement_and_of_the_end_of_the_grace
     assert (await world.look()).json()["items"][0]["status"] == "needs_reconfirmation"
 
 
+@pytest.mark.empty_world
 async def test_nobody_signs_tomorrow(world: World) -> None:
     await world.register(agreed=[])
     signed = [{**each, "signedOn": "2026-09-02"} for each in TERMS["signatories"]]
@@ -344,6 +364,7 @@ async def test_nobody_signs_tomorrow(world: World) -> None:
         assert problem(await world.agree("rekenrijk", SCOPES, [PURPOSE], **wrong)) == (400, "invalid_input")
 
 
+@pytest.mark.empty_world
 async def test_a_grace_that_is_over_before_the_agreement_begins_is_refused(world: World) -> None:
     await agreed(world)
     wrong = await world.agree(
@@ -359,6 +380,7 @@ BAD_TERMS: Final[dict[str, dict[str, Any]]] = {
 }
 
 
+@pytest.mark.empty_world
 @pytest.mark.parametrize("case", BAD_TERMS)
 async def test_what_is_not_signed_by_both_is_no_agreement(world: World, case: str) -> None:
     await world.register(agreed=[])

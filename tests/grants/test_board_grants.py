@@ -58,7 +58,6 @@ async def standings(world: World) -> dict[str, str]:
 
 
 async def test_a_board_grants_for_all_its_schools_at_once(world: World) -> None:
-    await world.register()
     await with_sister(world)
     answer = await given(world)
     assert [each["school"]["brin"] for each in answer["reached"]] == ["16SW", SISTER]
@@ -77,7 +76,6 @@ async def test_a_board_grants_for_all_its_schools_at_once(world: World) -> None:
 
 
 async def test_a_school_excepts_itself_and_comes_back_when_it_wants(world: World) -> None:
-    await world.register()
     await with_sister(world)
     first = (await given(world))["reached"][0]["grant"]
     await world.step(first["grantId"], "revoke", {"reason": "Wij niet."})
@@ -177,7 +175,6 @@ CASES: dict[str, tuple[Happening, str, bool, bool]] = {
 @pytest.mark.parametrize("case", CASES)
 async def test_whose_word_counts(world: World, case: str) -> None:
     happening, expected, _, takes = CASES[case]
-    await world.register()
     await happening(world)
     before = await world.reason(place="16SW")
     assert await standings(world) == {"16SW": expected}
@@ -189,7 +186,6 @@ async def test_whose_word_counts(world: World, case: str) -> None:
 @pytest.mark.parametrize("case", CASES)
 async def test_a_boards_grant_reaches_whoever_has_no_word_of_its_own(world: World, case: str) -> None:
     happening, _, gives, _ = CASES[case]
-    await world.register()
     await happening(world)
     before = await world.reason(place="16SW")
     answer = await give(world)
@@ -200,7 +196,6 @@ async def test_a_boards_grant_reaches_whoever_has_no_word_of_its_own(world: Worl
 
 
 async def test_a_grant_for_a_location_counts_for_that_location(world: World) -> None:
-    await world.register()
     await world.granted(scopes=BASIS, location="16SW01")
     await given(world)
     assert (await world.ask(place="16SW01", scopes=["leerling.naam"])).json()["decision"] is False
@@ -208,7 +203,6 @@ async def test_a_grant_for_a_location_counts_for_that_location(world: World) -> 
 
 
 async def test_a_boards_grant_answers_the_requests_that_wait(world: World) -> None:
-    await world.register()
     await with_sister(world)
     token = world.token("partner", client_id="rekenrijk")
     await world.call("POST", "/v1/consents/requests", token, {"boardNumber": BOARD, "message": "Voor al uw scholen."})
@@ -239,7 +233,6 @@ async def test_a_boards_grant_answers_the_requests_that_wait(world: World) -> No
 async def test_a_board_gives_within_the_same_bounds_and_all_or_nothing(
     world: World, wish: dict[str, Any], status: int, slug: str
 ) -> None:
-    await world.register()
     await with_sister(world)
     answer = await give(world, **wish)
     assert (answer.status_code, answer.json()["type"].rsplit("/", 1)[1]) == (status, slug)
@@ -247,7 +240,6 @@ async def test_a_board_gives_within_the_same_bounds_and_all_or_nothing(
 
 
 async def test_a_board_reaches_no_other_board(world: World) -> None:
-    await world.register()
     token = world.token("board", board="10002")
     body = {"clientId": "rekenrijk", "scopes": NAMES, "purposes": [PURPOSE]}
     for method, path, sent in (

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from tests.worlds.world import BASIS, NAMES, World
 
 
@@ -16,7 +18,6 @@ async def _changes(world: World, client_id: str = "rekenrijk", **query: Any) -> 
 
 
 async def test_a_consent_shows_what_the_contract_promises(world: World) -> None:
-    await world.register()
     grant = await world.granted(location="16SW00", validUntil="2027-01-01T00:00:00Z")
     assert (await world.look()).json() == {
         "items": [
@@ -39,7 +40,6 @@ async def test_a_consent_shows_what_the_contract_promises(world: World) -> None:
 
 
 async def test_a_partner_sees_its_own_consents_only(world: World) -> None:
-    await world.register()
     await world.register("taalhuis", kvk_number="90000002")
     await world.granted("rekenrijk")
     await world.granted("taalhuis", location="16SW01")
@@ -49,14 +49,12 @@ async def test_a_partner_sees_its_own_consents_only(world: World) -> None:
 
 
 async def test_two_connections_of_one_partner_do_not_see_each_other(world: World) -> None:
-    await world.register()
     await world.register("rekenrijk-toetsen")
     await world.granted("rekenrijk-toetsen")
     assert (await world.look("rekenrijk")).json()["items"] == []
 
 
 async def test_a_school_that_granted_nothing_is_there_with_the_reason(world: World) -> None:
-    await world.register()
     (item,) = (await world.look(school="17TX")).json()["items"]
     assert (item["status"], item["reason"], item["grantId"]) == ("none", "no_grant", None)
     (item,) = (await world.look(school="99ZZ")).json()["items"]
@@ -66,7 +64,6 @@ async def test_a_school_that_granted_nothing_is_there_with_the_reason(world: Wor
 
 
 async def test_a_grant_for_one_location_is_told_apart_from_the_school(world: World) -> None:
-    await world.register()
     await world.granted(location="16SW01")
     whole, location = (await world.look(school="16SW")).json()["items"]
     assert (whole["location"], whole["status"], whole["reason"]) == (None, "none", "location_not_granted")
@@ -74,7 +71,6 @@ async def test_a_grant_for_one_location_is_told_apart_from_the_school(world: Wor
 
 
 async def test_a_partner_that_is_not_eligible_sees_that_and_its_grant_untouched(world: World) -> None:
-    await world.register()
     await world.granted()
     rule = (await world.operate("GET", "/v1/connections/rekenrijk/ground-rules")).json()["items"][0]["groundRuleId"]
     await world.operate("POST", f"/v1/connections/rekenrijk/ground-rules/{rule}/_withdraw", {"reason": "Weg."})
@@ -83,7 +79,6 @@ async def test_a_partner_that_is_not_eligible_sees_that_and_its_grant_untouched(
 
 
 async def test_consents_can_be_had_by_status_as_it_is_at_this_moment(world: World) -> None:
-    await world.register()
     await world.granted(validUntil="2026-09-02T08:00:00Z")
     await world.granted(brin="17TX")
     world.clock.advance(days=2)
@@ -94,7 +89,6 @@ async def test_consents_can_be_had_by_status_as_it_is_at_this_moment(world: Worl
 
 
 async def test_consents_come_in_parts_in_the_order_of_their_places(world: World) -> None:
-    await world.register()
     for brin, location in (("17TX", None), ("16SW", "16SW01"), ("16SW", None), ("16SW", "16SW00")):
         await world.granted(brin=brin, **({"location": location} if location else {}))
     seen: list[str] = []
@@ -109,7 +103,6 @@ async def test_consents_come_in_parts_in_the_order_of_their_places(world: World)
 
 
 async def test_consents_that_did_not_change_are_not_sent_again(world: World) -> None:
-    await world.register()
     grant = await world.granted()
     first = await world.look()
     token = world.token("partner", client_id="rekenrijk")
@@ -121,7 +114,6 @@ async def test_consents_that_did_not_change_are_not_sent_again(world: World) -> 
 
 
 async def test_a_partner_asks_about_one_field_for_one_purpose(world: World) -> None:
-    await world.register()
     await world.granted(scopes=BASIS)
     asked = {"school": "16SW", "type": "leerling"}
     assert (await world.look(**asked, fields="@eckid")).json()["items"][0]["reason"] is None
@@ -132,7 +124,6 @@ async def test_a_partner_asks_about_one_field_for_one_purpose(world: World) -> N
 
 
 async def test_changes_follow_one_another_from_any_revision_on(world: World) -> None:
-    await world.register()
     grant = await world.granted()
     await world.step(grant["grantId"], "suspend")
     await world.step(grant["grantId"], "resume")
@@ -150,6 +141,7 @@ async def test_changes_follow_one_another_from_any_revision_on(world: World) -> 
     assert await _changes(world, since=revisions[-1]) == []
 
 
+@pytest.mark.empty_world
 async def test_a_change_of_many_grants_at_once_is_told_for_each(world: World) -> None:
     await world.register(optional=["leerling.naam"])
     for brin in ("16SW", "17TX"):

@@ -20,7 +20,6 @@ def problem(answer: Answer) -> tuple[int, str]:
 
 
 async def test_a_school_grants_a_partner_looks_and_a_gateway_asks(world: World) -> None:
-    await world.register()
     grant = await world.granted()
     consents = (await world.look()).json()["items"]
     assert [(consent["grantId"], consent["status"], consent["reason"]) for consent in consents] == [
@@ -32,7 +31,6 @@ async def test_a_school_grants_a_partner_looks_and_a_gateway_asks(world: World) 
 
 
 async def test_a_revoked_grant_denies_the_next_request(world: World) -> None:
-    await world.register()
     grant = await world.granted()
     assert await world.reason() == "granted"
     revoked = await world.step(grant["grantId"], "revoke", {"reason": "De les is voorbij."})
@@ -41,7 +39,6 @@ async def test_a_revoked_grant_denies_the_next_request(world: World) -> None:
 
 
 async def test_a_grant_shows_what_the_contract_promises(world: World) -> None:
-    await world.register()
     answer = await world.grant(location="16SW01", validUntil="2027-07-31T22:00:00Z")
     given = answer.json()
     assert answer.headers["Location"] == f"/v1/schools/16SW/grants/{given['grantId']}"
@@ -111,7 +108,6 @@ REFUSED: dict[str, tuple[dict[str, Any], int, str, str]] = {
 @pytest.mark.parametrize("name", REFUSED)
 async def test_what_may_not_be_granted_is_refused_by_name(world: World, name: str) -> None:
     wish, status, slug, named = REFUSED[name]
-    await world.register()
     answer = await world.grant(**wish)
     assert problem(answer) == (status, slug)
     assert named in answer.json()["detail"]
@@ -122,19 +118,20 @@ async def test_a_grant_for_an_unknown_connection_is_not_found(world: World) -> N
     assert problem(await world.grant("nobody")) == (404, "connection_not_placed")
 
 
+@pytest.mark.empty_world
 async def test_a_grant_never_covers_more_than_the_signed_agreement(world: World) -> None:
     await world.register(agreed=BASIS)
     assert problem(await world.grant()) == (409, "scope_not_offered")
     assert (await world.grant(scopes=BASIS)).status_code == 201
 
 
+@pytest.mark.empty_world
 async def test_a_connection_that_is_not_eligible_gets_no_grant(world: World) -> None:
     await world.register(rules=["kvk", "doelbinding", "verwerkersovereenkomst"])
     assert problem(await world.grant()) == (409, "partner_not_eligible")
 
 
 async def test_a_second_grant_for_a_place_is_a_conflict_and_one_for_a_location_is_not(world: World) -> None:
-    await world.register()
     await world.granted()
     assert problem(await world.grant()) == (409, "grant_exists")
     await world.granted(location="16SW00")
@@ -142,7 +139,6 @@ async def test_a_second_grant_for_a_place_is_a_conflict_and_one_for_a_location_i
 
 
 async def test_after_a_revoke_or_the_end_a_school_can_grant_again(world: World) -> None:
-    await world.register()
     first = await world.granted(validUntil="2026-10-01T00:00:00Z")
     world.clock.advance(days=30)
     assert await world.reason() == "expired"
@@ -155,7 +151,6 @@ async def test_after_a_revoke_or_the_end_a_school_can_grant_again(world: World) 
 
 
 async def test_a_grant_that_starts_later_is_not_yet_valid_until_then(world: World) -> None:
-    await world.register()
     await world.granted(validFrom="2026-09-02T08:00:00Z")
     assert await world.reason() == "not_yet_valid"
     world.clock.advance(hours=23, minutes=59, seconds=59)
@@ -165,13 +160,11 @@ async def test_a_grant_that_starts_later_is_not_yet_valid_until_then(world: Worl
 
 
 async def test_a_grant_never_begins_before_it_was_given(world: World) -> None:
-    await world.register()
     given = await world.granted(validFrom="2020-01-01T00:00:00Z")
     assert given["validFrom"] == "2026-09-01T08:00:00Z"
 
 
 async def test_a_suspended_grant_denies_until_it_is_resumed(world: World) -> None:
-    await world.register()
     grant = await world.granted()
     assert (await world.step(grant["grantId"], "suspend", {"reason": "Vakantie."})).json()["status"] == "suspended"
     assert await world.reason() == "suspended"
@@ -180,7 +173,6 @@ async def test_a_suspended_grant_denies_until_it_is_resumed(world: World) -> Non
 
 
 async def test_a_suspension_with_an_end_resumes_by_itself(world: World) -> None:
-    await world.register()
     grant = await world.granted()
     until = (START + timedelta(days=7)).isoformat()
     await world.step(grant["grantId"], "suspend", {"until": until})
@@ -193,7 +185,6 @@ async def test_a_suspension_with_an_end_resumes_by_itself(world: World) -> None:
 
 
 async def test_a_step_that_the_present_status_forbids_is_a_conflict(world: World) -> None:
-    await world.register()
     grant = await world.granted()
     assert problem(await world.step(grant["grantId"], "resume")) == (409, "transition_not_allowed")
     await world.step(grant["grantId"], "revoke")
@@ -202,7 +193,6 @@ async def test_a_step_that_the_present_status_forbids_is_a_conflict(world: World
 
 
 async def test_an_amendment_needs_the_version_that_was_read(world: World) -> None:
-    await world.register()
     grant = await world.granted()
     path = f"/grants/{grant['grantId']}"
     assert problem(await world.administer("PATCH", path, {"scopes": BASIS})) == (428, "version_required")
@@ -213,7 +203,6 @@ async def test_an_amendment_needs_the_version_that_was_read(world: World) -> Non
 
 
 async def test_an_amendment_leaves_what_it_does_not_name(world: World) -> None:
-    await world.register()
     grant = await world.granted(validUntil="2027-01-01T00:00:00Z")
     grant = (await world.amend(grant, scopes=[*NAMES, "leerling.jaargroep"])).json()
     assert (grant["validUntil"], grant["purposes"]) == ("2027-01-01T00:00:00Z", [PURPOSE])
@@ -223,6 +212,7 @@ async def test_an_amendment_leaves_what_it_does_not_name(world: World) -> None:
     assert problem(await world.amend(grant, validFrom="2026-12-01T00:00:00Z")) == (400, "invalid_period")
 
 
+@pytest.mark.empty_world
 async def test_an_amendment_goes_no_further_than_a_grant_may(world: World) -> None:
     await world.register(agreed=NAMES)
     grant = await world.granted()
@@ -231,7 +221,6 @@ async def test_an_amendment_goes_no_further_than_a_grant_may(world: World) -> No
 
 
 async def test_a_school_may_narrow_a_grant_whatever_has_become_of_the_partner(world: World) -> None:
-    await world.register()
     grant = await world.granted()
     rules = (await world.operate("GET", "/v1/connections/rekenrijk/ground-rules")).json()["items"]
     path = f"/v1/connections/rekenrijk/ground-rules/{rules[0]['groundRuleId']}/_withdraw"
@@ -242,7 +231,6 @@ async def test_a_school_may_narrow_a_grant_whatever_has_become_of_the_partner(wo
 
 
 async def test_a_replayed_grant_after_a_revoke_does_not_grant_again(world: World) -> None:
-    await world.register()
     first = await world.grant(key="a-key")
     await world.step(first.json()["grantId"], "revoke")
     again = await world.grant(key="a-key")
@@ -253,18 +241,17 @@ async def test_a_replayed_grant_after_a_revoke_does_not_grant_again(world: World
 
 
 async def test_a_key_is_for_one_request_and_one_caller(world: World) -> None:
-    await world.register()
     await world.grant(key="a-key")
     assert problem(await world.grant(key="a-key", location="16SW00")) == (409, "idempotency_key_reused")
     assert (await world.grant(key="a-key", brin="17TX")).status_code == 201
 
 
 async def test_a_refused_write_does_not_use_up_its_key(world: World) -> None:
-    await world.register()
     assert problem(await world.grant(key="a-key", scopes=["school.basis"])) == (409, "required_scope_missing")
     assert (await world.grant(key="a-key")).status_code == 201
 
 
+@pytest.mark.empty_world
 async def test_widening_a_request_never_widens_a_grant_but_asks_again(world: World) -> None:
     await world.register(optional=["leerling.naam"], agreed=OFFERED)
     grant = await world.granted()
@@ -281,6 +268,7 @@ async def test_widening_a_request_never_widens_a_grant_but_asks_again(world: Wor
     assert await world.reason(scopes=["leerling.jaargroep"]) == "scope_not_granted"
 
 
+@pytest.mark.empty_world
 async def test_a_grant_that_was_suspended_when_the_request_grew_needs_reconfirmation_afterwards(world: World) -> None:
     await world.register(optional=["leerling.naam"], agreed=OFFERED)
     grant = await world.granted()
@@ -295,7 +283,6 @@ async def test_a_grant_that_was_suspended_when_the_request_grew_needs_reconfirma
 
 
 async def test_narrowing_a_request_leaves_the_grants_and_releases_less(world: World) -> None:
-    await world.register()
     await world.granted(scopes=OFFERED)
     narrower = {"scopes": {"required": BASIS, "optional": []}}
     changed = await world.operate("PATCH", "/v1/connections/rekenrijk", narrower, If_Match='"1"')
@@ -305,7 +292,6 @@ async def test_narrowing_a_request_leaves_the_grants_and_releases_less(world: Wo
 
 
 async def test_history_tells_who_did_what_when_and_why(world: World) -> None:
-    await world.register()
     grant = await world.granted()
     world.clock.advance(days=1)
     await world.amend(grant, scopes=BASIS)
@@ -324,7 +310,6 @@ async def test_history_tells_who_did_what_when_and_why(world: World) -> None:
 
 
 async def test_an_operator_revokes_in_an_emergency_with_a_reason(world: World) -> None:
-    await world.register()
     grant = await world.granted()
     path = f"/v1/schools/16SW/grants/{grant['grantId']}/_revoke"
     assert problem(await world.operate("POST", path)) == (400, "invalid_input")
@@ -333,7 +318,6 @@ async def test_an_operator_revokes_in_an_emergency_with_a_reason(world: World) -
 
 
 async def test_a_school_sees_every_grant_that_it_ever_gave_in_parts(world: World) -> None:
-    await world.register()
     for _ in range(3):
         await world.step((await world.granted())["grantId"], "revoke")
     await world.granted(brin="17TX")
@@ -346,6 +330,7 @@ async def test_a_school_sees_every_grant_that_it_ever_gave_in_parts(world: World
     assert seen == ["16SW"] * 3
 
 
+@pytest.mark.empty_world
 async def test_a_school_sees_what_can_be_granted_and_what_it_would_release(world: World) -> None:
     await world.register(optional=["leerling.naam"])
     await world.register("zonder-convenant", kvk_number="90000002", rules=["kvk"])
@@ -365,6 +350,7 @@ async def test_a_school_sees_what_can_be_granted_and_what_it_would_release(world
     assert [rule["rule"] for rule in second["groundRules"] if rule["kept"]] == ["kvk"]
 
 
+@pytest.mark.empty_world
 async def test_an_agreement_of_one_board_holds_for_its_schools_alone(world: World) -> None:
     await world.register(agreed=BASIS)
     signed = await world.agree("rekenrijk", NAMES, [PURPOSE], boardNumber="10001")
@@ -380,7 +366,6 @@ async def test_a_school_sees_itself_and_its_locations(world: World) -> None:
 
 
 async def test_a_header_that_comes_twice_is_refused(world: World) -> None:
-    await world.register()
     grant = await world.granted()
     path = f"/v1/schools/16SW/grants/{grant['grantId']}"
     given = [
@@ -391,6 +376,7 @@ async def test_a_header_that_comes_twice_is_refused(world: World) -> None:
     assert problem(await world.client.patch(path, json={"scopes": BASIS}, headers=given)) == (400, "invalid_input")
 
 
+@pytest.mark.empty_world
 async def test_widening_ends_a_suspensions_end_and_tells_so(world: World) -> None:
     await world.register(optional=["leerling.naam"], agreed=OFFERED)
     grant = await world.granted()
@@ -405,7 +391,6 @@ async def test_widening_ends_a_suspensions_end_and_tells_so(world: World) -> Non
 
 
 async def test_a_batch_without_evaluations_is_a_single_question(world: World) -> None:
-    await world.register()
     await world.granted()
     for body in (question(), {**question(), "evaluations": []}):
         answer = await world.call("POST", "/access/v1/evaluations", world.token("gateway"), body)
@@ -422,7 +407,6 @@ async def test_a_question_with_a_member_twice_is_refused(world: World) -> None:
 
 
 async def test_an_operator_that_is_also_a_school_revokes_for_another_school_as_an_operator(world: World) -> None:
-    await world.register()
     grant = await world.granted(brin="17TX")
     key = SigningKey.of(json.loads((world.folder / "embedded-issuer.jwk").read_text()))
     claims = good_claims(DEMO_ISSUER, DEMO_AUDIENCE, int(time.time()), roles=["school", "operator"], school="16SW")
@@ -434,7 +418,6 @@ async def test_an_operator_that_is_also_a_school_revokes_for_another_school_as_a
 
 @pytest.mark.parametrize("revision", [0, 1])
 async def test_an_answer_is_never_behind_the_revision_asked_for(world: World, revision: int) -> None:
-    await world.register()
     grant = await world.granted()
     answer = await world.ask(minRevision=grant["revision"] + revision)
     assert (answer.status_code, answer.json()["decision"]) == ((200, True), (503, False))[revision]

@@ -40,7 +40,6 @@ async def seen(world: World, made: dict[str, Any]) -> dict[str, Any]:
 
 
 async def test_a_request_permits_nothing_and_is_seen_by_both(world: World) -> None:
-    await world.register()
     made = await asked(world, message="Voor het nieuwe schooljaar.")
     assert await world.reason() == "no_grant"
     assert made["scopes"] == {"required": sorted(BASIS), "optional": sorted(OFFERED[2:])}
@@ -57,7 +56,6 @@ async def test_a_request_permits_nothing_and_is_seen_by_both(world: World) -> No
 
 
 async def test_what_is_accepted_is_granted(world: World) -> None:
-    await world.register()
     made = await asked(world)
     answer = await answered(world, made, "accept")
     assert answer.status_code == 200, answer.text
@@ -91,7 +89,6 @@ CHOICES: dict[str, tuple[dict[str, Any], int, str]] = {
 @pytest.mark.parametrize("case", CHOICES)
 async def test_a_school_accepts_a_part_but_never_less_than_is_required(world: World, case: str) -> None:
     body, status, expected = CHOICES[case]
-    await world.register()
     made = await asked(world)
     answer = await answered(world, made, "accept", body)
     assert answer.status_code == status, answer.text
@@ -107,7 +104,6 @@ async def test_a_school_accepts_a_part_but_never_less_than_is_required(world: Wo
 
 
 async def test_a_school_declines_with_a_reason_and_is_left_alone_for_a_while(world: World) -> None:
-    await world.register()
     made = await asked(world)
     assert (await answered(world, made, "decline")).status_code == 400
     assert (await answered(world, made, "decline", {"reason": " "})).status_code == 400
@@ -123,7 +119,6 @@ async def test_a_school_declines_with_a_reason_and_is_left_alone_for_a_while(wor
 
 
 async def test_a_partner_withdraws_what_was_not_answered(world: World) -> None:
-    await world.register()
     made = await asked(world)
     token = world.token("partner", client_id="rekenrijk")
     path = f"/v1/consents/requests/{made['requestId']}/_withdraw"
@@ -136,7 +131,6 @@ async def test_a_partner_withdraws_what_was_not_answered(world: World) -> None:
 
 
 async def test_a_request_where_there_is_a_grant_shows_the_difference_and_amends_it(world: World) -> None:
-    await world.register()
     given = await world.granted(validUntil="2027-06-01T00:00:00Z")
     made = await asked(world)
     missing = sorted(set(ALL) - set(NAMES))
@@ -151,13 +145,13 @@ async def test_a_request_where_there_is_a_grant_shows_the_difference_and_amends_
 
 
 async def test_a_grant_that_was_given_by_the_schools_own_initiative_answers_the_request(world: World) -> None:
-    await world.register()
     made = await asked(world)
     given = await world.granted()
     shown = await seen(world, made)
     assert (shown["status"], shown["grantId"]) == ("accepted_in_part", given["grantId"])
 
 
+@pytest.mark.empty_world
 async def test_a_connection_that_changes_asks_for_the_new_and_shows_the_difference(world: World) -> None:
     await world.register(optional=OFFERED[2:3])
     await world.agree("rekenrijk", OFFERED, [PURPOSE, OTHER_PURPOSE])
@@ -179,6 +173,7 @@ async def test_a_connection_that_changes_asks_for_the_new_and_shows_the_differen
     assert given["scopes"] == sorted([*BASIS, *OFFERED[3:]])
 
 
+@pytest.mark.empty_world
 async def test_what_was_left_out_stays_left_out_when_the_connection_changes(world: World) -> None:
     await world.register(optional=OFFERED[2:4])
     made = await asked(world, scopes=[*BASIS, OFFERED[2]], purposes=[PURPOSE])
@@ -189,6 +184,7 @@ async def test_what_was_left_out_stays_left_out_when_the_connection_changes(worl
     assert shown["purposes"] == [PURPOSE]
 
 
+@pytest.mark.empty_world
 async def test_what_is_new_brings_what_it_needs(world: World) -> None:
     await world.register(optional=["groep.basis"])
     made = await asked(world, scopes=BASIS)
@@ -198,7 +194,6 @@ async def test_what_is_new_brings_what_it_needs(world: World) -> None:
 
 
 async def test_many_schools_are_asked_at_once_and_those_that_cannot_be_are_named(world: World) -> None:
-    await world.register()
     await world.granted(scopes=ALL, purposes=[PURPOSE, OTHER_PURPOSE])
     answer = await ask(world, schools=["17TX", "16SW", "16SW01", "99ZZ", "17TX", "16SW77"])
     assert answer.status_code == 201, answer.text
@@ -218,7 +213,6 @@ async def test_many_schools_are_asked_at_once_and_those_that_cannot_be_are_named
 
 
 async def test_a_board_is_asked_for_all_its_schools(world: World) -> None:
-    await world.register()
     answer = await ask(world, schools=None, boardNumber="10001")
     assert [each["school"]["brin"] for each in answer.json()["items"]] == ["16SW"]
     assert (await ask(world, schools=None, boardNumber="99999")).status_code == 404
@@ -244,7 +238,6 @@ async def test_a_board_is_asked_for_all_its_schools(world: World) -> None:
     ids=str,
 )
 async def test_what_makes_no_sense_is_refused(world: World, wrong: dict[str, Any]) -> None:
-    await world.register()
     answer = await ask(world, **wrong)
     assert answer.status_code == 400, answer.text
     assert (await world.administer("GET", "/requests")).json()["items"] == []
@@ -261,10 +254,10 @@ async def test_what_makes_no_sense_is_refused(world: World, wrong: dict[str, Any
 async def test_a_partner_asks_within_what_its_connection_is_registered_for(
     world: World, wish: dict[str, Any], slug: str
 ) -> None:
-    await world.register()
     assert (await ask(world, **wish)).json()["type"].endswith(f"/{slug}")
 
 
+@pytest.mark.empty_world
 async def test_no_more_than_so_many_requests_of_one_partner_wait_for_one_school(world: World) -> None:
     for number in range(MOST_OPEN + 1):
         await world.register(f"koppeling-{number}")
@@ -278,7 +271,6 @@ async def test_no_more_than_so_many_requests_of_one_partner_wait_for_one_school(
 
 
 async def test_nobody_reaches_the_requests_of_another(world: World) -> None:
-    await world.register()
     await world.register("ander", kvk_number="90000002")
     made = await asked(world)
     path = f"/requests/{made['requestId']}"
@@ -293,13 +285,13 @@ async def test_nobody_reaches_the_requests_of_another(world: World) -> None:
     assert await seen(world, made) == made
 
 
+@pytest.mark.empty_world
 async def test_a_connection_that_is_not_placed_asks_nobody(world: World) -> None:
     await world.register(stage="building")  # type: ignore[arg-type]
     assert (await ask(world)).status_code == 404
 
 
 async def test_a_request_under_one_key_is_made_once(world: World) -> None:
-    await world.register()
     token = world.token("partner", client_id="rekenrijk")
     answers = [
         await world.call("POST", "/v1/consents/requests", token, {"schools": ["16SW"]}, Idempotency_Key="een")
@@ -310,7 +302,6 @@ async def test_a_request_under_one_key_is_made_once(world: World) -> None:
 
 
 async def test_the_log_holds_requests_and_nobodys_words(world: World) -> None:
-    await world.register()
     made = await asked(world, message="Vraag van Sjoukje.")
     await answered(world, made, "decline", {"reason": "Nee, zegt Tjeerd."})
     shown = (await world.call("GET", "/v1/log/entries?limit=500", world.token("operator"))).json()["items"]
@@ -323,7 +314,6 @@ async def test_the_log_holds_requests_and_nobodys_words(world: World) -> None:
 
 
 async def test_a_message_that_is_erased_is_told_by_no_remembered_answer(world: World) -> None:
-    await world.register()
     token = world.token("partner", client_id="rekenrijk")
     body = {"schools": ["16SW"], "message": "Vraag van Sjoukje."}
     first = await world.call("POST", "/v1/consents/requests", token, body, Idempotency_Key="vraag")

@@ -44,7 +44,6 @@ async def asked_of(world: World, path: str, body: Any, **headers: str) -> Answer
 
 
 async def test_a_line_says_who_asked_for_whom_where_what_and_what_was_answered(world: World) -> None:
-    await world.register()
     grant = await world.granted()
     body = question(place="16SW01", scopes=["leerling.naam"], fields=["achternaam"], purpose=PURPOSE)
     traced = f"00-{'a' * 32}-{'b' * 16}-01"
@@ -98,7 +97,6 @@ def test_a_request_id_of_the_form_of_one_is_kept(given: str) -> None:
 
 
 async def test_each_evaluation_of_a_batch_up_to_where_it_stops_has_a_line(world: World) -> None:
-    await world.register()
     await world.granted()
     batch = [question(), question(place="17TX"), {"subject": "malformed"}, question(client_id="nobody")]
     body = {**question(), "evaluations": batch, "options": {"evaluations_semantic": "execute_all"}}
@@ -112,7 +110,6 @@ async def test_each_evaluation_of_a_batch_up_to_where_it_stops_has_a_line(world:
 
 
 async def test_a_search_is_one_line_that_permits_nothing(world: World) -> None:
-    await world.register()
     await world.granted()
     for searched in ("subject", "resource", "action"):
         body = question(scopes=["leerling.naam"])
@@ -128,7 +125,6 @@ async def test_a_search_is_one_line_that_permits_nothing(world: World) -> None:
 
 
 async def test_a_partner_that_looks_at_its_consents_is_no_line(world: World) -> None:
-    await world.register()
     await world.granted()
     assert (await world.look()).status_code == 200
     assert await lines(world) == []
@@ -279,7 +275,6 @@ async def test_what_was_decided_before_a_revocation_stays_what_its_line_says(
 
     Where both ride with one read, that read already sees the revocation.
     """
-    await world.register()
     grant = await world.granted()
 
     async def revoke_first() -> None:
@@ -319,7 +314,6 @@ async def revoke(world: World, grant_id: str) -> None:
 
 
 async def test_a_boundary_in_time_is_judged_by_the_time_that_the_line_says(world: World) -> None:
-    await world.register()
     ends = START + timedelta(seconds=10)
     await world.granted(validUntil=ends.isoformat())
     for now in (ends - timedelta(microseconds=1), ends):

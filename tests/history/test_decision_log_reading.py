@@ -7,7 +7,6 @@ from tests.worlds.world import BASIS, PURPOSE, START, World, question
 
 
 async def test_an_operator_reads_every_line_in_order_and_in_parts(world: World) -> None:
-    await world.register()
     places = ["16SW", "17TX", "16SW01", "16SW00", "17TX00"]
     for place in places:
         await world.ask(place=place)
@@ -19,7 +18,6 @@ async def test_an_operator_reads_every_line_in_order_and_in_parts(world: World) 
 
 
 async def test_a_school_reads_the_lines_about_itself_alone(world: World) -> None:
-    await world.register()
     for place in ("16SW", "17TX", "16SW01"):
         await world.ask(place=place)
     shown = (await world.administer("GET", "/decisions")).json()["items"]
@@ -65,7 +63,6 @@ async def test_a_period_reaches_back_no_further_than_moments_go(world: World) ->
 async def test_the_use_of_a_grant_tells_how_often_it_permitted_what_was_refused_and_what_was_beyond_it(
     world: World,
 ) -> None:
-    await world.register()
     used = await world.granted(scopes=BASIS)
     unused = await world.granted(location="16SW01")
     for scopes in (["leerling.pseudoniem"], ["leerling.pseudoniem"], ["leerling.naam"]):
@@ -93,7 +90,6 @@ async def test_the_use_of_a_grant_tells_how_often_it_permitted_what_was_refused_
 
 
 async def test_the_lines_can_be_had_as_opentelemetry_has_them(world: World) -> None:
-    await world.register()
     traced = f"00-{'a' * 32}-{'b' * 16}-01"
     await world.call("POST", "/access/v1/evaluation", world.token("gateway"), question(), traceparent=traced)
     await world.ask()

@@ -42,7 +42,6 @@ async def lived(desk: Desk) -> list[Answered]:
             answers.append((world.clock.now, answer["context"]["revision"], asked, answer))
         world.clock.advance(hours=1)
 
-    await world.register()
     await asked_at_the_door()
     given = await world.granted()
     await asked_at_the_door()
@@ -88,7 +87,6 @@ async def test_the_api_the_store_and_an_export_tell_what_was_decided_at_the_door
 
 async def test_a_permit_that_was_revoked_later_is_a_yes_then_and_a_no_after(desk: Desk) -> None:
     world = desk.world
-    await world.register()
     given = await world.granted()
     permitted = world.clock.advance(hours=1)
     world.clock.advance(hours=1)
@@ -180,7 +178,6 @@ async def test_the_api_the_store_and_an_export_tell_the_same_changes(desk: Desk,
 
 async def test_a_line_tells_what_is_said_differently_from_before(desk: Desk) -> None:
     world = desk.world
-    await world.register()
     given = await world.granted()
     since = world.clock.advance(hours=1)
     now = await world.amend(given, scopes=BASIS)
@@ -208,7 +205,6 @@ async def test_a_line_tells_what_is_said_differently_from_before(desk: Desk) -> 
 
 
 async def test_a_school_reads_what_changed_about_itself_and_nothing_of_another(world: World) -> None:
-    await world.register()
     given = await world.granted()
     theirs = await world.granted(brin="17TX")
     await world.step(given["grantId"], "revoke")

@@ -61,7 +61,6 @@ def test_a_key_is_one_and_is_of_an_export(export: Path, log_key: str) -> None:
 async def test_a_revision_is_of_an_instant_at_which_it_was_the_newest(desk: Desk) -> None:
     """Of a revision before a revocation, as of now, the answer would be a yes that nobody was given."""
     world = desk.world
-    await world.register()
     given = await world.granted()
     granted = world.clock.advance(hours=1)
     await world.step(given["grantId"], "revoke")

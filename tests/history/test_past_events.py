@@ -41,7 +41,6 @@ def loaded() -> Iterator[list[Any]]:
 
 @pytest.mark.parametrize("path", ["/register", REPLAY, "/changes", "/use"])
 async def test_many_events_are_read_past_the_orm(path: str, world: World, loaded: list[Any]) -> None:
-    await world.register()
     await world.granted()
     await world.ask()
     loaded.clear()
@@ -76,7 +75,6 @@ async def test_what_takes_long_is_built_in_a_thread(
 
 
 async def test_events_are_read_in_parts_and_in_order(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    await world.register()
     for _ in range(4):
         await world.step((await world.granted())["grantId"], "revoke")
     whole = (await world.administer("GET", "/changes")).json()
@@ -91,7 +89,6 @@ async def test_events_are_read_in_parts_and_in_order(world: World, monkeypatch: 
 async def test_a_replay_reads_of_all_schools_and_partners_those_in_question(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await world.register()
     await world.register("taalhuis", kvk_number="90000002")
     await world.granted()
     read: list[dict[str, Any]] = []
@@ -112,7 +109,6 @@ async def test_a_replay_reads_of_all_schools_and_partners_those_in_question(
 
 
 async def test_a_replay_as_of_an_import_that_lists_other_schools_counts_it(world: World) -> None:
-    await world.register()
     await world.granted()
     async with world.store.writing() as write:
         listed = {"schools": [["17TX", "10002", True]], "locations": [["17TX00", True]]}
@@ -126,7 +122,6 @@ async def test_a_replay_as_of_an_import_that_lists_other_schools_counts_it(world
 async def test_of_what_was_before_a_change_the_last_alone_is_read(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await world.register()
     grant = await world.granted()
     for days in range(1, 6):
         until = f"2027-09-0{days}T00:00:00Z"

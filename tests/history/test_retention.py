@@ -42,7 +42,6 @@ async def digests(world: World) -> list[dict[str, Any]]:
 
 
 async def asked_at(world: World, *moments: datetime) -> None:
-    await world.register()
     for world.clock.now in moments:
         await world.ask()
 

@@ -37,7 +37,6 @@ async def suspected(world: World, how: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("how", ["at the opening", "rekenrijk", "operator"])
 async def test_a_suspected_breach_starts_the_clock_of_24_hours(world: World, how: str) -> None:
-    await world.register()
     breach = (await suspected(world, how))["breach"]
     assert breach["suspectedAt"] == wire(world.clock.now)
     assert breach["noticeDueAt"] == wire(world.clock.now + timedelta(hours=24))
@@ -49,7 +48,6 @@ async def test_a_suspected_breach_starts_the_clock_of_24_hours(world: World, how
 async def test_the_notice_is_due_after_24_hours_whatever_the_clocks_on_the_wall_do(
     world: World, since: str, how: str
 ) -> None:
-    await world.register()
     world.clock.now = datetime.fromisoformat(since) - timedelta(minutes=30 if how == "operator" else 0)
     incident = await suspected(world, how)
     assert (incident["breach"]["suspectedAt"], incident["breach"]["noticeDueAt"]) == (since, NOTICE_DUE[since])
@@ -61,7 +59,6 @@ async def test_the_notice_is_due_after_24_hours_whatever_the_clocks_on_the_wall_
 
 @pytest.mark.parametrize("how", ["at the opening", "rekenrijk", "operator"])
 async def test_a_breach_is_suspected_once_and_the_first_suspicion_counts(world: World, how: str) -> None:
-    await world.register()
     incident_id = (await suspected(world, how))["incidentId"]
     before = await seen(world, incident_id)
     world.clock.advance(hours=1)
@@ -75,7 +72,6 @@ async def test_a_breach_is_suspected_once_and_the_first_suspicion_counts(world: 
 @pytest.mark.parametrize("how", ["at the opening", "rekenrijk"])
 @pytest.mark.parametrize("late", [False, True])
 async def test_the_notice_stops_the_clock_and_is_given_once(world: World, how: str, late: bool) -> None:
-    await world.register()
     incident_id = (await suspected(world, how))["incidentId"]
     given_at = world.clock.advance(hours=25 if late else 5)
     assert (await seen(world, incident_id))["breach"]["overdue"] is late
@@ -88,14 +84,12 @@ async def test_the_notice_stops_the_clock_and_is_given_once(world: World, how: s
 
 
 async def test_where_no_breach_is_suspected_no_notice_is_given(world: World) -> None:
-    await world.register()
     opened = await reported(world)
     assert problem(await step(world, opened["incidentId"], "give_notice")) == (409, "transition_not_allowed")
     assert await seen(world, opened["incidentId"], "rekenrijk") == opened
 
 
 async def test_neither_a_solution_nor_a_reopening_touches_the_clock_of_the_notice(world: World) -> None:
-    await world.register()
     incident_id = (await reported(world, suspectedBreach=True))["incidentId"]
     before = (await seen(world, incident_id))["breach"]
     assert (await taken(world, incident_id, "take", "resolve"))["breach"] == before
@@ -117,7 +111,6 @@ async def offers(world: World, incident_id: str, by: str = "operator") -> dict[s
 async def test_a_suspected_breach_offers_the_operator_an_emergency_stop_that_works_at_once(
     world: World, how: str
 ) -> None:
-    await world.register()
     await world.granted()
     incident_id = (await suspected(world, how))["incidentId"]
     assert await world.reason() == "granted"
@@ -130,7 +123,6 @@ async def test_a_suspected_breach_offers_the_operator_an_emergency_stop_that_wor
 
 
 async def test_the_emergency_stop_is_not_offered_to_the_partner_nor_open_to_it(world: World) -> None:
-    await world.register()
     await world.granted()
     opened = await reported(world, suspectedBreach=True)
     offer = (await offers(world, opened["incidentId"]))["emergency-stop"]
@@ -143,13 +135,11 @@ async def test_the_emergency_stop_is_not_offered_to_the_partner_nor_open_to_it(w
 
 
 async def test_without_a_suspicion_nothing_is_offered(world: World) -> None:
-    await world.register()
     incident_id = (await reported(world))["incidentId"]
     assert (await seen(world, incident_id))["breach"] is None
 
 
 async def test_what_is_offered_follows_the_stop_of_the_connection_and_that_of_its_partner(world: World) -> None:
-    await world.register()
     incident_id = (await reported(world, suspectedBreach=True))["incidentId"]
     for path in ("/v1/connections/rekenrijk", "/v1/partners/90000001"):
         for action, offered in (("_stop", False), ("_lift", True)):
@@ -158,7 +148,6 @@ async def test_what_is_offered_follows_the_stop_of_the_connection_and_that_of_it
 
 
 async def test_the_notice_is_offered_until_it_was_given(world: World) -> None:
-    await world.register()
     incident_id = (await reported(world, suspectedBreach=True))["incidentId"]
     offer = (await offers(world, incident_id))["give-notice"]
     answer = await world.operate(offer["method"], offer["href"], {"text": "De scholen zijn gebeld."})
@@ -177,7 +166,6 @@ async def due(world: World, query: str = "") -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("how", ["at the opening", "rekenrijk", "operator"])
 async def test_the_notice_is_among_what_is_due_until_it_was_given(world: World, how: str) -> None:
-    await world.register()
     incident_id = (await suspected(world, how))["incidentId"]
     due_at = world.clock.now + timedelta(hours=24)
     item = {
@@ -200,7 +188,6 @@ async def test_the_notice_is_among_what_is_due_until_it_was_given(world: World, 
 
 
 async def test_the_notices_that_are_due_come_the_earliest_first_and_by_the_day_that_was_asked_for(world: World) -> None:
-    await world.register()
     ids = []
     for _ in range(3):
         ids.append((await reported(world, suspectedBreach=True))["incidentId"])

@@ -35,7 +35,6 @@ COURSES: Final[dict[str, tuple[str, float | None, float | None, float | None]]] 
 @pytest.mark.parametrize("name", COURSES)
 async def test_the_times_are_counted_in_seconds_from_the_opening(world: World, name: str) -> None:
     done, to_first_answer, to_solution, still_open = COURSES[name]
-    await world.register()
     incident_id = (await reported(world))["incidentId"]
     for minutes, each in (entry.split() for entry in done.split(", ") if entry):
         world.clock.now = START + timedelta(minutes=float(minutes))
@@ -60,7 +59,6 @@ async def figures(world: World, by: str = "operator") -> dict[str, dict[str, Any
 
 
 async def test_without_incidents_the_figures_are_empty(world: World) -> None:
-    await world.register()
     none = {"open": 0, "unanswered": 0, "oldestOpenSince": None, "firstAnswer": NOTHING, "solution": NOTHING}
     for by in ("operator", "rekenrijk", "onbekend"):
         assert await figures(world, by) == dict.fromkeys(SEVERITIES, none)
@@ -76,7 +74,6 @@ async def dealt_with(world: World, client_id: str, severity: str, opened: int, d
 
 
 async def test_the_figures_tell_by_severity_what_is_open_and_how_long_things_took(world: World) -> None:
-    await world.register()
     for opened, done in enumerate(("10 answer, 20 resolve", "20 answer", "60 answer, 90 resolve", "", "5 take"), 1):
         await dealt_with(world, "rekenrijk", "critical", opened, done)
     await dealt_with(world, "rekenrijk", "low", 7, "2 take, 4 resolve, 6 reopen")
@@ -100,7 +97,6 @@ async def test_the_figures_tell_by_severity_what_is_open_and_how_long_things_too
 
 
 async def test_a_partners_figures_are_of_its_own_incidents_and_the_operators_of_all(world: World) -> None:
-    await world.register()
     await world.register("taalhuis", kvk_number="90000002")
     await dealt_with(world, "rekenrijk", "normal", 0, "10 answer, 20 resolve")
     await dealt_with(world, "taalhuis", "normal", 1, "30 answer, 50 resolve")
@@ -127,7 +123,6 @@ async def test_an_incident_takes_so_many_comments_and_can_still_be_resolved(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("api.incidents.incident_routes.MOST_ENTRIES", 3)
-    await world.register()
     incident_id = (await reported(world))["incidentId"]
     answers = [await step(world, incident_id, "comment", "rekenrijk") for _ in range(4)]
     assert [answer.status_code for answer in answers] == [201, 201, 409, 409]
@@ -137,14 +132,12 @@ async def test_an_incident_takes_so_many_comments_and_can_still_be_resolved(
 
 
 async def test_a_list_tells_no_more_of_an_incident_than_what_sums_it_up(world: World) -> None:
-    await world.register()
     opened = await reported(world)
     (item,) = (await send(world, "GET", "")).json()["items"]
     assert set(opened) - set(item) == {"description", "course", "attachments"}
 
 
 async def test_the_list_can_be_read_by_status_and_in_parts(world: World) -> None:
-    await world.register()
     ids = {status: (await reported(world, title=status))["incidentId"] for status in WAYS}
     for status, incident_id in ids.items():
         await taken(world, incident_id, *WAYS[status].split())

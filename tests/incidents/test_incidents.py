@@ -39,7 +39,6 @@ from tests.worlds.world import START, World
 
 
 async def test_a_partner_that_is_live_reports_a_disruption_and_follows_it(world: World) -> None:
-    await world.register()
     answer = await send(world, "POST", "", {**INCIDENT, "clientId": "rekenrijk"})
     opened = answer.json()
     assert (answer.status_code, answer.headers["ETag"], opened["version"]) == (201, '"1"', 1)
@@ -55,7 +54,6 @@ async def test_a_partner_that_is_live_reports_a_disruption_and_follows_it(world:
 
 @pytest.mark.parametrize("severity", SEVERITIES)
 async def test_a_disruption_has_one_of_four_severities(world: World, severity: str) -> None:
-    await world.register()
     assert (await reported(world, severity=severity))["severity"] == severity
 
 
@@ -72,11 +70,11 @@ NO_REPORT: Final[dict[str, dict[str, Any]]] = {
 
 @pytest.mark.parametrize("name", NO_REPORT)
 async def test_what_is_no_report_is_refused(world: World, name: str) -> None:
-    await world.register()
     assert problem(await send(world, "POST", "", {**INCIDENT, **NO_REPORT[name]})) == (400, "invalid_input")
     assert (await send(world, "GET", "")).json()["items"] == []
 
 
+@pytest.mark.empty_world
 @pytest.mark.parametrize("stage", [Stage.BUILDING, Stage.PLACED, Stage.WITHDRAWN])
 async def test_a_connection_that_is_not_live_reports_nothing(world: World, stage: Stage) -> None:
     await world.register(stage=stage)
@@ -88,14 +86,12 @@ async def test_a_connection_that_is_not_live_reports_nothing(world: World, stage
 
 
 async def test_a_client_that_is_not_registered_reports_nothing(world: World) -> None:
-    await world.register()
     named = {**INCIDENT, "clientId": "onbekend"}
     assert problem(await send(world, "POST", "", INCIDENT, "onbekend")) == (409, "connection_not_live")
     assert problem(await send(world, "POST", "", named, "onbekend")) == (409, "connection_not_live")
 
 
 async def test_nobody_reports_for_another_connection_be_it_registered_or_not(world: World) -> None:
-    await world.register()
     await world.register("taalhuis", kvk_number="90000002")
     foreign = await send(world, "POST", "", {**INCIDENT, "clientId": "taalhuis"})
     unknown = await send(world, "POST", "", {**INCIDENT, "clientId": "onbekend"})
@@ -105,7 +101,6 @@ async def test_nobody_reports_for_another_connection_be_it_registered_or_not(wor
 
 
 async def test_a_connection_that_was_stopped_is_live_and_may_still_report(world: World) -> None:
-    await world.register()
     stop = await world.operate("POST", "/v1/connections/rekenrijk/_stop", {"reason": "Onderzoek."})
     assert stop.status_code == 200
     opened = await reported(world, suspectedBreach=True)
@@ -117,7 +112,6 @@ async def test_a_connection_that_was_stopped_is_live_and_may_still_report(world:
 
 @pytest.mark.parametrize("role", ["operator", "gateway", "school"])
 async def test_only_a_partner_reports(world: World, role: str) -> None:
-    await world.register()
     token = world.token(role, school="16SW" if role == "school" else None)
     assert problem(await world.call("POST", "/v1/incidents", token, INCIDENT)) == (403, "forbidden")
 
@@ -160,7 +154,6 @@ def test_every_step_from_every_status_moves_as_described_or_is_refused(
 async def test_over_the_wire_every_step_works_as_described_or_is_409_and_changes_nothing(
     world: World, status: str, name: str
 ) -> None:
-    await world.register()
     incident_id = (await reported(world))["incidentId"]
     before = await taken(world, incident_id, *WAYS[status].split())
     assert before["status"] == status
@@ -180,7 +173,6 @@ async def test_over_the_wire_every_step_works_as_described_or_is_409_and_changes
 
 @pytest.mark.parametrize("status", WAYS)
 async def test_what_moves_nothing_can_be_said_at_any_time(world: World, status: str) -> None:
-    await world.register()
     incident_id = (await reported(world))["incidentId"]
     before = await taken(world, incident_id, *WAYS[status].split())
     for name in ("comment", "suspect_breach", "give_notice"):
@@ -196,7 +188,6 @@ async def test_what_moves_nothing_can_be_said_at_any_time(world: World, status: 
 @pytest.mark.parametrize("name", BY_EITHER_SIDE)
 @pytest.mark.parametrize("by", ["operator", "rekenrijk"])
 async def test_either_side_comments_and_reopens_and_suspects(world: World, by: str, name: str) -> None:
-    await world.register()
     incident_id = (await reported(world))["incidentId"]
     await taken(world, incident_id, "take", "resolve")
     answer = await step(world, incident_id, name, by)
@@ -207,7 +198,6 @@ async def test_either_side_comments_and_reopens_and_suspects(world: World, by: s
 
 @pytest.mark.parametrize("name", BY_CONSULTANTS_ALONE)
 async def test_a_partner_does_not_do_the_consultants_work(world: World, name: str) -> None:
-    await world.register()
     opened = await reported(world, suspectedBreach=True)
     assert problem(await step(world, opened["incidentId"], name, "rekenrijk")) == (403, "forbidden")
     assert await seen(world, opened["incidentId"], "rekenrijk") == opened
@@ -215,7 +205,6 @@ async def test_a_partner_does_not_do_the_consultants_work(world: World, name: st
 
 @pytest.mark.parametrize("name", [name for name in ROUTES if name != "take"])
 async def test_a_step_says_something(world: World, name: str) -> None:
-    await world.register()
     opened = await reported(world)
     path = f"/{opened['incidentId']}/{ROUTES[name]}"
     for body in (None, {}, {"text": ""}, {"text": " \n "}, {"text": "x" * 4001}, {"said": "Ja."}):
@@ -224,7 +213,6 @@ async def test_a_step_says_something(world: World, name: str) -> None:
 
 
 async def test_who_takes_an_incident_need_say_nothing(world: World) -> None:
-    await world.register()
     path = f"/{(await reported(world))['incidentId']}/_take"
     for body, said in ((None, None), ({}, None), ({"text": "Ik kijk ernaar."}, "Ik kijk ernaar.")):
         answer = await send(world, "POST", path, body, "operator")
@@ -232,7 +220,6 @@ async def test_who_takes_an_incident_need_say_nothing(world: World) -> None:
 
 
 async def test_the_course_tells_what_was_done_and_said_in_order(world: World) -> None:
-    await world.register()
     incident_id = (await reported(world))["incidentId"]
     for name in ("take", "answer", "comment", "resolve", "reopen"):
         world.clock.advance(minutes=1)
@@ -258,7 +245,6 @@ def consultant(world: World, name: str) -> str:
 
 
 async def test_operators_are_told_which_consultant_it_was_and_partners_are_not(world: World) -> None:
-    await world.register()
     incident_id = (await reported(world))["incidentId"]
     said = {"text": "Wij kijken ernaar."}
     for name, route in (("consultant-een", "_take"), ("consultant-twee", "_answer"), ("consultant-drie", "_resolve")):
@@ -278,7 +264,6 @@ async def test_operators_are_told_which_consultant_it_was_and_partners_are_not(w
 
 
 async def test_another_consultant_takes_an_incident_over(world: World) -> None:
-    await world.register()
     incident_id = (await reported(world))["incidentId"]
     for name, reached in (("consultant-een", "taken"), ("consultant-twee", "taken")):
         path = f"/v1/incidents/{incident_id}/_take"
@@ -291,7 +276,6 @@ async def test_another_consultant_takes_an_incident_over(world: World) -> None:
 
 @pytest.mark.parametrize("name", ROUTES)
 async def test_a_step_on_another_version_than_the_one_that_was_read_is_refused(world: World, name: str) -> None:
-    await world.register()
     opened = await reported(world, suspectedBreach=name == "give_notice")
     incident_id = opened["incidentId"]
     before = await taken(world, incident_id, *(["take", "resolve"] if name == "reopen" else ["take"]))
@@ -304,7 +288,6 @@ async def test_a_step_on_another_version_than_the_one_that_was_read_is_refused(w
 
 
 async def test_two_consultants_who_read_the_same_version_do_not_both_resolve_it(world: World) -> None:
-    await world.register()
     incident_id = (await reported(world))["incidentId"]
     await taken(world, incident_id, "take")
     read = (await send(world, "GET", f"/{incident_id}", by="operator")).headers["ETag"]
@@ -325,7 +308,6 @@ WRITTEN: Final = {
 
 
 async def test_nothing_that_was_written_stands_in_the_events(world: World) -> None:
-    await world.register()
     incident_id = (await reported(world, title=WRITTEN["title"], description=WRITTEN["description"]))["incidentId"]
     done = ("take", "answer", "comment", "resolve", "reopen", "suspect_breach", "give_notice")
     for name in done:
@@ -343,7 +325,6 @@ async def test_nothing_that_was_written_stands_in_the_events(world: World) -> No
 
 
 async def test_every_step_is_an_event_with_who_took_it_and_where_it_led(world: World) -> None:
-    await world.register()
     incident_id = (await reported(world, severity="critical", suspectedBreach=True))["incidentId"]
     await taken(world, incident_id, "take", "resolve")
     await step(world, incident_id, "reopen", "rekenrijk")
@@ -385,7 +366,6 @@ async def attached(world: World, incident_id: str, name: str, content: str, by: 
 
 @pytest.mark.parametrize("by", ["operator", "rekenrijk"])
 async def test_either_side_hands_in_a_file_which_both_can_read(world: World, by: str) -> None:
-    await world.register()
     incident_id = (await reported(world))["incidentId"]
     kept = await attached(world, incident_id, "melding.txt", "Foutcode 500.", by)
     for reader in ("operator", "rekenrijk"):

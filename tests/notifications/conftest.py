@@ -10,6 +10,5 @@ from tests.worlds.world import World
 async def told(world: World) -> World:
     """A world at the present, with two partners."""
     tell_the_time(world)
-    await world.register()
     await world.register("taalboom", kvk_number="90000002")
     return world

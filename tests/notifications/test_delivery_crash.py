@@ -83,7 +83,6 @@ async def time_passes(world: World) -> None:
 
 async def test_a_worker_that_is_killed_at_any_point_loses_nothing(world: World) -> None:
     tell_the_time(world)
-    await world.register()
     async with receiving() as receiver, launched(world, "-m", "tests.notifications.crashing_deliverer") as process:
         subscription, mortals, many = await subscribed(world, receiver.url), Mortals(process), 0
         for number, point in enumerate(POINTS):

@@ -32,14 +32,12 @@ async def ended_within(seconds: float, task: "asyncio.Task[Answer]") -> bool:
 
 
 async def test_who_waits_gets_what_is_there_at_once(world: World) -> None:
-    await world.register()
     given = await world.granted()
     answer = await asyncio.wait_for(changes(world, since=0, wait=25), 20)
     assert [each["grantId"] for each in answer.json()["items"]] == [given["grantId"]]
 
 
 async def test_who_waits_is_woken_by_a_change_of_its_own_and_by_no_other(world: World) -> None:
-    await world.register()
     await world.register("ander", kvk_number="90000002")
     since = (await world.granted())["revision"]
     waiting = asyncio.create_task(changes(world, since=since, wait=25))
@@ -52,19 +50,16 @@ async def test_who_waits_is_woken_by_a_change_of_its_own_and_by_no_other(world: 
 
 
 async def test_a_wait_ends_with_nothing_when_nothing_changes(world: World) -> None:
-    await world.register()
     answer = await asyncio.wait_for(changes(world, since=0, wait=1), 20)
     assert (answer.status_code, answer.json()) == (200, {"items": [], "next": None})
 
 
 @pytest.mark.parametrize("wait", ["-1", "26", "1.5", "x", ""])
 async def test_a_wait_is_some_seconds_and_no_more(world: World, wait: str) -> None:
-    await world.register()
     assert (await changes(world, wait=wait)).status_code == 400
 
 
 async def test_no_more_than_a_few_requests_of_one_connection_wait(world: World) -> None:
-    await world.register()
     await world.register("ander", kvk_number="90000002")
     since = (await world.granted())["revision"]
     waiting = [asyncio.create_task(changes(world, since=since, wait=25)) for _ in range(MOST_OF_ONE)]
@@ -82,7 +77,6 @@ async def test_no_more_than_a_few_requests_of_one_connection_wait(world: World) 
 
 async def test_each_change_comes_once_and_in_order_while_two_write_and_readers_give_up(world: World) -> None:
     """One reader, that is cut off at random and goes on from the last revision that it had; small parts of the list."""
-    await world.register()
     chance = random.Random(7)
     grants = [await world.granted(), await world.granted(brin="17TX")]
     got: list[tuple[int, str]] = []
@@ -119,7 +113,6 @@ async def test_each_change_comes_once_and_in_order_while_two_write_and_readers_g
 
 
 async def test_who_left_waits_no_more(world: World) -> None:
-    await world.register()
     since = (await world.granted())["revision"]
     token = world.token("partner", client_id="rekenrijk")
     left = asyncio.Event()

@@ -71,7 +71,6 @@ async def test_after_a_replay_every_bookmark_holds(backup: Any) -> None:  # noqa
 
 async def test_nothing_that_the_feed_reads_goes_with_time(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Lines of decisions go, and names and reasons; what changed stays, from the first change on."""
-    await world.register()
     given = await world.granted()
     await world.ask()
     await world.step(given["grantId"], "suspend", {"reason": "Vragen."})
@@ -89,7 +88,6 @@ async def test_nothing_that_the_feed_reads_goes_with_time(world: World, monkeypa
 
 async def test_a_bookmark_of_what_is_there_no_more_is_told(world: World) -> None:
     """As if somebody had cut off the beginning of the log, which nothing here does."""
-    await world.register()
     given = await world.granted()
     await world.step(given["grantId"], "suspend", {})
     had = await feed(world)

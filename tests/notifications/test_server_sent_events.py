@@ -110,7 +110,6 @@ async def service(world: World) -> AsyncIterator[Service]:
 
 async def test_a_stream_tells_what_is_there_and_then_what_comes(service: Service) -> None:
     world = service.world
-    await world.register()
     given = await world.granted()
     async with service.stream() as stream, asyncio.timeout(60):
         assert (stream.status, stream.headers["Content-Type"]) == (200, "text/event-stream; charset=utf-8")
@@ -128,7 +127,6 @@ async def test_a_stream_tells_what_is_there_and_then_what_comes(service: Service
 
 async def ended_together(world: World) -> None:
     """Three grants that end in one write."""
-    await world.register()
     until = (START + timedelta(days=1)).isoformat()
     for place in ({}, {"location": "16SW00"}, {"location": "16SW01"}):
         await world.granted(validUntil=until, **place)
@@ -171,7 +169,6 @@ async def test_what_is_no_bookmark_is_refused(service: Service, bad: str) -> Non
 
 async def test_a_place_that_the_history_does_not_hold_is_told(service: Service) -> None:
     world = service.world
-    await world.register()
     await world.register("ander", kvk_number="90000002")
     await world.granted()
     await world.granted("ander")
@@ -187,7 +184,6 @@ async def test_a_place_that_the_history_does_not_hold_is_told(service: Service) 
 
 async def test_nobody_hears_of_anothers_changes(service: Service) -> None:
     world = service.world
-    await world.register()
     await world.register("ander", kvk_number="90000002")
     async with service.stream() as stream, asyncio.timeout(60):
         await stream.piece()
@@ -221,7 +217,6 @@ async def test_a_stream_ends_by_itself(service: Service, monkeypatch: pytest.Mon
 
 async def test_a_stream_does_not_outlive_its_token(service: Service) -> None:
     world = service.world
-    await world.register()
     lifetime, now = timedelta(seconds=3), datetime.now(UTC)
     token = world.issuer.mint("partner", subject="p", client_id="rekenrijk", lifetime=lifetime, now=now)
     async with service.stream(token=token) as stream, asyncio.timeout(60):

@@ -10,6 +10,8 @@ from tests.promises.test_tenants import revision_of
 from tests.worlds.tenants import LISTS, READS, REASON, assert_not_found, neighbours, whole
 from tests.worlds.world import Answer, World
 
+pytestmark = pytest.mark.empty_world
+
 # -- the applicants ---------------------------------------------------------------------------------------------------
 
 

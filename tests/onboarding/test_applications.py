@@ -19,6 +19,8 @@ from tests.worlds.applicant_road import KVK, Road
 from tests.worlds.operations import application
 from tests.worlds.world import PURPOSE, World, world_on
 
+pytestmark = pytest.mark.empty_world
+
 
 @pytest.fixture
 def road(world: World) -> Road:

@@ -24,6 +24,8 @@ from tests.grants.test_grants import problem
 from tests.worlds.applicant_road import KVK, REGISTERED, Road
 from tests.worlds.world import BASIS, NAMES, OFFERED, PURPOSE, START, TERMS, Answer, World
 
+pytestmark = pytest.mark.empty_world
+
 
 @pytest.fixture
 def road(world: World) -> Road:

@@ -73,7 +73,6 @@ def named(name: str) -> Document:
 
 
 async def test_decisions_and_changes_go_on_while_a_document_is_drawn(world: World) -> None:
-    await world.register()
     given = await world.granted()
     drawer = of(world)
     assert drawer.process_id is None

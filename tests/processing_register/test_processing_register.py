@@ -83,6 +83,7 @@ def _as_in_tables(each: dict[str, Any]) -> tuple[Any, ...]:
     return each["status"], each["location"], scopes, *period, *names
 
 
+@pytest.mark.empty_world
 async def test_the_register_of_any_past_date_says_what_was_noted_then(world: World) -> None:
     diary = Diary(world)
     await diary.note()
@@ -121,7 +122,6 @@ async def test_the_register_of_any_past_date_says_what_was_noted_then(world: Wor
 
 
 async def test_a_processing_says_what_article_30_asks_for(world: World) -> None:
-    await world.register()
     terms = {
         "subProcessors": [{"name": "Hosting Oost", "country": "NL"}, {"name": "Mail West", "country": "US"}],
         "storageCountries": ["NL", "GB"],
@@ -223,7 +223,6 @@ async def test_a_recipient_that_is_a_controller_gets_no_instruction(world: World
 
 
 async def test_what_has_ended_stands_apart_with_the_day_by_which_its_data_are_deleted(world: World) -> None:
-    await world.register()
     # Midnight in Amsterdam, where summer time ends before the data are deleted.
     timed = await world.granted(validUntil="2026-09-30T22:00:00Z")
     there = await world.granted(location="16SW01")
@@ -246,7 +245,6 @@ async def test_what_has_ended_stands_apart_with_the_day_by_which_its_data_are_de
 
 
 async def test_a_grant_under_an_agreement_that_another_one_replaced_says_so(world: World) -> None:
-    await world.register()
     given = await world.granted()
     before = world.clock.now
     world.clock.advance(days=1)
@@ -273,7 +271,6 @@ async def test_a_school_without_grants_has_an_empty_register(world: World) -> No
 
 
 async def test_another_schools_grants_are_in_another_register(world: World) -> None:
-    await world.register()
     await world.granted(brin="17TX")
     assert (await register(world))["processings"] == []
     assert len((await register(world, brin="17TX"))["processings"]) == 1
@@ -308,7 +305,6 @@ async def test_the_register_is_its_own_schools_and_the_operators(ending: str, wo
 
 
 async def test_data_is_deleted_so_many_days_after_the_agreement_where_that_ends_first(world: World) -> None:
-    await world.register()
     given = await world.granted()
     path = f"/v1/connections/rekenrijk/agreements/{given['agreementId']}/_end"
     world.clock.advance(days=1)
@@ -330,7 +326,6 @@ async def test_data_is_deleted_so_many_days_after_the_agreement_where_that_ends_
 async def test_where_another_agreement_took_its_place_the_grant_goes_on_and_the_shorter_term_counts(
     world: World,
 ) -> None:
-    await world.register()
     given = await world.granted()
     world.clock.advance(days=1)
     await world.agree("rekenrijk", OFFERED, [PURPOSE, OTHER_PURPOSE], agreementVersion="5.0", retentionDays=30)
@@ -345,7 +340,6 @@ async def test_where_another_agreement_took_its_place_the_grant_goes_on_and_the_
 
 
 async def test_a_longer_term_that_the_school_has_not_agreed_to_does_not_count(world: World) -> None:
-    await world.register()
     given = await world.granted()
     await world.agree("rekenrijk", OFFERED, [PURPOSE, OTHER_PURPOSE], agreementVersion="5.0", retentionDays=365)
     await world.step(given["grantId"], "revoke")
@@ -354,7 +348,6 @@ async def test_a_longer_term_that_the_school_has_not_agreed_to_does_not_count(wo
 
 
 async def test_the_controller_is_the_board_that_the_school_had_then(world: World) -> None:
-    await world.register()
     grant = await world.granted()
     named = {"agreementVersion": "6.0", "boardNumber": "10001"}
     ours = await world.agree("rekenrijk", OFFERED, [PURPOSE, OTHER_PURPOSE], **named)

@@ -346,6 +346,7 @@ async def test_both_are_downloads_that_are_never_shown_in_place(ending: str, med
     }
 
 
+@pytest.mark.empty_world
 async def test_the_table_and_the_document_say_what_the_register_says(world: World) -> None:
     await world.operate("POST", "/v1/partners", {"kvkNumber": "90000001", "name": "=Żółć <b>& zonen"})
     await world.register()

@@ -31,7 +31,8 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from api.cli.demo import DOCUMENT
-from tests.worlds.operations import CONTRACT, ENTRIES, OPERATIONS, Operation, Scene, new_store, scene_in
+from tests.worlds.operations import CONTRACT, ENTRIES, OPERATIONS, Operation, Scene, scene_in
+from tests.worlds.stores import Furniture, Templates
 from tests.worlds.world import world_on
 
 SEED: Final = 20260901
@@ -70,17 +71,17 @@ class Served:
         return asyncio.run_coroutine_threadsafe(work, self.loop).result(60)
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+@pytest.fixture(scope="module")
+def served(kind_of_store: str, templates: Templates, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("served")
-    store_url = new_store(request, request.param, folder)
+    store_url = templates.copy(kind_of_store, Furniture.NOTHING, folder)
     ready: Future[tuple[asyncio.AbstractEventLoop, Scene, uvicorn.Server]] = Future()
     with socket.create_server(("127.0.0.1", 0)) as listening:
         thread = threading.Thread(target=asyncio.run, args=(_serve(store_url, folder, listening, ready),))
         thread.start()
         try:
             loop, scene, server = ready.result(60)
-            yield Served(request.param, f"http://127.0.0.1:{listening.getsockname()[1]}", loop, scene)
+            yield Served(kind_of_store, f"http://127.0.0.1:{listening.getsockname()[1]}", loop, scene)
             server.should_exit = True
         finally:
             thread.join(60)

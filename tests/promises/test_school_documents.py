@@ -8,6 +8,8 @@ from tests.grants.test_grants import problem
 from tests.worlds.tenants import NOWHERE, agreed, assert_not_found, document_of, neighbours
 from tests.worlds.world import Answer, World
 
+pytestmark = pytest.mark.empty_world
+
 # -- the documents that concern a school's grants ---------------------------------------------------------------------
 
 

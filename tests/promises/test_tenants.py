@@ -36,6 +36,8 @@ from tests.worlds.tenants import (
 )
 from tests.worlds.world import Answer, World
 
+pytestmark = pytest.mark.empty_world
+
 
 def test_every_route_of_the_road_to_live_stands_in_one_table() -> None:
     rooms = ("/v1/cases", "/v1/connections", "/v1/partners", "/v1/incidents", "/v1/due")

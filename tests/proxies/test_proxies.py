@@ -17,7 +17,7 @@ from tests.proxies.las import Reached
 from tests.proxies.proxies import GATEWAYS
 from tests.proxies.recorded_connection import Fault
 from tests.proxies.site import Asked, Site
-from tests.worlds.operations import new_store
+from tests.worlds.stores import SQLITE, Furniture, Templates
 
 CONSENT: Final = ("x-consent-scopes", "x-consent-fields", "x-consent-grant", "x-consent-revision")
 NOT_FOR_THE_LAS: Final = (
@@ -96,9 +96,9 @@ def _holds(through: Reached, permit: Asked) -> None:
 
 
 @pytest.fixture(scope="module")
-def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def site(templates: Templates, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     folder = tmp_path_factory.mktemp("site")
-    with Site(new_store(request, "sqlite", folder), folder).running() as running:
+    with Site(templates.copy(SQLITE, Furniture.NOTHING, folder), folder).running() as running:
         yield running
 
 

@@ -72,6 +72,7 @@ async def test_a_ground_rule_lapses_by_the_clock_alone_on_every_replica(replicas
     assert await reasons(replicas) == {"partner_not_eligible"}
 
 
+@pytest.mark.empty_world
 async def test_a_stop_touches_no_grant_and_the_partners_reaches_all_its_connections(world: World) -> None:
     for client_id in ("rekenrijk", "taalrijk"):
         await world.register(client_id)
@@ -88,7 +89,6 @@ async def test_a_stop_touches_no_grant_and_the_partners_reaches_all_its_connecti
 
 @pytest.mark.parametrize("whose", [CONNECTION, PARTNER])
 async def test_both_calls_need_a_reason_and_count_once(world: World, whose: str) -> None:
-    await world.register()
     for step in ("_stop", "_lift"):
         for nothing in ({}, {"reason": ""}, {"reason": "  "}, {"reason": None}):
             assert problem(await world.operate("POST", f"{whose}/{step}", nothing)) == (400, "invalid_input")
@@ -104,7 +104,6 @@ async def test_both_calls_need_a_reason_and_count_once(world: World, whose: str)
 
 
 async def test_a_stop_and_a_lapse_show_in_every_list(world: World) -> None:
-    await world.register()
     await world.granted()
     await world.operate("POST", f"{PARTNER}/_stop", WHY)
     await world.keep("rekenrijk", "kvk", kept=False)
@@ -120,7 +119,6 @@ async def test_a_stop_and_a_lapse_show_in_every_list(world: World) -> None:
 
 
 async def test_under_a_stop_a_school_can_take_back_and_not_give(world: World) -> None:
-    await world.register()
     given = await world.granted()
     await world.operate("POST", f"{CONNECTION}/_stop", WHY)
     assert problem(await world.grant(location="16SW00")) == (409, "partner_not_eligible")
@@ -130,6 +128,7 @@ async def test_under_a_stop_a_school_can_take_back_and_not_give(world: World) ->
     assert (await world.step(given["grantId"], "revoke")).json()["status"] == "revoked"
 
 
+@pytest.mark.empty_world
 async def test_a_connection_that_is_stopped_on_its_road_stays_denied_when_it_goes_live(world: World) -> None:
     await world.register(stage=Stage.PLACED)
     await world.granted()
@@ -139,7 +138,6 @@ async def test_a_connection_that_is_stopped_on_its_road_stays_denied_when_it_goe
 
 
 async def test_a_connection_that_is_registered_under_a_stopped_partner_is_denied(world: World) -> None:
-    await world.register()
     await world.operate("POST", f"{PARTNER}/_stop", WHY)
     await world.register("taalrijk", rules=(), agreed=[])
     shown = (await world.operate("GET", "/v1/connections/taalrijk")).json()
@@ -148,7 +146,6 @@ async def test_a_connection_that_is_registered_under_a_stopped_partner_is_denied
 
 async def test_a_decision_still_costs_one_read_and_a_change_one_catching_up(world: World) -> None:
     """What decisions learned of roads, stops and graces came with the rows that they read before."""
-    await world.register()
     await world.granted()
     await world.reason()
     counted = _Counting(world.service._app.state.current._source)

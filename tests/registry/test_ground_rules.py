@@ -20,6 +20,7 @@ async def state_of(world: World, rule: str) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.empty_world
 async def test_a_check_tells_what_was_checked_where_by_whom_when_and_when_again(world: World) -> None:
     await world.register(rules=())
     checked = {
@@ -75,6 +76,7 @@ WRONG: Final[dict[str, dict[str, Any]]] = {
 }
 
 
+@pytest.mark.empty_world
 @pytest.mark.parametrize("case", WRONG)
 async def test_a_check_that_contradicts_itself_is_not_recorded(world: World, case: str) -> None:
     await world.register(rules=())
@@ -86,7 +88,6 @@ async def test_a_check_that_contradicts_itself_is_not_recorded(world: World, cas
 
 @pytest.mark.parametrize("rule", list(GroundRuleName))
 async def test_a_check_that_finds_a_rule_not_kept_outweighs_all_that_was_known(world: World, rule: str) -> None:
-    await world.register()
     given = await world.granted()
     await world.keep("rekenrijk", rule, validFrom="2026-09-10T00:00:00Z")
     more = {"convenant": {"version": "4.0", "status": "none"}} if rule == "privacyconvenant" else {}
@@ -101,6 +102,7 @@ async def test_a_check_that_finds_a_rule_not_kept_outweighs_all_that_was_known(w
     assert (await world.administer("GET", f"/grants/{given['grantId']}")).json() == given
 
 
+@pytest.mark.empty_world
 async def test_a_check_is_due_again_on_its_day_and_a_later_check_takes_its_place(world: World) -> None:
     await world.register(rules=[rule for rule in GroundRuleName if rule != "kvk"])
     await world.keep("rekenrijk", "kvk", checkAgainOn="2026-09-10")
@@ -115,6 +117,7 @@ async def test_a_check_is_due_again_on_its_day_and_a_later_check_takes_its_place
     assert (await world.operate("GET", "/v1/due")).json()["items"] == []
 
 
+@pytest.mark.empty_world
 async def test_a_gap_between_two_facts_is_due(world: World) -> None:
     await world.register(rules=[rule for rule in GroundRuleName if rule != "kvk"])
     await world.keep("rekenrijk", "kvk", validUntil="2026-09-05T00:00:00Z")
@@ -124,19 +127,20 @@ async def test_a_gap_between_two_facts_is_due(world: World) -> None:
 
 
 async def test_no_day_is_too_late_to_be_listed(world: World) -> None:
-    await world.register()
     for day in ("9999-12-31", "3000-01-01", "1999-12-31", "0001-01-01"):
         assert problem(await world.keep("rekenrijk", "kvk", checkAgainOn=day)) == (400, "invalid_input")
     assert (await world.keep("rekenrijk", "kvk", checkAgainOn="2999-12-31")).status_code == 201
     assert (await world.operate("GET", "/v1/due?until=2999-12-31T23:59:59Z")).status_code == 200
 
 
+@pytest.mark.empty_world
 async def test_evidence_is_as_long_as_the_contract_allows_on_either_store(world: World) -> None:
     await world.register(rules=())
     assert (await world.keep("rekenrijk", "kvk", evidence="é" * 1000)).json()["evidence"] == "é" * 1000
     assert problem(await world.keep("rekenrijk", "kvk", evidence="é" * 1001)) == (400, "invalid_input")
 
 
+@pytest.mark.empty_world
 async def test_a_rule_that_ends_is_due_unless_another_fact_shows_it_further(world: World) -> None:
     await world.register(rules=[rule for rule in GroundRuleName if rule != "kvk"])
     await world.keep("rekenrijk", "kvk", validUntil="2026-09-20T00:00:00Z")

@@ -23,6 +23,7 @@ async def _with_partner(world: World) -> None:
     assert made.status_code == 201
 
 
+@pytest.mark.empty_world
 async def test_a_partner_is_registered_once_and_can_be_renamed(world: World) -> None:
     await _with_partner(world)
     again = await world.operate("POST", "/v1/partners", {"kvkNumber": "90000001", "name": "Een ander"})
@@ -62,6 +63,7 @@ WRONG: dict[str, tuple[dict[str, Any], int, str, str]] = {
 }
 
 
+@pytest.mark.empty_world
 @pytest.mark.parametrize("name", WRONG)
 async def test_a_connection_that_could_never_be_granted_is_not_registered(world: World, name: str) -> None:
     changed, status, slug, named = WRONG[name]
@@ -71,6 +73,7 @@ async def test_a_connection_that_could_never_be_granted_is_not_registered(world:
     assert named in answer.json()["detail"]
 
 
+@pytest.mark.empty_world
 async def test_a_connection_is_registered_once(world: World) -> None:
     await _with_partner(world)
     made = await world.operate("POST", "/v1/connections", CONNECTION)
@@ -80,6 +83,7 @@ async def test_a_connection_is_registered_once(world: World) -> None:
     assert (await world.operate("GET", "/v1/connections")).json()["items"] == [made.json()]
 
 
+@pytest.mark.empty_world
 async def test_a_profile_with_the_date_of_birth_can_ask_for_it(world: World) -> None:
     await _with_partner(world)
     scopes = {"required": BASIS, "optional": ["leerling.geboortedatum"]}
@@ -89,7 +93,6 @@ async def test_a_profile_with_the_date_of_birth_can_ask_for_it(world: World) -> 
 
 @pytest.mark.parametrize("rule", list(GroundRuleName))
 async def test_a_connection_that_loses_one_ground_rule_is_denied_at_once(world: World, rule: GroundRuleName) -> None:
-    await world.register()
     await world.granted()
     facts = (await world.operate("GET", "/v1/connections/rekenrijk/ground-rules")).json()["items"]
     fact = next(each["groundRuleId"] for each in facts if each["rule"] == rule)
@@ -102,6 +105,7 @@ async def test_a_connection_that_loses_one_ground_rule_is_denied_at_once(world: 
     assert await world.reason() == "granted"
 
 
+@pytest.mark.empty_world
 async def test_a_ground_rule_ends_by_itself_at_its_instant(world: World) -> None:
     await world.register(rules=[rule for rule in GroundRuleName if rule != "kvk"])
     await world.keep("rekenrijk", "kvk", validUntil="2026-09-08T08:00:00Z")
@@ -113,14 +117,12 @@ async def test_a_ground_rule_ends_by_itself_at_its_instant(world: World) -> None
 
 
 async def test_a_period_that_ends_before_it_begins_is_refused(world: World) -> None:
-    await world.register()
     backwards = {"validFrom": "2027-01-01T00:00:00Z", "validUntil": "2026-01-01T00:00:00Z"}
     assert problem(await world.keep("rekenrijk", "kvk", **backwards)) == (400, "invalid_period")
     assert problem(await world.agree("rekenrijk", BASIS, [PURPOSE], **backwards)) == (400, "invalid_period")
 
 
 async def test_a_newer_agreement_takes_the_place_of_the_one_before(world: World) -> None:
-    await world.register()
     await world.granted()
     later = "2026-10-01T00:00:00Z"
     assert (await world.agree("rekenrijk", BASIS, [PURPOSE], validFrom=later)).status_code == 201
@@ -131,7 +133,6 @@ async def test_a_newer_agreement_takes_the_place_of_the_one_before(world: World)
 
 
 async def test_without_an_agreement_in_force_nothing_is_released(world: World) -> None:
-    await world.register()
     await world.granted()
     (agreement,) = (await world.operate("GET", "/v1/connections/rekenrijk/agreements")).json()["items"]
     path = f"/v1/connections/rekenrijk/agreements/{agreement['agreementId']}/_end"
@@ -141,7 +142,6 @@ async def test_without_an_agreement_in_force_nothing_is_released(world: World) -
 
 
 async def test_an_agreement_names_what_is_known(world: World) -> None:
-    await world.register()
     assert problem(await world.agree("rekenrijk", ["leerling.bsn"], [PURPOSE])) == (400, "unknown_scope")
     assert problem(await world.agree("rekenrijk", NAMES, ["reclame"])) == (400, "unknown_purpose")
     unknown_board = await world.agree("rekenrijk", NAMES, [PURPOSE], boardNumber="99999")
@@ -149,13 +149,13 @@ async def test_an_agreement_names_what_is_known(world: World) -> None:
 
 
 async def test_what_belongs_to_another_connection_is_not_found(world: World) -> None:
-    await world.register()
     await world.register("taalhuis", kvk_number="90000002")
     facts = (await world.operate("GET", "/v1/connections/rekenrijk/ground-rules")).json()["items"]
     path = f"/v1/connections/taalhuis/ground-rules/{facts[0]['groundRuleId']}/_withdraw"
     assert problem(await world.operate("POST", path, {"reason": "Verkeerd."})) == (404, "not_found")
 
 
+@pytest.mark.empty_world
 async def test_every_change_of_the_register_takes_a_revision(world: World) -> None:
     await _with_partner(world)
     first = (await world.operate("GET", "/v1/partners/90000001")).json()["revision"]
@@ -164,7 +164,6 @@ async def test_every_change_of_the_register_takes_a_revision(world: World) -> No
 
 
 async def test_a_changed_request_names_both_lists_so_that_none_is_emptied_by_omission(world: World) -> None:
-    await world.register()
     change = {"scopes": {"required": BASIS}}
     answer = await world.operate("PATCH", "/v1/connections/rekenrijk", change, If_Match='"1"')
     assert problem(answer) == (400, "invalid_input")
@@ -174,6 +173,5 @@ async def test_a_changed_request_names_both_lists_so_that_none_is_emptied_by_omi
 
 
 async def test_a_day_is_written_as_a_day(world: World) -> None:
-    await world.register()
     for day in (0, "2026-08-01T00:00:00Z", "1 augustus", "2026-13-01"):
         assert problem(await world.agree("rekenrijk", BASIS, [PURPOSE], signedOn=day)) == (400, "invalid_input")

@@ -82,14 +82,12 @@ def subjects(letter: dict[str, Any]) -> dict[str, list[str]]:
 
 
 async def test_who_has_nothing_to_look_at_gets_no_letter(world: World) -> None:
-    await world.register()
     await world.granted()
     await written(world)
     assert (await to_school(world), await to_partner(world), await to_operators(world)) == ([], [], [])
 
 
 async def test_a_grant_that_ends_is_told_once_a_week_to_both_sides(world: World) -> None:
-    await world.register()
     given = await world.granted(validUntil="2026-10-05T00:00:00Z")
     await world.granted(brin="17TX", validUntil="2027-08-01T00:00:00Z")
     await written(world)
@@ -119,7 +117,6 @@ async def test_a_grant_that_ends_is_told_once_a_week_to_both_sides(world: World)
 
 
 async def test_what_must_be_deleted_is_told_to_the_partner_and_what_is_overdue_to_all(world: World) -> None:
-    await world.register()
     given = await world.granted()
     world.clock.advance(hours=1)
     await world.step(given["grantId"], "revoke")
@@ -139,6 +136,7 @@ async def test_what_must_be_deleted_is_told_to_the_partner_and_what_is_overdue_t
     assert [len(each) for each in (await to_partner(world), await to_school(world))] == [2, 1]
 
 
+@pytest.mark.empty_world
 async def test_ground_rules_to_check_again_are_told_to_partner_and_operators(world: World) -> None:
     await world.register(rules=())
     kept = await world.keep("rekenrijk", "kvk", checkAgainOn="2026-09-20")
@@ -149,6 +147,7 @@ async def test_ground_rules_to_check_again_are_told_to_partner_and_operators(wor
     assert [subjects(each) for each in await to_operators(world)] == [expected]
 
 
+@pytest.mark.empty_world
 async def test_what_needs_reconfirmation_is_told(world: World) -> None:
     await world.register(agreed=BASIS)
     given = await world.granted(scopes=BASIS)
@@ -158,7 +157,6 @@ async def test_what_needs_reconfirmation_is_told(world: World) -> None:
 
 
 async def test_in_september_schools_look_at_what_they_permitted_in_an_earlier_school_year(world: World) -> None:
-    await world.register()
     old, kept_up = await world.granted(), await world.granted(location="16SW01")
     world.clock.now = datetime(2027, 9, 6, 8, 0, tzinfo=UTC)
     confirmed = {"scopes": kept_up["scopes"], "purposes": kept_up["purposes"]}
@@ -193,7 +191,6 @@ def test_a_week_begins_on_monday() -> None:
 async def test_of_many_the_first_are_named_and_all_are_counted(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(letters_job, "MOST_NAMED", 2)
     monkeypatch.setattr(letters_job, "BATCH", 1)
-    await world.register()
     until = [f"2026-09-{day:02}T00:00:00Z" for day in (20, 10, 15)]
     for place, end in zip((None, "16SW00", "16SW01"), until, strict=True):
         await world.granted(location=place, validUntil=end)
@@ -208,7 +205,6 @@ async def test_of_many_the_first_are_named_and_all_are_counted(world: World, mon
 
 
 async def ending(world: World) -> None:
-    await world.register()
     await world.granted(validUntil="2026-09-20T00:00:00Z")
 
 

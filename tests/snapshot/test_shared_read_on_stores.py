@@ -69,6 +69,7 @@ async def test_each_change_is_seen_by_the_next_request_of_every_process(store: S
             ] * 3
 
 
+@pytest.mark.empty_world
 async def test_a_snapshot_made_of_changes_equals_one_that_is_loaded_whole(world: World) -> None:
     async with reading_from(world.store) as patient:
         await patient.get()
@@ -217,7 +218,6 @@ class PollingCache(CurrentSnapshot):
 
 async def grant_everywhere(world: World, places: int) -> dict[str, str]:
     """That many locations, 90 a school, with a grant of their own; the grant's id for each."""
-    await world.register()
     granted = {}
     async with world.store.writing() as write:
         partner = await write.session.get_one(Partner, "90000001")

@@ -67,7 +67,6 @@ def problem(answer: Answer) -> tuple[int, str]:
 async def test_a_grant_whose_commit_fails_is_not_acknowledged_and_not_there(
     outside: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await outside.register()
     before = await contents(outside.store)
 
     async def fail(_: AsyncSession) -> None:
@@ -84,7 +83,6 @@ async def test_a_grant_whose_commit_fails_is_not_acknowledged_and_not_there(
 async def test_a_revocation_whose_commit_fails_is_not_acknowledged_and_does_not_hold(
     outside: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await outside.register()
     grant = await outside.granted()
     before = await contents(outside.store)
 
@@ -120,7 +118,6 @@ async def test_what_postgresql_refuses_at_the_commit_is_never_acknowledged(
     outside: World, store_url: str, how: str
 ) -> None:
     what, *expected = CANNOT_COMMIT[how]
-    await outside.register()
     before = await contents(outside.store)
     await change_schema(store_url, *(statement.replace("{what}", what) for statement in REFUSES_TO_COMMIT))
     assert [*problem(await outside.grant(key="a-key"))] == expected
@@ -132,7 +129,6 @@ async def test_what_postgresql_refuses_at_the_commit_is_never_acknowledged(
 
 @pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
 async def test_what_sqlite_refuses_at_the_commit_is_never_acknowledged(outside: World, store_url: str) -> None:
-    await outside.register()
     before = await contents(outside.store)
     await change_schema(
         store_url,
@@ -149,7 +145,6 @@ async def test_what_sqlite_refuses_at_the_commit_is_never_acknowledged(outside: 
 async def test_the_commit_is_done_before_the_first_byte_of_the_answer(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await world.register()
     order: list[str] = []
     commit = AsyncSession.commit
 
@@ -175,7 +170,6 @@ async def test_the_commit_is_done_before_the_first_byte_of_the_answer(
 async def test_a_store_that_takes_no_connections_is_unreachable_and_no_error_of_ours(
     outside: World, store_url: str, postgresql_server: str
 ) -> None:
-    await outside.register()
     database = make_url(store_url).database
     closed = (
         f"ALTER DATABASE {database} CONNECTION LIMIT 0",
@@ -200,7 +194,6 @@ async def test_a_store_that_takes_no_connections_is_unreachable_and_no_error_of_
 
 
 async def test_of_two_grants_for_one_place_at_once_one_is_given(world: World) -> None:
-    await world.register()
     for location in ("16SW00", "16SW01"):
         answers = await asyncio.gather(*(world.grant(location=location) for _ in range(2)))
         assert sorted(answer.status_code for answer in answers) == [201, 409]
@@ -210,7 +203,6 @@ async def test_of_two_grants_for_one_place_at_once_one_is_given(world: World) ->
 
 
 async def test_one_key_used_twice_at_once_makes_one_change_and_gets_two_equal_answers(world: World) -> None:
-    await world.register()
     before = await contents(world.store)
     first, second = await asyncio.gather(*(world.grant(key="a-key") for _ in range(2)))
     assert (first.status_code, second.status_code) == (201, 201)
@@ -222,7 +214,6 @@ async def test_one_key_used_twice_at_once_makes_one_change_and_gets_two_equal_an
 
 
 async def test_a_revocation_sent_twice_at_once_under_one_key_is_one_revocation(world: World) -> None:
-    await world.register()
     grant = await world.granted()
     before = await contents(world.store)
     answers = await asyncio.gather(
@@ -233,6 +224,7 @@ async def test_a_revocation_sent_twice_at_once_under_one_key_is_one_revocation(w
     assert (await contents(world.store))[0] == before[0] + 1
 
 
+@pytest.mark.empty_world
 async def test_twenty_writes_at_once_take_twenty_revisions_and_numbers_without_a_gap(world: World) -> None:
     for number in range(5):
         await world.register(f"leermiddel-{number}")
@@ -256,7 +248,6 @@ async def test_twenty_writes_at_once_take_twenty_revisions_and_numbers_without_a
 
 
 async def test_a_refused_write_takes_no_revision(world: World) -> None:
-    await world.register()
     before = await contents(world.store)
     assert (await world.grant(scopes=["leerling.hobby"], key="a-key")).status_code == 400
     assert (await world.grant("nobody", key="another")).status_code == 404
@@ -267,7 +258,6 @@ async def test_a_refused_write_takes_no_revision(world: World) -> None:
 
 
 async def test_a_read_sees_one_instant_while_others_change_things(world: World) -> None:
-    await world.register()
     grant = await world.granted()
     async with world.store.reading() as session:
         revision = await event_rows.revision(session)
@@ -296,7 +286,6 @@ async def test_a_read_cannot_write(store: Store) -> None:
 
 
 async def test_two_expiry_jobs_at_once_write_each_end_once(world: World, store_url: str) -> None:
-    await world.register()
     for place in ({}, {"location": "16SW00"}, {"location": "16SW01"}):
         await world.granted(validUntil="2026-10-01T00:00:00Z", **place)
     world.clock.advance(days=40)
@@ -315,7 +304,6 @@ async def test_two_expiry_jobs_at_once_write_each_end_once(world: World, store_u
 
 
 async def test_no_decision_depends_on_the_expiry_job(world: World) -> None:
-    await world.register()
     await world.granted(validUntil="2026-10-01T00:00:00Z")
     assert await world.reason() == "granted"
     revision = (await contents(world.store))[0]
@@ -327,7 +315,6 @@ async def test_no_decision_depends_on_the_expiry_job(world: World) -> None:
 
 
 async def test_a_suspension_ends_by_time_with_and_without_the_job(world: World) -> None:
-    await world.register()
     grant = await world.granted()
     await world.step(grant["grantId"], "suspend", {"until": "2026-09-02T08:00:00Z"})
     assert await world.reason() == "suspended"
@@ -340,7 +327,6 @@ async def test_a_suspension_ends_by_time_with_and_without_the_job(world: World) 
 
 
 async def test_a_revocation_and_the_end_by_time_at_once_end_a_grant_once(world: World) -> None:
-    await world.register()
     grant = await world.granted(validUntil="2026-10-01T00:00:00Z")
     world.clock.advance(days=40)
     settled, answer = await asyncio.gather(expire(world.store), world.step(grant["grantId"], "revoke"))

@@ -216,7 +216,6 @@ async def read_by(world: World, brin: str, agreement_id: str) -> Answer:
 
 
 async def test_a_school_reads_the_agreement_that_a_grant_of_its_own_rests_on(world: World) -> None:
-    await world.register()
     agreement_id = await agreed(world)
     nothing_there = await read_by(world, "16SW", str(uuid.uuid4()))
     without_grant = await read_by(world, "16SW", agreement_id)
@@ -230,7 +229,6 @@ async def test_a_school_reads_the_agreement_that_a_grant_of_its_own_rests_on(wor
 
 
 async def test_a_school_does_not_read_with_the_token_of_another_school(world: World) -> None:
-    await world.register()
     agreement_id = await agreed(world)
     await world.granted(scopes=BASIS)
     path, token = f"/v1/schools/16SW/agreements/{agreement_id}/document", world.token("school", school="17TX")
@@ -238,7 +236,6 @@ async def test_a_school_does_not_read_with_the_token_of_another_school(world: Wo
 
 
 async def test_the_agreement_of_a_board_is_read_by_its_own_schools_alone(world: World) -> None:
-    await world.register()
     own = await agreed(world, boardNumber="10002")
     await world.granted(scopes=BASIS)
     await world.granted(brin="17TX", scopes=BASIS)
@@ -249,7 +246,6 @@ async def test_the_agreement_of_a_board_is_read_by_its_own_schools_alone(world: 
 
 
 async def test_the_agreement_of_another_connection_is_not_read(world: World) -> None:
-    await world.register()
     await world.register("taalhuis", kvk_number="90000002")
     other = await agreed(world, "taalhuis")
     await world.granted(scopes=BASIS)

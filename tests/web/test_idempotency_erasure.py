@@ -53,7 +53,6 @@ async def remembered(world: World) -> list[RememberedAnswer]:
 
 async def taken(world: World, subject: str) -> str:
     """An incident that they have taken; the path of its comments."""
-    await world.register()
     incident = f"/v1/incidents/{(await reported(world))['incidentId']}"
     await by(world, subject, f"{incident}/_take", {"text": "Ik kijk ernaar."}, None)
     return f"{incident}/comments"

@@ -175,7 +175,6 @@ async def desk_of(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(temporary))
-    await world.register(rules=())
     (agreement,) = (await world.operate("GET", "/v1/connections/rekenrijk/agreements")).json()["items"]
     made = Desk(world, agreement["agreementId"], await an_incident(world), temporary)
     made.before = await made.state()

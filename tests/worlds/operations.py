@@ -3,19 +3,12 @@
 `ENTRIES` says it of each operation. An operation without an entry fails the suite (`test_every_route.py`).
 """
 
-import asyncio
 import itertools
 import json
-import shutil
 import uuid
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Final
-
-import asyncpg
-import pytest
-from sqlalchemy.engine import make_url
 
 from api.app import documented_app
 from api.cli.demo import DOCUMENT
@@ -606,25 +599,3 @@ async def _report(scene: Scene) -> None:
     attached = await scene.call(OPERATIONS["attachToIncident"])
     assert attached.status_code == 201, attached.text
     scene.ids["file_id"] = attached.json()["fileId"]
-
-
-# -- a store for the tests of one module ------------------------------------------------------------------------------
-
-
-async def _on_server(server: str, statement: str) -> None:
-    connection = await asyncpg.connect(server.replace("+asyncpg", ""))
-    try:
-        await connection.execute(statement)
-    finally:
-        await connection.close()
-
-
-def new_store(request: pytest.FixtureRequest, kind: str, folder: Path) -> str:
-    """The address of an empty store of its own, for the tests of one module."""
-    if kind == "sqlite":
-        shutil.copy(request.getfixturevalue("sqlite_template"), folder / "privacy-manager.db")
-        return f"sqlite+aiosqlite:///{folder}/privacy-manager.db"
-    server, template = (request.getfixturevalue(f"postgresql_{part}") for part in ("server", "template"))
-    database = f"module_{uuid.uuid4().hex}"
-    asyncio.run(_on_server(server, f"CREATE DATABASE {database} TEMPLATE {template}"))
-    return make_url(server).set(database=database).render_as_string(hide_password=False)

@@ -14,7 +14,8 @@ import pytest_asyncio
 from api.edge.problems import MEDIA_TYPE, TYPE_BASE
 from api.security.tokens import DEMO_AUDIENCE, DEMO_ISSUER
 from tests.security.hostile_tokens import SigningKey, good_claims
-from tests.worlds.operations import ENTRIES, OPERATIONS, Operation, Scene, new_store, scene_in
+from tests.worlds.operations import ENTRIES, OPERATIONS, Operation, Scene, scene_in
+from tests.worlds.stores import Furniture, Templates
 from tests.worlds.world import Answer, world_on
 
 MEGABYTE: Final = 1024 * 1024
@@ -32,10 +33,12 @@ def names_in(operation: Operation) -> list[str]:
 # -- the store that the tests of a module share -----------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def standing_store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+@pytest.fixture(scope="module")
+def standing_store(
+    request: pytest.FixtureRequest, templates: Templates, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[str, Path]:
     folder = tmp_path_factory.mktemp("standing")
-    return new_store(request, request.param, folder), folder
+    return templates.copy(request.param, Furniture.NOTHING, folder), folder
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
