@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
+import pytest
 from sqlalchemy import text
 from sqlmodel import col, select
 
@@ -69,6 +70,7 @@ async def remembered(world: World) -> RememberedAnswer:
         return (await session.exec(select(RememberedAnswer))).one()
 
 
+@pytest.mark.both_stores
 async def test_after_an_erasure_the_reason_is_nowhere_and_all_proofs_hold(world: World, tmp_path: Path) -> None:
     keys, change = keys_of(world), await revoked(world, **KEY)
     async with world.store.reading() as session:

@@ -81,6 +81,7 @@ async def test_whom_nobody_can_tell_any_more_is_told_as_nobody(world: World) -> 
     assert (await erased(world)).status_code == 404
 
 
+@pytest.mark.both_stores
 async def test_a_commitment_can_be_checked_until_its_key_is_destroyed(world: World) -> None:
     await acted(world)
     assert world.store.sealing is not None

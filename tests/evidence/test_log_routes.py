@@ -164,6 +164,7 @@ async def test_who_acted_and_why_are_commitments_in_the_log(world: World) -> Non
     assert [each["reason"] for each in history.json()["items"]] == [None, None, "Niet meer nodig, zei Sjoukje."]
 
 
+@pytest.mark.both_stores
 @pytest.mark.parametrize(
     "statement",
     [

@@ -23,6 +23,8 @@ from tests.evidence.tampering import tampering
 from tests.worlds.world import World
 from tests.worlds.world_evidence import keys_of
 
+pytestmark = pytest.mark.both_stores
+
 MANIPULATIONS: Final = 200
 Row = dict[str, Any]
 

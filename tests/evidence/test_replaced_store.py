@@ -17,6 +17,8 @@ from models.vocabulary.event_kinds import EventKind
 from tests.evidence.tampering import tampering
 from tests.worlds.world import World, world_on
 
+pytestmark = pytest.mark.both_stores
+
 
 async def _put_back(store: Store, revision: int) -> None:
     """What restoring a backup of `revision` leaves: its rows, its events, its number."""

@@ -26,6 +26,8 @@ from tests.edu_v import both_sides
 from tests.worlds.world import BASIS, OFFERED, World, world_on
 from tests.worlds.world_evidence import entries_of, keys_in, keys_of, take, witness_of
 
+pytestmark = pytest.mark.both_stores
+
 WRITTEN = "Er klaagde een ouder van Jip Invented uit groep 7."
 
 

@@ -118,6 +118,7 @@ def beside(folder: Path, name: str) -> Path:
     return Path(shutil.copytree(folder, folder.parent / f"{folder.name}-{name}"))
 
 
+@pytest.mark.both_stores
 async def test_the_restore_drill(primary: Primary, tmp_path: Path) -> None:
     await asyncio.to_thread(migrate, primary.url)
     async with world_on(primary.url, tmp_path) as world:

@@ -258,6 +258,7 @@ async def test_a_search_ahead_of_the_store_is_503(world: World, searched: str) -
     assert (answer.json()["decision"], answer.json()["context"]["reason"]) == (False, "revision_behind")
 
 
+@pytest.mark.both_stores
 @pytest.mark.parametrize("searched", SEARCHES)
 async def test_a_search_without_the_store_is_503_and_finds_nothing(world: World, searched: str) -> None:
     await world.granted()
@@ -275,6 +276,7 @@ async def test_a_search_without_the_store_is_503_and_finds_nothing(world: World,
     assert (answer.json()["decision"], answer.json()["context"]["reason"]) == (False, "store_unreachable")
 
 
+@pytest.mark.both_stores
 @pytest.mark.parametrize("searched", SEARCHES)
 async def test_a_store_that_was_set_back_is_503(world: World, searched: str) -> None:
     await world.ask()

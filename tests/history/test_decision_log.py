@@ -268,6 +268,7 @@ async def test_a_line_in_a_file_is_on_the_disk_when_it_is_stored(store_url: str,
 # -- what moves in between --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.both_stores
 async def test_what_was_decided_before_a_revocation_stays_what_its_line_says(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

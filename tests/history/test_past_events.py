@@ -39,6 +39,7 @@ def loaded() -> Iterator[list[Any]]:
         event.remove(table, "load", note)
 
 
+@pytest.mark.both_stores
 @pytest.mark.parametrize("path", ["/register", REPLAY, "/changes", "/use"])
 async def test_many_events_are_read_past_the_orm(path: str, world: World, loaded: list[Any]) -> None:
     await world.granted()

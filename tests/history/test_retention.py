@@ -25,6 +25,8 @@ from models.vocabulary.event_kinds import EventKind
 from tests.cli.test_cli import run
 from tests.worlds.world import START, World
 
+pytestmark = pytest.mark.both_stores
+
 MIDNIGHT = datetime(2026, 9, 2, tzinfo=UTC)
 DONE = MIDNIGHT + retention_job.MARGIN
 

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 from sqlalchemy import text
 
 from models.columns import Instant
@@ -81,6 +82,7 @@ async def time_passes(world: World) -> None:
             await connection.execute(text("UPDATE webhook_lanes SET next_at = next_at - :by").bindparams(by=TAKEN_FOR))
 
 
+@pytest.mark.both_stores
 async def test_a_worker_that_is_killed_at_any_point_loses_nothing(world: World) -> None:
     tell_the_time(world)
     async with receiving() as receiver, launched(world, "-m", "tests.notifications.crashing_deliverer") as process:

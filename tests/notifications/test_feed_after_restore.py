@@ -86,6 +86,7 @@ async def test_nothing_that_the_feed_reads_goes_with_time(world: World, monkeypa
     assert await feed(world, had[0]["bookmark"]) == had[1:]
 
 
+@pytest.mark.both_stores
 async def test_a_bookmark_of_what_is_there_no_more_is_told(world: World) -> None:
     """As if somebody had cut off the beginning of the log, which nothing here does."""
     given = await world.granted()

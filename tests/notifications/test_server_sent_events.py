@@ -273,6 +273,7 @@ async def opened(service: Service, many: int) -> AsyncIterator[None]:
         yield
 
 
+@pytest.mark.both_stores
 async def test_who_waits_holds_no_connection_to_the_store(service: Service) -> None:
     await service.world.register()
     store: Store = service.state.store
@@ -286,6 +287,7 @@ async def test_who_waits_holds_no_connection_to_the_store(service: Service) -> N
         assert (await stream.event())["event"] == "grant.granted"
 
 
+@pytest.mark.both_stores
 async def test_a_server_that_stops_waits_for_no_reader(store_url: str, tmp_path: Path) -> None:
     store = Store(store_url)
     await populate(store)

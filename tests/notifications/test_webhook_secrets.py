@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pytest
 from sqlalchemy import text
 from sqlmodel import select
 
@@ -60,6 +61,7 @@ async def test_the_first_answer_comes_again_whatever_the_name_stands_for_by_then
     assert problem(other) == (400, "target_refused")
 
 
+@pytest.mark.both_stores
 async def test_a_secret_is_shown_once_and_stands_nowhere_in_the_store(told: World, store_url: str) -> None:
     key = {"Idempotency_Key": "1"}
     answer = await call(told, "POST", body={"url": "http://127.0.0.1:9/hooks/not-for-the-log"}, **key)

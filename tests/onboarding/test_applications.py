@@ -51,6 +51,7 @@ async def test_a_form_that_makes_no_sense_is_sent_back(road: Road, form: str) ->
     assert problem(await road.apply(**changed)) == (400, slug)
 
 
+@pytest.mark.both_stores
 async def test_the_secret_is_told_once_and_kept_nowhere(world: World, road: Road) -> None:
     body = application(KVK)
     first = await world.call("POST", "/v1/applications", None, body, Idempotency_Key="een-sleutel-van-mij-alleen")

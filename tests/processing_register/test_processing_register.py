@@ -347,6 +347,7 @@ async def test_a_longer_term_that_the_school_has_not_agreed_to_does_not_count(wo
     assert (ended["retentionDays"], ended["deleteBy"]) == (90, "2026-11-30")
 
 
+@pytest.mark.both_stores
 async def test_the_controller_is_the_board_that_the_school_had_then(world: World) -> None:
     grant = await world.granted()
     named = {"agreementVersion": "6.0", "boardNumber": "10001"}

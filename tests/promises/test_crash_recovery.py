@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import pytest
 from sqlmodel import col, select
 
 from api.evidence import verification
@@ -287,6 +288,7 @@ async def kill_at_random(server: Server, ledger: Ledger, chance: random.Random) 
         await server.start()
 
 
+@pytest.mark.both_stores
 async def test_a_thousand_changes_survive_kill_9(store_url: str, tmp_path: Path) -> None:
     store = Store(store_url)
     await populate(store)

@@ -336,6 +336,7 @@ def told_by(answer: dict[str, Any]) -> Told:
 # -- the table --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.both_stores
 @pytest.mark.parametrize("name", CASES)
 async def test_a_case_has_the_same_answer_through_every_door(world: World, tmp_path: Path, name: str) -> None:
     case = CASES[name]
@@ -366,6 +367,7 @@ def test_every_reason_occurs_in_the_table() -> None:
     assert {case["answer"]["reason"] for case in CASES.values()} == set(Reason)
 
 
+@pytest.mark.both_stores
 @pytest.mark.parametrize("name", CASES)
 def test_a_case_says_all_there_is_to_say(name: str) -> None:
     case = CASES[name]

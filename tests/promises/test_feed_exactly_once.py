@@ -205,6 +205,7 @@ async def grants_of(store: Store) -> tuple[list[str], list[str]]:
     return own, [each.grant_id for each in grants if each.brin != OVER_HTTP]
 
 
+@pytest.mark.both_stores
 async def test_every_change_comes_once_and_in_order_whatever_dies(
     store_url: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:

@@ -14,6 +14,8 @@ from models.consents.schools import Board, Location, School
 from models.log.events import Event, Revision
 from models.vocabulary.event_kinds import EventKind
 
+pytestmark = pytest.mark.both_stores
+
 COLUMNS = (
     "INSTELLINGSCODE",
     "VESTIGINGSCODE",

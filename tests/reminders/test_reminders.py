@@ -260,6 +260,7 @@ async def test_a_server_that_refuses_is_tried_again_and_given_up_at_last(
     assert await send_waiting(world.store, server) == 0
 
 
+@pytest.mark.both_stores
 async def test_one_address_that_is_none_keeps_no_other_letter_waiting(
     world: World, received: Received, server: MailServer
 ) -> None:

@@ -35,6 +35,8 @@ from models.vocabulary.event_kinds import EventKind
 from tests.worlds.pending_requests import MARGIN, asking, unreachable
 from tests.worlds.world import NAMES, PURPOSE, World, question
 
+pytestmark = pytest.mark.both_stores
+
 
 def test_every_kind_of_fact_is_looked_for_in_the_order_in_which_it_is_read() -> None:
     assert re.findall(r"FROM (\w+) WHERE revision > ", WHAT_CHANGED) == list(CHANGED)

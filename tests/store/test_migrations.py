@@ -34,6 +34,8 @@ from models.tables import METADATA, TABLES
 from tests.worlds.world import OFFERED, PURPOSE, START, World, world_on
 from tests.worlds.world_evidence import keys_in, keys_of
 
+pytestmark = pytest.mark.both_stores
+
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = ScriptDirectory.from_config(configuration(""))
 HISTORY = [script.revision for script in reversed(list(SCRIPTS.walk_revisions()))]

@@ -14,6 +14,8 @@ from api.store import sqlite_wal
 from tests.worlds.world import World, world_on
 from tests.worlds.world_evidence import entries_of, where_it_is
 
+pytestmark = pytest.mark.both_stores
+
 PATIENCE: Final = 30.0
 
 

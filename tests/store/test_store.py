@@ -10,6 +10,8 @@ from models.consents.schools import Board, School
 from models.log.events import Event, Revision
 from models.vocabulary.event_kinds import EventKind
 
+pytestmark = pytest.mark.both_stores
+
 
 async def _revision(store: Store) -> tuple[int, int]:
     async with store.reading() as session:

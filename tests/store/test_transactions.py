@@ -27,6 +27,8 @@ from models.log.events import Event, RememberedAnswer, Revision
 from models.vocabulary.event_kinds import EventKind
 from tests.worlds.world import Answer, World
 
+pytestmark = pytest.mark.both_stores
+
 
 @pytest.fixture
 async def outside(world: World) -> AsyncIterator[World]:

@@ -19,6 +19,8 @@ from tests.store.test_sqlite_wal import erase, revoked
 from tests.worlds.world import World, world_on
 from tests.worlds.world_evidence import where_it_is
 
+pytestmark = pytest.mark.both_stores
+
 on_sqlite = pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
 
 

@@ -151,6 +151,7 @@ async def made_older(world: World, path: str, body: bytes, *, sealed: str) -> No
         record(write, EventKind.SCHOOLS_IMPORTED, SYSTEM, {})
 
 
+@pytest.mark.both_stores
 async def test_what_an_older_version_remembered_is_known_again_and_goes_with_the_next_name_that_is_erased(
     world: World,
 ) -> None:
@@ -190,6 +191,7 @@ async def test_an_erasure_goes_through_where_two_versions_remembered_something_u
     assert len(await remembered(world)) == 1
 
 
+@pytest.mark.both_stores
 async def test_a_command_that_has_no_key_replays_an_erasure_all_the_same(world: World) -> None:
     path = await taken(world, COLLEAGUE)
     first = await by(world, SUBJECT, path, {"text": "Ik ook."})

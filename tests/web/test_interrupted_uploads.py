@@ -213,6 +213,7 @@ async def test_a_file_of_many_parts_goes_over_a_real_line_and_back(desk: Desk) -
 # -- what goes wrong here ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.both_stores
 async def test_a_file_whose_commit_fails_is_neither_acknowledged_nor_kept(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
