@@ -20,6 +20,7 @@ from tests.effort import PROVE, PROVING, SEED
 
 # What the tests of every operation share, and those of histories, in several modules: a fixture is found here.
 from tests.worlds.scenes import key, ours, scenes, standing_store, theirs  # noqa: F401
+from tests.worlds.shared_statements import share_statements
 from tests.worlds.stores import (  # noqa: F401
     POSTGRESQL,
     SQLITE,
@@ -53,6 +54,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         if fixture in metafunc.fixturenames and fixture not in said:
             kinds = [SQLITE, POSTGRESQL] if on_both else [POSTGRESQL]
             metafunc.parametrize(fixture, kinds, indirect=True, scope=scope)  # type: ignore[arg-type]
+
+
+def pytest_configure() -> None:
+    share_statements()
 
 
 def pytest_collection_finish() -> None:

@@ -1,5 +1,6 @@
 """The schema's history, as `serve` and `migrate` use it."""
 
+from functools import cache
 from pathlib import Path
 
 from alembic.config import Config
@@ -32,8 +33,9 @@ def migrate(url: str, to: str = "head") -> None:
         command.downgrade(configuration(url), to)
 
 
+@cache
 def head() -> str | None:
-    """The newest revision of the schema's history."""
+    """The newest revision of the schema's history, read once in a process."""
     return ScriptDirectory.from_config(configuration("")).get_current_head()
 
 
