@@ -32,7 +32,7 @@ from schemathesis.specs.openapi.checks import (
 
 from api.cli.demo import DOCUMENT
 from tests.worlds.operations import CONTRACT, ENTRIES, OPERATIONS, Operation, Scene, scene_in
-from tests.worlds.stores import Furniture, Templates
+from tests.worlds.stores import Templates
 from tests.worlds.world import world_on
 
 SEED: Final = 20260901
@@ -74,7 +74,7 @@ class Served:
 @pytest.fixture(scope="module")
 def served(kind_of_store: str, templates: Templates, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("served")
-    store_url = templates.copy(kind_of_store, Furniture.NOTHING, folder)
+    store_url = templates.empty(kind_of_store, folder)
     ready: Future[tuple[asyncio.AbstractEventLoop, Scene, uvicorn.Server]] = Future()
     with socket.create_server(("127.0.0.1", 0)) as listening:
         thread = threading.Thread(target=asyncio.run, args=(_serve(store_url, folder, listening, ready),))

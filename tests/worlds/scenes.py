@@ -15,7 +15,7 @@ from api.edge.problems import MEDIA_TYPE, TYPE_BASE
 from api.security.tokens import DEMO_AUDIENCE, DEMO_ISSUER
 from tests.security.hostile_tokens import SigningKey, good_claims
 from tests.worlds.operations import ENTRIES, OPERATIONS, Operation, Scene, scene_in
-from tests.worlds.stores import Furniture, Templates
+from tests.worlds.stores import Templates
 from tests.worlds.world import Answer, world_on
 
 MEGABYTE: Final = 1024 * 1024
@@ -38,7 +38,7 @@ def standing_store(
     request: pytest.FixtureRequest, templates: Templates, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[str, Path]:
     folder = tmp_path_factory.mktemp("standing")
-    return templates.copy(request.param, Furniture.NOTHING, folder), folder
+    return templates.empty(request.param, folder), folder
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -70,6 +70,8 @@ class World:
     store: Store
     service: Service
     folder: Path
+    #: What is in it from the beginning, as `Furnish` of `stores.py` told it.
+    found: Any = None
     _tokens: dict[tuple[str, str | None, str | None, str | None], str] = field(default_factory=dict)
 
     def token(
@@ -298,15 +300,3 @@ async def populate(store: Store) -> None:
             write.session.add(Location(code=code, brin=code[:4], name=name, kinds=["bo"], revision=write.revision))
         await write.session.flush()
         await tell_schools(write)
-
-
-async def populate_at(store_url: str, folder: Path) -> None:
-    """Makes an empty store one with the schools of `populate`, which the service served; its keys go to `folder`."""
-    async with world_on(store_url, folder):
-        pass
-
-
-async def register_at(store_url: str, folder: Path) -> None:
-    """Makes an empty store one with the schools of `populate` and the connection of `World.register`."""
-    async with world_on(store_url, folder) as world:
-        await world.register()
