@@ -26,6 +26,14 @@ def each(wanted: Callable[[Operation], Any] = lambda _: True) -> pytest.MarkDeco
     return pytest.mark.parametrize("name", chosen)
 
 
+def turn_of(name: str, place: object = "") -> int:
+    """Which of its inputs an operation, or one place in it, is tried with in this run: see `turns` of `effort.py`.
+
+    Places follow one another, so that the operations together are tried with all.
+    """
+    return list(ENTRIES).index(name) + sum(map(ord, str(place)))
+
+
 def names_in(operation: Operation) -> list[str]:
     return list(operation.parameters("path"))
 
