@@ -82,6 +82,7 @@ class Ledger:
     """Gathers what went wrong, so that a test tells all of it at once."""
 
     faults: list[str] = field(default_factory=list)
+    statuses: set[int] = field(default_factory=set)
 
     async def expect(self, wanted: tuple[int, ...], what: str, answering: Any) -> None:
         """Notes an answer with another status, one without a problem document, and an exception instead of one."""
@@ -90,11 +91,16 @@ class Ledger:
         except Exception as error:
             self.faults.append(f"{what}: {error!r}"[:300])
             return
+        self.statuses.add(answer.status_code)
         if answer.status_code not in wanted or not _is_sound(answer):
             self.faults.append(f"{what}: {answer.status_code}, not {wanted}: {answer.text[:200]}")
 
     def close(self) -> None:
         assert not self.faults, "\n".join(self.faults)
+
+    def nothing_was_done(self) -> bool:
+        """Whether everything was refused."""
+        return not self.faults and min(self.statuses, default=400) >= 400
 
 
 def _is_sound(answer: Answer) -> bool:
