@@ -4,7 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help run test stress check bench openapi format lock clean
+# Compiled modules are kept wherever this runs: the processes of the tests would compile everything anew.
+export PYTHONDONTWRITEBYTECODE :=
+
+.PHONY: help run test prove stress check bench openapi format lock clean
 
 help: ## say what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -12,8 +15,12 @@ help: ## say what can be made
 run: $(INSTALLED) ## migrate, load the demo data and serve it on this machine
 	@$(BIN)/privacy-manager demo
 
-test: $(INSTALLED) ## run the whole suite, on SQLite and on a PostgreSQL that it starts itself
-	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+test: $(INSTALLED) ## run the suite, on SQLite and on a PostgreSQL that it starts itself
+	@$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+
+prove: $(INSTALLED) ## run every test on both stores with all its examples, and a short form of stress (hours)
+	@$(BIN)/python -m tests.faults --rounds 200 --histories 20
+	@PROVE=long $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
 stress: $(INSTALLED) ## prove in full, while everything fails, that nothing revoked is released (most of an hour)
 	@$(BIN)/python -m tests.faults

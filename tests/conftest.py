@@ -2,15 +2,16 @@
 
 A test in which a store is in question is marked `both_stores` and runs on SQLite too (`test_house.py` says which tests
 must be); when proving (`tests/effort.py`), all do. A world has a connection that may be granted, as `World.register`
-makes it, unless the test is marked `empty_world`.
+makes it, unless the test is marked `empty_world`, or `furnished` with what is to be there instead.
 """
 
 import gc
 import os
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
+from copy import deepcopy
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from sqlalchemy.engine import make_url
@@ -20,15 +21,19 @@ from tests.effort import PROVE, PROVING, SEED
 
 # What the tests of every operation share, and those of histories, in several modules: a fixture is found here.
 from tests.worlds.scenes import key, ours, scenes, standing_store, theirs  # noqa: F401
+from tests.worlds.shared_statements import share_statements
 from tests.worlds.stores import (  # noqa: F401
     POSTGRESQL,
     SQLITE,
     Databases,
+    Furnish,
     Furniture,
     Templates,
+    connection,
     databases,
     postgresql_server,
     postgresql_stores,
+    schools,
     sqlite_stores,
     sqlite_template,
     templates,
@@ -47,12 +52,20 @@ _versions: dict[str, str] = {}
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Runs a test on the stores that it is to run on, unless it says that itself."""
-    said = {mark.args[0] for mark in metafunc.definition.iter_markers("parametrize")}
+    said = {name for mark in metafunc.definition.iter_markers("parametrize") for name in _names(mark.args[0])}
     on_both = PROVING or metafunc.definition.get_closest_marker("both_stores") is not None
     for fixture, scope in OF_A_STORE.items():
         if fixture in metafunc.fixturenames and fixture not in said:
             kinds = [SQLITE, POSTGRESQL] if on_both else [POSTGRESQL]
             metafunc.parametrize(fixture, kinds, indirect=True, scope=scope)  # type: ignore[arg-type]
+
+
+def _names(parameters: str | Sequence[str]) -> list[str]:
+    return parameters.split(",") if isinstance(parameters, str) else list(parameters)
+
+
+def pytest_configure() -> None:
+    share_statements()
 
 
 def pytest_collection_finish() -> None:
@@ -63,23 +76,45 @@ def pytest_collection_finish() -> None:
 
 
 @pytest.fixture
-def store_url(request: pytest.FixtureRequest, tmp_path: Path, templates: Templates) -> Iterator[str]:  # noqa: F811
+def furnish(request: pytest.FixtureRequest) -> Furnish:
+    """What brought into the test's world what is there when the test begins."""
+    for mark in request.node.iter_markers():
+        if mark.name == "furnished":
+            return cast(Furnish, mark.kwargs["by"])
+        if mark.name == "empty_world":
+            return schools
+    return connection
+
+
+@pytest.fixture
+def furniture() -> list[Furniture]:
+    """What the test's world was made of, once it is made."""
+    return []
+
+
+@pytest.fixture
+def store_url(
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    templates: Templates,  # noqa: F811
+    furnish: Furnish,
+    furniture: list[Furniture],
+) -> Iterator[str]:
     """The address of a store of this test alone, at the head of the migrations. It is empty where the test asks for no
     world.
     """
     _used[request.param] += 1
-    furniture = Furniture.NOTHING
+    if request.param == POSTGRESQL:
+        server: Databases = request.getfixturevalue("databases")
+        _versions[POSTGRESQL] = server.version
     if "world" in request.fixturenames:
-        is_empty = request.node.get_closest_marker("empty_world") is not None
-        furniture = Furniture.SCHOOLS if is_empty else Furniture.CONNECTION
-    if request.param == SQLITE:
-        yield templates.copy(request.param, furniture, tmp_path)
-        return
-    server: Databases = request.getfixturevalue("databases")
-    _versions[POSTGRESQL] = server.version
-    url = templates.copy(request.param, furniture, tmp_path)
+        url, made = templates.furnished(request.param, furnish, tmp_path)
+        furniture.append(made)
+    else:
+        url = templates.empty(request.param, tmp_path)
     yield url
-    server.drop(str(make_url(url).database))
+    if request.param == POSTGRESQL:
+        server.drop(str(make_url(url).database))
 
 
 @pytest.fixture
@@ -90,8 +125,10 @@ async def store(store_url: str) -> AsyncIterator[Store]:
 
 
 @pytest.fixture
-async def world(store_url: str, tmp_path: Path) -> AsyncIterator[World]:
+async def world(store_url: str, tmp_path: Path, furniture: list[Furniture]) -> AsyncIterator[World]:
+    (found,) = furniture
     async with world_on(store_url, tmp_path, populated=True) as made:
+        made.clock.now, made.found = found.now, deepcopy(found.found)
         yield made
 
 

@@ -52,6 +52,18 @@ def sample(items: Iterable[Item], *kinds: Callable[[Item], Hashable], part: floa
     return [item for at, item in enumerate(every) if at in chosen]
 
 
+def turns(items: Iterable[Item], turn: int) -> list[Item]:
+    """Which of these items are tried at this turn: every tenth, and at each turn others; all of them when proving.
+
+    There is at least one at every turn, and ten turns in a row take all.
+    """
+    every = list(items)
+    if PROVING or not every:
+        return every
+    step = min(len(every), round(1 / TENTH))
+    return every[(turn + SEED) % step :: step]
+
+
 def _luck(item: object) -> float:
     """A number from 0 up to 1 that is drawn for this item."""
     drawn = hashlib.sha256(f"{SEED} {item!r}".encode()).digest()

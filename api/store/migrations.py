@@ -1,6 +1,7 @@
 """Migrations of the schema, for `serve` and `migrate`. Alembic is imported only where the schema changes."""
 
 import re
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -40,8 +41,9 @@ def migrate(url: str, to: str = "head") -> None:
         command.downgrade(configuration(url), to)
 
 
+@cache
 def head() -> str:
-    """The newest revision of the schema."""
+    """The newest revision of the schema, read once in a process."""
     names = (path.name for path in (ROOT / "alembic" / "versions").iterdir())
     return max(found[1] for found in map(_REVISION.fullmatch, names) if found is not None)
 

@@ -7,10 +7,10 @@ import pytest
 
 from tests.grants.test_grants import problem
 from tests.promises.test_tenants import revision_of
-from tests.worlds.tenants import LISTS, READS, REASON, assert_not_found, neighbours, whole
+from tests.worlds.tenants import LISTS, READS, REASON, assert_not_found, beside_another_partner, neighbours, whole
 from tests.worlds.world import Answer, World
 
-pytestmark = pytest.mark.empty_world
+pytestmark = beside_another_partner
 
 # -- the applicants ---------------------------------------------------------------------------------------------------
 
@@ -31,7 +31,7 @@ DOORS: Final = {"to follow it": follow, "to withdraw it": withdraw}
 
 
 async def test_an_applicant_follows_its_own_application_and_reads_of_no_other_and_of_nobody(world: World) -> None:
-    for ours, theirs in itertools.permutations(await neighbours(world)):
+    for ours, theirs in itertools.permutations(neighbours(world)):
         answer = await follow(world, ours.reference, ours.secret)
         seen = answer.json()
         assert (answer.status_code, seen["reference"], seen["step"]) == (200, ours.reference, "agreements_sent")
@@ -43,7 +43,7 @@ async def test_an_applicant_follows_its_own_application_and_reads_of_no_other_an
 
 @pytest.mark.parametrize("door", DOORS)
 async def test_an_applicants_secret_opens_its_own_reference_alone(world: World, door: str) -> None:
-    ours, theirs = await neighbours(world)
+    ours, theirs = neighbours(world)
     missing = await DOORS[door](world, NO_REFERENCE, NO_SECRET)
     pairs = [
         (ours.reference, NO_SECRET),
@@ -66,7 +66,7 @@ async def test_an_applicants_secret_opens_its_own_reference_alone(world: World, 
 
 @pytest.mark.parametrize("door", DOORS)
 async def test_without_a_secret_an_application_is_closed_be_it_there_or_not(world: World, door: str) -> None:
-    ours, _ = await neighbours(world)
+    ours, _ = neighbours(world)
     answers = [await DOORS[door](world, reference, None) for reference in (ours.reference, NO_REFERENCE)]
     assert problem(answers[0]) == (401, "unauthenticated")
     assert whole(answers[0]) == whole(answers[1])
@@ -75,7 +75,7 @@ async def test_without_a_secret_an_application_is_closed_be_it_there_or_not(worl
 @pytest.mark.parametrize("door", DOORS)
 @pytest.mark.parametrize("role", ["operator", "partner", "school", "gateway"])
 async def test_no_token_opens_an_application(world: World, role: str, door: str) -> None:
-    ours, _ = await neighbours(world)
+    ours, _ = neighbours(world)
     token = world.token(
         role,
         school="16SW" if role == "school" else None,
@@ -90,7 +90,7 @@ async def test_no_token_opens_an_application(world: World, role: str, door: str)
 
 
 async def test_an_applicants_secret_opens_nothing_else(world: World) -> None:
-    ours, _ = await neighbours(world)
+    ours, _ = neighbours(world)
     for path in (READS["its case"], READS["its connection"], READS["its incident"], *LISTS.values()):
         address = path.format(**ours.names(path))
         for token in (None, ours.secret):

@@ -1,15 +1,20 @@
-"""Every route of the published contract, met by what is malformed, odd or too large."""
+"""Every route of the published contract, met by what is malformed, odd or too large.
+
+In `make test` each operation meets a tenth of it, the next operation the next tenth; all of it when proving.
+"""
 
 import json
 import time
 from collections.abc import AsyncIterator, Iterator
 from copy import deepcopy
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
+from tests.effort import turns
 from tests.worlds.operations import ENTRIES, MISSING, OPERATIONS, Scene, gateway_question, scene_in
-from tests.worlds.scenes import MEGABYTE, Ledger, each, names_in
+from tests.worlds.scenes import MEGABYTE, Ledger, each, names_in, turn_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -40,13 +45,14 @@ BAD_NAMES: Final = {
 async def test_a_malformed_name_in_the_path_is_400(name: str, ours: Scene) -> None:
     operation, ledger = OPERATIONS[name], Ledger()
     for parameter in names_in(operation):
-        for what, bad in BAD_NAMES.items():
+        for what, bad in turns(BAD_NAMES.items(), turn_of(name, parameter)):
             text = bad.format(MISSING[parameter])
             path = ours.path(operation, **{parameter: text})
             # A schoolkey may have capitals: it is another one then.
             wanted = (404,) if (parameter, what) == ("schoolkey", "other capitals") else (400,)
             await ledger.expect(wanted, f"{parameter} with {what}", ours.call(operation, path))
-    for what, bad in {"a path upwards": "..%2f..%2fetc", "a slash": "%2F", "nothing": ""}.items():
+    upwards = {"a path upwards": "..%2f..%2fetc", "a slash": "%2F", "nothing": ""}
+    for what, bad in turns(upwards.items(), turn_of(name)):
         path = ours.path(operation, **{names_in(operation)[-1]: bad})
         await ledger.expect((400, 404, 405), what, ours.call(operation, path))
     ledger.close()
@@ -56,6 +62,7 @@ NO_NUMBERS: Final = ("x", "", "-1", "0x10", "1e9", "1.5", "9" * 400, "NaN", "%00
 #: Around what a store, JSON or a machine can count to.
 LARGE_NUMBERS: Final = [2**power + more for power in (31, 53, 63, 64) for more in (-1, 0, 1)]
 LONG: Final = "x" * 5_000
+ODD_QUERIES: Final = ("", "%00", "a%0Ab", "%FF", "%ED%A0%80", "%E2%80%AE", "'--", "9" * 100, "%F0%9F%98%80")
 
 
 @each(lambda operation: operation.parameters("query"))
@@ -68,15 +75,16 @@ async def test_a_malformed_query_is_400(name: str, ours: Scene) -> None:
         is_number = '"integer"' in described
         # Beside what the query must hold, so that nothing else makes it malformed.
         beside = "&".join(each for each in valid.split("&") if each and not each.startswith(f"{parameter}="))
-        for value in NO_NUMBERS if is_number else (LONG,):
+        turn = turn_of(name, parameter)
+        for value in turns(NO_NUMBERS if is_number else (LONG,), turn):
             path = f"{ours.path(operation)}?{beside}&{parameter}={value}"
             await ledger.expect((400,), path[-80:], ours.call(operation, path))
         # A revision that the store has not reached is no fault of the caller's.
         large = {"minRevision": (400, 503), "since": (400, 410)}.get(parameter, (200, 400, 404))
-        for number in LARGE_NUMBERS if is_number else ():
+        for number in turns(LARGE_NUMBERS if is_number else (), turn):
             path = f"{ours.path(operation)}?{beside}&{parameter}={number}"
             await ledger.expect(large, path, ours.call(operation, path))
-        for value in ("", "%00", "a%0Ab", "%FF", "%ED%A0%80", "%E2%80%AE", "'--", "9" * 100, "%F0%9F%98%80"):
+        for value in turns(ODD_QUERIES, turn):
             wanted = (400,) if value in ("%00", "a%0Ab") and "pattern" in described else (200, 400)
             path = f"{ours.path(operation)}?{beside}&{parameter}={value}"
             await ledger.expect(wanted, path, ours.call(operation, path))
@@ -92,12 +100,14 @@ async def test_a_limit_or_a_cursor_that_makes_no_sense_is_400(name: str, ours: S
     operation, ledger = OPERATIONS[name], Ledger()
     query = ENTRIES[name].query
     valid = f"{ours.path(operation)}?{query(ours) if query is not None else ''}"
-    for limit in ("0", "501", "-1", "2147483648", "9223372036854775808"):
+    turn = turn_of(name)
+    for limit in turns(("0", "501", "-1", "2147483648", "9223372036854775808"), turn):
         await ledger.expect((400,), f"limit {limit}", ours.call(operation, f"{valid}&limit={limit}"))
-    for cursor in ("!", "A", "AAAAA", "_w", "AA", "AAo", "x" * 201, "w4k", "MTI==", "%00", "Cg", "f38"):
+    for cursor in turns(("!", "A", "AAAAA", "_w", "AA", "AAo", "x" * 201, "w4k", "MTI==", "%00", "Cg", "f38"), turn):
         path = f"{valid}&cursor={cursor}"
         await ledger.expect((400,), f"cursor {cursor[:10]}", ours.call(operation, path))
-    for cursor in ("MQ", "OTk5OTk5OTk5", "OTk5OTk5OTk5OTk5", "YWFh", "LTE", "MQo", "4pmg", "J09SIDE9MS0t"):
+    odd_cursors = ("MQ", "OTk5OTk5OTk5", "OTk5OTk5OTk5OTk5", "YWFh", "LTE", "MQo", "4pmg", "J09SIDE9MS0t")
+    for cursor in turns(odd_cursors, turn):
         path = f"{valid}&cursor={cursor}"
         await ledger.expect((200, 400), f"cursor {cursor}", ours.call(operation, path))
     for limit in ("1", "500"):
@@ -128,7 +138,7 @@ BAD_KEYS: Final = ("", " ", "x" * 256, "x" * 10_000, "a b", "a\tb", "caf\u00e9",
 @each(lambda operation: "idempotency-key" in operation.parameters("header"))
 async def test_a_malformed_idempotency_key_is_400(name: str, ours: Scene) -> None:
     ledger = Ledger()
-    for bad in BAD_KEYS:
+    for bad in turns(BAD_KEYS, turn_of(name)):
         headers = {"Idempotency-Key": bad.encode("latin-1")}
         await ledger.expect((400,), f"key {bad[:9]!r}", ours.call(OPERATIONS[name], headers=headers))
     ledger.close()
@@ -138,7 +148,7 @@ async def test_a_malformed_idempotency_key_is_400(name: str, ours: Scene) -> Non
 async def test_an_amendment_needs_the_version_that_was_read(name: str, ours: Scene) -> None:
     operation, ledger = OPERATIONS[name], Ledger()
     await ledger.expect((428,), "none", ours.call(operation, headers={"If-Match": None}))
-    for bad in (
+    versions = (
         '"99"',
         '"0"',
         "1",
@@ -150,7 +160,8 @@ async def test_an_amendment_needs_the_version_that_was_read(name: str, ours: Sce
         "\u00ff",
         "**",
         '"\u0661"'.encode("utf-8"),
-    ):
+    )
+    for bad in turns(versions, turn_of(name)):
         value = bad.encode("latin-1") if isinstance(bad, str) else bad
         await ledger.expect((412,), f"If-Match {bad!r}", ours.call(operation, headers={"If-Match": value}))
     for size in (256, 10_000):
@@ -166,6 +177,25 @@ async def test_a_step_refuses_another_version_than_the_one_it_was_told(name: str
     ledger.close()
 
 
+ODD_HEADERS: Final = (
+    ("Host", "["),
+    ("Host", "[::1"),
+    ("Host", "a:b:c"),
+    ("Host", ""),
+    ("Host", "x" * 5_000),
+    ("Host", "exa mple"),
+    ("Accept", "\u00ff"),
+    ("X-Request-ID", "x" * 5_000),
+    ("traceparent", "garbage"),
+    ("Content-Length", "0"),
+    ("Cookie", "a=" + "b" * 9_000),
+    ("Origin", "null"),
+    ("X-Forwarded-Host", "evil.example"),
+    ("Range", "bytes=0-"),
+    ("Expect", "200-ok"),
+)
+
+
 @each()
 async def test_hostile_headers_and_queries_do_no_harm(name: str, ours: Scene) -> None:
     """Nothing that a proxy may pass on makes an error of the service. The bodies are refused, to change nothing."""
@@ -173,26 +203,11 @@ async def test_hostile_headers_and_queries_do_no_harm(name: str, ours: Scene) ->
     sends = operation.has_body or operation.takes_file
     content = b"[]" if sends else None
     wanted = (400,) if sends else (200, 404) if ENTRIES[name].once else (200,)
-    for header, value in (
-        ("Host", "["),
-        ("Host", "[::1"),
-        ("Host", "a:b:c"),
-        ("Host", ""),
-        ("Host", "x" * 5_000),
-        ("Host", "exa mple"),
-        ("Accept", "\u00ff"),
-        ("X-Request-ID", "x" * 5_000),
-        ("traceparent", "garbage"),
-        ("Content-Length", "0"),
-        ("Cookie", "a=" + "b" * 9_000),
-        ("Origin", "null"),
-        ("X-Forwarded-Host", "evil.example"),
-        ("Range", "bytes=0-"),
-        ("Expect", "200-ok"),
-    ):
+    for header, value in turns(ODD_HEADERS, turn_of(name)):
         headers = {header: value.encode("latin-1")}
         await ledger.expect(wanted, f"{header} {value[:9]!r}", ours.call(operation, headers=headers, content=content))
-    for query in ("%00", "%FF=%FF", "a=%ED%A0%80", "&&&", "=", "a" * 7_000, "&".join(["a=b"] * 1_500)):
+    queries = ("%00", "%FF=%FF", "a=%ED%A0%80", "&&&", "=", "a" * 7_000, "&".join(["a=b"] * 1_500))
+    for query in turns(queries, turn_of(name)):
         asked = ENTRIES[name].query
         path = f"{ours.path(operation)}?{f'{asked(ours)}&' if asked is not None else ''}{query}"
         await ledger.expect(wanted, f"?{query[:20]}", ours.call(operation, path, content=content))
@@ -290,7 +305,7 @@ NOT_A_BODY: Final[dict[str, bytes]] = {
 @each(lambda operation: operation.has_body)
 async def test_what_is_no_json_object_is_400(name: str, ours: Scene) -> None:
     operation, ledger = OPERATIONS[name], Ledger()
-    for what, content in NOT_A_BODY.items():
+    for what, content in turns(NOT_A_BODY.items(), turn_of(name)):
         wanted = (413,) if len(content) > operation.most_bytes else (400,)
         await ledger.expect(wanted, what, ours.call(operation, content=content))
     if not ENTRIES[name].body_is_optional:
@@ -303,7 +318,7 @@ async def test_what_is_no_json_object_is_400(name: str, ours: Scene) -> None:
 async def test_a_body_in_another_encoding_than_utf_8_is_400(name: str, ours: Scene) -> None:
     text = json.dumps(ENTRIES[name].body(ours))  # type: ignore[misc]
     ledger = Ledger()
-    for encoding in ("utf-16", "utf-16-le", "utf-32-le", "utf-8-sig"):
+    for encoding in turns(("utf-16", "utf-16-le", "utf-32-le", "utf-8-sig"), turn_of(name)):
         await ledger.expect((400,), encoding, ours.call(OPERATIONS[name], content=text.encode(encoding)))
     ledger.close()
 
@@ -312,11 +327,12 @@ async def test_a_body_in_another_encoding_than_utf_8_is_400(name: str, ours: Sce
 async def test_a_body_of_two_megabytes_is_413(name: str, ours: Scene) -> None:
     operation, ledger = OPERATIONS[name], Ledger()
     body = ENTRIES[name].body(ours)  # type: ignore[misc]
-    for what, content in {
+    bodies = {
         "in a member": json.dumps({**body, "x": "x" * 2 * MEGABYTE}).encode(),
         "of spaces": json.dumps(body).encode() + b" " * 2 * MEGABYTE,
         "of brackets": b"[" * 2 * MEGABYTE,
-    }.items():
+    }
+    for what, content in turns(bodies.items(), turn_of(name)):
         await ledger.expect((413,), what, ours.call(operation, content=content))
         await ledger.expect((413,), f"{what}, in pieces", ours.call(operation, content=_pieces(content)))
     ledger.close()
@@ -330,7 +346,7 @@ async def _pieces(content: bytes) -> AsyncIterator[bytes]:
 @each(lambda operation: operation.has_body and not operation.on_hook)
 async def test_another_content_type_than_json_is_400(name: str, ours: Scene) -> None:
     ledger = Ledger()
-    for kind in (
+    kinds = (
         "text/plain",
         "application/x-www-form-urlencoded",
         "multipart/form-data; boundary=x",
@@ -340,7 +356,8 @@ async def test_another_content_type_than_json_is_400(name: str, ours: Scene) -> 
         "garbage",
         "text/json",
         "application/json-seq",
-    ):
+    )
+    for kind in turns(kinds, turn_of(name)):
         call = ours.call(OPERATIONS[name], headers={"Content-Type": kind})
         await ledger.expect((400,), f"content type {kind!r}", call)
     ledger.close()
@@ -380,7 +397,7 @@ async def test_a_member_that_cannot_be_is_400(name: str, ours: Scene) -> None:
     for place, was in leaves(body):
         if "properties" in place[:2] and place[0] != "resource":
             continue  # AuthZEN leaves to the caller what stands here
-        for what, value in (NEVER if operation.on_hook else NEVER_OURS).items():
+        for what, value in turns((NEVER if operation.on_hook else NEVER_OURS).items(), turn_of(name, place)):
             if isinstance(was, bool) and isinstance(value, bool):
                 continue
             content = json.dumps(replaced(body, place, value)).encode()
@@ -400,7 +417,7 @@ def _wanted(name: str, place: Place, content: bytes) -> tuple[int, ...]:
 @each(lambda operation: operation.has_body)
 async def test_odd_values_in_a_member_are_never_an_error_of_the_service(name: str, ours: Scene) -> None:
     operation, ledger = OPERATIONS[name], Ledger()
-    scene = await scene_in(ours.world)
+    scene = _spare.pop(ours.world.folder, None) or await scene_in(ours.world)
     body = ENTRIES[name].body(scene)  # type: ignore[misc]
     moments = ("0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "9999-12-31", "2026-02-30T00:00:00Z",
                "2026-09-02T00:00:00", "2026-09-02T00:00:60Z", "1e400", "99999999999999999999")  # fmt: skip
@@ -417,12 +434,18 @@ async def test_odd_values_in_a_member_are_never_an_error_of_the_service(name: st
     )
     bad: tuple[Any, ...] = (*bad_texts, 0, 1, True, -1, 1.5, 2**31, 2**53 + 1, 2**63, 2**64, None, [], [None], [""])
     for place, was in leaves(body):
-        for value in bad:
+        for value in turns(bad, turn_of(name, place)):
             if value != was:
                 content = json.dumps(replaced(body, place, value)).encode()
                 call = scene.call(operation, content=content)
                 await ledger.expect(_ODD_ANSWERS[operation.on_hook], f"{place} is {value!r}", call)
     ledger.close()
+    if operation.on_hook or ledger.nothing_was_done():
+        _spare[ours.world.folder] = scene
+
+
+#: For each world a scene of which nothing has changed yet.
+_spare: Final[dict[Path, Scene]] = {}
 
 
 _ODD_ANSWERS: Final = {True: (200, 400, 503), False: (200, 201, 400, 404, 409)}
@@ -443,7 +466,7 @@ async def test_a_member_that_is_unknown_or_there_twice_is_400(name: str, ours: S
     operation, ledger = OPERATIONS[name], Ledger()
     text = json.dumps(ENTRIES[name].body(ours))  # type: ignore[misc]
     first = json.loads(text).popitem()[0]
-    for what, member in {
+    members = {
         "an unknown member": '"unknown": 1',
         "an empty name": '"": 1',
         "a name with a NUL": '"a\\u0000": 1',
@@ -452,7 +475,8 @@ async def test_a_member_that_is_unknown_or_there_twice_is_400(name: str, ours: S
         "a member's name in Python": f'"{_snake(first)}": {json.dumps(json.loads(text)[first])}',
         "a prototype": '"__proto__": {}, "constructor": {}',
         "a member twice": f'"{first}": {json.dumps(json.loads(text)[first])}',
-    }.items():
+    }
+    for what, member in turns(members.items(), turn_of(name)):
         content = f"{text[:-1]}, {member}}}".encode()
         await ledger.expect((400,), what, ours.call(operation, content=content))
     many = ", ".join(f'"m{number}": 0' for number in range(50_000))

@@ -5,7 +5,7 @@ from typing import Final
 import pytest
 
 from tests.grants.test_grants import problem
-from tests.worlds.tenants import NOWHERE, agreed, assert_not_found, document_of, neighbours
+from tests.worlds.tenants import NOWHERE, agreed, assert_not_found, beside_another_partner, document_of, neighbours
 from tests.worlds.world import Answer, World
 
 pytestmark = pytest.mark.empty_world
@@ -103,10 +103,11 @@ async def test_no_other_caller_reads_an_agreement_by_the_schools_address(world: 
     assert_not_found(foreign, await fetched(world, "99ZZ", general, own))
 
 
+@beside_another_partner
 async def test_nothing_that_a_school_reads_tells_of_a_case_an_incident_a_file_or_another_boards_agreement(
     world: World,
 ) -> None:
-    ours, theirs = await neighbours(world)
+    ours, theirs = neighbours(world)
     foreign = [await agreed(world, ours.client_id, boardNumber="10002") for _ in range(2)]
     grant = await world.granted(ours.client_id)
     paths = ("", "/grants", f"/grants/{grant['grantId']}", f"/grants/{grant['grantId']}/history", "/connections")

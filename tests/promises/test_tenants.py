@@ -26,6 +26,7 @@ from tests.worlds.tenants import (
     Route,
     applied,
     assert_not_found,
+    beside_another_partner,
     handed_in,
     neighbours,
     others,
@@ -36,7 +37,7 @@ from tests.worlds.tenants import (
 )
 from tests.worlds.world import Answer, World
 
-pytestmark = pytest.mark.empty_world
+pytestmark = beside_another_partner
 
 
 def test_every_route_of_the_road_to_live_stands_in_one_table() -> None:
@@ -54,9 +55,9 @@ def test_every_route_of_the_road_to_live_stands_in_one_table() -> None:
 
 @others
 @pytest.mark.parametrize("name", READS)
-async def test_a_partner_reads_what_is_its_own_and_nothing_else_is_there(world: World, name: str, other: str) -> None:
+async def test_a_partner_reads_what_is_its_own_and_nothing_else_is_there(world: World, name: str) -> None:
     path = READS[name]
-    for ours, theirs in itertools.permutations(await neighbours(world, other)):
+    for ours, theirs in itertools.permutations(neighbours(world)):
         own = await world.call("GET", path.format(**ours.names(path)), partner(world, ours))
         assert own.status_code == 200
         assert ours.client_id in own.text
@@ -76,8 +77,8 @@ QUERIES: Final = {
 
 @others
 @pytest.mark.parametrize("name", LISTS)
-async def test_a_list_holds_what_is_the_partners_own_and_nothing_else(world: World, name: str, other: str) -> None:
-    for ours, theirs in itertools.permutations(await neighbours(world, other)):
+async def test_a_list_holds_what_is_the_partners_own_and_nothing_else(world: World, name: str) -> None:
+    for ours, theirs in itertools.permutations(neighbours(world)):
         for query in QUERIES[name]:
             answer = await world.call("GET", f"{LISTS[name]}{query}", partner(world, ours))
             assert answer.status_code == 200
@@ -93,8 +94,8 @@ LISTED: Final = {"its cases": "caseId", "its incidents": "incidentId"}
 
 
 @others
-async def test_a_partners_figures_count_its_own_incidents(world: World, other: str) -> None:
-    for tenant in await neighbours(world, other):
+async def test_a_partners_figures_count_its_own_incidents(world: World) -> None:
+    for tenant in neighbours(world):
         told = (await world.call("GET", LISTS["its figures"], partner(world, tenant))).json()["severities"]
         assert [each["solution"]["count"] for each in told] == [0, 0, 1, 0]
     all_of_them = (await world.operate("GET", LISTS["its figures"])).json()["severities"]
@@ -102,7 +103,7 @@ async def test_a_partners_figures_count_its_own_incidents(world: World, other: s
 
 
 async def test_the_operator_reads_what_is_of_either(world: World) -> None:
-    ours, theirs = await neighbours(world)
+    ours, theirs = neighbours(world)
     for path, tenant in itertools.product(READS.values(), (ours, theirs)):
         answer = await world.operate("GET", path.format(**tenant.names(path)))
         assert answer.status_code == 200
@@ -114,7 +115,7 @@ async def test_the_operator_reads_what_is_of_either(world: World) -> None:
 
 
 async def test_an_operator_too_finds_a_thing_under_its_own_connection_or_incident_alone(world: World) -> None:
-    ours, theirs = await neighbours(world)
+    ours, theirs = neighbours(world)
     for name, inner in (("its agreement's document", "agreement_id"), ("its attachment", "file_id")):
         names = ours.names(READS[name])
         crossed = READS[name].format(**names | {inner: getattr(theirs, inner)})
@@ -126,7 +127,7 @@ async def test_an_operator_too_finds_a_thing_under_its_own_connection_or_inciden
 
 
 async def test_who_checked_a_ground_rule_is_told_to_operators_and_not_to_the_partner(world: World) -> None:
-    ours, _ = await neighbours(world)
+    ours, _ = neighbours(world)
     path = READS["its ground rules"].format(**ours.names(READS["its ground rules"]))
     told = (await world.operate("GET", path)).json()["items"]
     untold = (await world.call("GET", path, partner(world, ours))).json()["items"]
@@ -135,7 +136,7 @@ async def test_who_checked_a_ground_rule_is_told_to_operators_and_not_to_the_par
 
 
 async def test_who_took_a_step_is_told_to_operators_and_not_to_the_partner(world: World) -> None:
-    ours, _ = await neighbours(world)
+    ours, _ = neighbours(world)
     path = READS["its case"].format(**ours.names(READS["its case"]))
     told = (await world.operate("GET", path)).json()
     assert [(step["step"], step["by"], step["role"]) for step in told["steps"]] == [
@@ -153,7 +154,6 @@ async def test_who_took_a_step_is_told_to_operators_and_not_to_the_partner(world
 
 
 async def test_a_partner_that_is_linked_to_nothing_sees_nothing(world: World) -> None:
-    await neighbours(world)
     await world.register("stil", kvk_number="90000003")
     for client_id in ("stil", "onbekend"):
         token = world.token("partner", client_id=client_id)
@@ -164,13 +164,14 @@ async def test_a_partner_that_is_linked_to_nothing_sees_nothing(world: World) ->
 
 
 async def test_a_partner_that_is_not_registered_has_no_connection_any_more_than_another_has(world: World) -> None:
-    ours, _ = await neighbours(world)
+    ours, _ = neighbours(world)
     token = world.token("partner", client_id="onbekend")
     for name in ("its connection", "its agreements", "its ground rules"):
         own = await world.call("GET", READS[name].format(client_id="onbekend"), token)
         assert_not_found(await world.call("GET", READS[name].format(client_id=ours.client_id), token), own)
 
 
+@pytest.mark.empty_world
 async def test_a_case_is_the_partners_from_the_step_on_that_names_its_connection(world: World) -> None:
     case_id, _, _ = await applied(world, "rekenrijk", "90000001")
     await world.register("rekenrijk")
@@ -199,9 +200,9 @@ async def done(world: World, path: str, token: str, **headers: str) -> Answer:
 
 @others
 @pytest.mark.parametrize("name", WRITES)
-async def test_a_partner_writes_to_its_own_incidents_and_to_no_others(world: World, name: str, other: str) -> None:
+async def test_a_partner_writes_to_its_own_incidents_and_to_no_others(world: World, name: str) -> None:
     path, status = WRITES[name]
-    ours, theirs = await neighbours(world, other)
+    ours, theirs = neighbours(world)
     before = (await world.operate("GET", f"{REPORTS}/{theirs.incident_id}")).json()
     revision = await revision_of(world)
     for headers in ({}, {"If_Match": '"4"'}, {"If_Match": '"1"'}, {"If_Match": "*"}, {"Idempotency_Key": "sleutel"}):
@@ -218,7 +219,7 @@ async def test_a_partner_writes_to_its_own_incidents_and_to_no_others(world: Wor
 @pytest.mark.parametrize("name", WRITES)
 async def test_no_partner_is_given_the_answer_to_anothers_write_by_its_key(world: World, name: str) -> None:
     path, status = WRITES[name]
-    ours, theirs = await neighbours(world)
+    ours, theirs = neighbours(world)
     own = await done(world, path.format(**theirs.names(path)), partner(world, theirs), Idempotency_Key="sleutel")
     assert own.status_code == status
     (addresses,) = others_names(path, ours, theirs)
@@ -246,7 +247,7 @@ async def refused(world: World, token: str, routes: Sequence[Route], *tenants: d
 
 
 async def test_what_is_the_operators_is_refused_to_partners_be_it_about_themselves_or_not(world: World) -> None:
-    ours, theirs = await neighbours(world)
+    ours, theirs = neighbours(world)
     await refused(world, partner(world, ours), BY_OPERATORS_ALONE, asdict(ours), asdict(theirs), UNKNOWN)
 
 
@@ -254,7 +255,7 @@ async def test_what_is_the_operators_is_refused_to_partners_be_it_about_themselv
 async def test_a_school_and_a_gateway_see_no_case_agreement_incident_or_file_of_a_partner(
     world: World, role: str
 ) -> None:
-    ours, theirs = await neighbours(world)
+    ours, theirs = neighbours(world)
     await world.granted(ours.client_id)
     for_partners: list[Route] = [
         *(("GET", path, None) for path in (*READS.values(), *LISTS.values())),

@@ -12,7 +12,7 @@ from tests.proxies.certificates import Authority, key_of
 from tests.proxies.clients import Told, request, send
 from tests.proxies.proxies import NGINX_MTLS
 from tests.proxies.site import Site
-from tests.worlds.stores import SQLITE, Furniture, Templates
+from tests.worlds.stores import SQLITE, Templates
 
 
 @dataclass
@@ -40,7 +40,7 @@ def gate(templates: Templates, tmp_path_factory: pytest.TempPathFactory) -> Iter
     folder, site_folder = tmp_path_factory.mktemp("nginx"), tmp_path_factory.mktemp("site")
     authority = Authority(folder, "authority")
     certificate = authority.issue("gateway")
-    with Site(templates.copy(SQLITE, Furniture.NOTHING, site_folder), site_folder).running() as site:
+    with Site(templates.empty(SQLITE, site_folder), site_folder).running() as site:
         values = {
             **site.values(),
             "CERTIFICATE": str(certificate),

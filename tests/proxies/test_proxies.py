@@ -17,7 +17,7 @@ from tests.proxies.las import Reached
 from tests.proxies.proxies import GATEWAYS
 from tests.proxies.recorded_connection import Fault
 from tests.proxies.site import Asked, Site
-from tests.worlds.stores import SQLITE, Furniture, Templates
+from tests.worlds.stores import SQLITE, Templates
 
 CONSENT: Final = ("x-consent-scopes", "x-consent-fields", "x-consent-grant", "x-consent-revision")
 NOT_FOR_THE_LAS: Final = (
@@ -98,7 +98,7 @@ def _holds(through: Reached, permit: Asked) -> None:
 @pytest.fixture(scope="module")
 def site(templates: Templates, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     folder = tmp_path_factory.mktemp("site")
-    with Site(templates.copy(SQLITE, Furniture.NOTHING, folder), folder).running() as running:
+    with Site(templates.empty(SQLITE, folder), folder).running() as running:
         yield running
 
 

@@ -37,6 +37,8 @@ from tests.worlds.world_evidence import entries_of, keys_in, keys_of
 
 pytestmark = pytest.mark.both_stores
 
+pytestmark = pytest.mark.both_stores
+
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = ScriptDirectory.from_config(configuration(""))
 HISTORY = [script.revision for script in reversed(list(SCRIPTS.walk_revisions()))]

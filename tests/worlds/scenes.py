@@ -15,7 +15,7 @@ from api.edge.problems import MEDIA_TYPE, TYPE_BASE
 from api.security.tokens import DEMO_AUDIENCE, DEMO_ISSUER
 from tests.security.hostile_tokens import SigningKey, good_claims
 from tests.worlds.operations import ENTRIES, OPERATIONS, Operation, Scene, scene_in
-from tests.worlds.stores import Furniture, Templates
+from tests.worlds.stores import Templates
 from tests.worlds.world import Answer, world_on
 
 MEGABYTE: Final = 1024 * 1024
@@ -24,6 +24,14 @@ MEGABYTE: Final = 1024 * 1024
 def each(wanted: Callable[[Operation], Any] = lambda _: True) -> pytest.MarkDecorator:
     chosen = [name for name, operation in OPERATIONS.items() if name in ENTRIES and wanted(operation)]
     return pytest.mark.parametrize("name", chosen)
+
+
+def turn_of(name: str, place: object = "") -> int:
+    """Which of its inputs an operation, or one place in it, is tried with in this run: see `turns` of `effort.py`.
+
+    Places follow one another, so that the operations together are tried with all.
+    """
+    return list(ENTRIES).index(name) + sum(map(ord, str(place)))
 
 
 def names_in(operation: Operation) -> list[str]:
@@ -38,7 +46,7 @@ def standing_store(
     request: pytest.FixtureRequest, templates: Templates, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[str, Path]:
     folder = tmp_path_factory.mktemp("standing")
-    return templates.copy(request.param, Furniture.NOTHING, folder), folder
+    return templates.empty(request.param, folder), folder
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -74,6 +82,7 @@ class Ledger:
     """Gathers what went wrong, so that a test tells all of it at once."""
 
     faults: list[str] = field(default_factory=list)
+    statuses: set[int] = field(default_factory=set)
 
     async def expect(self, wanted: tuple[int, ...], what: str, answering: Any) -> None:
         """Notes an answer with another status, one without a problem document, and an exception instead of one."""
@@ -82,11 +91,16 @@ class Ledger:
         except Exception as error:
             self.faults.append(f"{what}: {error!r}"[:300])
             return
+        self.statuses.add(answer.status_code)
         if answer.status_code not in wanted or not _is_sound(answer):
             self.faults.append(f"{what}: {answer.status_code}, not {wanted}: {answer.text[:200]}")
 
     def close(self) -> None:
         assert not self.faults, "\n".join(self.faults)
+
+    def nothing_was_done(self) -> bool:
+        """Whether everything was refused."""
+        return not self.faults and min(self.statuses, default=400) >= 400
 
 
 def _is_sound(answer: Answer) -> bool:

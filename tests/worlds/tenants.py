@@ -207,13 +207,31 @@ async def settled(world: World, client_id: str, kvk_number: str) -> Tenant:
 
 #: Whose the other connection is. The two of one partner are as far apart as those of two.
 OTHERS: Final = {"another partner": "90000002", "the same partner": "90000001"}
-others = pytest.mark.parametrize("other", OTHERS)
 
 
-async def neighbours(world: World, other: str = "another partner") -> tuple[Tenant, Tenant]:
-    """Two connections, each with all that is its own."""
+async def two_partners(world: World) -> tuple[Tenant, Tenant]:
+    """Two connections of two partners, each with all that is its own."""
     ours = await settled(world, "rekenrijk", "90000001")
-    return ours, await settled(world, "taalhuis", OTHERS[other])
+    return ours, await settled(world, "taalhuis", OTHERS["another partner"])
+
+
+async def one_partner(world: World) -> tuple[Tenant, Tenant]:
+    """Two connections of one partner, each with all that is its own."""
+    ours = await settled(world, "rekenrijk", "90000001")
+    return ours, await settled(world, "taalhuis", OTHERS["the same partner"])
+
+
+beside_another_partner = pytest.mark.furnished(by=two_partners)
+#: A test of two connections, whosever the other is.
+others = pytest.mark.parametrize(
+    "furnish", [pytest.param(two_partners, id="another partner"), pytest.param(one_partner, id="the same partner")]
+)
+
+
+def neighbours(world: World) -> tuple[Tenant, Tenant]:
+    """The two connections that the world was furnished with."""
+    ours, theirs = world.found
+    return ours, theirs
 
 
 def partner(world: World, tenant: Tenant) -> str:

@@ -70,6 +70,8 @@ class World:
     store: Store
     service: Service
     folder: Path
+    #: What is in it from the beginning, as `Furnish` of `stores.py` told it.
+    found: Any = None
     _tokens: dict[tuple[str, str | None, str | None, str | None], str] = field(default_factory=dict)
 
     def token(
