@@ -13,7 +13,8 @@ from api.security.tokens import DEMO_AUDIENCE, DEMO_ISSUER
 from api.settings import Mode, Settings
 from api.startup import NotReadyToServe, require_ready
 from models.decision.route_table import RouteTable
-from tests.security.hostile_tokens import SigningKey, good_claims, hostile_tokens
+from tests.security.hostile_tokens import hostile_tokens
+from tests.security.signing_keys import SigningKey, good_claims
 from tests.worlds.world import Answer, World
 
 ROUTES = """

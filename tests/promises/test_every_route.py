@@ -10,7 +10,8 @@ import pytest
 
 from api.app import documented_app
 from api.edge.problems import TYPE_BASE
-from tests.security.hostile_tokens import SigningKey, hostile_tokens
+from tests.security.hostile_tokens import hostile_tokens
+from tests.security.signing_keys import SigningKey
 from tests.worlds.operations import CONTRACT, ENTRIES, MISSING, NOWHERE, OPERATIONS, Scene, scene_in
 from tests.worlds.scenes import Ledger, claims, each, names_in
 

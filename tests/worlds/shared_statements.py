@@ -31,7 +31,7 @@ def share_statements() -> None:
     for dialect in (PGDialect_asyncpg, SQLiteDialect_aiosqlite):
         # A statement is found by its dialect, too.
         dialect.__eq__ = _is_alike  # type: ignore[method-assign]
-        dialect.__hash__ = _hash  # type: ignore[method-assign]
+        dialect.__hash__ = _hash  # type: ignore[assignment]
 
 
 def _is_alike(one: object, other: object) -> bool:
