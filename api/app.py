@@ -16,7 +16,7 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from api import openapi
+from api.contract import document as contract
 from api.deletions import deletion_routes
 from api.deletions.duties import KeepingDuties
 from api.edge.authentication import Authentication, needs_token
@@ -201,14 +201,14 @@ def create_app(settings: Settings, clock: Clock | None = None, on_loaded: Callab
     return Service(app, hooks)
 
 
-def documented_app(lifespan: openapi.Lifespan | None = None) -> FastAPI:
+def documented_app(lifespan: contract.Lifespan | None = None) -> FastAPI:
     """Every route, with the published contract, and no store behind it yet."""
     app = FastAPI(
-        lifespan=lifespan, routes=_routes(), docs_url=None, redoc_url=None, redirect_slashes=False, **openapi.ABOUT
+        lifespan=lifespan, routes=_routes(), docs_url=None, redoc_url=None, redirect_slashes=False, **contract.ABOUT
     )
     exception_handlers.install(app)
     app.add_exception_handler(Replayed, give_again)
-    openapi.publish(app)
+    contract.publish(app)
     return app
 
 

@@ -7,9 +7,9 @@ from fastapi import APIRouter, FastAPI
 from fastapi.openapi.utils import get_openapi
 from starlette.routing import BaseRoute
 
+from api.contract.document import CHALLENGE, ETAG, HEADERS, REPLAYED, RETRY, Document, operations_of
 from api.edge.request_context import API_VERSION
 from api.edu_v import answers, messages, statuses
-from api.openapi import CHALLENGE, ETAG, HEADERS, REPLAYED, RETRY, Document, operations_of
 from api.web.idempotency import Replayed, give_again
 
 #: Where the standard's paths begin.

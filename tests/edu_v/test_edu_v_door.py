@@ -13,10 +13,10 @@ from typing import Any, Final
 import pytest
 
 from api.app import documented_app
+from api.contract.document import as_text, operations_of
 from api.edge import problems
 from api.edu_v.answers import REFUSING, code_of
 from api.edu_v.door import PATH, documented_door
-from api.openapi import as_text, operations_of
 from tests.edu_v.both_sides import API, code, school
 from tests.promises.test_every_input import NEVER_OURS, NOT_A_BODY, leaves, replaced
 from tests.worlds.operations import Scene, scene_in

@@ -19,8 +19,8 @@ from sqlalchemy.engine import make_url
 
 from api.app import documented_app
 from api.cli.demo import DOCUMENT
+from api.contract.document import METHODS
 from api.deletions.duties import KeepingDuties
-from api.openapi import METHODS
 from tests.worlds.world import NAMES, OFFERED, OTHER_PURPOSE, PURPOSE, TERMS, Answer, World, question
 
 # -- the contract -----------------------------------------------------------------------------------------------------

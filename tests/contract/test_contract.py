@@ -12,10 +12,10 @@ from typing import Any, Final
 import pytest
 
 from api.app import documented_app
+from api.contract.document import as_text
 from api.edge import problems
 from api.edge.problems import ALL, MEDIA_TYPE, REFUSALS, TYPE_BASE, Problem
 from api.edge.request_context import API_VERSION
-from api.openapi import as_text
 from models.vocabulary.refusals import ConsentError
 from tests.worlds.world import Answer, World, question
 

@@ -10,10 +10,11 @@ import msgspec
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from api.contract import forward_auth
 from api.edge.authentication import OPEN_TO_ANYONE
 from api.edge.problems import ALL, MEDIA_TYPE, TYPE_BASE
 from api.edge.request_context import API_VERSION
-from api.gateways import authzen, authzen_search, forward_auth_contract
+from api.gateways import authzen, authzen_search
 from models.consents.files import ATTACHMENTS, DOCUMENTS
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[Mapping[str, Any]]]
@@ -250,7 +251,7 @@ def _document(app: FastAPI) -> Document:
         "applicationSecret": {"type": "apiKey", "in": "header", "name": "X-Application-Secret"},
     }
     _add_hooks(document, schemas)
-    document["paths"].update(forward_auth_contract.PATHS)
+    document["paths"].update(forward_auth.PATHS)
     for path, method, operation in operations_of(document):
         _complete(path, method, operation)
     return document
