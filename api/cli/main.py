@@ -25,7 +25,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from api.app import NotReadyToServe, Service, create_app, documented_app, require_own_store, require_ready
 from api.cli import demo, evidence, history
-from api.contract import document as contract
+from api.contract.text import as_text
 from api.edge.server import WholeAnswers
 from api.edu_v.door import documented_door
 from api.evidence.backup_recovery import ReplayRefused
@@ -238,7 +238,7 @@ def print_openapi(
     edu_v: Annotated[bool, typer.Option("--edu-v", help="The Edu-V door's contract instead.")] = False,
 ) -> None:
     """Print the published contract."""
-    text = contract.as_text((documented_door() if edu_v else documented_app()).openapi())
+    text = as_text((documented_door() if edu_v else documented_app()).openapi())
     if check is not None:
         if check.read_text(encoding="utf-8") != text:
             raise NotReadyToServe(f"{check} is not the contract that the routes make: run `make openapi`.")

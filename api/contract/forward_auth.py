@@ -1,28 +1,36 @@
-"""Forward-auth in the published contract."""
+"""Forward-auth in the published contract: its routes are no FastAPI routes."""
 
-from typing import Any, Final
+from typing import Final
 
+from api.contract.components import (
+    ALWAYS,
+    GATEWAY_DENY,
+    GATEWAY_ERROR,
+    GATEWAY_MALFORMED,
+    GATEWAY_METHOD,
+    GATEWAY_UNAUTHENTICATED,
+    GATEWAY_UNREACHABLE,
+    Document,
+    Refusal,
+    headers,
+)
 from api.gateways import forward_auth
 
-Document = dict[str, Any]
+
+def _header(name: str, description: str, example: str) -> Document:
+    schema = {"type": "string"}
+    return {"name": name, "in": "header", "description": description, "schema": schema, "example": example}
 
 
-def _header(name: str, description: str) -> Document:
-    return {"name": name, "in": "header", "description": description, "schema": {"type": "string"}}
+def _consent(description: str, example: str) -> Document:
+    return {"description": description, "schema": {"type": "string"}, "example": example}
 
 
-def _consent(description: str) -> Document:
-    return {"description": description, "schema": {"type": "string"}}
+def _refusals(*refusals: Refusal) -> Document:
+    return {str(refusal.status): refusal.reference for refusal in refusals}
 
 
-_REFUSALS: Final[Document] = {
-    "400": {"description": "Not given by this door: to a gateway, what is malformed is a 403."},
-    "401": {"description": "The gateway's credential or the partner's token is missing or not valid."},
-    "403": {"description": "A deny: not granted, a request that no route names, or one told in two ways."},
-    "500": {"description": "Something went wrong here: a deny."},
-    "503": {"description": "The store is out of reach: a deny."},
-}
-_PARTNER: Final = _header("X-Partner-Client-Id", "The connection, as the gateway knows it by its certificate.")
+_HELD: Final = "/uwlr/v2/16SW/leerlingen"
 
 PATHS: Final[Document] = {
     forward_auth.PATH: {
@@ -36,23 +44,32 @@ PATHS: Final[Document] = {
                 " method, and by the path behind this one. Anything but 200 means: let it not through."
             ),
             "parameters": [
-                _PARTNER,
-                _header("X-Forwarded-Method", "The held request's method (Traefik, Caddy)."),
-                _header("X-Forwarded-Uri", "Its path and query, as they were sent."),
-                _header("X-Original-Method", "The same, as nginx says it."),
-                _header("X-Original-URI", "The same, as nginx says it."),
+                _header(
+                    "X-Partner-Client-Id",
+                    "The connection, as the gateway knows it by its certificate.",
+                    "rekenrijk-web",
+                ),
+                _header("X-Forwarded-Method", "The held request's method (Traefik, Caddy).", "GET"),
+                _header("X-Forwarded-Uri", "Its path and query, as they were sent.", _HELD),
+                _header("X-Original-Method", "The same, as nginx says it.", "GET"),
+                _header("X-Original-URI", "The same, as nginx says it.", _HELD),
             ],
             "responses": {
                 "200": {
                     "description": "A permit.",
                     "headers": {
-                        "X-Consent-Scopes": _consent("What may be released, by scope; separated by spaces."),
-                        "X-Consent-Fields": _consent("The same by field, named as in UWLR."),
-                        "X-Consent-Grant": _consent("The grant."),
-                        "X-Consent-Revision": _consent("The revision that the decision was made on."),
+                        **headers(ALWAYS),
+                        "X-Consent-Scopes": _consent(
+                            "What may be released, by scope; separated by spaces.", "leerling.basis leerling.naam"
+                        ),
+                        "X-Consent-Fields": _consent("The same by field, named as in UWLR.", "achternaam roepnaam"),
+                        "X-Consent-Grant": _consent("The grant.", "0b8f6e0e-3f0a-4f53-8a37-6c3b0a6f2d11"),
+                        "X-Consent-Revision": _consent("The revision that the decision was made on.", "42"),
                     },
                 },
-                **_REFUSALS,
+                **_refusals(
+                    GATEWAY_MALFORMED, GATEWAY_UNAUTHENTICATED, GATEWAY_DENY, GATEWAY_ERROR, GATEWAY_UNREACHABLE
+                ),
             },
             "security": [{"gatewayCredential": [], "accessToken": []}, {"gatewayCredential": []}],
         }
@@ -66,20 +83,20 @@ PATHS: Final[Document] = {
             "responses": {
                 "200": {
                     "description": "The connection.",
-                    "content": {
-                        "application/json": {
-                            "schema": {
-                                "type": "object",
-                                "required": ["clientId"],
-                                "properties": {"clientId": {"type": "string"}},
-                            }
-                        }
-                    },
+                    "headers": headers(ALWAYS),
+                    "content": {"application/json": {"schema": {"$ref": "#/components/schemas/PartnerOfToken"}}},
                 },
-                **{status: _REFUSALS[status] for status in ("400", "401", "403", "500")},
-                "405": {"description": "It is asked with GET."},
+                **_refusals(GATEWAY_MALFORMED, GATEWAY_UNAUTHENTICATED, GATEWAY_DENY, GATEWAY_METHOD, GATEWAY_ERROR),
             },
             "security": [{"gatewayCredential": [], "accessToken": []}],
         }
+    },
+}
+
+SCHEMAS: Final[Document] = {
+    "PartnerOfToken": {
+        "type": "object",
+        "required": ["clientId"],
+        "properties": {"clientId": {"type": "string"}},
     },
 }

@@ -8,6 +8,8 @@ from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
+from api.contract.components import answers
+from api.edu_v import contract
 from api.edu_v.answers import CONSUMER_UNKNOWN, OTHER, PROVIDER_UNKNOWN, SCHEMA_INCORRECT, Told, nothing_registered
 from api.edu_v.naming import OIE_CODE, IdType, SchoolId, place_named, require_known
 from api.edu_v.registrations import (
@@ -39,7 +41,7 @@ from models.decision.decision import standing
 from models.vocabulary.identifiers import ClientId
 from models.vocabulary.refusals import InvalidInput
 
-router = APIRouter(prefix="/consent", tags=["consent"])
+router = APIRouter(prefix="/consent", tags=["consent"], responses=contract.READ)
 
 #: The standard's own data services, and ours.
 AnyApi = Literal[
@@ -119,7 +121,7 @@ def whose(caller: Caller, client_id: str | None = None) -> Whose:
     return Whose(client_id, caller.claims.school)
 
 
-@router.get("/statuses", operation_id="getConsentStatuses")
+@router.get("/statuses", operation_id="getConsentStatuses", responses=answers(200, "Link"))
 async def get_statuses(
     caller: PartnerOrSchool, reading: Reading, asked: Asked, response: Response
 ) -> list[ConsentStatus]:
@@ -131,7 +133,7 @@ async def get_statuses(
     return asked.shown(found, reading.now, response)
 
 
-@router.get("/requests", operation_id="getConsentRequests")
+@router.get("/requests", operation_id="getConsentRequests", responses=answers(200, "Link"))
 async def get_requests(
     caller: PartnerOrSchool, reading: Reading, asked: Asked, response: Response
 ) -> list[ConsentStatus]:
@@ -143,7 +145,7 @@ async def get_requests(
     return asked.shown(found, reading.now, response)
 
 
-@router.get("/confirmations", operation_id="getConsentConfirmations")
+@router.get("/confirmations", operation_id="getConsentConfirmations", responses=answers(200, "Link"))
 async def get_confirmations(
     caller: PartnerOrSchool, reading: Reading, asked: Asked, response: Response
 ) -> list[ConsentStatus]:
@@ -161,7 +163,7 @@ async def get_confirmations(
     return asked.linked(items, [reference.reference_id for reference, _ in found], response)
 
 
-@router.get("/statuses/school", operation_id="getConsentStatusBySchool")
+@router.get("/statuses/school", operation_id="getConsentStatusBySchool", responses=contract.ETAG_OF_ONE)
 async def get_status_by_school(
     caller: PartnerOrSchool,
     reading: Reading,

@@ -17,6 +17,7 @@ from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 from pydantic import Field, StringConstraints
 
+from api.contract import components
 from api.edge.authentication import OPEN_TO_ANYONE
 from api.edge.problems import TOO_MANY_REQUESTS, UNAUTHENTICATED, Refused
 from api.onboarding.case_routes import saved_case, take_step
@@ -32,7 +33,9 @@ from models.vocabulary.identifiers import KvkNumber
 from models.vocabulary.refusals import TransitionNotAllowed
 from models.vocabulary.working_days import due_after
 
-router = APIRouter(prefix=OPEN_TO_ANYONE, tags=["applicants"])
+router = APIRouter(
+    prefix=OPEN_TO_ANYONE, tags=["applicants"], responses=components.refuses(components.TOO_MANY_REQUESTS)
+)
 
 #: Without O, I, L and U: what is read aloud is not misheard.
 _ALPHABET: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"

@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Response
 from pydantic import Field, StringConstraints
 
+from api.contract.components import VERSION_REQUIRED, answers, refuses
 from api.grants import request_lifecycle
 from api.grants.grant_lifecycle import note, settle, take
 from api.grants.offers import GroundRuleState, RequestedScopes, by_client, rule_states
@@ -121,7 +122,7 @@ class ConnectionInRegister(RegisteredConnection):
     ]
 
 
-@router.post("/partners", status_code=201, operation_id="registerPartner")
+@router.post("/partners", status_code=201, operation_id="registerPartner", responses=answers(201, "ETag"))
 async def register_partner(caller: Operator, wish: NewPartner, writing: Writing) -> PartnerView:
     """Registers a company. A takeover is another KvK number: another partner, which inherits nothing."""
     if await writing.session.get(Partner, wish.kvk_number) is not None:
@@ -141,7 +142,7 @@ async def list_partners(
     return Page(items=[PartnerView.model_validate(partner) for partner in shown], next=following)
 
 
-@router.get("/partners/{kvk_number}", operation_id="getPartner")
+@router.get("/partners/{kvk_number}", operation_id="getPartner", responses=answers(200, "ETag"))
 async def get_partner(caller: Operator, kvk_number: KvkNumber, reading: Reading, response: Response) -> PartnerView:
     """One partner."""
     partner = await registry_rows.partner(reading.session, kvk_number)
@@ -149,7 +150,9 @@ async def get_partner(caller: Operator, kvk_number: KvkNumber, reading: Reading,
     return PartnerView.model_validate(partner)
 
 
-@router.patch("/partners/{kvk_number}", operation_id="changePartner")
+@router.patch(
+    "/partners/{kvk_number}", operation_id="changePartner", responses=answers(200, "ETag") | refuses(VERSION_REQUIRED)
+)
 async def change_partner(
     caller: Operator, kvk_number: KvkNumber, wish: PartnerChange, writing: Writing, if_match: IfMatch = None
 ) -> PartnerView:
@@ -161,7 +164,7 @@ async def change_partner(
     return saved_partner(writing, partner, EventKind.PARTNER_CHANGED, caller)
 
 
-@router.post("/connections", status_code=201, operation_id="registerConnection")
+@router.post("/connections", status_code=201, operation_id="registerConnection", responses=answers(201, "ETag"))
 async def register_connection(caller: Operator, wish: NewConnection, writing: Writing) -> ConnectionInRegister:
     """Registers a connection of a partner, with what it asks for."""
     if await writing.session.get(Connection, wish.client_id) is not None:
@@ -192,7 +195,7 @@ async def list_connections(
     return Page(items=await _in_register(reading.session, shown, reading.now), next=following)
 
 
-@router.get("/connections/{client_id}", operation_id="getConnection")
+@router.get("/connections/{client_id}", operation_id="getConnection", responses=answers(200, "ETag"))
 async def get_connection(
     caller: OwnConnection, client_id: ClientId, reading: Reading, response: Response
 ) -> ConnectionInRegister:
@@ -202,7 +205,11 @@ async def get_connection(
     return (await _in_register(reading.session, [connection], reading.now))[0]
 
 
-@router.patch("/connections/{client_id}", operation_id="changeConnection")
+@router.patch(
+    "/connections/{client_id}",
+    operation_id="changeConnection",
+    responses=answers(200, "ETag") | refuses(VERSION_REQUIRED),
+)
 async def change_connection(
     caller: Operator, client_id: ClientId, wish: ConnectionChange, writing: Writing, if_match: IfMatch = None
 ) -> ConnectionInRegister:

@@ -29,11 +29,11 @@ from models.consents.reminders import (
     MOST_NAMED,
     Contact,
     Letter,
+    LetterSubject,
     Mail,
     Named,
     Part,
     Recipient,
-    Subject,
     week_of,
     written,
     year_to_confirm,
@@ -48,7 +48,10 @@ BATCH: Final = 25
 INTERVAL_SECONDS: Final = 300.0
 PAUSE_SECONDS: Final = 0.05
 
-_RULES: Final = {DueKind.GROUND_RULE_CHECK: Subject.GROUND_RULE_CHECK, DueKind.GROUND_RULE_END: Subject.GROUND_RULE_END}
+_RULES: Final = {
+    DueKind.GROUND_RULE_CHECK: LetterSubject.GROUND_RULE_CHECK,
+    DueKind.GROUND_RULE_END: LetterSubject.GROUND_RULE_END,
+}
 
 
 class Reminding:
@@ -177,31 +180,33 @@ async def _parts(
         own, owed = col(Grant.brin) == recipient, col(DeletionDuty.brin) == recipient
         return [
             *await _grants(session, own, now, year_to_confirm(now)),
-            await _duties(session, Subject.DELETION_OVERDUE, and_(owed, _overdue(now))),
+            await _duties(session, LetterSubject.DELETION_OVERDUE, and_(owed, _overdue(now))),
         ]
     if kind is Recipient.OPERATOR:
-        return [*_rules(rules), await _duties(session, Subject.DELETION_OVERDUE, _overdue(now))]
+        return [*_rules(rules), await _duties(session, LetterSubject.DELETION_OVERDUE, _overdue(now))]
     own, owed = col(Grant.client_id) == recipient, col(DeletionDuty.client_id) == recipient
     return [
         *_rules(each for each in rules if each.client_id == recipient),
         *await _grants(session, own, now, None),
-        await _duties(session, Subject.DELETION_DUE, and_(owed, _due_soon(now))),
-        await _duties(session, Subject.DELETION_OVERDUE, and_(owed, _overdue(now))),
+        await _duties(session, LetterSubject.DELETION_DUE, and_(owed, _due_soon(now))),
+        await _duties(session, LetterSubject.DELETION_OVERDUE, and_(owed, _overdue(now))),
     ]
 
 
-def _of_grants(now: datetime, begun: datetime | None) -> list[tuple[Subject, ColumnElement[bool], ColumnElement[Any]]]:
+def _of_grants(
+    now: datetime, begun: datetime | None
+) -> list[tuple[LetterSubject, ColumnElement[bool], ColumnElement[Any]]]:
     """Of which grants something is said at `now`, and by which moment they are told in order."""
     valid_until, reconfirm_by = col(Grant.valid_until), col(Grant.reconfirm_by)
     is_open = and_(col(Grant.status).in_(OPEN), or_(valid_until.is_(None), valid_until > now))
     asked = or_(col(Grant.status) == Status.NEEDS_RECONFIRMATION, reconfirm_by <= now + AHEAD)
     said = [
-        (Subject.GRANT_ENDS, and_(is_open, valid_until <= now + AHEAD), valid_until),
-        (Subject.NEEDS_RECONFIRMATION, and_(is_open, asked), reconfirm_by),
+        (LetterSubject.GRANT_ENDS, and_(is_open, valid_until <= now + AHEAD), valid_until),
+        (LetterSubject.NEEDS_RECONFIRMATION, and_(is_open, asked), reconfirm_by),
     ]
     if begun is not None:
         unlooked = and_(is_open, col(Grant.changed_at) < begun)
-        said.append((Subject.SCHOOL_YEAR, unlooked, col(Grant.changed_at)))
+        said.append((LetterSubject.SCHOOL_YEAR, unlooked, col(Grant.changed_at)))
     return said  # type: ignore[return-value]
 
 
@@ -215,20 +220,20 @@ async def _grants(
     return parts
 
 
-async def _duties(session: AsyncSession, subject: Subject, which: ColumnElement[bool]) -> Part:
+async def _duties(session: AsyncSession, subject: LetterSubject, which: ColumnElement[bool]) -> Part:
     place = func.coalesce(DeletionDuty.location, DeletionDuty.brin)
     columns = (DeletionDuty.grant_id, DeletionDuty.client_id, place, DeletionDuty.due_at)
     return await _part(session, subject, columns, which)
 
 
-async def _part(session: AsyncSession, subject: Subject, columns: Any, which: ColumnElement[bool]) -> Part:
+async def _part(session: AsyncSession, subject: LetterSubject, columns: Any, which: ColumnElement[bool]) -> Part:
     query = plain_select(*columns, func.count().over()).where(which).order_by(columns[3], columns[0])
     found: Sequence[Any] = await read_rows(session, query.limit(MOST_NAMED))
     return Part(subject, found[0][4] if found else 0, [Named(row[0], row[1], row[2], row[3]) for row in found])
 
 
 def _rules(items: Iterable[DueItem]) -> list[Part]:
-    named: dict[Subject, list[Named]] = {}
+    named: dict[LetterSubject, list[Named]] = {}
     for item in sorted(items, key=lambda item: item.key):
         named.setdefault(_RULES[item.kind], []).append(Named(item.id, item.client_id, None, item.due_at))
     return [Part(subject, len(things), things[:MOST_NAMED]) for subject, things in sorted(named.items())]

@@ -31,7 +31,7 @@ class Recipient(StrEnum):
     OPERATOR = "operator"
 
 
-class Subject(StrEnum):
+class LetterSubject(StrEnum):
     """What a part of a letter is about."""
 
     GRANT_ENDS = "grant_ends"
@@ -104,7 +104,7 @@ class Contact(SQLModel, table=True):
 class Part(NamedTuple):
     """What a letter says of one subject: how many there are, and the first `MOST_NAMED` of them."""
 
-    subject: Subject
+    subject: LetterSubject
     number: int
     things: Sequence[Named]
 
