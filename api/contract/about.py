@@ -1,4 +1,4 @@
-"""What the contract says of itself, and the tags of its operations."""
+"""Title, description and contact of the contract, and the tags of its operations."""
 
 from typing import Any, Final
 
@@ -22,7 +22,7 @@ of data whether it is permitted now (OpenID AuthZEN 1.0, or forward-auth).
 - Moments are RFC 3339, in UTC.
 """
 
-#: How an error, a moment and a token look is said once, above; each tag says whom its operations are for.
+#: One for each operation; its description says for whom the operations are.
 TAGS: Final = [
     {
         "name": "schools",
@@ -30,19 +30,22 @@ TAGS: Final = [
     },
     {"name": "boards", "description": "Boards (bevoegd gezag): to grant for all their schools at once."},
     {"name": "partners", "description": "Partners: where a connection has permission, and what changed."},
-    {"name": "requests", "description": "What partners ask of schools, and what the schools answer."},
+    {"name": "requests", "description": "Requests of partners for permission, and the answers of schools."},
     {
         "name": "deletions",
-        "description": "What partners delete after a grant has ended, and by when.",
+        "description": "The duty of a partner to delete data after a grant has ended, and its deadline.",
     },
-    {"name": "reminders", "description": "A letter a week to who has something to look at, and where it goes."},
-    {"name": "webhooks", "description": "Where partners are told of changes, and what was delivered."},
-    {"name": "applicants", "description": "Anyone who wants to connect: an application, without a token."},
-    {"name": "onboarding", "description": "The road from application to live, step by step."},
-    {"name": "operators", "description": "The platform's operators: the register, its rules and what is due."},
+    {"name": "reminders", "description": "The weekly letters of reminders, and the addresses that they are sent to."},
+    {"name": "webhooks", "description": "Webhooks of partners: subscriptions, deliveries, dead letters."},
+    {"name": "applicants", "description": "Applications of companies that want a connection. They need no token."},
+    {"name": "onboarding", "description": "The steps from application to live."},
+    {
+        "name": "operators",
+        "description": "Operators of the platform: partners, connections, agreements, ground rules, due dates.",
+    },
     {"name": "incidents", "description": "The incident portal: partners report, consultants resolve."},
     {"name": "gateways", "description": "Gateways: may this be released, now? OpenID AuthZEN 1.0."},
-    {"name": "decisions", "description": "The log of decisions: what was asked, and what was answered."},
+    {"name": "decisions", "description": "The log of decisions: each question of a gateway with its answer."},
     {
         "name": "evidence",
         "description": "The log of all changes, with proofs and receipts.",

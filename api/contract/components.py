@@ -1,4 +1,4 @@
-"""What operations share, once each: headers, refusals, security schemes; and how a route declares its own of them."""
+"""Headers, refusals and security schemes, once for all operations, and how a route declares which of them it has."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -72,7 +72,7 @@ HEADERS: Final[Document] = {
 
 
 def header_name(header: str) -> str:
-    """What a header is called among the components, where names are in upper camel case: `RetryAfter`."""
+    """The name of a header among the components, in upper camel case: `RetryAfter`."""
     return header.replace("-", "")
 
 
@@ -127,7 +127,7 @@ UNDECIDED: Final = Refusal(
     "Undecided", 503, "The store is out of reach, or behind `minRevision`: a deny.", decides=True
 )
 
-#: What forward-auth refuses: a gateway lets a 200 through and nothing else.
+#: Refusals of forward-auth: a gateway lets a 200 through and nothing else.
 GATEWAY_MALFORMED: Final = Refusal(
     "GatewayMalformed", 400, "Not given by this door: to a gateway, what is malformed is a 403."
 )
@@ -141,7 +141,30 @@ GATEWAY_METHOD: Final = Refusal("GatewayMethod", 405, "It is asked with GET.")
 GATEWAY_ERROR: Final = Refusal("GatewayError", 500, "Something went wrong here: a deny.")
 GATEWAY_UNREACHABLE: Final = Refusal("GatewayUnreachable", 503, "The store is out of reach: a deny.")
 
-REFUSALS: Final = tuple(value for value in list(globals().values()) if isinstance(value, Refusal))
+REFUSALS: Final = (
+    BAD_REQUEST,
+    UNAUTHENTICATED,
+    FORBIDDEN,
+    NOT_FOUND,
+    CONFLICT,
+    NOT_IN_HISTORY,
+    VERSION_MISMATCH,
+    TOO_LARGE,
+    VERSION_REQUIRED,
+    TOO_MANY_REQUESTS,
+    TOO_MANY_LOOKUPS,
+    TOO_MANY_WAITING,
+    INTERNAL_ERROR,
+    STORE_UNREACHABLE,
+    NOT_DRAWN,
+    UNDECIDED,
+    GATEWAY_MALFORMED,
+    GATEWAY_UNAUTHENTICATED,
+    GATEWAY_DENY,
+    GATEWAY_METHOD,
+    GATEWAY_ERROR,
+    GATEWAY_UNREACHABLE,
+)
 
 PROBLEM: Final[Document] = {
     "type": "object",

@@ -40,9 +40,9 @@ Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[Mapping[str, Any]]]
 
 METHODS: Final = ("get", "post", "patch", "put", "delete")
 
-#: What every route may refuse that asks the store anything.
+#: Refusals of every route that reads or writes the store.
 OF_ANY_ROUTE: Final[Responses] = refuses(INTERNAL_ERROR, STORE_UNREACHABLE)
-#: What an answer of success has, by the request header that asks for it.
+#: A header of a successful answer, by the request header that asks for it.
 _ASKED_FOR: Final = {"idempotency-key": "Idempotency-Replayed"}
 _OF_FASTAPI: Final = ("HTTPValidationError", "ValidationError")
 
@@ -71,7 +71,7 @@ def operations_of(document: Document) -> Iterator[tuple[str, str, Document]]:
 
 
 def derived(app: FastAPI, about: Mapping[str, Any]) -> Document:
-    """What FastAPI derives from the routes, less what it adds of its own: titles that repeat a name, and the 422."""
+    """The document that FastAPI derives from the routes, without titles that repeat a name and without its 422."""
     # FastAPI would want another library to look at the e-mail address.
     said = {name: value for name, value in about.items() if name not in ("openapi_tags", "contact")}
     document = well_named(get_openapi(routes=app.routes, tags=about["openapi_tags"], **said))
@@ -144,7 +144,7 @@ def _complete(method: str, operation: Document, bearer: bool) -> None:
 
 
 def _refusals(method: str, parameters: list[Document], sent: set[str], bearer: bool, secret: bool) -> Iterator[Refusal]:
-    """What follows from how an operation is called."""
+    """Refusals that follow from the method, the parameters and the credentials of an operation."""
     for holds, refusal in (
         (True, BAD_REQUEST),
         (bearer, FORBIDDEN),

@@ -1,4 +1,4 @@
-"""Examples of what goes in and comes out, recorded from a service that answered; each stands once, by its schema."""
+"""Examples of request and response bodies, recorded from a service that answered; one for each schema."""
 
 import json
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ EXAMPLES: Final[Document] = json.loads((Path(__file__).parent / "examples.json")
 
 
 def add_examples(document: Document, examples: Document) -> None:
-    """Shows an example at each body that goes in or comes out with success, where there is one of what it is."""
+    """Adds the example of its schema to each request body and each successful response body."""
     shown: Document = {}
     for item in document["paths"].values():
         for operation in item.values():

@@ -1,4 +1,4 @@
-"""What schemas are called: generic ones in upper camel case, and none by a title that only repeats its name."""
+"""Names of schemas: generic ones in upper camel case, and no title that only repeats a name."""
 
 import json
 import re
@@ -9,7 +9,7 @@ from api.contract.components import Document
 _GENERIC: Final = re.compile(r"([A-Z][A-Za-z0-9]*)_([A-Z][A-Za-z0-9]*)_")
 _OF: Final = r"\1Of\2"
 
-#: Where a name is somebody's own, and not a keyword of JSON Schema or OpenAPI.
+#: Members of these are names, and no keywords of JSON Schema or OpenAPI.
 _NAMED: Final = frozenset({"properties", "schemas", "paths", "responses", "headers", "$defs", "patternProperties"})
 _AS_IT_IS: Final = frozenset({"info", "example", "examples", "default", "enum", "const"})
 

@@ -8,12 +8,12 @@ from pydantic import JsonValue
 
 from api.contract.components import Document
 
-#: In the schema of a parameter: what it is called among the components, where its own name means several things.
+#: In the schema of a parameter: its name among the components, where its own name means several things.
 COMPONENT: Final = "x-component"
 
 
 def shared_as(component: str) -> dict[str, JsonValue]:
-    """For `json_schema_extra=` of a parameter: what it is called among the components, once several share it."""
+    """For `json_schema_extra=` of a parameter: its name among the components, once several operations share it."""
     return {COMPONENT: component}
 
 
@@ -43,7 +43,7 @@ def _reference(parameter: Document, shared: dict[str, Document]) -> Document:
 
 
 def _component(parameter: Document) -> str:
-    """What it is marked to be called; else as the one schema that it refers to, such as a status; else as it is."""
+    """The name that it is marked with; else that of the one schema that it refers to, as of a status; else its own."""
     schema = parameter["schema"]
     if COMPONENT in schema:
         return str(schema[COMPONENT])

@@ -1,4 +1,4 @@
-"""The door's own contract, beside the main one: what its routes declare, and the document that comes of it."""
+"""The door's own contract, beside the main one: the declarations for its routes, and the document."""
 
 import json
 from pathlib import Path

@@ -1,6 +1,6 @@
 """Records the examples of both contracts from a service that answers: `python -m tests.contract.record_examples`.
 
-What is there is kept; only what is missing is recorded. So an example changes when somebody takes it out of its file.
+Examples that are in the files stay; only missing ones are recorded. To renew one, remove it from its file first.
 """
 
 import asyncio

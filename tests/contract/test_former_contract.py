@@ -33,7 +33,7 @@ def _examples(name: str, value: Any, path: tuple[str, ...]) -> bool:
     return name == "example" or (name == "examples" and isinstance(value, dict))
 
 
-#: What differs deliberately, with what is left out on both sides for it.
+#: Deliberate differences, each with the members that are left out on both sides for it.
 DELIBERATE: Final[dict[str, Callable[[str, Any, tuple[str, ...]], bool]]] = {
     "titles that only repeat a name, some of them with the module of a class in it, are gone": _titles,
     "every operation has one declared tag": lambda name, _, path: name == "tags" and len(path) in (0, 3),
@@ -47,7 +47,7 @@ DELIBERATE: Final[dict[str, Callable[[str, Any, tuple[str, ...]], bool]]] = {
 }
 
 
-#: What was documented wrongly: the subject of a part of a letter had the name, and so the schema, of AuthZEN's subject.
+#: Documented wrongly before: the subject of a part of a letter had the name, and so the schema, of AuthZEN's subject.
 CORRECTED: Final = {("PartView", "subject"): "LetterSubject"}
 
 

@@ -28,7 +28,7 @@ CONTRACTS: Final[dict[str, Callable[[], Document]]] = {
     "privacy-manager": lambda: documented_app().openapi(),
     "edu-v-consent": lambda: documented_door().openapi(),
 }
-#: What no configuration of it can change: openapi-python-client sends no text. The other types of the file remain.
+#: Operations with a warning: openapi-python-client sends no text, whatever its configuration; other types remain.
 UNSENT_BY_PYTHON: Final = {"privacy-manager": ["POST /v1/incidents/{incident_id}/attachments"], "edu-v-consent": []}
 #: Quick to start, and one thread for garbage: what it generates takes a second or two.
 JAVA: Final = "-XX:+UseSerialGC -XX:TieredStopAtLevel=1"
@@ -170,7 +170,16 @@ def test_openapi_python_client_makes_a_package_that_can_be_imported(name: str, p
     generator = OPENAPI_PYTHON_CLIENT.path()
     client = published.folder / f"python_{name.replace('-', '_')}"
     settings = ROOT / "docs" / "clients" / "openapi-python-client.json"
-    arguments = ["--path", published.file(name), "--output-path", client, "--meta", "none", "--config", settings]
+    arguments: list[str | Path] = [
+        "--path",
+        published.file(name),
+        "--output-path",
+        client,
+        "--meta",
+        "none",
+        "--config",
+        settings,
+    ]
     printed = _run(published.folder, generator, "generate", *arguments)
     assert re.findall(r"WARNING parsing (\S+ \S+)", printed) == UNSENT_BY_PYTHON[name], printed
     assert ("Warning(s) encountered" in printed) == bool(UNSENT_BY_PYTHON[name]), printed
