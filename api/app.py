@@ -9,10 +9,11 @@ from functools import cache
 from typing import Any, Final, cast
 
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api import openapi
+from api.contract import document as contract
 from api.deletions import deletion_routes
 from api.deletions.duties import DutyJob
 from api.edge.authentication import Authentication, needs_token
@@ -70,7 +71,6 @@ from models.vocabulary.working_days import load_holidays
 
 #: All modules with routes: one for each caller, and for each subject that several callers share.
 DOORS: Final = (
-    health,
     school_routes,
     offer_routes,
     school_key_routes,
@@ -213,14 +213,14 @@ def _hooks(settings: Settings, verifier: TokenVerifier, current: CurrentSnapshot
     }
 
 
-def documented_app(lifespan: openapi.Lifespan | None = None) -> FastAPI:
+def documented_app(lifespan: contract.Lifespan | None = None) -> FastAPI:
     """All routes with the published contract, without a store."""
     app = FastAPI(
-        lifespan=lifespan, routes=_routes(), docs_url=None, redoc_url=None, redirect_slashes=False, **openapi.ABOUT
+        lifespan=lifespan, routes=_routes(), docs_url=None, redoc_url=None, redirect_slashes=False, **contract.ABOUT
     )
     exception_handlers.install(app)
     app.add_exception_handler(Replayed, give_again)
-    openapi.publish(app)
+    contract.publish(app)
     return app
 
 
@@ -231,7 +231,12 @@ def _routes() -> list[BaseRoute]:
     They are not included in a router of the application, since FastAPI would analyse each a second time. They are
     shared between applications, so `dependency_overrides` has no effect on them.
     """
-    return [route for door in DOORS for route in door.router.routes]
+    routes = [route for door in DOORS for route in door.router.routes]
+    for route in routes:
+        if isinstance(route, APIRoute):
+            route.responses = {**contract.OF_ANY_ROUTE, **route.responses}
+    # Whether the service lives is answered without the store.
+    return [*health.router.routes, *routes]
 
 
 def _edu_v(services: Services, abandoned: set[asyncio.Task[None]]) -> FastAPI:

@@ -4,13 +4,14 @@ from pathlib import Path
 
 import typer
 
-from api import openapi
+from api.contract.components import Document
+from api.contract.text import as_text
 from api.settings import NotReadyToServe
 
 
 def publish(*, write: Path | None, check: Path | None, edu_v: bool) -> None:
     """Raises `NotReadyToServe` when the file to check is not what the routes make."""
-    text = openapi.as_text(_document(edu_v=edu_v))
+    text = as_text(_document(edu_v=edu_v))
     if check is not None:
         if check.read_text(encoding="utf-8") != text:
             raise NotReadyToServe(f"{check} is not the contract that the routes make: run `make openapi`.")
@@ -20,7 +21,7 @@ def publish(*, write: Path | None, check: Path | None, edu_v: bool) -> None:
         typer.echo(text, nl=False)
 
 
-def _document(*, edu_v: bool) -> openapi.Document:
+def _document(*, edu_v: bool) -> Document:
     if edu_v:
         from api.edu_v.door import documented_door
 

@@ -21,7 +21,7 @@ from api.evidence import exports
 from api.evidence.exports import Export, ExportRefused
 from api.history import diff_routes as changing
 from api.history import replay_routes
-from api.history.replay_routes import AskedOfAnyPlace, Replayed
+from api.history.replay_routes import AskedOfAnyPlace, ReplayedDecision
 from api.printable_text import printable
 from api.settings import Settings
 from api.store.store import Store
@@ -120,7 +120,7 @@ def _of_store(key: list[str] | None, ask: Callable[[Store, AsyncSession], Awaita
     return asyncio.run(closing(store, asking(store)))
 
 
-async def _replayed(store: Store, session: AsyncSession, asked: AskedOfAnyPlace) -> Replayed:
+async def _replayed(store: Store, session: AsyncSession, asked: AskedOfAnyPlace) -> ReplayedDecision:
     now = await store.now(session)
     return await replay_routes.replayed(session, asked.question(asked.place), asked.at or now, asked.revision, now)
 
@@ -151,7 +151,7 @@ def _opened(path: Path, key: list[str] | None) -> Iterator[Export]:
     verifier_keys.tell_when_unknown(known)
 
 
-def _replayed_of(export: Export, asked: AskedOfAnyPlace) -> Replayed:
+def _replayed_of(export: Export, asked: AskedOfAnyPlace) -> ReplayedDecision:
     at = asked.at or export.until
     _require_told(export, at)
     return replay_routes.shown(
@@ -174,7 +174,7 @@ def _require_told(export: Export, instant: datetime) -> None:
 # -- as it is printed -------------------------------------------------------------------------------------------------
 
 
-def _answer_lines(answer: Replayed, asked: AskedOfAnyPlace) -> Iterator[str]:
+def _answer_lines(answer: ReplayedDecision, asked: AskedOfAnyPlace) -> Iterator[str]:
     told = answer.model_dump(mode="json")
     yield f"{'yes' if answer.decision else 'no'}: {answer.reason}"
     about = [asked.type, *asked.scope, *asked.field, *([asked.purpose] if asked.purpose is not None else [])]

@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query
 from pydantic import Field, StringConstraints
 
+from api.contract.shared_parameters import shared_as
 from api.deletions import duties
 from api.deletions.duties import DutyView, views
 from api.queries import deletion_rows, school_rows
@@ -19,7 +20,7 @@ from models.vocabulary.identifiers import Brin, ClientId
 router = APIRouter(tags=["deletions"])
 
 Standing = Annotated[DutyStatus | None, Query(description="Only those that stand so.")]
-
+OfConnection = Annotated[ClientId | None, Query(alias="clientId", json_schema_extra=shared_as("OfConnection"))]
 
 Statement = Annotated[
     str,
@@ -73,7 +74,7 @@ async def list_all_deletions(
     caller: Operator,
     reading: Reading,
     status: Standing = None,
-    client_id: Annotated[ClientId | None, Query(alias="clientId")] = None,
+    client_id: OfConnection = None,
     school: Annotated[Brin | None, Query()] = None,
     limit: Limit = 100,
     cursor: Cursor = None,

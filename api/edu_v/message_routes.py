@@ -9,6 +9,7 @@ from uuid import uuid4
 from fastapi import APIRouter, Response
 from pydantic import Field
 
+from api.edu_v import contract
 from api.edu_v.message_fields import OurApi, Reference
 from api.edu_v.registrations import (
     ConsentStatus,
@@ -51,7 +52,7 @@ from models.vocabulary.event_kinds import EventKind
 from models.vocabulary.identifiers import ClientId
 from models.vocabulary.refusals import VersionMismatch
 
-router = APIRouter(prefix="/consent", tags=["consent"])
+router = APIRouter(prefix="/consent", tags=["consent"], responses=contract.WRITE)
 
 #: The reason of a declined request where the school gave none: the standard has no place for it, our rules need one.
 NO_REASON = "Geen reden opgegeven."
@@ -125,7 +126,9 @@ class Acknowledgement(Wire):
     consent: ConsentStatus
 
 
-@router.put("/requests", status_code=201, operation_id="putConsentRequest")
+@router.put(
+    "/requests", status_code=201, operation_id="putConsentRequest", responses=contract.put(Acknowledgement, 201)
+)
 async def put_request(
     caller: PartnerClient, message: ConsentRequest, writing: Writing, response: Response
 ) -> Acknowledgement:
@@ -148,7 +151,12 @@ async def put_request(
     return _acknowledge(writing, response, CREATED, (await registrations_of_requests(session, [made]))[0])
 
 
-@router.put("/confirmations", status_code=201, operation_id="putConsentConfirmation")
+@router.put(
+    "/confirmations",
+    status_code=201,
+    operation_id="putConsentConfirmation",
+    responses=contract.put(Acknowledgement, 201),
+)
 async def put_confirmation(
     caller: PartnerClient, message: ConsentConfirmation, writing: Writing, response: Response
 ) -> Acknowledgement:
@@ -178,7 +186,12 @@ async def put_confirmation(
     return _acknowledge(writing, response, code, (await registrations_of_grants(session, [grant]))[0])
 
 
-@router.put("/notifications", status_code=201, operation_id="putConsentNotification")
+@router.put(
+    "/notifications",
+    status_code=201,
+    operation_id="putConsentNotification",
+    responses=contract.put(Acknowledgement, 201),
+)
 async def put_notification(
     caller: SchoolByToken,
     message: ConsentNotification,
@@ -213,7 +226,7 @@ async def put_notification(
     return _acknowledge(writing, response, code, (await registrations_of_grants(session, [grant]))[0])
 
 
-@router.put("/revokes", operation_id="putConsentRevoke")
+@router.put("/revokes", operation_id="putConsentRevoke", responses=contract.put(Acknowledgement))
 async def put_revoke(
     caller: PartnerOrSchool, message: ConsentRevoke, writing: Writing, response: Response
 ) -> Acknowledgement:

@@ -8,6 +8,8 @@ from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
+from api.contract.components import answers
+from api.edu_v import contract
 from api.edu_v.message_fields import Reference
 from api.edu_v.registrations import (
     API,
@@ -46,7 +48,7 @@ from models.decision.decision import grant_for_place
 from models.vocabulary.identifiers import ClientId
 from models.vocabulary.refusals import InvalidInput
 
-router = APIRouter(prefix="/consent", tags=["consent"])
+router = APIRouter(prefix="/consent", tags=["consent"], responses=contract.READ)
 
 #: The standard's nine data services, and ours.
 AnyApi = Literal[
@@ -129,7 +131,7 @@ def tenant_of(caller: Caller, client_id: str | None = None) -> Tenant:
     return Tenant(client_id, caller.claims.school)
 
 
-@router.get("/statuses", operation_id="getConsentStatuses")
+@router.get("/statuses", operation_id="getConsentStatuses", responses=answers(200, "Link"))
 async def get_statuses(
     caller: PartnerOrSchool, reading: Reading, query: RequestedPage, response: Response
 ) -> list[ConsentStatus]:
@@ -141,7 +143,7 @@ async def get_statuses(
     return query.page_of_registrations(found, reading.now, response)
 
 
-@router.get("/requests", operation_id="getConsentRequests")
+@router.get("/requests", operation_id="getConsentRequests", responses=answers(200, "Link"))
 async def get_requests(
     caller: PartnerOrSchool, reading: Reading, query: RequestedPage, response: Response
 ) -> list[ConsentStatus]:
@@ -153,7 +155,7 @@ async def get_requests(
     return query.page_of_registrations(found, reading.now, response)
 
 
-@router.get("/confirmations", operation_id="getConsentConfirmations")
+@router.get("/confirmations", operation_id="getConsentConfirmations", responses=answers(200, "Link"))
 async def get_confirmations(
     caller: PartnerOrSchool, reading: Reading, query: RequestedPage, response: Response
 ) -> list[ConsentStatus]:
@@ -171,7 +173,7 @@ async def get_confirmations(
     return query.page_of(items, [reference.reference_id for reference, _ in found], response)
 
 
-@router.get("/statuses/school", operation_id="getConsentStatusBySchool")
+@router.get("/statuses/school", operation_id="getConsentStatusBySchool", responses=contract.ETAG_OF_ONE)
 async def get_status_by_school(
     caller: PartnerOrSchool,
     reading: Reading,

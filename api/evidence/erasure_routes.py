@@ -6,6 +6,7 @@ from fastapi import APIRouter, Path, Request
 from pydantic import StringConstraints
 from sqlmodel import select
 
+from api.contract.components import NOT_FOUND, refuses
 from api.security import sealing
 from api.store.events import record
 from api.store.shredding import forget_person, forget_reason
@@ -45,7 +46,7 @@ class ErasedReason(Wire):
     revision: int
 
 
-@router.post("/actors/_erase", operation_id="eraseActor")
+@router.post("/actors/_erase", operation_id="eraseActor", responses=refuses(NOT_FOUND))
 async def erase_actor(caller: Operator, wish: ActorToErase, writing: Writing, request: Request) -> ErasedActor:
     """Destroys a person's name and the key of the commitments to it. What they did stays, as someone's."""
     store = provided(request, Store)

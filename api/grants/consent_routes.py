@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Header, Query, Response
 from pydantic import Field
 
+from api.contract.components import answers
 from api.queries import fact_rows, grant_rows, school_rows
 from api.store.outage import StoreBehind
 from api.web.callers import PartnerClient
@@ -71,7 +72,7 @@ def _interest(
     return Interest(resource_type, tuple(scopes or ()), tuple(fields or ()), purpose, min_revision)
 
 
-@router.get("", operation_id="listConsents", response_model=Page[Consent])
+@router.get("", operation_id="listConsents", responses=answers(200, "ETag"), response_model=Page[Consent])
 async def list_consents(
     caller: PartnerClient,
     reading: Reading,

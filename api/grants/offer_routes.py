@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Request, Response
 from pydantic import Field
 
+from api.contract.components import downloads
 from api.grants import offers
 from api.grants.board_precedence import standings_of
 from api.grants.grant_lifecycle import GrantView, view
@@ -19,6 +20,7 @@ from api.web.read_request import Reading
 from api.web.schemas import Moment, Page, RecordId, Wire
 from models.consents.agreements import Extent, asked_again, successors, widened
 from models.consents.board_grants import Standing
+from models.consents.files import DOCUMENTS
 from models.consents.grants import Grant
 from models.decision.grant_status import OPEN
 from models.vocabulary.identifiers import Brin
@@ -87,7 +89,12 @@ async def list_connections(
     return Page(items=items, next=following)
 
 
-@router.get("/agreements/{agreement_id}/document", operation_id="getOwnAgreementDocument", response_class=Response)
+@router.get(
+    "/agreements/{agreement_id}/document",
+    operation_id="getOwnAgreementDocument",
+    responses=downloads(*DOCUMENTS),
+    response_class=Response,
+)
 async def get_agreement_document(
     caller: SchoolAdmin, brin: Brin, agreement_id: Annotated[RecordId, Path()], reading: Reading, request: Request
 ) -> Response:

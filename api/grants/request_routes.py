@@ -6,6 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Response
 from pydantic import Field, model_validator
 
+from api.contract.components import NOT_FOUND, VERSION_REQUIRED, refuses
 from api.edge.problems import REFUSALS
 from api.grants import granting, request_lifecycle
 from api.grants.granting import GrantPlace
@@ -79,14 +80,14 @@ class Refusal(WireIn):
     reason: Reason
 
 
-class Withdrawal(WireIn):
+class RequestWithdrawal(WireIn):
     reason: Reason | None = None
 
 
 # -- the partner ------------------------------------------------------------------------------------------------------
 
 
-@router.post("/v1/consents/requests", status_code=201, operation_id="askSchools")
+@router.post("/v1/consents/requests", status_code=201, operation_id="askSchools", responses=refuses(NOT_FOUND))
 async def ask(caller: PartnerClient, wish: NewRequests, writing: Writing) -> Asked:
     """Asks one or many schools, or all of a board, for what the caller's connection needs. It permits nothing yet.
 
@@ -134,7 +135,7 @@ async def get_request(caller: PartnerClient, request_id: OwnRequestId, reading: 
 
 @router.post("/v1/consents/requests/{request_id}/_withdraw", operation_id="withdrawRequest")
 async def withdraw(
-    caller: PartnerClient, request_id: OwnRequestId, writing: Writing, wish: Withdrawal | None = None
+    caller: PartnerClient, request_id: OwnRequestId, writing: Writing, wish: RequestWithdrawal | None = None
 ) -> RequestView:
     """Takes a request back that the school has not answered. What was granted stays granted."""
     found = await request_rows.request_of_client(writing.session, caller.claims.client_id, request_id)
@@ -172,7 +173,11 @@ async def get_request_to_school(
     return (await views(reading.session, [found]))[0]
 
 
-@router.post("/v1/schools/{brin}/requests/{request_id}/_accept", operation_id="acceptRequest")
+@router.post(
+    "/v1/schools/{brin}/requests/{request_id}/_accept",
+    operation_id="acceptRequest",
+    responses=refuses(VERSION_REQUIRED),
+)
 async def accept(
     caller: SchoolAdmin,
     brin: Brin,

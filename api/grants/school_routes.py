@@ -6,6 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Response
 from pydantic import Field
 
+from api.contract.components import VERSION_REQUIRED, answers, refuses
 from api.grants import granting
 from api.grants.grant_lifecycle import GrantView, settle, take, view
 from api.grants.granting import GrantPlace
@@ -116,7 +117,7 @@ async def get_school(caller: SchoolAdmin, brin: Brin, reading: Reading) -> Schoo
     )
 
 
-@router.post("/grants", status_code=201, operation_id="grant")
+@router.post("/grants", status_code=201, operation_id="grant", responses=answers(201, "ETag", "Location"))
 async def grant(caller: SchoolAdmin, brin: Brin, wish: NewGrant, writing: Writing, response: Response) -> GrantView:
     """Permits a connection to receive these scopes for these purposes, for the school or one of its locations."""
     choice = Choice(frozenset(wish.scopes), frozenset(wish.purposes), wish.valid_from, wish.valid_until)
@@ -138,7 +139,7 @@ async def list_grants(
     return Page(items=[view(each, partners[each.client_id], reading.now) for each in shown], next=following)
 
 
-@router.get("/grants/{grant_id}", operation_id="getGrant")
+@router.get("/grants/{grant_id}", operation_id="getGrant", responses=answers(200, "ETag"))
 async def get_grant(
     caller: SchoolAdmin, brin: Brin, grant_id: OwnGrantId, reading: Reading, response: Response
 ) -> GrantView:
@@ -149,7 +150,9 @@ async def get_grant(
     return view(found, partners[found.client_id], reading.now)
 
 
-@router.patch("/grants/{grant_id}", operation_id="amendGrant")
+@router.patch(
+    "/grants/{grant_id}", operation_id="amendGrant", responses=answers(200, "ETag") | refuses(VERSION_REQUIRED)
+)
 async def amend(
     caller: SchoolAdmin,
     brin: Brin,
@@ -164,7 +167,7 @@ async def amend(
     return writing.answer(view(found, partner, writing.now), found.version)
 
 
-@router.post("/grants/{grant_id}/_revoke", operation_id="revokeGrant")
+@router.post("/grants/{grant_id}/_revoke", operation_id="revokeGrant", responses=answers(200, "ETag"))
 async def revoke(
     caller: SchoolOrOperator,
     brin: Brin,
@@ -182,7 +185,7 @@ async def revoke(
     return writing.answer(view(found, partner, writing.now), found.version)
 
 
-@router.post("/grants/{grant_id}/_suspend", operation_id="suspendGrant")
+@router.post("/grants/{grant_id}/_suspend", operation_id="suspendGrant", responses=answers(200, "ETag"))
 async def suspend(
     caller: SchoolAdmin,
     brin: Brin,
@@ -201,7 +204,7 @@ async def suspend(
     return writing.answer(view(found, partner, writing.now), found.version)
 
 
-@router.post("/grants/{grant_id}/_resume", operation_id="resumeGrant")
+@router.post("/grants/{grant_id}/_resume", operation_id="resumeGrant", responses=answers(200, "ETag"))
 async def resume(
     caller: SchoolAdmin,
     brin: Brin,

@@ -13,6 +13,7 @@ from sqlalchemy import select as plain_select
 from sqlmodel import col, func, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from api.contract.shared_parameters import shared_as
 from api.queries.past_events import read_rows
 from api.web.callers import Operator, SchoolAdmin
 from api.web.long_answers import json_answer, json_of
@@ -35,9 +36,12 @@ BACK: Final = timedelta(days=30)
 #: The columns of a grant that `_use` needs.
 _OF_GRANTS: Final = ("grant_id", "client_id", "location", "status", "scopes")
 
-Since = Annotated[Moment | None, Query(description="From then on; without it, the last 30 days.")]
-Until = Annotated[Moment | None, Query(description="Before then.")]
-
+Since = Annotated[
+    Moment | None,
+    Query(description="From then on; without it, the last 30 days.", json_schema_extra=shared_as("DecidedSince")),
+]
+Until = Annotated[Moment | None, Query(description="Before then.", json_schema_extra=shared_as("DecidedUntil"))]
+OfConnection = Annotated[ClientId | None, Query(alias="clientId", json_schema_extra=shared_as("OfConnection"))]
 
 Activity = Annotated[
     str,
@@ -110,7 +114,7 @@ async def list_decisions(
     reading: Reading,
     since: Since = None,
     until: Until = None,
-    client_id: Annotated[ClientId | None, Query(alias="clientId")] = None,
+    client_id: OfConnection = None,
     school: Annotated[Brin | None, Query()] = None,
     limit: Limit = 100,
     cursor: Cursor = None,
@@ -125,7 +129,7 @@ async def export_decisions(
     reading: Reading,
     since: Since = None,
     until: Until = None,
-    client_id: Annotated[ClientId | None, Query(alias="clientId")] = None,
+    client_id: OfConnection = None,
     school: Annotated[Brin | None, Query()] = None,
     activity: Activity = ACTIVITY,
     limit: Limit = 100,
@@ -144,7 +148,7 @@ async def list_decisions_of_school(
     reading: Reading,
     since: Since = None,
     until: Until = None,
-    client_id: Annotated[ClientId | None, Query(alias="clientId")] = None,
+    client_id: OfConnection = None,
     limit: Limit = 100,
     cursor: Cursor = None,
 ) -> Page[LineView]:

@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement
 from sqlmodel import col, func, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from api.contract.shared_parameters import shared_as
 from api.queries.past_events import PART, EventRow, events_of, in_order, read_events
 from api.web.callers import Operator, SchoolAdmin
 from api.web.long_answers import json_answer, json_of
@@ -24,9 +25,14 @@ from models.vocabulary.refusals import InvalidInput
 
 router = APIRouter(tags=["evidence"])
 
-Since = Annotated[Moment | None, Query(description="From then on; without it, from the beginning.")]
-Until = Annotated[Moment | None, Query(description="Before then; without it, up to now.")]
-OfConnection = Annotated[ClientId | None, Query(alias="clientId")]
+Since = Annotated[
+    Moment | None,
+    Query(description="From then on; without it, from the beginning.", json_schema_extra=shared_as("ChangedSince")),
+]
+Until = Annotated[
+    Moment | None, Query(description="Before then; without it, up to now.", json_schema_extra=shared_as("ChangedUntil"))
+]
+OfConnection = Annotated[ClientId | None, Query(alias="clientId", json_schema_extra=shared_as("OfConnection"))]
 
 
 class ChangeView(Wire):

@@ -14,6 +14,7 @@ from sqlalchemy import and_, or_
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from api.contract.shared_parameters import shared_as
 from api.queries.past_events import events_of, in_order, read_events, read_partners, read_school
 from api.web.callers import Operator, SchoolAdmin
 from api.web.concurrency import RebuildSlot
@@ -40,12 +41,12 @@ class AskedThen(WireIn):
 
     model_config = ConfigDict(extra="ignore")
 
-    client_id: ClientId
+    client_id: Annotated[ClientId, Field(json_schema_extra=shared_as("AskedClientId"))]
     type: Word
     scope: Names = Field(default_factory=list)
     field: Names = Field(default_factory=list)
     purpose: ScopeName | None = None
-    at: Moment | None = None
+    at: Annotated[Moment | None, Field(json_schema_extra=shared_as("AskedAt"))] = None
     revision: Annotated[int, Field(ge=1, le=2**31 - 1)] | None = Field(
         default=None, description="As a decision carries it, together with its `at`."
     )
@@ -80,7 +81,7 @@ class AskedOfOwnPlace(AskedThen):
     location: Annotated[str, StringConstraints(pattern=r"^[0-9]{2}$", max_length=2)] | None = None
 
 
-class Because(Wire):
+class DecidingEntry(Wire):
     """An entry of the log that a decision rests on."""
 
     number: int
@@ -89,7 +90,7 @@ class Because(Wire):
     event: str
 
 
-class Replayed(Wire):
+class ReplayedDecision(Wire):
     """The decision of then. `because` names the last entries about the grant, the connection and what it must keep."""
 
     decision: bool
@@ -100,13 +101,13 @@ class Replayed(Wire):
     fields: list[str]
     grant_id: str | None
     valid_until: Moment | None
-    because: list[Because]
+    because: list[DecidingEntry]
 
 
 @router.get("/v1/replay", operation_id="replay")
 async def replay(
     caller: Operator, asked: Annotated[AskedOfAnyPlace, Query()], slot: RebuildSlot, reading: Reading
-) -> Replayed:
+) -> ReplayedDecision:
     """May this connection have received this, then, and why? The same as the decision that was given then."""
     question = asked.question(asked.place)
     return await replayed(reading.session, question, asked.at or reading.now, asked.revision, reading.now)
@@ -115,7 +116,7 @@ async def replay(
 @router.get("/v1/schools/{brin}/replay", operation_id="replayOfSchool")
 async def replay_of_school(
     caller: SchoolAdmin, brin: Brin, asked: Annotated[AskedOfOwnPlace, Query()], slot: RebuildSlot, reading: Reading
-) -> Replayed:
+) -> ReplayedDecision:
     """The same for a school, about its own data."""
     question = asked.question(brin + (asked.location or ""))
     return await replayed(reading.session, question, asked.at or reading.now, asked.revision, reading.now)
@@ -123,7 +124,7 @@ async def replay_of_school(
 
 async def replayed(
     session: AsyncSession, question: Question, at: datetime, revision: int | None, now: datetime
-) -> Replayed:
+) -> ReplayedDecision:
     """The decision on the question at `at`, by the log up to that instant, or up to `revision` where it is given.
 
     Raises `InvalidInput` for an instant in the future, an unknown revision, or one that was not the newest at `at`.
@@ -161,10 +162,10 @@ async def _events(session: AsyncSession, question: Question, last: int) -> Seque
     return await asyncio.to_thread(in_order, about, partners, schools)
 
 
-def shown(then: DecidedThen, at: datetime) -> Replayed:
+def shown(then: DecidedThen, at: datetime) -> ReplayedDecision:
     """The view of a replayed decision."""
     decision = then.decision
-    return Replayed(
+    return ReplayedDecision(
         decision=decision.permit,
         reason=decision.reason,
         revision=decision.revision,
@@ -174,7 +175,7 @@ def shown(then: DecidedThen, at: datetime) -> Replayed:
         grant_id=decision.grant_id,
         valid_until=decision.valid_until,
         because=[
-            Because(number=each["number"], revision=each["revision"], at=each["at"], event=each["kind"])
+            DecidingEntry(number=each["number"], revision=each["revision"], at=each["at"], event=each["kind"])
             for each in then.because
         ],
     )

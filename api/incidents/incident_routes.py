@@ -8,6 +8,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request, Response
 
+from api.contract.components import NOT_FOUND, answers, downloads, refuses, takes_file
 from api.incidents.views import IncidentSummary, IncidentView, incident_view, summaries
 from api.queries import incident_rows
 from api.security import sealing
@@ -19,7 +20,7 @@ from api.web.preconditions import IfMatch, etag, require_version
 from api.web.read_request import Reading
 from api.web.schemas import Moment, Name, Page, RecordId, Text, Wire, WireIn
 from api.web.write_request import WriteRequest, Writing
-from models.consents.files import MOST_BYTES_OF_CONNECTION, MOST_FILES_OF_INCIDENT
+from models.consents.files import ATTACHMENTS, MOST_BYTES_OF_CONNECTION, MOST_FILES_OF_INCIDENT
 from models.consents.incidents import (
     MOST_ENTRIES,
     MOVING,
@@ -87,7 +88,7 @@ class IncidentFigures(Wire):
     severities: list[FiguresView]
 
 
-@router.post("", status_code=201, operation_id="openIncident")
+@router.post("", status_code=201, operation_id="openIncident", responses=answers(201, "ETag") | refuses(NOT_FOUND))
 async def open_incident(caller: PartnerClient, wish: NewIncident, writing: Writing) -> IncidentView:
     """Reports a disruption of the caller's connection, which must be live. A suspected breach starts the clock."""
     connection = await _live_connection(writing, caller, wish.client_id)
@@ -133,7 +134,7 @@ async def get_figures(caller: PartnerOrOperator, reading: Reading) -> IncidentFi
     return IncidentFigures(severities=[FiguresView.model_validate(each) for each in found])
 
 
-@router.get("/{incident_id}", operation_id="getIncident")
+@router.get("/{incident_id}", operation_id="getIncident", responses=answers(200, "ETag"))
 async def get_incident(
     caller: PartnerOrOperator, incident_id: IncidentId, reading: Reading, response: Response
 ) -> IncidentView:
@@ -143,7 +144,9 @@ async def get_incident(
     return await incident_view(reading.session, incident, caller, reading.now)
 
 
-@router.post("/{incident_id}/comments", status_code=201, operation_id="commentOnIncident")
+@router.post(
+    "/{incident_id}/comments", status_code=201, operation_id="commentOnIncident", responses=answers(201, "ETag")
+)
 async def comment(
     caller: PartnerOrOperator, incident_id: IncidentId, wish: Said, writing: Writing, if_match: IfMatch = None
 ) -> IncidentView:
@@ -151,7 +154,7 @@ async def comment(
     return await _step(writing, caller, incident_id, IncidentStep.COMMENT, wish.text, if_match)
 
 
-@router.post("/{incident_id}/_take", operation_id="takeIncident")
+@router.post("/{incident_id}/_take", operation_id="takeIncident", responses=answers(200, "ETag"))
 async def take(
     caller: Operator,
     incident_id: IncidentId,
@@ -165,7 +168,7 @@ async def take(
     )
 
 
-@router.post("/{incident_id}/_answer", operation_id="answerIncident")
+@router.post("/{incident_id}/_answer", operation_id="answerIncident", responses=answers(200, "ETag"))
 async def answer(
     caller: Operator, incident_id: IncidentId, wish: Said, writing: Writing, if_match: IfMatch = None
 ) -> IncidentView:
@@ -173,7 +176,7 @@ async def answer(
     return await _step(writing, caller, incident_id, IncidentStep.ANSWER, wish.text, if_match)
 
 
-@router.post("/{incident_id}/_resolve", operation_id="resolveIncident")
+@router.post("/{incident_id}/_resolve", operation_id="resolveIncident", responses=answers(200, "ETag"))
 async def resolve(
     caller: Operator, incident_id: IncidentId, wish: Said, writing: Writing, if_match: IfMatch = None
 ) -> IncidentView:
@@ -181,7 +184,7 @@ async def resolve(
     return await _step(writing, caller, incident_id, IncidentStep.RESOLVE, wish.text, if_match)
 
 
-@router.post("/{incident_id}/_reopen", operation_id="reopenIncident")
+@router.post("/{incident_id}/_reopen", operation_id="reopenIncident", responses=answers(200, "ETag"))
 async def reopen(
     caller: PartnerOrOperator, incident_id: IncidentId, wish: Said, writing: Writing, if_match: IfMatch = None
 ) -> IncidentView:
@@ -189,7 +192,7 @@ async def reopen(
     return await _step(writing, caller, incident_id, IncidentStep.REOPEN, wish.text, if_match)
 
 
-@router.post("/{incident_id}/_suspect", operation_id="suspectBreach")
+@router.post("/{incident_id}/_suspect", operation_id="suspectBreach", responses=answers(200, "ETag"))
 async def suspect(
     caller: PartnerOrOperator, incident_id: IncidentId, wish: Said, writing: Writing, if_match: IfMatch = None
 ) -> IncidentView:
@@ -197,7 +200,7 @@ async def suspect(
     return await _step(writing, caller, incident_id, IncidentStep.SUSPECT_BREACH, wish.text, if_match)
 
 
-@router.post("/{incident_id}/_notify", operation_id="giveBreachNotice")
+@router.post("/{incident_id}/_notify", operation_id="giveBreachNotice", responses=answers(200, "ETag"))
 async def notify(
     caller: Operator, incident_id: IncidentId, wish: Said, writing: Writing, if_match: IfMatch = None
 ) -> IncidentView:
@@ -205,7 +208,12 @@ async def notify(
     return await _step(writing, caller, incident_id, IncidentStep.GIVE_NOTICE, wish.text, if_match)
 
 
-@router.post("/{incident_id}/attachments", status_code=201, operation_id="attachToIncident")
+@router.post(
+    "/{incident_id}/attachments",
+    status_code=201,
+    operation_id="attachToIncident",
+    openapi_extra=takes_file(*ATTACHMENTS),
+)
 async def attach(caller: PartnerOrOperator, incident_id: IncidentId, upload: AttachmentUpload) -> FileView:
     """Keeps a file with the incident: PDF, PNG, JPEG or plain text, sent as the body."""
     writing = upload.writing
@@ -220,7 +228,12 @@ async def attach(caller: PartnerOrOperator, incident_id: IncidentId, upload: Att
     return writing.answer(kept)
 
 
-@router.get("/{incident_id}/attachments/{file_id}", operation_id="getAttachment", response_class=Response)
+@router.get(
+    "/{incident_id}/attachments/{file_id}",
+    operation_id="getAttachment",
+    responses=downloads(*ATTACHMENTS),
+    response_class=Response,
+)
 async def get_attachment(
     caller: PartnerOrOperator, incident_id: IncidentId, file_id: FileId, reading: Reading, request: Request
 ) -> Response:

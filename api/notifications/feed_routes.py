@@ -18,6 +18,8 @@ from fastapi.sse import format_sse_event
 from pydantic import Field, StringConstraints
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from api.contract.components import NOT_IN_HISTORY, TOO_MANY_WAITING, refuses
+from api.contract.shared_parameters import shared_as
 from api.edge.authentication import authenticated
 from api.edge.problems import Refused
 from api.grants.consent_routes import Consent, school_name
@@ -73,7 +75,10 @@ EVENT: Final[dict[str, Any]] = {
 Bookmark = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,8}-[0-9a-f]{32}$", max_length=42)]
 Since = Annotated[
     Annotated[int, Field(ge=0, le=2**31 - 1)] | Bookmark,
-    Query(description="Only what changed after this: the bookmark of a change, or a revision."),
+    Query(
+        description="Only what changed after this: the bookmark of a change, or a revision.",
+        json_schema_extra=shared_as("FeedSince"),
+    ),
 ]
 
 
@@ -101,7 +106,7 @@ class FeedPosition:
         return cls(number=int(number), mark=mark)
 
 
-@router.get("", operation_id="listConsentChanges")
+@router.get("", operation_id="listConsentChanges", responses=refuses(NOT_IN_HISTORY, TOO_MANY_WAITING))
 async def list_changes(
     caller: PartnerClient,
     request: Request,
@@ -143,9 +148,10 @@ async def _listening(caller: PartnerClient, request: Request) -> AsyncIterator[L
 @router.get(
     "/stream",
     operation_id="streamConsentChanges",
+    responses=refuses(NOT_IN_HISTORY, TOO_MANY_WAITING)
+    | {200: {"content": {EventStream.media_type: {"schema": EVENT}}}},
     status_code=200,
     response_class=EventStream,
-    responses={200: {"content": {EventStream.media_type: {"schema": EVENT}}}},
 )
 async def stream_changes(
     caller: PartnerClient,

@@ -9,17 +9,18 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Request, Response
 
+from api.contract.components import NOT_FOUND, TOO_MANY_LOOKUPS, VERSION_REQUIRED, answers, refuses
 from api.edge.problems import TOO_MANY_REQUESTS, Refused
 from api.notifications.delivery_queue import log_state
 from api.notifications.targets import Targets
 from api.notifications.webhook_views import (
     MOST_REPLAYED,
-    Because,
     DeadLetterReplay,
     DeliveryView,
+    GivenReason,
     MessageView,
     NewSubscription,
-    Replayed,
+    ReplayedDeadLetters,
     Rotation,
     SignedSubscription,
     SubscriptionChange,
@@ -89,7 +90,12 @@ TargetRefusal = Annotated[TargetRefused | None, Depends(_check_target, scope="fu
 # -- the partner ------------------------------------------------------------------------------------------------------
 
 
-@router.post("/webhooks/subscriptions", status_code=201, operation_id="subscribe")
+@router.post(
+    "/webhooks/subscriptions",
+    status_code=201,
+    operation_id="subscribe",
+    responses=answers(201, "ETag") | refuses(NOT_FOUND, TOO_MANY_LOOKUPS),
+)
 async def subscribe(
     caller: PartnerClient, target_refusal: TargetRefusal, request: Request, wish: NewSubscription, writing: Writing
 ) -> SignedSubscription:
@@ -121,7 +127,7 @@ async def list_subscriptions(caller: PartnerClient, reading: Reading) -> Page[Su
     return Page(items=await _views(reading.session, found), next=None)
 
 
-@router.get("/webhooks/subscriptions/{subscription_id}", operation_id="getSubscription")
+@router.get("/webhooks/subscriptions/{subscription_id}", operation_id="getSubscription", responses=answers(200, "ETag"))
 async def get_subscription(
     caller: PartnerClient, subscription_id: OwnSubscriptionId, reading: Reading, response: Response
 ) -> SubscriptionView:
@@ -131,7 +137,11 @@ async def get_subscription(
     return (await _views(reading.session, [found]))[0]
 
 
-@router.patch("/webhooks/subscriptions/{subscription_id}", operation_id="changeSubscription")
+@router.patch(
+    "/webhooks/subscriptions/{subscription_id}",
+    operation_id="changeSubscription",
+    responses=answers(200, "ETag") | refuses(VERSION_REQUIRED, TOO_MANY_LOOKUPS),
+)
 async def change_subscription(
     caller: PartnerClient,
     subscription_id: OwnSubscriptionId,
@@ -155,7 +165,7 @@ async def change_subscription(
 
 @router.post("/webhooks/subscriptions/{subscription_id}/_remove", operation_id="removeSubscription")
 async def remove_subscription(
-    caller: PartnerClient, subscription_id: OwnSubscriptionId, writing: Writing, wish: Because | None = None
+    caller: PartnerClient, subscription_id: OwnSubscriptionId, writing: Writing, wish: GivenReason | None = None
 ) -> SubscriptionView:
     """Ends a subscription. What waits is sent no more."""
     found = await _own(writing, caller, subscription_id)
@@ -167,7 +177,9 @@ async def remove_subscription(
     return writing.answer(shown.model_copy(update={"revision": found.revision}))
 
 
-@router.post("/webhooks/subscriptions/{subscription_id}/_rotate", operation_id="rotateSecret")
+@router.post(
+    "/webhooks/subscriptions/{subscription_id}/_rotate", operation_id="rotateSecret", responses=answers(200, "ETag")
+)
 async def rotate(
     caller: PartnerClient, subscription_id: OwnSubscriptionId, writing: Writing, wish: Rotation | None = None
 ) -> SignedSubscription:
@@ -180,7 +192,7 @@ async def rotate(
 
 @router.post("/webhooks/subscriptions/{subscription_id}/_test", operation_id="testSubscription")
 async def send_test(
-    caller: PartnerClient, subscription_id: OwnSubscriptionId, writing: Writing, wish: Because | None = None
+    caller: PartnerClient, subscription_id: OwnSubscriptionId, writing: Writing, wish: GivenReason | None = None
 ) -> MessageView:
     """Sends a message of the type `webhook.tested`, like any other. What came of it is among the deliveries."""
     found = await _own(writing, caller, subscription_id)
@@ -195,9 +207,13 @@ async def send_test(
     return writing.answer(MessageView(**_message_members(subscription_id, write.events[-1])))
 
 
-@router.post("/webhooks/subscriptions/{subscription_id}/_disable", operation_id="disableSubscription")
+@router.post(
+    "/webhooks/subscriptions/{subscription_id}/_disable",
+    operation_id="disableSubscription",
+    responses=answers(200, "ETag"),
+)
 async def disable(
-    caller: PartnerClient, subscription_id: OwnSubscriptionId, writing: Writing, wish: Because | None = None
+    caller: PartnerClient, subscription_id: OwnSubscriptionId, writing: Writing, wish: GivenReason | None = None
 ) -> SubscriptionView:
     """Sends nothing more until it is enabled again. What happens meanwhile makes no messages."""
     found = await _own(writing, caller, subscription_id)
@@ -212,9 +228,13 @@ async def disable(
     return await _saved(writing, found, EventKind.WEBHOOK_DISABLED, caller, wish)
 
 
-@router.post("/webhooks/subscriptions/{subscription_id}/_enable", operation_id="enableSubscription")
+@router.post(
+    "/webhooks/subscriptions/{subscription_id}/_enable",
+    operation_id="enableSubscription",
+    responses=answers(200, "ETag"),
+)
 async def enable(
-    caller: PartnerClient, subscription_id: OwnSubscriptionId, writing: Writing, wish: Because | None = None
+    caller: PartnerClient, subscription_id: OwnSubscriptionId, writing: Writing, wish: GivenReason | None = None
 ) -> SubscriptionView:
     """Sends again, first what waited. What happened meanwhile is in the feed of changes."""
     found = await _own(writing, caller, subscription_id)
@@ -262,7 +282,7 @@ async def replay_dead_letters(
     subscription_id: OwnSubscriptionId,
     writing: Writing,
     wish: DeadLetterReplay | None = None,
-) -> Replayed:
+) -> ReplayedDeadLetters:
     """Sends dead letters again, under the ids that they had: those that are named, or the oldest 500.
 
     They come after what was delivered since: which word is the last, the revision tells.
@@ -275,7 +295,7 @@ async def replay_dead_letters(
     left = await webhook_rows.dead_letters_left(writing.session, subscription_id)
     state = {"subscriptionId": subscription_id, "clientId": found.client_id, "messages": count}
     _record(writing, found, EventKind.WEBHOOK_REPLAYED, caller, state)
-    return writing.answer(Replayed(replayed=count, left=left, revision=writing.write.revision))
+    return writing.answer(ReplayedDeadLetters(replayed=count, left=left, revision=writing.write.revision))
 
 
 # -- the operator -----------------------------------------------------------------------------------------------------
@@ -316,7 +336,7 @@ async def _saved(
     subscription: WebhookSubscription,
     kind: EventKind,
     caller: Caller,
-    wish: Because | None = None,
+    wish: GivenReason | None = None,
 ) -> SubscriptionView:
     """Stores a change of a subscription with its event, and answers with the subscription."""
     shown = await _changed(writing, subscription, kind, caller, wish)
@@ -337,7 +357,7 @@ async def _changed(
     subscription: WebhookSubscription,
     kind: EventKind,
     caller: Caller,
-    wish: Because | None = None,
+    wish: GivenReason | None = None,
 ) -> SubscriptionView:
     if kind is not EventKind.WEBHOOK_SUBSCRIBED:
         subscription.version += 1
@@ -353,7 +373,7 @@ def _record(
     kind: EventKind,
     caller: Caller,
     state: dict[str, Any],
-    wish: Because | None = None,
+    wish: GivenReason | None = None,
 ) -> None:
     reason = wish.reason if wish is not None else None
     record(writing.write, kind, caller.actor, state, client_id=subscription.client_id, reason=reason)

@@ -74,7 +74,7 @@ class Rotation(WireIn):
     ] = int(FORMER_SIGNS / timedelta(hours=1))
 
 
-class Because(WireIn):
+class GivenReason(WireIn):
     reason: Reason | None = None
 
 
@@ -134,7 +134,7 @@ class DeliveryView(MessageView):
     milliseconds: int
 
 
-class Replayed(Wire):
+class ReplayedDeadLetters(Wire):
     """How many dead letters wait again, and how many are left."""
 
     replayed: int

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 from fastapi import APIRouter, Depends, Header, Path, Request
 from pydantic import Field, StringConstraints
 
+from api.contract import components
 from api.edge.authentication import OPEN_TO_ANYONE
 from api.edge.problems import TOO_MANY_REQUESTS, UNAUTHENTICATED, Refused
 from api.onboarding.case_routes import saved_case, take_step
@@ -33,7 +34,9 @@ from models.vocabulary.working_days import due_after
 if TYPE_CHECKING:
     from limits import RateLimitItem
 
-router = APIRouter(prefix=OPEN_TO_ANYONE, tags=["applicants"])
+router = APIRouter(
+    prefix=OPEN_TO_ANYONE, tags=["applicants"], responses=components.refuses(components.TOO_MANY_REQUESTS)
+)
 
 #: The characters of a reference: without O, I, L and U, so that one read aloud is not misheard (Crockford's base 32).
 _ALPHABET: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"

@@ -5,6 +5,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Response
 
+from api.contract.components import answers
 from api.queries import case_rows, registry_rows
 from api.queries.session import Session
 from api.registry.connection_routes import ask_schools_again, registered
@@ -43,7 +44,7 @@ class CompanyView(Wire):
     kvk_number: str
 
 
-class ContactView(Wire):
+class ApplicantContactView(Wire):
     name: str
     email: str
     phone: str | None
@@ -76,7 +77,7 @@ class CaseView(Wire):
     case_id: str
     reference: str
     company: CompanyView
-    contact: ContactView
+    contact: ApplicantContactView
     product_name: str
     requested: list[RequestedScopeView]
     legal_relation: str
@@ -110,7 +111,7 @@ async def list_cases(
     return Page(items=views, next=following)
 
 
-@router.get("/{case_id}", operation_id="getCase")
+@router.get("/{case_id}", operation_id="getCase", responses=answers(200, "ETag"))
 async def get_case(caller: PartnerOrOperator, case_id: CaseId, reading: Reading, response: Response) -> CaseView:
     """One case, with every step that was taken."""
     case = await case_rows.case(reading.session, case_id, caller.only)
@@ -119,7 +120,7 @@ async def get_case(caller: PartnerOrOperator, case_id: CaseId, reading: Reading,
     return (await _views(reading.session, [case], steps, caller, reading.now))[0]
 
 
-@router.post("/{case_id}/steps", operation_id="takeCaseStep")
+@router.post("/{case_id}/steps", operation_id="takeCaseStep", responses=answers(200, "ETag"))
 async def take(
     caller: Operator, case_id: CaseId, wish: NewStep, writing: Writing, if_match: IfMatch = None
 ) -> CaseView:
@@ -224,7 +225,7 @@ def _view(case: Case, steps: Sequence[CaseStep], names: Mapping[str, str], now: 
     return CaseView(
         **case.model_dump(include={"case_id", "reference", "product_name", "requested", "legal_relation", "client_id"}),
         company=CompanyView(name=case.company_name, kvk_number=case.kvk_number),
-        contact=ContactView(name=case.contact_name, email=case.contact_email, phone=case.contact_phone),
+        contact=ApplicantContactView(name=case.contact_name, email=case.contact_email, phone=case.contact_phone),
         edu_k=ConvenantView(
             version=case.convenant_version, status=case.convenant_status, registration=case.convenant_registration
         ),

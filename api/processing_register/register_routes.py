@@ -15,6 +15,8 @@ from pydantic import Field
 from sqlmodel import col, func, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from api.contract.components import NOT_DRAWN, downloads, refuses
+from api.contract.shared_parameters import shared_as
 from api.grants.offers import SubProcessor
 from api.processing_register.csv_table import csv_of
 from api.processing_register.document import document_of
@@ -43,7 +45,9 @@ from models.vocabulary.working_days import AMSTERDAM
 
 router = APIRouter(prefix="/v1/schools/{brin}", tags=["schools"])
 
-At = Annotated[Moment | None, Query(description="The instant; without it, now.")]
+At = Annotated[
+    Moment | None, Query(description="The instant; without it, now.", json_schema_extra=shared_as("RegisterAt"))
+]
 
 
 class BilingualText(Wire):
@@ -179,14 +183,19 @@ async def get_register(caller: SchoolOrOperator, brin: Brin, register: SchoolReg
     return json_answer(await asyncio.to_thread(_json_of, register))
 
 
-@router.get("/register.csv", operation_id="downloadRegisterTable", response_class=Response)
+@router.get("/register.csv", operation_id="downloadRegisterTable", responses=downloads(TABLE), response_class=Response)
 async def download_table(caller: SchoolOrOperator, brin: Brin, register: SchoolRegister) -> Response:
     """The same as a table for spreadsheets, one row a processing."""
     content = await asyncio.to_thread(csv_of, register)
     return attachment(content, _file_name(register, "csv"), TABLE)
 
 
-@router.get("/register.pdf", operation_id="downloadRegister", response_class=Response)
+@router.get(
+    "/register.pdf",
+    operation_id="downloadRegister",
+    responses=downloads(DOCUMENT) | refuses(NOT_DRAWN),
+    response_class=Response,
+)
 async def download_document(
     caller: SchoolOrOperator, brin: Brin, register: SchoolRegister, request: Request
 ) -> Response:

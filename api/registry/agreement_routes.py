@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Request, Response
 from pydantic import Field, StringConstraints
 
+from api.contract.components import downloads, takes_file
 from api.grants.offers import AgreementView
 from api.grants.reconfirmation import set_reconfirmation_dates
 from api.queries import registry_rows
@@ -25,6 +26,7 @@ from models.consents.agreements import (
     require_signed,
     require_sound_agreement,
 )
+from models.consents.files import DOCUMENTS
 from models.consents.schools import Board
 from models.vocabulary.event_kinds import EventKind
 from models.vocabulary.identifiers import BoardNumber, ClientId
@@ -146,7 +148,12 @@ async def end_agreement(
     return writing.answer((await _views(writing.session, [agreement]))[0])
 
 
-@router.post("/{agreement_id}/document", status_code=201, operation_id="keepAgreementDocument")
+@router.post(
+    "/{agreement_id}/document",
+    status_code=201,
+    operation_id="keepAgreementDocument",
+    openapi_extra=takes_file(*DOCUMENTS),
+)
 async def keep_document(
     caller: Operator, client_id: ClientId, agreement_id: AgreementId, upload: DocumentUpload
 ) -> FileView:
@@ -159,7 +166,12 @@ async def keep_document(
     return writing.answer(view)
 
 
-@router.get("/{agreement_id}/document", operation_id="getAgreementDocument", response_class=Response)
+@router.get(
+    "/{agreement_id}/document",
+    operation_id="getAgreementDocument",
+    responses=downloads(*DOCUMENTS),
+    response_class=Response,
+)
 async def get_document(
     caller: OwnConnection, client_id: ClientId, agreement_id: AgreementId, reading: Reading, request: Request
 ) -> Response:

@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Response
 from pydantic import Field, StringConstraints
 
+from api.contract.components import VERSION_REQUIRED, answers, refuses
 from api.grants import request_lifecycle
 from api.grants.grant_lifecycle import note, settle, take
 from api.grants.offers import GroundRuleState, RequestedScopes, by_client, rule_states
@@ -103,7 +104,7 @@ class ConnectionInRegister(RegisteredConnection):
     ]
 
 
-@router.post("/connections", status_code=201, operation_id="registerConnection")
+@router.post("/connections", status_code=201, operation_id="registerConnection", responses=answers(201, "ETag"))
 async def register_connection(caller: Operator, wish: NewConnection, writing: Writing) -> ConnectionInRegister:
     """Registers a connection of a partner, with what it asks for."""
     if await writing.session.get(Connection, wish.client_id) is not None:
@@ -134,7 +135,7 @@ async def list_connections(
     return Page(items=await _register_views(reading.session, shown, reading.now), next=following)
 
 
-@router.get("/connections/{client_id}", operation_id="getConnection")
+@router.get("/connections/{client_id}", operation_id="getConnection", responses=answers(200, "ETag"))
 async def get_connection(
     caller: OwnConnection, client_id: ClientId, reading: Reading, response: Response
 ) -> ConnectionInRegister:
@@ -144,7 +145,11 @@ async def get_connection(
     return (await _register_views(reading.session, [connection], reading.now))[0]
 
 
-@router.patch("/connections/{client_id}", operation_id="changeConnection")
+@router.patch(
+    "/connections/{client_id}",
+    operation_id="changeConnection",
+    responses=answers(200, "ETag") | refuses(VERSION_REQUIRED),
+)
 async def change_connection(
     caller: Operator, client_id: ClientId, wish: ConnectionChange, writing: Writing, if_match: IfMatch = None
 ) -> ConnectionInRegister:

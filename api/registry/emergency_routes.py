@@ -5,6 +5,7 @@ Grants are not changed. The next decision of every replica denies, since it read
 
 from fastapi import APIRouter
 
+from api.contract.components import answers
 from api.queries import registry_rows
 from api.registry.connection_routes import ConnectionInRegister, saved_connection
 from api.registry.partner_routes import PartnerView, saved_partner, touch
@@ -25,7 +26,7 @@ class EmergencyStop(WireIn):
     reason: Reason
 
 
-@router.post("/partners/{kvk_number}/_stop", operation_id="stopPartner")
+@router.post("/partners/{kvk_number}/_stop", operation_id="stopPartner", responses=answers(200, "ETag"))
 async def stop_partner(caller: Operator, kvk_number: KvkNumber, wish: EmergencyStop, writing: Writing) -> PartnerView:
     """Denies every connection of a partner, everywhere, from the moment of the answer."""
     partner = await registry_rows.partner(writing.session, kvk_number)
@@ -34,7 +35,7 @@ async def stop_partner(caller: Operator, kvk_number: KvkNumber, wish: EmergencyS
     return saved_partner(writing, partner, EventKind.PARTNER_STOPPED, caller, wish.reason)
 
 
-@router.post("/partners/{kvk_number}/_lift", operation_id="liftPartnerStop")
+@router.post("/partners/{kvk_number}/_lift", operation_id="liftPartnerStop", responses=answers(200, "ETag"))
 async def lift_partner_stop(
     caller: Operator, kvk_number: KvkNumber, wish: EmergencyStop, writing: Writing
 ) -> PartnerView:
@@ -45,7 +46,7 @@ async def lift_partner_stop(
     return saved_partner(writing, partner, EventKind.PARTNER_STOP_LIFTED, caller, wish.reason)
 
 
-@router.post("/connections/{client_id}/_stop", operation_id="stopConnection")
+@router.post("/connections/{client_id}/_stop", operation_id="stopConnection", responses=answers(200, "ETag"))
 async def stop_connection(
     caller: Operator, client_id: ClientId, wish: EmergencyStop, writing: Writing
 ) -> ConnectionInRegister:
@@ -55,7 +56,7 @@ async def stop_connection(
     return await saved_connection(writing, connection, EventKind.CONNECTION_STOPPED, caller, wish.reason)
 
 
-@router.post("/connections/{client_id}/_lift", operation_id="liftConnectionStop")
+@router.post("/connections/{client_id}/_lift", operation_id="liftConnectionStop", responses=answers(200, "ETag"))
 async def lift_connection_stop(
     caller: Operator, client_id: ClientId, wish: EmergencyStop, writing: Writing
 ) -> ConnectionInRegister:

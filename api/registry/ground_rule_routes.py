@@ -51,7 +51,7 @@ class NewGroundRule(WireIn):
     valid_until: Moment | None = None
 
 
-class Withdrawal(WireIn):
+class GroundRuleWithdrawal(WireIn):
     """An end, from now on."""
 
     reason: Reason
@@ -125,7 +125,7 @@ async def list_ground_rules(caller: OwnConnection, client_id: ClientId, reading:
 
 @router.post("/{ground_rule_id}/_withdraw", operation_id="withdrawGroundRule")
 async def withdraw_ground_rule(
-    caller: Operator, client_id: ClientId, ground_rule_id: GroundRuleId, wish: Withdrawal, writing: Writing
+    caller: Operator, client_id: ClientId, ground_rule_id: GroundRuleId, wish: GroundRuleWithdrawal, writing: Writing
 ) -> GroundRuleView:
     """Ends the fact now: from this answer on the connection is denied, unless another fact shows the same rule."""
     rule = await registry_rows.ground_rule(writing.session, client_id, ground_rule_id)

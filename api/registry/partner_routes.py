@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Response
 from pydantic import Field
 
+from api.contract.components import VERSION_REQUIRED, answers, refuses
 from api.queries import registry_rows
 from api.store.events import record
 from api.web.callers import Caller, Operator
@@ -40,7 +41,7 @@ class PartnerView(Wire):
     changed_at: Moment
 
 
-@router.post("/partners", status_code=201, operation_id="registerPartner")
+@router.post("/partners", status_code=201, operation_id="registerPartner", responses=answers(201, "ETag"))
 async def register_partner(caller: Operator, wish: NewPartner, writing: Writing) -> PartnerView:
     """Registers a company. A takeover is another KvK number: another partner, which inherits nothing."""
     if await writing.session.get(Partner, wish.kvk_number) is not None:
@@ -60,7 +61,7 @@ async def list_partners(
     return Page(items=[PartnerView.model_validate(partner) for partner in shown], next=following)
 
 
-@router.get("/partners/{kvk_number}", operation_id="getPartner")
+@router.get("/partners/{kvk_number}", operation_id="getPartner", responses=answers(200, "ETag"))
 async def get_partner(caller: Operator, kvk_number: KvkNumber, reading: Reading, response: Response) -> PartnerView:
     """One partner."""
     partner = await registry_rows.partner(reading.session, kvk_number)
@@ -68,7 +69,9 @@ async def get_partner(caller: Operator, kvk_number: KvkNumber, reading: Reading,
     return PartnerView.model_validate(partner)
 
 
-@router.patch("/partners/{kvk_number}", operation_id="changePartner")
+@router.patch(
+    "/partners/{kvk_number}", operation_id="changePartner", responses=answers(200, "ETag") | refuses(VERSION_REQUIRED)
+)
 async def change_partner(
     caller: Operator, kvk_number: KvkNumber, wish: PartnerChange, writing: Writing, if_match: IfMatch = None
 ) -> PartnerView:

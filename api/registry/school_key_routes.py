@@ -17,7 +17,7 @@ from models.vocabulary.event_kinds import EventKind
 from models.vocabulary.identifiers import Brin, LocationCode, SchoolKeyName
 from models.vocabulary.refusals import AlreadyExists
 
-router = APIRouter(prefix="/v1", tags=["operators"])
+router = APIRouter(prefix="/v1")
 
 
 class SchoolKeyView(Wire):
@@ -41,7 +41,7 @@ class KeyRemoval(WireIn):
     reason: Reason | None = None
 
 
-@router.post("/schools/{brin}/keys", status_code=201, operation_id="addSchoolKey")
+@router.post("/schools/{brin}/keys", status_code=201, operation_id="addSchoolKey", tags=["operators"])
 async def add_school_key(caller: Operator, brin: Brin, wish: NewSchoolKey, writing: Writing) -> SchoolKeyView:
     """Keeps a schoolkey with a school. One that stands for anything already is refused: remove it there first."""
     await school_rows.school(writing.session, brin)
@@ -53,7 +53,7 @@ async def add_school_key(caller: Operator, brin: Brin, wish: NewSchoolKey, writi
     return _record(writing, key, EventKind.SCHOOL_KEY_ADDED, caller)
 
 
-@router.get("/schools/{brin}/keys", operation_id="listSchoolKeys")
+@router.get("/schools/{brin}/keys", operation_id="listSchoolKeys", tags=["operators"])
 async def list_school_keys(
     caller: SchoolOrOperator, brin: Brin, reading: Reading, limit: Limit = 100, cursor: Cursor = None
 ) -> Page[SchoolKeyView]:
@@ -64,7 +64,7 @@ async def list_school_keys(
     return Page(items=[SchoolKeyView.model_validate(key) for key in shown], next=following)
 
 
-@router.post("/schools/{brin}/keys/{schoolkey}/_remove", operation_id="removeSchoolKey")
+@router.post("/schools/{brin}/keys/{schoolkey}/_remove", operation_id="removeSchoolKey", tags=["operators"])
 async def remove_school_key(
     caller: Operator, brin: Brin, schoolkey: SchoolKeyName, writing: Writing, wish: KeyRemoval | None = None
 ) -> SchoolKeyView:

@@ -13,7 +13,7 @@ from api.web.paging import Cursor, Limit, after_key, part
 from api.web.read_request import Reading, ReadRequest
 from api.web.schemas import Moment, Page, Wire, WireIn
 from api.web.write_request import WriteRequest, Writing
-from models.consents.reminders import Contact, Letter, Mail, Recipient, Subject
+from models.consents.reminders import Contact, Letter, LetterSubject, Mail, Recipient
 from models.vocabulary.event_kinds import EventKind
 from models.vocabulary.identifiers import Brin
 from models.vocabulary.refusals import InvalidInput
@@ -43,7 +43,7 @@ class NamedView(Wire):
 class PartView(Wire):
     """What a letter says of one subject: how many there are, and the first 50."""
 
-    subject: Subject
+    subject: LetterSubject
     count: int
     items: list[NamedView]
 
@@ -59,7 +59,7 @@ class LetterView(Wire):
     sent_at: Moment | None
 
 
-class ContactView(Wire):
+class ReminderContactView(Wire):
     """Where letters go by e-mail; null where nobody gave an address here."""
 
     email: str | None
@@ -82,14 +82,16 @@ async def list_reminders_to_school(
 
 
 @router.get("/v1/schools/{brin}/contact", operation_id="getContactOfSchool")
-async def get_contact_of_school(caller: SchoolAdmin, brin: Brin, reading: Reading) -> ContactView:
+async def get_contact_of_school(caller: SchoolAdmin, brin: Brin, reading: Reading) -> ReminderContactView:
     """Where this school's letters go."""
     await school_rows.school(reading.session, brin)
     return await _contact(reading, Recipient.SCHOOL, brin)
 
 
 @router.put("/v1/schools/{brin}/contact", operation_id="setContactOfSchool")
-async def set_contact_of_school(caller: SchoolAdmin, brin: Brin, wish: NewContact, writing: Writing) -> ContactView:
+async def set_contact_of_school(
+    caller: SchoolAdmin, brin: Brin, wish: NewContact, writing: Writing
+) -> ReminderContactView:
     """From now on this school's letters go there."""
     await school_rows.school(writing.session, brin)
     return await _set(writing, caller, Recipient.SCHOOL, brin, wish.email)
@@ -107,13 +109,13 @@ async def list_reminders(
 
 
 @router.get("/v1/consents/contact", operation_id="getContact")
-async def get_contact(caller: PartnerClient, reading: Reading) -> ContactView:
+async def get_contact(caller: PartnerClient, reading: Reading) -> ReminderContactView:
     """Where the connection's letters go. Where nobody gave an address, that is the application's."""
     return await _contact(reading, Recipient.CONNECTION, caller.claims.client_id)
 
 
 @router.put("/v1/consents/contact", operation_id="setContact")
-async def set_contact(caller: PartnerClient, wish: NewContact, writing: Writing) -> ContactView:
+async def set_contact(caller: PartnerClient, wish: NewContact, writing: Writing) -> ReminderContactView:
     """From now on the connection's letters go there."""
     client_id = caller.claims.client_id
     await registry_rows.connection_placed(writing.session, client_id)
@@ -154,14 +156,14 @@ def _week(cursor: str | None) -> str:
     return key
 
 
-async def _contact(reading: ReadRequest, kind: Recipient, recipient: str) -> ContactView:
+async def _contact(reading: ReadRequest, kind: Recipient, recipient: str) -> ReminderContactView:
     contact = await reading.session.get(Contact, (kind, recipient))
-    return ContactView(email=contact.email if contact is not None else None)
+    return ReminderContactView(email=contact.email if contact is not None else None)
 
 
 async def _set(
     writing: WriteRequest, caller: Caller, kind: Recipient, recipient: str, email: str | None
-) -> ContactView:
+) -> ReminderContactView:
     contact = await writing.session.get(Contact, (kind, recipient))
     if email is None:
         if contact is not None:
@@ -175,4 +177,4 @@ async def _set(
     brin = recipient if kind is Recipient.SCHOOL else None
     client_id = recipient if kind is Recipient.CONNECTION else None
     record(writing.write, EventKind.CONTACT_CHANGED, caller.actor, state, brin=brin, client_id=client_id)
-    return writing.answer(ContactView(email=email))
+    return writing.answer(ReminderContactView(email=email))

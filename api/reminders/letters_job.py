@@ -29,11 +29,11 @@ from models.consents.reminders import (
     MOST_NAMED,
     Contact,
     Letter,
+    LetterSubject,
     Mail,
     Named,
     Part,
     Recipient,
-    Subject,
     week_of,
     written,
     year_to_confirm,
@@ -48,7 +48,10 @@ BATCH: Final = 25
 INTERVAL_SECONDS: Final = 300.0
 PAUSE_SECONDS: Final = 0.05
 
-_RULES: Final = {DueKind.GROUND_RULE_CHECK: Subject.GROUND_RULE_CHECK, DueKind.GROUND_RULE_END: Subject.GROUND_RULE_END}
+_RULES: Final = {
+    DueKind.GROUND_RULE_CHECK: LetterSubject.GROUND_RULE_CHECK,
+    DueKind.GROUND_RULE_END: LetterSubject.GROUND_RULE_END,
+}
 
 
 class LettersJob:
@@ -175,22 +178,22 @@ async def _parts(
         own, owed = col(Grant.brin) == recipient, col(DeletionDuty.brin) == recipient
         return [
             *await _grants(session, own, now, year_to_confirm(now)),
-            await _duties(session, Subject.DELETION_OVERDUE, and_(owed, _overdue(now))),
+            await _duties(session, LetterSubject.DELETION_OVERDUE, and_(owed, _overdue(now))),
         ]
     if kind is Recipient.OPERATOR:
-        return [*_rules(rules), await _duties(session, Subject.DELETION_OVERDUE, _overdue(now))]
+        return [*_rules(rules), await _duties(session, LetterSubject.DELETION_OVERDUE, _overdue(now))]
     own, owed = col(Grant.client_id) == recipient, col(DeletionDuty.client_id) == recipient
     return [
         *_rules(each for each in rules if each.client_id == recipient),
         *await _grants(session, own, now, None),
-        await _duties(session, Subject.DELETION_DUE, and_(owed, _due_soon(now))),
-        await _duties(session, Subject.DELETION_OVERDUE, and_(owed, _overdue(now))),
+        await _duties(session, LetterSubject.DELETION_DUE, and_(owed, _due_soon(now))),
+        await _duties(session, LetterSubject.DELETION_OVERDUE, and_(owed, _overdue(now))),
     ]
 
 
 def _grant_subjects(
     now: datetime, year_start: datetime | None
-) -> list[tuple[Subject, ColumnElement[bool], ColumnElement[Any]]]:
+) -> list[tuple[LetterSubject, ColumnElement[bool], ColumnElement[Any]]]:
     """The subjects about grants at `now`: each with its condition, and the column by which its grants are sorted.
 
     `year_start` is the start of the school year to confirm; None leaves that subject out.
@@ -199,12 +202,12 @@ def _grant_subjects(
     is_open = and_(col(Grant.status).in_(OPEN), or_(valid_until.is_(None), valid_until > now))
     is_asked = or_(col(Grant.status) == Status.NEEDS_RECONFIRMATION, reconfirm_by <= now + AHEAD)
     subjects = [
-        (Subject.GRANT_ENDS, and_(is_open, valid_until <= now + AHEAD), valid_until),
-        (Subject.NEEDS_RECONFIRMATION, and_(is_open, is_asked), reconfirm_by),
+        (LetterSubject.GRANT_ENDS, and_(is_open, valid_until <= now + AHEAD), valid_until),
+        (LetterSubject.NEEDS_RECONFIRMATION, and_(is_open, is_asked), reconfirm_by),
     ]
     if year_start is not None:
         unchanged = and_(is_open, col(Grant.changed_at) < year_start)
-        subjects.append((Subject.SCHOOL_YEAR, unchanged, col(Grant.changed_at)))
+        subjects.append((LetterSubject.SCHOOL_YEAR, unchanged, col(Grant.changed_at)))
     return subjects  # type: ignore[return-value]
 
 
@@ -218,20 +221,20 @@ async def _grants(
     return parts
 
 
-async def _duties(session: AsyncSession, subject: Subject, condition: ColumnElement[bool]) -> Part:
+async def _duties(session: AsyncSession, subject: LetterSubject, condition: ColumnElement[bool]) -> Part:
     place = func.coalesce(DeletionDuty.location, DeletionDuty.brin)
     columns = (DeletionDuty.grant_id, DeletionDuty.client_id, place, DeletionDuty.due_at)
     return await _part(session, subject, columns, condition)
 
 
-async def _part(session: AsyncSession, subject: Subject, columns: Any, condition: ColumnElement[bool]) -> Part:
+async def _part(session: AsyncSession, subject: LetterSubject, columns: Any, condition: ColumnElement[bool]) -> Part:
     query = plain_select(*columns, func.count().over()).where(condition).order_by(columns[3], columns[0])
     found: Sequence[Any] = await read_rows(session, query.limit(MOST_NAMED))
     return Part(subject, found[0][4] if found else 0, [Named(row[0], row[1], row[2], row[3]) for row in found])
 
 
 def _rules(items: Iterable[DueItem]) -> list[Part]:
-    named: dict[Subject, list[Named]] = {}
+    named: dict[LetterSubject, list[Named]] = {}
     for item in sorted(items, key=lambda item: item.key):
         named.setdefault(_RULES[item.kind], []).append(Named(item.id, item.client_id, None, item.due_at))
     return [Part(subject, len(things), things[:MOST_NAMED]) for subject, things in sorted(named.items())]

@@ -26,7 +26,7 @@ from api.reminders.letters_job import address_of
 from api.settings import Settings
 from api.store.jobs import drain, every, repeat
 from api.store.store import Store
-from models.consents.reminders import Letter, Mail, Subject
+from models.consents.reminders import Letter, LetterSubject, Mail
 
 log = logging.getLogger("privacy_manager.mailing")
 
@@ -154,19 +154,19 @@ async def _update(store: Store, letter: Letter, attempts: int, values: dict[str,
 
 #: The headings of the parts, in Dutch and English.
 _HEADINGS: Final = {
-    Subject.GRANT_ENDS: ("Toestemmingen die binnen 30 dagen eindigen", "Permissions that end within 30 days"),
-    Subject.NEEDS_RECONFIRMATION: (
+    LetterSubject.GRANT_ENDS: ("Toestemmingen die binnen 30 dagen eindigen", "Permissions that end within 30 days"),
+    LetterSubject.NEEDS_RECONFIRMATION: (
         "Toestemmingen die opnieuw bevestigd moeten worden",
         "Permissions that need to be confirmed again",
     ),
-    Subject.SCHOOL_YEAR: (
+    LetterSubject.SCHOOL_YEAR: (
         "Toestemmingen die voor dit schooljaar nog niet zijn nagekeken",
         "Permissions that were not looked at yet for this school year",
     ),
-    Subject.DELETION_DUE: ("Gegevens die binnenkort gewist moeten zijn", "Data to be deleted soon"),
-    Subject.DELETION_OVERDUE: ("Gegevens waarvan het wissen te laat is", "Data whose deletion is overdue"),
-    Subject.GROUND_RULE_CHECK: ("Spelregels die opnieuw nagekeken moeten worden", "Ground rules to check again"),
-    Subject.GROUND_RULE_END: ("Spelregels waarvan het bewijs afloopt", "Ground rules whose evidence ends"),
+    LetterSubject.DELETION_DUE: ("Gegevens die binnenkort gewist moeten zijn", "Data to be deleted soon"),
+    LetterSubject.DELETION_OVERDUE: ("Gegevens waarvan het wissen te laat is", "Data whose deletion is overdue"),
+    LetterSubject.GROUND_RULE_CHECK: ("Spelregels die opnieuw nagekeken moeten worden", "Ground rules to check again"),
+    LetterSubject.GROUND_RULE_END: ("Spelregels waarvan het bewijs afloopt", "Ground rules whose evidence ends"),
 }
 
 
@@ -191,7 +191,7 @@ async def _text(session: Session, letter: Letter) -> str:
     schools = await school_rows.schools_named(session, {item["place"][:4] for item in items if item["place"]})
     lines: list[str] = []
     for part in letter.parts:
-        dutch, english = _HEADINGS[Subject(part["subject"])]
+        dutch, english = _HEADINGS[LetterSubject(part["subject"])]
         lines += [f"{dutch} / {english}: {part['count']}", ""]
         for item in part["items"]:
             connection = connections.get(item["clientId"] or "")

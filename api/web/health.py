@@ -4,6 +4,7 @@ from typing import Literal
 
 from fastapi import APIRouter, Request
 
+from api.contract.components import STORE_UNREACHABLE, refuses
 from api.snapshot.current import CurrentSnapshot
 from api.web.schemas import Wire
 from api.web.services import provided
@@ -28,7 +29,7 @@ async def live() -> Health:
     return Health()
 
 
-@router.get("/ready", operation_id="isReady")
+@router.get("/ready", operation_id="isReady", responses=refuses(STORE_UNREACHABLE))
 async def ready(request: Request) -> Readiness:
     """The store answers too, in time for a decision."""
     current = provided(request, CurrentSnapshot)

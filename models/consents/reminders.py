@@ -31,8 +31,8 @@ class Recipient(StrEnum):
     OPERATOR = "operator"
 
 
-class Subject(StrEnum):
-    """The subject of a part of a letter."""
+class LetterSubject(StrEnum):
+    """What a part of a letter is about."""
 
     GRANT_ENDS = "grant_ends"
     NEEDS_RECONFIRMATION = "needs_reconfirmation"
@@ -104,7 +104,7 @@ class Contact(SQLModel, table=True):
 class Part(NamedTuple):
     """One subject of a letter: the number of items, and the first `MOST_NAMED` of them."""
 
-    subject: Subject
+    subject: LetterSubject
     number: int
     things: Sequence[Named]
 

@@ -13,10 +13,12 @@ from typing import Any, Final
 import pytest
 
 from api.app import documented_app
+from api.contract.document import operations_of
+from api.contract.text import as_text
 from api.edge import problems
 from api.edu_v.door import PATH, documented_door
 from api.edu_v.status_codes import REFUSING, code_of
-from api.openapi import as_text, operations_of
+from tests.contract.dereferenced import dereferenced
 from tests.edu_v.both_sides import API, code, school
 from tests.promises.test_every_input import NEVER_OURS, NOT_A_BODY, leaves, replaced
 from tests.worlds.operations import Scene, scene_in
@@ -159,11 +161,13 @@ async def test_what_is_served_is_the_published_contract(ours: Scene) -> None:
 async def test_no_operation_is_left_out_and_none_is_in_the_main_contract() -> None:
     found = {operation["operationId"]: (path, operation) for path, _, operation in operations_of(document())}
     assert set(found) == set(ALL)
-    for each, (path, operation) in found.items():
-        assert path == (MESSAGES.get(each) or READS[each])[0]
+    for name, (path, operation) in found.items():
+        assert path == (MESSAGES.get(name) or READS[name])[0]
         assert operation["security"] == [{"accessToken": []}]
         assert "422" not in operation["responses"]
-        assert all({"API-Version", "X-Request-ID"} <= set(one["headers"]) for one in operation["responses"].values())
+        said = dereferenced(document())["paths"][path]
+        for each in (one for method in said.values() for one in method["responses"].values()):
+            assert {"API-Version", "X-Request-ID"} <= set(each["headers"])
     assert not [path for path in documented_app().openapi()["paths"] if path.startswith(("/edu-v", "/consent"))]
 
 
@@ -286,7 +290,7 @@ async def _spare(ours: Scene) -> Scene:
 
 @pytest.mark.parametrize("operation", READS)
 async def test_a_malformed_query_is_refused(operation: str, ours: Scene, ledger: Ledger) -> None:
-    (found,) = [each for _, _, each in operations_of(document()) if each["operationId"] == operation]
+    (found,) = [each for _, _, each in operations_of(dereferenced(document())) if each["operationId"] == operation]
     valid = "" if operation in LISTS else f"orgMasterId={ours.brin}&clientId={ours.client_id}&"
     for each in found["parameters"]:
         if each["in"] != "query":

@@ -12,8 +12,8 @@ from typing import Any, Final
 
 from api.app import documented_app
 from api.cli.demo import DOCUMENT
+from api.contract.document import METHODS
 from api.deletions.duties import DutyJob
-from api.openapi import METHODS
 from tests.worlds.world import NAMES, OFFERED, OTHER_PURPOSE, PURPOSE, TERMS, Answer, World, question
 
 # -- the contract -----------------------------------------------------------------------------------------------------
@@ -58,7 +58,14 @@ def operations() -> Iterator[Operation]:
             continue
         for method in METHODS:
             if method in item:
-                yield Operation(item[method]["operationId"], method.upper(), path, item[method])
+                yield Operation(item[method]["operationId"], method.upper(), path, _with_parameters(item[method]))
+
+
+def _with_parameters(operation: dict[str, Any]) -> dict[str, Any]:
+    """The operation with the parameters that it shares with others in place of the references to them."""
+    shared = {f"#/components/parameters/{name}": each for name, each in CONTRACT["components"]["parameters"].items()}
+    taken = [shared[each["$ref"]] if "$ref" in each else each for each in operation.get("parameters", ())]
+    return {**operation, "parameters": taken}
 
 
 #: As `populate` puts them in the store.
