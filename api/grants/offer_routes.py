@@ -18,7 +18,7 @@ from api.web.files import download
 from api.web.paging import Cursor, Limit, after_key, part
 from api.web.read_request import Reading
 from api.web.schemas import Moment, Page, RecordId, Wire
-from models.consents.agreements import Extent, asked_again, successors, widened
+from models.consents.agreements import Extent, next_wider_agreement, successors, widened
 from models.consents.board_grants import Standing
 from models.consents.files import DOCUMENTS
 from models.consents.grants import Grant
@@ -129,7 +129,7 @@ def _agreement_change(offer: Offer, grant: Grant) -> AgreementChange | None:
     if agreed_to is None:
         return None
     others = (offer.agreements, agreed_to, offer.board_number, offer.now)
-    proposed = asked_again(*others) or next(successors(*others), None)
+    proposed = next_wider_agreement(*others) or next(successors(*others), None)
     if proposed is None:
         return None
     agreement, _ = proposed

@@ -11,7 +11,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from api.grants.grant_lifecycle import PartnerName
 from api.queries import registry_rows
 from api.web.schemas import Moment, Wire
-from models.consents.agreements import Agreement, Party, agreement_then, asked_again, widened
+from models.consents.agreements import Agreement, Party, agreement_then, next_wider_agreement, widened
 from models.consents.grants import Grant
 from models.consents.ground_rules import GroundRule
 from models.consents.partners import Connection, Partner, RecipientRole, Stage, is_stopped
@@ -149,7 +149,7 @@ class Offer:
 
     def reconfirm_by(self, agreed_to: Agreement) -> datetime | None:
         """The instant from which a grant under this agreement needs reconfirmation, by the agreements on record."""
-        successor = asked_again(self.agreements, agreed_to, self.board_number, self.now)
+        successor = next_wider_agreement(self.agreements, agreed_to, self.board_number, self.now)
         return successor[1] if successor is not None else None
 
 

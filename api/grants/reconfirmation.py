@@ -1,13 +1,38 @@
-"""Reconfirmation after a change of agreements: each grant gets the instant from which it denies unless confirmed."""
+"""Reconfirmation: what happens to grants when their connection asks for more, or when an agreement allows more.
+
+A grant never widens by itself. When the request of a connection is widened, its grants need reconfirmation at once
+(`require_reconfirmation`). When an agreement allows more than the one that the school accepted, each grant gets the
+instant from which it denies unless the school has confirmed it (`set_reconfirmation_dates`).
+"""
 
 from collections.abc import Collection
 
-from api.grants.grant_lifecycle import note, settle
+from api.grants.grant_lifecycle import note, settle, take
 from api.queries import grant_rows, registry_rows
 from api.store.events import Actor
 from api.store.store import Write
-from models.consents.agreements import agreement_then, asked_again
+from models.consents.agreements import agreement_then, next_wider_agreement
+from models.consents.grants import Step
+from models.consents.partners import Connection
+from models.decision.grant_status import Status
 from models.vocabulary.event_kinds import EventKind
+
+
+async def require_reconfirmation(write: Write, connection: Connection, actor: Actor) -> None:
+    """Marks the granted grants of a connection as needing reconfirmation, after its request was widened.
+
+    A suspended grant needs it once it is resumed; so that a school resumes it, its suspension no longer ends by time.
+    """
+    partner = await registry_rows.partner(write.session, connection.kvk_number)
+    for grant in await grant_rows.grants_open(write.session, connection.client_id):
+        settle(write, grant, partner)
+        if grant.status == Status.GRANTED:
+            take(write, grant, partner, Step.ASK_AGAIN, actor)
+        elif grant.status == Status.SUSPENDED and grant.suspended_until is not None:
+            grant.suspended_until = None
+            grant.version += 1
+            reason = "The connection asks anew: the suspension no longer ends by itself."
+            note(write, grant, partner, EventKind.GRANT_SUSPENDED, actor, reason)
 
 
 async def set_reconfirmation_dates(
@@ -28,7 +53,9 @@ async def set_reconfirmation_dates(
         agreed_to = known.get(grant.agreement_id or "") or agreement_then(
             agreements, board_number, grant.created_at, grant.granted_at_revision
         )
-        successor = asked_again(agreements, agreed_to, board_number, write.now) if agreed_to is not None else None
+        successor = (
+            next_wider_agreement(agreements, agreed_to, board_number, write.now) if agreed_to is not None else None
+        )
         reconfirm_by = successor[1] if successor is not None else None
         if agreed_to is None:
             reconfirm_by = grant.reconfirm_by or write.now

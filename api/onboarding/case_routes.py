@@ -6,9 +6,10 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Response
 
 from api.contract.components import answers
+from api.grants.reconfirmation import require_reconfirmation
 from api.queries import case_rows, registry_rows
 from api.queries.session import Session
-from api.registry.connection_routes import ask_schools_again, registered
+from api.registry.connection_routes import registered
 from api.registry.partner_routes import touch
 from api.security import sealing
 from api.store.events import Actor, record
@@ -205,7 +206,7 @@ async def _set_stage(writing: WriteRequest, connection: Connection, stage: Stage
     """Sets the stage of a connection. One that returns from `withdrawn` needs every school's grant reconfirmed."""
     if connection.stage == Stage.WITHDRAWN:
         connection.request_version += 1
-        await ask_schools_again(writing, connection, actor)
+        await require_reconfirmation(writing.write, connection, actor)
     connection.stage = stage
     touch(writing, connection)
     writing.session.add(connection)

@@ -9,19 +9,18 @@ from pydantic import Field, StringConstraints
 
 from api.contract.components import VERSION_REQUIRED, answers, refuses
 from api.grants import request_lifecycle
-from api.grants.grant_lifecycle import note, settle, take
 from api.grants.offers import GroundRuleState, RequestedScopes, by_client, rule_states
-from api.queries import grant_rows, registry_rows
+from api.grants.reconfirmation import require_reconfirmation
+from api.queries import registry_rows
 from api.queries.session import Session
 from api.registry.partner_routes import touch
-from api.store.events import Actor, record
+from api.store.events import record
 from api.web.callers import Caller, Operator, OwnConnection
 from api.web.paging import Cursor, Limit, after_key, part
 from api.web.preconditions import IfMatch, etag, require_version
 from api.web.read_request import Reading
 from api.web.schemas import Moment, Name, Page, PurposeCodes, ScopeNames, Wire, WireIn, distinct
 from api.web.write_request import WriteRequest, Writing
-from models.consents.grants import Step
 from models.consents.partners import (
     Connection,
     Partner,
@@ -33,7 +32,6 @@ from models.consents.partners import (
     require_sound_request,
 )
 from models.consents.requests import Wish
-from models.decision.grant_status import Status
 from models.vocabulary import purposes
 from models.vocabulary.event_kinds import EventKind
 from models.vocabulary.identifiers import ClientId, KvkNumber
@@ -171,7 +169,7 @@ async def change_connection(
     touch(writing, connection)
     if widened:
         connection.request_version += 1
-        await ask_schools_again(writing, connection, caller.actor)
+        await require_reconfirmation(writing.write, connection, caller.actor)
     await request_lifecycle.update_open_requests(writing.write, connection, before, caller.actor)
     return await saved_connection(writing, connection, EventKind.CONNECTION_CHANGED, caller)
 
@@ -214,23 +212,6 @@ async def saved_connection(
     record(writing.write, kind, caller.actor, state, client_id=connection.client_id, reason=reason)
     shown = (await _register_views(writing.session, [connection], writing.now))[0]
     return writing.answer(shown, connection.version)
-
-
-async def ask_schools_again(writing: WriteRequest, connection: Connection, actor: Actor) -> None:
-    """Marks the granted grants of a connection as needing reconfirmation, after its request was widened.
-
-    A suspended grant needs it once it is resumed; so that a school resumes it, its suspension no longer ends by time.
-    """
-    partner = await registry_rows.partner(writing.session, connection.kvk_number)
-    for grant in await grant_rows.grants_open(writing.session, connection.client_id):
-        settle(writing.write, grant, partner)
-        if grant.status == Status.GRANTED:
-            take(writing.write, grant, partner, Step.ASK_AGAIN, actor)
-        elif grant.status == Status.SUSPENDED and grant.suspended_until is not None:
-            grant.suspended_until = None
-            grant.version += 1
-            reason = "The connection asks anew: the suspension no longer ends by itself."
-            note(writing.write, grant, partner, EventKind.GRANT_SUSPENDED, actor, reason)
 
 
 def registered(connection: Connection) -> RegisteredConnection:

@@ -1,6 +1,6 @@
 """Signed agreements: a verwerkersovereenkomst with its privacybijsluiter, in versions.
 
-When a new version allows more than the one that a school accepted, the school must confirm again: `asked_again`.
+When a new version allows more than the one that a school accepted, the school must confirm again: `next_wider_agreement`.
 """
 
 from collections.abc import Iterable, Iterator
@@ -155,7 +155,7 @@ def widened(before: Agreement, after: Agreement) -> Extent:
     return extent(after).beyond(extent(before))
 
 
-def asked_again(
+def next_wider_agreement(
     agreements: Iterable[Agreement], agreed_to: Agreement, board_number: str | None, since: datetime
 ) -> tuple[Agreement, datetime] | None:
     """The first agreement, from `since` on, that allows more than the one that a school of this board agreed to.
