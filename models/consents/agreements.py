@@ -1,6 +1,7 @@
 """Signed agreements: a verwerkersovereenkomst with its privacybijsluiter, in versions.
 
-When a new version allows more than the one that a school accepted, the school must confirm again: `next_wider_agreement`.
+When a new version allows more than the one that a school accepted, the school must confirm again
+(`next_wider_agreement`).
 """
 
 from collections.abc import Iterable, Iterator
