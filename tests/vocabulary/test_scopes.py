@@ -1,3 +1,5 @@
+"""The catalogue of scopes: names, dependencies, narrowing, fields, its file, and the standard's list of fields."""
+
 import json
 import os
 from collections.abc import Iterator
