@@ -1,4 +1,4 @@
-"""Settings: environment variables that begin with `PRIVACY_MANAGER_`. The README holds the documented table."""
+"""Settings: environment variables that begin with `PRIVACY_MANAGER_`. The table is in `docs/settings.md`."""
 
 from enum import StrEnum
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The one function that permits, by itself: no store, no clock, no HTTP."""
+"""`decide()`, the only function that permits, tested alone: no store, no clock, no HTTP."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -62,7 +62,7 @@ def snapshot(
     agreements: tuple[AgreementFacts, ...] = (AGREEMENT,),
     rules: tuple[GroundRuleFacts, ...] = RULES,
 ) -> Snapshot:
-    """One school with two locations, one connection, and what is said of it."""
+    """One school with two locations, one connection, and the facts about it."""
     return Snapshot().after(
         Changes(
             revision=REVISION,
@@ -113,7 +113,7 @@ def test_a_store_that_cannot_answer_never_permits() -> None:
 
 # -- the order of the reasons -----------------------------------------------------------------------------------------
 
-#: What can be wrong, in the contract's order: each a reason, and ways to bring it about (nothing wrong comes first).
+#: Reasons to deny, in the contract's order, each with ways to cause it (no fault comes first).
 #: A way changes the question, the facts, or both.
 WRONG: Final[dict[str, tuple[dict[str, Any], ...]]] = {
     "revision_behind": ({}, {"min_revision": REVISION + 1}),
@@ -161,7 +161,7 @@ STATES: Final[dict[str | None, tuple[dict[str, Any], ...]]] = {
 
 
 def combinations() -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every combination of what can be wrong, with the reason that comes first."""
+    """Every combination of faults, with the reason of the first one."""
     for ways in product(*WRONG.values()):
         wrong = [name for name, way in zip(WRONG, ways, strict=True) if way]
         together = {member: value for way in ways for member, value in way.items()}
@@ -199,7 +199,7 @@ def test_of_all_that_keeps_a_grant_from_holding_the_first_in_the_contracts_order
 
 def test_only_a_place_that_is_no_brin_is_a_malformed_message() -> None:
     facts = snapshot(GRANT)
-    for place in ("16sw", "16SW0", "16SW001", "", "16SW\n", "16SW٠١"):  # the last two are digits, but not ASCII's
+    for place in ("16sw", "16SW0", "16SW001", "", "16SW\n", "16SW٠١"):  # the last place ends in digits outside ASCII
         decision = decide(facts, ASKED._replace(place=place), NOW)
         assert (decision.reason, decision.uwlr_fault) == (Reason.UNKNOWN_SCHOOL, "Client.OngeldigBericht")
     for place in ("99ZZ", "16SW99"):
@@ -209,7 +209,7 @@ def test_only_a_place_that_is_no_brin_is_a_malformed_message() -> None:
     assert decision.uwlr_fault == "Client.OngeldigeKlantIdentificatie"
 
 
-# -- which grant counts -----------------------------------------------------------------------------------------------
+# -- which grant applies ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("status", ["granted", "suspended", "needs_reconfirmation"])
@@ -246,7 +246,7 @@ def test_a_grant_that_was_only_requested_or_declined_is_none() -> None:
         assert reason(snapshot(GRANT._replace(status=status))) is Reason.NO_GRANT
 
 
-# -- less is never more -----------------------------------------------------------------------------------------------
+# -- removing facts never permits more --------------------------------------------------------------------------------
 
 NAMES_OF_SCOPES: Final = sorted(scopes.CATALOGUE.scopes)
 some_scopes = st.frozensets(st.sampled_from(NAMES_OF_SCOPES))

@@ -1,4 +1,4 @@
-"""What is worked out once and kept is the same as what the facts themselves say, at whatever instant it is asked."""
+"""Cached eligibility equals eligibility computed from the facts, at every instant."""
 
 from datetime import timedelta
 
@@ -60,7 +60,7 @@ def test_remembered_terms_are_those_of_the_facts_however_the_clock_goes(
     snapshot = Snapshot().after(facts)
     for board_number, half_hours in asked:
         now = START + timedelta(minutes=30 * half_hours)
-        # The memory is the snapshot's; the clock may go back, as one that is set right does.
+        # The cache belongs to the snapshot; the clock may go back, as when it is corrected.
         fresh = compute_eligibility(Snapshot().after(facts), "rekenrijk", board_number, now)
         assert eligibility_at(snapshot, "rekenrijk", board_number, now) == fresh
 

@@ -1,4 +1,4 @@
-"""Grants as they are packed in memory: nothing is lost on the way, and a change touches nothing else."""
+"""Grants packed in memory: packing loses nothing, and a change affects no other grant."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -42,7 +42,7 @@ def test_what_was_packed_is_what_is_found(fact: GrantFacts, location: int | None
 
 
 def by_place(facts: list[GrantFacts]) -> dict[tuple[str, str, str | None], GrantFacts]:
-    """The same by the plainest way: of several for one place, the one given last; of two given at once, the later."""
+    """The same by a simple rule: the latest grant of each place; of two given at once, the later in order."""
     latest: dict[tuple[str, str, str | None], GrantFacts] = {}
     for fact in facts:
         place = fact.client_id, fact.brin, fact.location

@@ -1,4 +1,4 @@
-"""The route table: what its lines say, what is wrong with one, and which requests no route names."""
+"""The route table: the meaning of its lines, refused lines, and requests that match no route."""
 
 import pytest
 from hypothesis import given
@@ -67,7 +67,7 @@ def test_a_request_is_about_what_its_route_says(method: str, target: str, about:
         ("GET", "/las/v1/scholen/16SW/leerlingen?page=1?brin=27DA"),
         ("GET", "/las/v1/scholen/16SW/leerlingen?page=%2"),
         ("GET", "/las/v1/scholen/16SW/leerlingen?page=1#"),
-        # Together a BRIN6, but one that is cut where neither the school nor the location ends.
+        # Together a BRIN6, but not divided between school and location.
         ("GET", "/las/v1/16SW0/1/groepen"),
         ("GET", "/las/v1/1/6SW01/groepen"),
         ("GET", "/las/v1/16S/W01/groepen"),

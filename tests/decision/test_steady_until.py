@@ -1,4 +1,4 @@
-"""Until when an answer stands while no fact changes: at no earlier instant does `decide` say anything else."""
+"""`steady_until`: before that instant `decide` gives the same answer, while no fact changes."""
 
 from collections import Counter
 from datetime import datetime, timedelta
@@ -15,7 +15,7 @@ from models.decision.snapshot import AgreementFacts, ConnectionFacts, GroundRule
 from tests.worlds.facts import NOW
 from tests.worlds.world import NAMES, OFFERED, PURPOSE
 
-#: Instants that are so few that things often begin and end at the same one.
+#: Few instants, so that facts often begin and end at the same one.
 SECONDS: Final = range(-2, 8)
 TICK: Final = timedelta(microseconds=1)
 
@@ -49,7 +49,7 @@ def grants(draw: st.DrawFn) -> GrantFacts:
 
 @st.composite
 def snapshots(draw: st.DrawFn) -> Snapshot:
-    """A connection that often may receive something, and of which anything may begin or end within seconds."""
+    """A connection that is often permitted, and whose facts may all begin or end within seconds."""
     turning = draw(st.sets(st.sampled_from(list(GroundRuleName)), max_size=1))
     rules = tuple(
         GroundRuleFacts(

@@ -1,4 +1,4 @@
-"""Deletion duties: what comes of the end of a grant, as partner, school and operator see it."""
+"""Deletion duties after the end of a grant, as partner, school and operator see them."""
 
 from datetime import timedelta
 from typing import Any
@@ -15,12 +15,12 @@ DAYS = TERMS["retentionDays"]
 
 
 async def kept(world: World) -> int:
-    """What the job does that runs beside the service."""
+    """One run of the job that runs beside the service."""
     return await DutyJob(world.store).run()
 
 
 async def ended(world: World, client_id: str = "rekenrijk", **more: Any) -> dict[str, Any]:
-    """A grant that permitted something for an hour and was taken back."""
+    """A grant that permitted for an hour and was revoked."""
     given = await world.granted(client_id, **more)
     world.clock.advance(hours=1)
     assert (await world.step(given["grantId"], "revoke", brin=given["school"])).status_code == 200
@@ -29,7 +29,7 @@ async def ended(world: World, client_id: str = "rekenrijk", **more: Any) -> dict
 
 
 async def told(world: World, status: str | None = None, client_id: str = "rekenrijk") -> list[dict[str, Any]]:
-    """The duties as partner, school and operator see them, who see the same."""
+    """The duties, which partner, school and operator see alike."""
     query = "" if status is None else f"status={status}"
     token = world.token("partner", client_id=client_id)
     of_partner = (await world.call("GET", f"/v1/consents/deletions?{query}", token)).json()["items"]
@@ -113,7 +113,7 @@ async def test_what_never_began_leaves_nothing_to_delete(world: World) -> None:
     assert await told(world) == []
 
 
-#: A grant for a place is taken back and another is given: whether the duty stands, and whatever comes first.
+#: A grant for a place is revoked and another is given, in either order: the status of the duty.
 AGAIN: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "the same": ({}, {}, "lapsed"),
     "more": ({}, {"scopes": OFFERED}, "lapsed"),

@@ -1,4 +1,4 @@
-"""A new version of an agreement: which grants it asks again, from when on, and what schools see of the difference."""
+"""A new version of an agreement: the grants that need confirmation, from which instant, and the difference shown."""
 
 from pathlib import Path
 from typing import Any, Final
@@ -33,7 +33,7 @@ NOTHING: Final[dict[str, Any]] = {
     "retentionDays": None,
 }
 
-#: What a new version changes, what it allows more, and what it allows no longer.
+#: The change of a new version, what it allows in addition, and what it no longer allows.
 CHANGES: Final[dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]]] = {
     "nothing but its number": ({"agreementVersion": "4.1"}, {}, {}),
     "one scope more": ({"scopes": OFFERED[:5]}, {"scopes": ["groep.basis"]}, {}),
@@ -105,7 +105,7 @@ async def agreed(world: World) -> dict[str, Any]:
 
 
 async def seen(world: World, brin: str = "16SW") -> dict[str, Any]:
-    """What the school sees of the connection."""
+    """The connection as the school sees it."""
     (item,) = (await world.administer("GET", "/connections", brin=brin)).json()["items"]
     shown: dict[str, Any] = item
     return shown
@@ -172,7 +172,7 @@ async def test_after_the_grace_nothing_but_the_agreements_name_confirms(world: W
 
 @pytest.mark.empty_world
 async def test_a_school_that_has_read_one_agreement_does_not_agree_to_the_next(world: World) -> None:
-    """What it read is no longer what counts: neither a confirmation nor a new grant takes the one for the other."""
+    """The agreement that the school read is no longer in force: confirmation and new grant are both refused."""
     await agreed(world)
     read = await sign(world, retentionDays=365, graceUntil=GRACE)
     await sign(world, retentionDays=3650, graceUntil=GRACE)
@@ -245,7 +245,7 @@ async def test_a_school_that_goes_to_another_board_is_asked_again_when_more_is_a
 async def test_a_grant_of_which_it_is_not_known_what_was_agreed_to_is_held_against_what_counted_then(
     world: World,
 ) -> None:
-    """Grants of before agreements were compared do not tell."""
+    """Grants from before agreements were compared name no agreement."""
     await agreed(world)
     await sign(world, retentionDays=365, validFrom="2026-10-01T00:00:00Z")
     async with world.store.writing() as write:

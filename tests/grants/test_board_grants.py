@@ -1,4 +1,4 @@
-"""A board grants for all its schools, and a school keeps its own word: whose counts, in each case, and what follows."""
+"""Grants of a board for all its schools, and the precedence of a school's own actions, in each case."""
 
 from collections.abc import Awaitable, Callable
 from itertools import product
@@ -24,7 +24,7 @@ BOARD, SISTER = "10001", "18AB"
 
 
 async def with_sister(world: World) -> None:
-    """A second school of the board, so that it has two."""
+    """A second school of the same board."""
     async with world.store.writing() as write:
         write.session.add(School(brin=SISTER, name="Zusterschool", board_number=BOARD, revision=write.revision))
         await write.session.flush()
@@ -55,7 +55,7 @@ async def take_back(world: World) -> Answer:
 
 
 async def standings(world: World) -> dict[str, str]:
-    """As the board sees them, and as each school does."""
+    """The grants as the board and each school see them."""
     listed = (await as_board(world, "GET", "/grants?clientId=rekenrijk")).json()["items"]
     by_board = {each["school"]["brin"]: each["standing"] for each in listed}
     for brin, found in by_board.items():
@@ -161,7 +161,7 @@ async def _nothing(world: World) -> None:
     pass
 
 
-#: What was there; whose word counts then; whether the board's grant reaches the school, and whether it can take back.
+#: The grant before; its standing; whether the board's grant includes the school; whether the board can revoke.
 CASES: dict[str, tuple[Happening, str, bool, bool]] = {
     "nothing": (_nothing, "none", True, False),
     "the board's": (_of_board, "board", True, True),

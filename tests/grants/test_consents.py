@@ -1,4 +1,4 @@
-"""A partner sees where it has permission and what changed: its own only, with the reason where there is none."""
+"""A partner sees its own consents and their changes only, with the reason where nothing is permitted."""
 
 from typing import Any
 

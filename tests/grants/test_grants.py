@@ -1,4 +1,4 @@
-"""The main job: a school grants, a partner looks, a gateway asks; and the whole life of a grant."""
+"""A school grants, a partner reads its consents, a gateway asks; and the whole life of a grant."""
 
 import json
 import time

@@ -1,4 +1,4 @@
-"""Requests: each step as the school, the partner and the decision see it, and what nobody may do."""
+"""Access requests: each step as school, partner and decision see it, and refused steps."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ async def ask(world: World, client_id: str = "rekenrijk", **more: Any) -> Answer
 
 
 async def asked(world: World, client_id: str = "rekenrijk", **more: Any) -> dict[str, Any]:
-    """The one request that was made."""
+    """The only request that was created."""
     answer = await ask(world, client_id, **more)
     assert answer.status_code == 201, answer.text
     (made,) = answer.json()["items"]
@@ -30,7 +30,7 @@ async def answered(world: World, made: dict[str, Any], step: str, body: Any = No
 
 
 async def seen(world: World, made: dict[str, Any]) -> dict[str, Any]:
-    """The request as school and partner see it, who see the same."""
+    """The request, which school and partner see alike."""
     path = f"/requests/{made['requestId']}"
     by_school = (await world.administer("GET", path, brin=made["school"]["brin"])).json()
     token = world.token("partner", client_id=made["clientId"])
@@ -70,7 +70,7 @@ async def test_what_is_accepted_is_granted(world: World) -> None:
     assert (await answered(world, made, "decline", {"reason": "Toch niet."}, If_Match="*")).status_code == 409
 
 
-#: What the school permits of a request for everything, and what comes of it.
+#: The part that the school accepts of a request for everything, and the resulting status.
 CHOICES: dict[str, tuple[dict[str, Any], int, str]] = {
     "all of it by name": ({"scopes": ALL, "purposes": [PURPOSE, OTHER_PURPOSE]}, 200, "accepted"),
     "no more than is required": ({"scopes": BASIS}, 200, "accepted_in_part"),

@@ -1,4 +1,4 @@
-"""The life of a grant is a table: what is in it can be done, and nothing else."""
+"""The transitions of a grant: those in the table are possible, and no others."""
 
 import itertools
 
@@ -10,7 +10,7 @@ from models.vocabulary.refusals import TransitionNotAllowed
 
 ENDED = {Status.DECLINED, Status.REVOKED, Status.EXPIRED}
 
-#: The design's own words, written down a second time.
+#: The transitions of the design, written a second time.
 LIFE = """
 requested -> granted declined
 granted -> granted suspended needs_reconfirmation revoked expired

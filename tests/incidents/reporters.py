@@ -1,4 +1,4 @@
-"""Those who report disruptions and those who resolve them, by the calls that they make."""
+"""Calls of partners that report disruptions, and of consultants that resolve them."""
 
 from datetime import datetime
 from typing import Any, Final
@@ -13,7 +13,7 @@ INCIDENT: Final[dict[str, Any]] = {
 }
 SEVERITIES: Final = ("critical", "high", "normal", "low")
 
-#: Where each step is sent to, as the published contract has it.
+#: The path of each step in the published contract.
 ROUTES: Final = {
     "comment": "comments",
     "take": "_take",
@@ -26,7 +26,7 @@ ROUTES: Final = {
 BY_CONSULTANTS_ALONE: Final = ("take", "answer", "resolve", "give_notice")
 BY_EITHER_SIDE: Final = ("comment", "reopen", "suspect_breach")
 
-#: From each status: the step, and the status that it leads to. What is not here is refused.
+#: The steps possible in each status, with the status that they lead to. All others are refused.
 LIFE: Final = """
 open -> take taken, answer answered
 taken -> take taken, answer answered, resolve resolved
@@ -56,7 +56,7 @@ def described_life() -> dict[tuple[str, str], str]:
 LEADS_TO: Final = described_life()
 
 
-# -- those who report and those who resolve ---------------------------------------------------------------------------
+# -- reports and steps ------------------------------------------------------------------------------------------------
 
 
 async def send(world: World, method: str, path: str, body: Any = None, by: str = "rekenrijk", **headers: str) -> Answer:
@@ -66,7 +66,7 @@ async def send(world: World, method: str, path: str, body: Any = None, by: str =
 
 
 async def reported(world: World, client_id: str = "rekenrijk", **more: Any) -> dict[str, Any]:
-    """An incident that a partner has opened."""
+    """An incident reported by a partner."""
     answer = await send(world, "POST", "", {**INCIDENT, **more}, client_id)
     assert answer.status_code == 201, answer.text
     opened: dict[str, Any] = answer.json()
@@ -74,7 +74,7 @@ async def reported(world: World, client_id: str = "rekenrijk", **more: Any) -> d
 
 
 async def step(world: World, incident_id: str, name: str, by: str | None = None, **headers: str) -> Answer:
-    """One step, by a consultant unless the partner alone is meant with `by`."""
+    """One step, by a consultant unless `by` names the partner."""
     text = {"text": f"Gezegd bij {name}."}
     return await send(world, "POST", f"/{incident_id}/{ROUTES[name]}", text, by or "operator", **headers)
 

@@ -11,8 +11,8 @@ from tests.worlds.world import START, World
 
 # -- a suspected breach -----------------------------------------------------------------------------------------------
 
-#: When a breach is suspected, and when the schools must have been told. Summer time ends on 25 October 2026, at 01:00
-#: UTC, and begins on 28 March 2027: a day of the clock on the wall has 25 hours, or 23. The notice is due after 24.
+#: The instant of the suspicion, and the instant at which the notice is due. Summer time ends on 25 October 2026, at
+#: 01:00 UTC, and begins on 28 March 2027: these local days have 25 and 23 hours. The notice is due after 24.
 NOTICE_DUE: Final = {
     "2026-09-01T08:00:00Z": "2026-09-02T08:00:00Z",
     "2026-10-24T12:00:00Z": "2026-10-25T12:00:00Z",
@@ -24,7 +24,7 @@ NOTICE_DUE: Final = {
 
 
 async def suspected(world: World, how: str) -> dict[str, Any]:
-    """An incident with a suspected breach: from its opening, or later by the side that `how` names."""
+    """An incident with a suspected breach: from the start, or suspected later by the side that `how` names."""
     opened = await reported(world, suspectedBreach=how == "at the opening")
     if how == "at the opening":
         return opened
@@ -100,7 +100,7 @@ async def test_neither_a_solution_nor_a_reopening_touches_the_clock_of_the_notic
 
 
 async def offers(world: World, incident_id: str, by: str = "operator") -> dict[str, dict[str, str]]:
-    """What is offered, by its relation; the list of incidents offers the same."""
+    """The offered links by relation; the list of incidents offers the same."""
     found: list[dict[str, str]] = (await seen(world, incident_id, by))["breach"]["offers"]
     listed = (await send(world, "GET", "", by=by)).json()["items"]
     assert [each["breach"]["offers"] for each in listed] == [found]
@@ -155,11 +155,11 @@ async def test_the_notice_is_offered_until_it_was_given(world: World) -> None:
     assert set(await offers(world, incident_id)) == {"emergency-stop"}
 
 
-# -- what is due ------------------------------------------------------------------------------------------------------
+# -- due notices ------------------------------------------------------------------------------------------------------
 
 
 async def due(world: World, query: str = "") -> list[dict[str, Any]]:
-    """The breach notices among what is due."""
+    """The breach notices in the list of due items."""
     items = (await world.operate("GET", f"/v1/due{query}")).json()["items"]
     return [item for item in items if item["kind"] == "breach_notice"]
 

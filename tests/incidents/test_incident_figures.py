@@ -1,4 +1,4 @@
-"""How long incidents took, in figures and in lists."""
+"""Durations of incidents, in figures and in lists."""
 
 from datetime import timedelta
 from typing import Any, Final
@@ -9,12 +9,12 @@ from tests.grants.test_grants import problem
 from tests.incidents.reporters import SEVERITIES, WAYS, reported, seen, send, step, taken, wire
 from tests.worlds.world import START, World
 
-# -- who may report ---------------------------------------------------------------------------------------------------
+# -- reporters --------------------------------------------------------------------------------------------------------
 
 
-# -- how long it took -------------------------------------------------------------------------------------------------
+# -- durations --------------------------------------------------------------------------------------------------------
 
-#: What was done so many minutes after the incident was opened; the seconds to the first answer, to the solution, open.
+#: Steps with their minutes after the opening; the seconds to the first answer, to the solution, and open.
 COURSES: Final[dict[str, tuple[str, float | None, float | None, float | None]]] = {
     "nobody looked at it": ("", None, None, 3600),
     "to take it is not to answer it": ("5 take", None, None, 3600),
@@ -50,7 +50,7 @@ NOTHING: Final[dict[str, Any]] = {"count": 0, "median": None, "longest": None}
 
 
 async def figures(world: World, by: str = "operator") -> dict[str, dict[str, Any]]:
-    """The figures by severity, which come with the worst first."""
+    """The figures by severity, the worst first."""
     answer = await send(world, "GET", "/figures", by=by)
     assert answer.status_code == 200, answer.text
     severities = answer.json()["severities"]
@@ -65,7 +65,7 @@ async def test_without_incidents_the_figures_are_empty(world: World) -> None:
 
 
 async def dealt_with(world: World, client_id: str, severity: str, opened: int, done: str) -> None:
-    """An incident of so many minutes after the start, and what was done so many minutes after that."""
+    """An incident opened some minutes after the start, with steps some minutes after its opening."""
     world.clock.now = START + timedelta(minutes=opened)
     incident_id = (await reported(world, client_id, severity=severity))["incidentId"]
     for minutes, each in (entry.split() for entry in done.split(", ") if entry):

@@ -1,6 +1,6 @@
-"""The incident portal: what a live partner reports, what consultants do about it, and how long that took.
+"""The incident portal: reports of live partners, steps of consultants, and durations.
 
-`LIFE` (`reporters.py`) and `COURSES` are the rules of the portal, written down a second time.
+`LIFE` (`reporters.py`) and `COURSES` are the rules of the portal, written a second time.
 """
 
 import itertools
@@ -35,7 +35,7 @@ from tests.incidents.reporters import (
 )
 from tests.worlds.world import START, World
 
-# -- who may report ---------------------------------------------------------------------------------------------------
+# -- reporters --------------------------------------------------------------------------------------------------------
 
 
 async def test_a_partner_that_is_live_reports_a_disruption_and_follows_it(world: World) -> None:
@@ -236,7 +236,7 @@ async def test_the_course_tells_what_was_done_and_said_in_order(world: World) ->
     assert [line["at"] for line in course] == [wire(START + timedelta(minutes=number)) for number in range(6)]
 
 
-# -- who it was -------------------------------------------------------------------------------------------------------
+# -- names of people --------------------------------------------------------------------------------------------------
 
 
 def consultant(world: World, name: str) -> str:
@@ -271,7 +271,7 @@ async def test_another_consultant_takes_an_incident_over(world: World) -> None:
         assert (view["assignee"], view["status"]) == (name, reached)
 
 
-# -- the version that was read ----------------------------------------------------------------------------------------
+# -- If-Match ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ROUTES)
@@ -295,9 +295,9 @@ async def test_two_consultants_who_read_the_same_version_do_not_both_resolve_it(
     assert problem(await step(world, incident_id, "answer", If_Match=read)) == (412, "version_mismatch")
 
 
-# -- what is kept for ever --------------------------------------------------------------------------------------------
+# -- free text in events ----------------------------------------------------------------------------------------------
 
-#: What people wrote, none of which may stand in an event.
+#: Free text, none of which may be in an event.
 WRITTEN: Final = {
     "title": "Guusje Zandstra kan niet inloggen",
     "description": "Bel juf Wiepkje Bronsema over de zesdeklasser.",
@@ -351,7 +351,7 @@ async def all_events(world: World) -> list[Event]:
 
 
 async def attached(world: World, incident_id: str, name: str, content: str, by: str = "rekenrijk") -> dict[str, Any]:
-    """A text file that was handed in with an incident."""
+    """A text file attached to an incident."""
     token = world.token("operator") if by == "operator" else world.token("partner", client_id=by)
     answer = await world.client.post(
         f"/v1/incidents/{incident_id}/attachments",

@@ -1,4 +1,4 @@
-"""The states of entries, parsed: as they are written now, as the first versions wrote them, and as none did."""
+"""Parsed states of entries: of this version, of the first versions, and invalid ones."""
 
 from datetime import UTC, date, datetime
 from typing import Any, Final
@@ -43,7 +43,7 @@ MOMENT: Final = datetime(2026, 9, 1, 8, 0, 0, 123456, tzinfo=UTC)
 VERSIONED: Final = {"version": 1, "revision": 4, "createdAt": AT, "changedAt": AT}
 SCOPES: Final = ["leerling.naam", "school.basis"]
 
-#: As the version before the road to live wrote them: the least that each form must still be read from.
+#: States as written by the version before onboarding: the minimum that each form must still accept.
 FIRST: Final[dict[type, dict[str, Any]]] = {
     GrantState: {
         "grantId": "g-1",
@@ -243,7 +243,7 @@ def test_what_an_entry_lists_is_read_as_it_was_told() -> None:
         (GrantState, GrantView, set()),
         (PartnerState, PartnerView, set()),
         (ConnectionState, RegisteredConnection, set()),
-        # Neither who checked nor what was seen is in the log.
+        # The log contains neither the checker nor the evidence.
         (RuleState, GroundRuleView, {"evidence", "checkedBy"}),
         (AgreementState, AgreementView, set()),
         (SchoolKeyState, SchoolKeyView, set()),
@@ -254,7 +254,7 @@ def test_a_form_has_every_member_that_is_written_today(form: Any, view: type[Bas
     assert {field.encode_name for field in fields(form)} == written
 
 
-# -- who reads them ---------------------------------------------------------------------------------------------------
+# -- readers of states ------------------------------------------------------------------------------------------------
 
 
 def entry(number: int, kind: str, state: dict[str, Any]) -> dict[str, Any]:

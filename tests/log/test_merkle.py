@@ -1,4 +1,4 @@
-"""The tree of RFC 9162: its published vectors, an implementation straight from its text, and another one's."""
+"""The tree of RFC 9162 against published vectors, a literal implementation of its text, and another library."""
 
 import hashlib
 import random
@@ -27,7 +27,7 @@ from models.log.merkle import (
     verify_inclusion,
 )
 
-#: The eight leaves of Certificate Transparency's own tests, and the roots of the trees of the first 1 to 8 of them.
+#: The eight leaves of Certificate Transparency's tests, and the roots of the trees of the first 1 to 8 of them.
 DATA: Final = [
     bytes.fromhex(each)
     for each in ("", "00", "10", "2021", "3031", "40414243", "5051525354555657", "606162636465666768696a6b6c6d6e6f")
@@ -79,16 +79,16 @@ CONSISTENCY: Final = {
         "bc1a0643b12e4d2d7c77918f44e0f4f79a838b6cf9ec5b5c283e1f4d88599e6b",
     ],
 }
-#: Around where subtrees that are stored are completed.
+#: Sizes around the completion of stored subtrees.
 SIZES: Final = [1, 2, 3, 127, 128, 255, 256, 257, 300, 511, 512, 513, 1000, 65_535, 65_536, 65_537, 65_793]
-#: Numbers that no tree has, and some that one could have.
+#: Numbers that are not valid in any tree, and some that could be.
 NUMBERS: Final = (
     st.integers(-3, 40) | st.integers(-(2**70), 2**70) | st.sampled_from([2**63, 2**64, 10**400, -(10**400)])
 )
 HASHES: Final = st.binary(max_size=40) | st.binary(min_size=32, max_size=32)
 
 
-# -- straight from the text -------------------------------------------------------------------------------------------
+# -- the text of the RFC, literally -----------------------------------------------------------------------------------
 
 
 def root(leaves: Sequence[bytes]) -> bytes:
@@ -129,7 +129,7 @@ def largest_power(size: int) -> int:
 
 
 def sides_of_path(index: int, size: int) -> list[str]:
-    """On which side of the leaf each hash of PATH stands: all that a proof tells of an index and a size."""
+    """The side of each hash of PATH: all that a proof discloses of index and size."""
     if size == 1:
         return []
     half = largest_power(size)
@@ -139,7 +139,7 @@ def sides_of_path(index: int, size: int) -> list[str]:
 
 
 def sides_of_subproof(first: int, second: int) -> list[str]:
-    """The same of SUBPROOF, of the tree that both have in common."""
+    """The same for SUBPROOF, of the tree that both have in common."""
     if first == second:
         return []
     half = largest_power(second)
@@ -148,11 +148,11 @@ def sides_of_subproof(first: int, second: int) -> list[str]:
     return [*sides_of_subproof(first - half, second - half), "left"]
 
 
-# -- trees, and what a store has of them ------------------------------------------------------------------------------
+# -- trees, and their stored nodes ------------------------------------------------------------------------------------
 
 
 class Tree:
-    """The leaves, the nodes that a store keeps, by level, and what the peaks were at each size."""
+    """The leaves, the stored nodes by level, and the peaks at each size."""
 
     def __init__(self, leaves: Sequence[bytes]) -> None:
         self.leaves = leaves
@@ -171,7 +171,7 @@ class Tree:
         return self.peaks[size].root
 
     def read(self, plan: Plan, size: int) -> Read:
-        """What a store had when the tree had this size, and of that only the blocks that the plan names."""
+        """The stored nodes of the tree at this size, limited to the blocks of the plan."""
         read: dict[int, dict[int, bytes]] = {}
         for level, block in plan.blocks:
             positions = range(block * BLOCK, min((block + 1) * BLOCK, size >> level))
@@ -189,7 +189,7 @@ class Tree:
 
 @cache
 def grown() -> Tree:
-    """One tree for all tests, no two leaves of which are the same: those of fewer leaves are its beginning."""
+    """One tree for all tests, with distinct leaves: smaller trees are its beginning."""
     return Tree([leaf_hash(f"{number}".encode()) for number in range(max(SIZES))])
 
 
@@ -225,7 +225,7 @@ def test_the_published_consistency_proofs(first: int, second: int) -> None:
     assert verify_consistency(first, second, proof, *roots)
 
 
-# -- the text, and another implementation -----------------------------------------------------------------------------
+# -- comparison with the text and another implementation --------------------------------------------------------------
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -293,7 +293,7 @@ def test_a_second_implementation_agrees_over_random_trees(size: int, seed: int, 
     their_inclusion(tree.leaves[index], now, inclusion)
     assert inclusion.path[1:] == tree.path(index, size)
 
-    # Theirs is of the complete subtrees of the first tree, and does not begin with that tree where it is one itself.
+    # Their proof contains the complete subtrees of the first tree; it omits the first tree if that is complete itself.
     consistency = theirs.prove_consistency(first, size)
     their_consistency(before.root, now, consistency)
     common = [each for each, mask in zip(consistency.path, consistency.subset, strict=True) if mask]
@@ -324,7 +324,7 @@ def refuses(verify: Any, *arguments: object) -> bool:
     return False
 
 
-# -- what does not hold -----------------------------------------------------------------------------------------------
+# -- invalid proofs ---------------------------------------------------------------------------------------------------
 
 
 def test_with_any_byte_changed_no_published_proof_holds() -> None:
@@ -340,7 +340,7 @@ def test_with_any_byte_changed_no_published_proof_holds() -> None:
 
 
 def changed_anywhere(hashes: list[bytes]) -> list[list[bytes]]:
-    """The same with a byte changed, in every place."""
+    """The same with one byte changed, for every byte."""
     return [
         [*hashes[:at], hash_[:byte] + bytes([hash_[byte] ^ 1 << byte % 8]) + hash_[byte + 1 :], *hashes[at + 1 :]]
         for at, hash_ in enumerate(hashes)
@@ -380,7 +380,7 @@ def test_a_consistency_proof_with_anything_changed_does_not_hold(size: int, data
 
 
 def changes(proof: list[bytes]) -> st.SearchStrategy[list[list[bytes]]]:
-    """Proofs that are not this one: of its bytes, its order and its length."""
+    """Altered proofs: other bytes, another order, another length."""
 
     def with_a_bit_changed(at: int, bit: int) -> list[bytes]:
         changed = bytearray(proof[at])
@@ -415,7 +415,7 @@ def test_a_proof_in_any_other_order_does_not_hold() -> None:
 
 
 def test_a_proof_holds_for_another_index_and_size_only_where_the_hashes_stand_on_the_same_sides() -> None:
-    """A proof of the RFC does not hold the tree's size: a checkpoint signs that together with the root."""
+    """A proof of the RFC does not contain the tree's size: a checkpoint signs it together with the root."""
     tree, trees = grown(), [(index, size) for size in range(1, 15) for index in range(size)]
     for index, size in trees:
         proof = tree.path(index, size)

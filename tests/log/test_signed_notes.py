@@ -1,4 +1,4 @@
-"""Signed notes: the published example, two keys, and every text that is not one."""
+"""Signed notes: the published example, two keys, and texts that are not notes."""
 
 import base64
 import contextlib
@@ -22,20 +22,20 @@ from models.log.signed_notes import (
     signed,
 )
 
-#: The example in the documentation of Go's package golang.org/x/mod/sumdb/note, from which C2SP made its specification.
+#: The example in the documentation of Go's package golang.org/x/mod/sumdb/note, the origin of the C2SP specification.
 KEY: Final = "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW"
 TEXT: Final = "If you think cryptography is the answer to your problem,\nthen you don't know what your problem is.\n"
 SIGNATURE: Final = "x08go/ZJkuBS9UG/SffcvIAQxVBtiFupLLr8pAcElZInNIuGUgYN1FFYC2pZSNXgKvqfqdngotpRZb6KE6RyyBwJnAM="
 NOTE: Final = f"{TEXT}\n— PeterNeumann {SIGNATURE}\n"
 ROOT: Final = bytes(range(32))
 ENCODED_ROOT: Final = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
-#: What a line of a note may be made of, and what it may not.
+#: Characters allowed in a line of a note, and characters that are not.
 CHARACTERS: Final = st.characters(codec="utf-8", exclude_characters="".join(map(chr, [*range(32), 127])))
 LINES: Final = st.text(CHARACTERS, min_size=1, max_size=20)
-#: Lines in which nothing is that nobody sees, and names of keys.
+#: Lines without invisible characters, and names of keys.
 SEEN: Final = LINES.filter(lambda line: not any(category(sign) in ("Cc", "Cf", "Zl", "Zp") for sign in line))
 NAMES: Final = SEEN.filter(lambda name: "+" not in name and not any(map(str.isspace, name)))
-#: Pieces of notes, checkpoints and keys, so that what is made of them comes close to one.
+#: Pieces of notes, checkpoints and keys, so that generated texts are nearly valid.
 PIECES: Final = st.sampled_from(
     [
         *["\n", "\n\n", "\r", "\t", "— ", " ", "+", "a", "0", "1", "42", "\ud800", "\udc80", "\x85", "٤", "=", "/"],
@@ -50,7 +50,7 @@ def key_of(name: str = "example.com/log", seed: int = 1) -> SigningKey:
 
 @pytest.mark.parametrize("sign", ["\x85", "\x9b", "\u202e", "\u200b", "\ufeff", "\u2028", "\u2029", "\U000e0041"])
 def test_a_name_with_what_nobody_sees_is_refused(sign: str) -> None:
-    """A terminal obeys some of these, and with others a name looks like another one."""
+    """Some of these are terminal control characters; others make a name look like another one."""
     public = key_of().verifier.public
     with pytest.raises(NoteInvalid, match="nobody sees"):
         VerifierKey(f"example.com/{sign}log", public)

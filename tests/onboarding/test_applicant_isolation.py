@@ -1,4 +1,4 @@
-"""An applicant's secret opens its own application, and nothing else."""
+"""An applicant's secret gives access to its own application, and to nothing else."""
 
 import itertools
 from typing import Final
@@ -25,7 +25,7 @@ async def withdraw(world: World, reference: str, secret: str | None, token: str 
     return await world.call("POST", f"/v1/applications/{reference}/_withdraw", token, REASON, **headers)
 
 
-#: A reference and a secret that were never given.
+#: A reference and a secret that were never issued.
 NO_REFERENCE, NO_SECRET = "00000-00000", "x" * 43
 DOORS: Final = {"to follow it": follow, "to withdraw it": withdraw}
 

@@ -1,4 +1,4 @@
-"""The form that starts the road: what it must say, what is kept of it, how often it may come, and when it is due."""
+"""The application form: required members, storage, rate limits, and the time by which it is answered."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -169,7 +169,7 @@ def test_an_ipv6_network_is_one_address(one: str, other: str, same: bool) -> Non
     assert (source_of(one) == source_of(other)) is same
 
 
-# -- what is due ------------------------------------------------------------------------------------------------------
+# -- due dates --------------------------------------------------------------------------------------------------------
 
 
 async def test_an_application_is_due_and_then_overdue_until_there_is_a_reaction(world: World, road: Road) -> None:

@@ -1,4 +1,4 @@
-"""The road that a partner travels, by API alone: from the form to a permitted decision and a solved incident."""
+"""A partner's road by API only: from the application to a permitted decision and a resolved incident."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
@@ -89,7 +89,7 @@ async def test_a_case_tells_operators_who_took_which_step_when_and_on_what_evide
     assert taken == (await world.operate("GET", f"/v1/cases/{road.case_id}")).json()
 
 
-# -- wrong turns ------------------------------------------------------------------------------------------------------
+# -- refused steps ----------------------------------------------------------------------------------------------------
 
 Turn = Callable[[Road], Awaitable[Answer]]
 
@@ -142,7 +142,7 @@ async def _stopped(road: Road) -> Answer:
     return await road.step("placed")
 
 
-#: Where the partner is, what is tried there, and the type and the status of the refusal.
+#: The partner's step, the call that is tried, and the type and status of the refusal.
 WRONG_TURNS: Final[dict[str, tuple[RoadStep, Turn, int, str]]] = {
     "a step too early": (RoadStep.CONTACTED, lambda road: road.step("building"), 409, "step_too_early"),
     "live before it is placed": (RoadStep.BUILDING, lambda road: road.step("live"), 409, "step_too_early"),
@@ -201,7 +201,7 @@ async def test_a_connection_that_is_not_placed_looks_to_a_school_like_one_that_d
 
 # -- the table --------------------------------------------------------------------------------------------------------
 
-#: The road as the platform describes it, written down a second time: from where each step can be taken.
+#: The road as the platform describes it, written a second time: the steps before each step.
 DESCRIBED: Final = """
 contacted            from applied
 introduced           from contacted
@@ -277,9 +277,9 @@ def connection_of(kvk_number: str = KVK, optional: Sequence[str] = ()) -> Connec
     )
 
 
-#: Everything that any step needs.
+#: All facts that any step needs.
 READY: Final = Readiness(connection_of(), False, True, True, frozenset(GroundRuleName), False)
-#: For each condition, what is true when it alone is not met.
+#: For each condition, the facts when only that condition is not met.
 LACKING: Final = {
     Condition.CONNECTION_REGISTERED: replace(READY, taken=True),
     Condition.SAME_PARTNER: replace(READY, connection=connection_of("90000009")),
@@ -341,7 +341,7 @@ async def test_a_partner_that_leaves_is_denied_and_out_of_sight_and_its_grants_a
 async def test_a_case_that_ends_takes_away_only_the_connection_that_it_had_brought_there(
     world: World, road: Road
 ) -> None:
-    """A connection that was live before there were cases stays so when an application for it is turned down."""
+    """A connection that was live before cases existed stays live when an application for it is rejected."""
     await world.register()
     await road.apply()
     for step, more in (("contacted", {}), ("introduced", {}), ("agreements_sent", {"clientId": "rekenrijk"})):
@@ -395,7 +395,7 @@ async def test_to_be_placed_an_agreement_is_in_force_and_its_own_document_is_kep
 
 
 async def test_a_takeover_inherits_nothing(world: World, road: Road) -> None:
-    """The company that took over applies under its own KvK number, and needs a connection and grants of its own."""
+    """A company that takes over applies under its own KvK number, and needs its own connection and grants."""
     await road.travel_to(RoadStep.LIVE)
     await world.granted()
     successor = Road(world, "90000007")

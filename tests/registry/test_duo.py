@@ -1,4 +1,4 @@
-"""A file of DUO is taken whole or refused whole, with its bad lines as an editor numbers them."""
+"""A file of DUO is accepted or refused as a whole; bad lines are numbered as in an editor."""
 
 import csv
 import io

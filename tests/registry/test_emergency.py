@@ -1,4 +1,4 @@
-"""The emergency stop, and a ground rule that lapses: the next decision everywhere denies, and both can be undone."""
+"""An emergency stop or a lapsed ground rule denies the next decision on every replica, and can be undone."""
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -22,7 +22,7 @@ WHY: Final = {"reason": "Er lekken gegevens."}
 
 @pytest.fixture
 async def replicas(store_url: str, tmp_path: Path) -> AsyncIterator[list[World]]:
-    """Three processes' worth of the service over one store, each with a snapshot of its own; a grant that holds."""
+    """Three replicas of the service on one store, each with its own snapshot; and a grant that permits."""
     async with AsyncExitStack() as stack:
         first = await stack.enter_async_context(world_on(store_url, tmp_path))
         others = [await stack.enter_async_context(world_on(store_url, tmp_path, populated=True)) for _ in range(2)]
@@ -34,7 +34,7 @@ async def replicas(store_url: str, tmp_path: Path) -> AsyncIterator[list[World]]
 
 
 async def reasons(replicas: list[World]) -> set[str]:
-    """What the next decision of each replica says, the one that made the change last."""
+    """The next decision of each replica, that of the replica that made the change last."""
     return {await replica.reason() for replica in reversed(replicas)}
 
 
@@ -147,7 +147,7 @@ async def test_a_connection_that_is_registered_under_a_stopped_partner_is_denied
 
 @pytest.mark.both_stores
 async def test_a_decision_still_costs_one_read_and_a_change_one_catching_up(world: World) -> None:
-    """What decisions learned of roads, stops and graces came with the rows that they read before."""
+    """Stages, stops and grace periods are read with the rows that decisions read anyway."""
     await world.granted()
     await world.reason()
     counted = _Counting(world.service.services.of(CurrentSnapshot)._source)
@@ -156,14 +156,14 @@ async def test_a_decision_still_costs_one_read_and_a_change_one_catching_up(worl
         assert await world.reason() == "granted"
     assert (counted.reads, counted.catching_up) == (3, 0)
     await world.operate("POST", f"{PARTNER}/_stop", WHY)
-    # A write looks at the store as well, for as long as it lasts.
+    # A write reads the store too, for as long as it lasts.
     reads = counted.reads
     assert await world.reason() == "partner_not_eligible"
     assert (counted.reads, counted.catching_up) == (reads + 1, 1)
 
 
 class _Counting:
-    """The source of the facts, with its calls counted."""
+    """The fact source, with counted calls."""
 
     def __init__(self, source: Any) -> None:
         self._source = source

@@ -1,4 +1,4 @@
-"""The ground rules with their evidence: what was checked, where, by whom, when, and when to check again."""
+"""Ground rules with their evidence: check, source, checker, date, and date of the next check."""
 
 from typing import Any, Final
 
@@ -14,7 +14,7 @@ CONVENANT: Final = {"rule": "privacyconvenant", "evidence": "Gezien in het regis
 
 
 async def state_of(world: World, rule: str) -> dict[str, Any]:
-    """How the rule stands in the register."""
+    """The rule as the register shows it."""
     shown = (await world.operate("GET", "/v1/connections/rekenrijk")).json()["groundRules"]
     found: dict[str, Any] = next(each for each in shown if each["rule"] == rule)
     return found

@@ -1,4 +1,4 @@
-"""The register that operators fill: partners, connections, agreements and ground rules."""
+"""The operators' register: partners, connections, agreements and ground rules."""
 
 from typing import Any
 

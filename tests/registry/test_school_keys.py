@@ -1,4 +1,4 @@
-"""Schoolkeys: operators keep them, a gateway asks whose one is, and each stands for one place at a time."""
+"""Schoolkeys: operators register them, gateways look them up, and each identifies one place at a time."""
 
 import pytest
 from sqlmodel import col, select

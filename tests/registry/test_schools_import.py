@@ -1,4 +1,4 @@
-"""An import brings what DUO lists into the store: all of it or none, and a second time nothing."""
+"""An import stores all schools that DUO lists, or none; a repeated import changes nothing."""
 
 import os
 from collections.abc import Mapping
@@ -263,7 +263,7 @@ async def test_progress_ends_at_its_total(files: Files, monkeypatch: pytest.Monk
 
 @pytest.fixture
 def duo_files() -> list[Path]:
-    """DUO's three files of 22 November 2024, which are not ours to publish."""
+    """DUO's three files of 22 November 2024, which we may not publish."""
     if "DUO_DATA_DIR" not in os.environ:
         pytest.skip("DUO_DATA_DIR is not set: the folder with DUO's three files of 22 November 2024")
     return sorted(Path(os.environ["DUO_DATA_DIR"]).glob("duo-vestigingen-??-20241122.csv"))

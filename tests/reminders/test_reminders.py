@@ -1,4 +1,4 @@
-"""Reminders: what a week's letter says to whom, and that it arrives once, over a real mail server."""
+"""Reminders: content and recipients of a week's letters, each of which arrives once, through a real mail server."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -25,7 +25,7 @@ OPERATOR = "beheer@platform.example"
 
 
 class Received:
-    """What a mail server got, unless it refused it."""
+    """The messages that a mail server received, unless it refused them."""
 
     def __init__(self) -> None:
         self.messages: list[tuple[list[str], Message]] = []
@@ -45,7 +45,7 @@ def received() -> Received:
 
 @pytest.fixture
 def server(received: Received) -> Iterator[MailServer]:
-    """A real one, in a thread of its own."""
+    """A real mail server, in a thread of its own."""
     controller = Controller(received, hostname="127.0.0.1", port=free_port())
     controller.start()
     try:
@@ -56,7 +56,7 @@ def server(received: Received) -> Iterator[MailServer]:
 
 
 async def written(world: World, *, mails: bool = True) -> None:
-    """What the job does that runs beside the service."""
+    """One run of the job that runs beside the service."""
     job = LettersJob(world.store, OPERATOR, mails=mails)
     for _ in range(20):
         if not await job.run():
@@ -209,7 +209,7 @@ async def ending(world: World) -> None:
 
 
 async def give(world: World, email: str | None) -> None:
-    """Both sides say where their letters go."""
+    """School and partner set the addresses for their letters."""
     for answer in (
         await world.administer("PUT", "/contact", {"email": email}),
         await world.call(
@@ -264,7 +264,7 @@ async def test_a_server_that_refuses_is_tried_again_and_given_up_at_last(
 async def test_one_address_that_is_none_keeps_no_other_letter_waiting(
     world: World, received: Received, server: MailServer
 ) -> None:
-    """As an older version, or an application, may have taken it in."""
+    """An address as an older version, or an application, may have stored it."""
     await ending(world)
     await give(world, "privacy@voorbeeld.example")
     await written(world)
@@ -284,7 +284,7 @@ async def test_one_address_that_is_none_keeps_no_other_letter_waiting(
 async def test_a_letter_whose_sender_died_is_sent_by_the_next(
     world: World, received: Received, server: MailServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As if it had been killed: neither what it caught nor what comes after is done."""
+    """`Killed` simulates the death of the process: no handler and no later statement runs."""
     await ending(world)
     await give(world, "privacy@voorbeeld.example")
     await written(world)

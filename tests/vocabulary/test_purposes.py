@@ -1,3 +1,5 @@
+"""The catalogue of purposes: its file, invalid files, and unknown purposes."""
+
 import json
 import re
 

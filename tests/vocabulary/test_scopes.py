@@ -1,3 +1,5 @@
+"""The catalogue of scopes: names, dependencies, narrowing, fields, its file, and the standard's list of fields."""
+
 import json
 import os
 from collections.abc import Iterator
@@ -284,7 +286,7 @@ XS = "{http://www.w3.org/2001/XMLSchema}"
 
 @dataclass(frozen=True)
 class StandardField:
-    """A field as the standard lists it, and the paths by which the catalogue may call it or a part of it."""
+    """A field as the standard lists it, and the catalogue's possible paths of it or a part of it."""
 
     entity: str
     name: str

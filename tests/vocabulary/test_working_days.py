@@ -1,4 +1,4 @@
-"""The promise of three working days, by the Dutch calendar and the clock of Amsterdam."""
+"""Deadlines of three working days, by the Dutch calendar and Amsterdam time."""
 
 from datetime import UTC, date, datetime, timedelta
 
@@ -6,7 +6,7 @@ import pytest
 
 from models.vocabulary.working_days import AMSTERDAM, due_after, end_of, is_working_day
 
-#: When an application came in, in Amsterdam, and the moment in UTC at which the third working day after it is over.
+#: The arrival of an application, in Amsterdam time, and the end of the third working day after it, in UTC.
 DUE: dict[str, tuple[str, str]] = {
     "a Monday": ("2026-09-07T10:00", "2026-09-10T22:00Z"),
     "a Tuesday": ("2026-09-08T10:00", "2026-09-11T22:00Z"),
@@ -50,7 +50,7 @@ def test_a_reaction_is_due_when_the_third_working_day_is_over(case: str) -> None
 
 
 def test_the_day_of_an_application_is_the_day_in_amsterdam() -> None:
-    """At 22:30 UTC in summer it is tomorrow there."""
+    """At 22:30 UTC in summer the next day has begun in Amsterdam."""
     assert due_after(datetime(2026, 9, 7, 22, 30, tzinfo=UTC)) == due_after(datetime(2026, 9, 8, 10, tzinfo=UTC))
     assert due_after(datetime(2026, 9, 7, 21, 30, tzinfo=UTC)) == due_after(datetime(2026, 9, 7, 10, tzinfo=UTC))
 
