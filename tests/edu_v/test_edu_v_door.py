@@ -18,7 +18,7 @@ from api.edu_v.answers import REFUSING, code_of
 from api.edu_v.door import PATH, documented_door
 from api.openapi import as_text, operations_of
 from tests.edu_v.both_sides import API, code, school
-from tests.promises.test_every_input import NEVER_OURS, NOT_A_BODY, leaves, replaced
+from tests.promises.test_every_body import NEVER_OURS, NOT_A_BODY, leaves, replaced
 from tests.worlds.operations import Scene, scene_in
 from tests.worlds.scenes import MEGABYTE
 from tests.worlds.world import BASIS, NAMES, OFFERED, PURPOSE, Answer
