@@ -2,6 +2,7 @@
 
 import ast
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -62,6 +63,20 @@ def test_the_models_know_no_clock_and_do_no_input_or_output() -> None:
 
 def test_no_module_has_a_name_that_says_nothing() -> None:
     assert not [path for path, _ in sources("api", "exchange", "models", "tests") if NO_NAMES.search(Path(path).stem)]
+
+
+@pytest.mark.parametrize("room", ["api", "client", "exchange", "models", "tests"])
+def test_no_file_has_more_than_450_lines(room: str) -> None:
+    lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in (ROOT / room).rglob("*.py")}
+    assert lengths
+    assert not {path.relative_to(ROOT).as_posix(): length for path, length in lengths.items() if length > 450}
+
+
+@pytest.mark.parametrize("room", ["api", "client", "exchange", "models", "tests"])
+def test_no_room_has_more_than_16_files(room: str) -> None:
+    files = Counter(path.parent for path in (ROOT / room).rglob("*.py") if path.name != "__init__.py")
+    assert files
+    assert not {folder.relative_to(ROOT).as_posix(): count for folder, count in files.items() if count > 16}
 
 
 def test_alembic_is_the_library_and_not_our_folder() -> None:

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from functools import cache
+from typing import Final
 
 from models.log.merkle import (
     BLOCK,
@@ -12,7 +13,14 @@ from models.log.merkle import (
     Read,
     leaf_hash,
 )
-from tests.log.test_merkle import DATA, SIZES
+
+#: The eight leaves of Certificate Transparency's own tests, and the roots of the trees of the first 1 to 8 of them.
+DATA: Final = [
+    bytes.fromhex(each)
+    for each in ("", "00", "10", "2021", "3031", "40414243", "5051525354555657", "606162636465666768696a6b6c6d6e6f")
+]
+#: Around where subtrees that are stored are completed.
+SIZES: Final = [1, 2, 3, 127, 128, 255, 256, 257, 300, 511, 512, 513, 1000, 65_535, 65_536, 65_537, 65_793]
 
 # -- straight from the text -------------------------------------------------------------------------------------------
 

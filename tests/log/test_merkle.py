@@ -22,13 +22,19 @@ from models.log.merkle import (
     verify_consistency,
     verify_inclusion,
 )
-from tests.log.merkle_trees import Tree, grown, path, published, root, sides_of_path, sides_of_subproof, subproof
+from tests.log.merkle_trees import (
+    DATA,
+    SIZES,
+    Tree,
+    grown,
+    path,
+    published,
+    root,
+    sides_of_path,
+    sides_of_subproof,
+    subproof,
+)
 
-#: The eight leaves of Certificate Transparency's own tests, and the roots of the trees of the first 1 to 8 of them.
-DATA: Final = [
-    bytes.fromhex(each)
-    for each in ("", "00", "10", "2021", "3031", "40414243", "5051525354555657", "606162636465666768696a6b6c6d6e6f")
-]
 ROOTS: Final = [
     "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d",
     "fac54203e7cc696cf0dfcb42c92a1d9dbaf70ad9e621f4bd8d98662f00e3c125",
@@ -76,8 +82,6 @@ CONSISTENCY: Final = {
         "bc1a0643b12e4d2d7c77918f44e0f4f79a838b6cf9ec5b5c283e1f4d88599e6b",
     ],
 }
-#: Around where subtrees that are stored are completed.
-SIZES: Final = [1, 2, 3, 127, 128, 255, 256, 257, 300, 511, 512, 513, 1000, 65_535, 65_536, 65_537, 65_793]
 #: Numbers that no tree has, and some that one could have.
 NUMBERS: Final = (
     st.integers(-3, 40) | st.integers(-(2**70), 2**70) | st.sampled_from([2**63, 2**64, 10**400, -(10**400)])
