@@ -34,7 +34,7 @@ class Operation:
     @property
     def has_body(self) -> bool:
         """Whether its body is JSON."""
-        return "bodies.application/json" in self.document.get("requestBody", {}).get("content", {})
+        return "application/json" in self.document.get("requestBody", {}).get("content", {})
 
     @property
     def takes_file(self) -> bool:
@@ -75,7 +75,7 @@ class Scene:
     brin: str
     client_id: str
     kvk_number: str
-    #: What opens the scene's bodies.application to its applicant.
+    #: What opens the scene's application to its applicant.
     secret: str = ""
     ids: dict[str, str] = field(default_factory=dict)
 
@@ -118,10 +118,10 @@ class Scene:
         if content is None and entry.body is not None:
             content = json.dumps(entry.body(self)).encode()
         if operation.has_body:
-            headers.setdefault("Content-Type", "bodies.application/json")
+            headers.setdefault("Content-Type", "application/json")
         if operation.takes_file:
             content = DOCUMENT if content is None else content
-            headers.setdefault("Content-Type", "bodies.application/pdf")
+            headers.setdefault("Content-Type", "application/pdf")
         if entry.by_secret:
             headers.setdefault("X-Application-Secret", self.secret)
         token = more.get("token", self.token(entry.roles[0] if entry.roles else None))
@@ -355,7 +355,7 @@ async def scene_in(world: World, brin: str = "16SW") -> Scene:
 
 
 async def _apply(scene: Scene) -> None:
-    """The connection's bodies.application, introduced and about to be sent its agreements; one agreement's document."""
+    """The connection's application, introduced and about to be sent its agreements; one agreement's document."""
     world = scene.world
     applied = (await world.call("POST", "/v1/applications", None, bodies.application(scene.kvk_number))).json()
     scene.secret, scene.ids["reference"] = applied["secret"], applied["reference"]
