@@ -268,7 +268,7 @@ async def test_a_member_that_cannot_be_is_refused(operation: str, ours: Scene, l
                 value = "1" * 65
             content = json.dumps(replaced(body, place, value)).encode()
             ledger.expect((400,), f"{place} is {what}", await call(ours, operation, content=content))
-        odd = ("1", "\u202e", "' OR 1=1 --", 0, -1, 2**63, 1.5, None, [], [None], "9999-12-31")
+        odd: tuple[Any, ...] = ("1", "\u202e", "' OR 1=1 --", 0, -1, 2**63, 1.5, None, [], [None], "9999-12-31")
         for value in turns(odd, turn):
             if value != was:
                 content = json.dumps(replaced(body, place, value)).encode()
