@@ -21,7 +21,6 @@ from tests.effort import PROVE, PROVING, SEED
 
 # What the tests of every operation share, and those of histories, in several modules: a fixture is found here.
 from tests.worlds.scenes import key, ours, scenes, standing_store, theirs  # noqa: F401
-from tests.worlds.shared_statements import share_statements
 from tests.worlds.stores import (  # noqa: F401
     POSTGRESQL,
     SQLITE,
@@ -34,6 +33,7 @@ from tests.worlds.stores import (  # noqa: F401
     postgresql_server,
     postgresql_stores,
     schools,
+    share_statements,
     sqlite_stores,
     sqlite_template,
     templates,

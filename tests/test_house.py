@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 NO_NAMES = re.compile(r"(^|_)(utils?|helpers?|common|misc|service|manager)$")
 ROOMS = ("api", "bench", "client", "exchange", "models", "tests")
 MOST_FILES = 16
+MOST_LINES = 450
 
 
 def sources(*rooms: str) -> Iterator[tuple[str, ast.Module]]:
@@ -104,6 +105,11 @@ def test_every_file_that_a_page_names_is_there() -> None:
             r"`((?:api|models|exchange|tests|bench)/[\w/]+\.(?:py|json|toml))`", page.read_text("utf-8")
         ):
             assert (ROOT / named).exists(), f"{page.name} names {named}"
+
+
+def test_a_file_is_short_enough_to_be_read() -> None:
+    lines = {path.relative_to(ROOT).as_posix(): len(path.read_text("utf-8").splitlines()) for path in python_files()}
+    assert {path: count for path, count in lines.items() if count > MOST_LINES} == {}
 
 
 def test_alembic_is_the_library_and_not_our_folder() -> None:

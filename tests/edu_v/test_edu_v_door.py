@@ -20,7 +20,8 @@ from api.edu_v.door import PATH, documented_door
 from api.edu_v.status_codes import REFUSING, code_of
 from tests.contract.dereferenced import dereferenced
 from tests.edu_v.both_sides import API, code, school
-from tests.promises.test_every_input import NEVER_OURS, NOT_A_BODY, leaves, replaced
+from tests.effort import turns
+from tests.promises.test_every_body import NEVER_OURS, NOT_A_BODY, leaves, replaced
 from tests.worlds.operations import Scene, scene_in
 from tests.worlds.scenes import MEGABYTE
 from tests.worlds.world import BASIS, NAMES, OFFERED, PURPOSE, Answer
@@ -265,13 +266,14 @@ async def test_what_is_no_message_is_refused(operation: str, ours: Scene, ledger
 @pytest.mark.parametrize("operation", MESSAGES)
 async def test_a_member_that_cannot_be_is_refused(operation: str, ours: Scene, ledger: Ledger) -> None:
     body = MESSAGES[operation][2](ours)
-    for place, was in leaves(body):
-        for what, value in NEVER_OURS.items():
+    for turn, (place, was) in enumerate(leaves(body), list(MESSAGES).index(operation)):
+        for what, value in turns(NEVER_OURS.items(), turn):
             if what == "too long" and place == ("school", "organisationIds", 0, "organisationId"):
                 value = "1" * 65
             content = json.dumps(replaced(body, place, value)).encode()
             ledger.expect((400,), f"{place} is {what}", await call(ours, operation, content=content))
-        for value in ("1", "\u202e", "' OR 1=1 --", 0, -1, 2**63, 1.5, None, [], [None], "9999-12-31"):
+        odd: tuple[Any, ...] = ("1", "\u202e", "' OR 1=1 --", 0, -1, 2**63, 1.5, None, [], [None], "9999-12-31")
+        for value in turns(odd, turn):
             if value != was:
                 content = json.dumps(replaced(body, place, value)).encode()
                 answer = await call(await _spare(ours), operation, content=content)

@@ -11,8 +11,10 @@ import pytest
 from tests.exchange import oracle
 from tests.exchange.conftest import CUSTOMERS, TELLING, Scene
 from tests.exchange.peers import las
-from tests.exchange.peers.invented import CALLS, FORBIDDEN, GRANTABLE, CallName
-from tests.exchange.peers.las import FAULTY, ODD, SECRET, SILENT, answer_to
+from tests.exchange.peers.invented import CALLS, CallName
+from tests.exchange.peers.large_answers import FORBIDDEN, GRANTABLE
+from tests.exchange.peers.las import SECRET, answer_to
+from tests.exchange.peers.las_faults import FAULTY, ODD, SILENT
 from tests.exchange.peers.raw import soap, verzoek
 from tests.exchange.peers.running import wait_until
 

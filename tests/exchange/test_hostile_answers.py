@@ -11,19 +11,10 @@ from exchange.answers import AnswerFilter
 from exchange.places import AnswerRefused
 from exchange.uwlr import Call, Expected
 from tests.exchange import oracle
-from tests.exchange.peers.invented import (
-    BRIN,
-    CALLS,
-    FORBIDDEN,
-    GRANTABLE,
-    SCHOOLJAAR,
-    UWLR,
-    CallName,
-    Large,
-    enveloped,
-    exception_answer,
-)
-from tests.exchange.peers.las import FAULTY_CONTENT, ODD_CONTENT, SECRET, Behaviour, Request, answer_to
+from tests.exchange.peers.invented import BRIN, CALLS, SCHOOLJAAR, UWLR, CallName, enveloped, exception_answer
+from tests.exchange.peers.large_answers import FORBIDDEN, GRANTABLE, Large
+from tests.exchange.peers.las import SECRET, Behaviour, Request, answer_to
+from tests.exchange.peers.las_faults import FAULTY_CONTENT, ODD_CONTENT
 from tests.exchange.peers.test_las import verzoek
 from tests.exchange.subsets import EVERYTHING, release_of
 

@@ -16,7 +16,7 @@ from models.tables import TABLES
 from models.vocabulary.event_kinds import EventKind
 from tests.grants.test_grants import problem
 from tests.worlds.applicant_road import KVK, Road
-from tests.worlds.operations import application
+from tests.worlds.bodies import application
 from tests.worlds.world import PURPOSE, World, world_on
 
 pytestmark = pytest.mark.empty_world

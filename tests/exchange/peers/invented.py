@@ -5,18 +5,16 @@ occurs once, so that a value that comes out of the release layer can be traced t
 """
 
 import random
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Final, Literal
-from xml.sax.saxutils import escape, quoteattr
+
+from tests.exchange.peers.answer_writer import SOAP, UWLR, XSI, Element, Writer
 
 CallName = Literal["leerlinggegevens", "structuur", "leerlingen", "leerkrachten"]
 
 CALLS: Final[tuple[CallName, ...]] = ("leerlinggegevens", "structuur", "leerlingen", "leerkrachten")
-UWLR: Final = "http://www.edustandaard.nl/leerresultaten/2/leerlinggegevens"
-SOAP: Final = "http://schemas.xmlsoap.org/soap/envelope/"
-XSI: Final = "http://www.w3.org/2001/XMLSchema-instance"
 FOREIGN: Final = "urn:voorbeeld:uitbreiding"
 ECKID_HOST: Final = "https://eckid.voorbeeld.example/201703/"
 SCHOOLJAAR: Final = "2026-2027"
@@ -62,16 +60,6 @@ class Planted:
     marker: str
     needs: frozenset[tuple[str, str]] = frozenset()
     never: bool = False
-
-
-@dataclass
-class Element:
-    """An element to write; an attribute's name in a namespace is written `{namespace}name`."""
-
-    name: str
-    content: "str | list[Element]" = ""
-    attributes: dict[str, str] = field(default_factory=dict)
-    namespace: str = UWLR
 
 
 @dataclass(frozen=True)
@@ -120,9 +108,7 @@ def invented(
     if not clean:
         inventor.soil_the_sections(inner)
     answer = Element(f"{call}_antwoord", [inner])
-    content = enveloped(
-        _Writer(chance, inventor.plant, clean).written(answer), prefix=chance.choice(("soap", "S", "e"))
-    )
+    content = enveloped(Writer(chance, inventor.plant, clean).written(answer), prefix=chance.choice(("soap", "S", "e")))
     return Invented(call, content, tuple(inventor.planted), clean, schooljaar, brincode or BRIN, dependancecode)
 
 
@@ -424,113 +410,3 @@ class _Inventor:
             "gemaakt": self.plant("@gemaakt", never=True),
         }
         self.chance.shuffle(inner.content)
-
-
-class _Writer:
-    """Writes elements as a LAS might: with or without prefixes, comments, CDATA and references to characters."""
-
-    def __init__(self, chance: random.Random, plant: Callable[..., str], clean: bool) -> None:
-        self._chance = chance
-        self._plant = plant
-        self._clean = clean
-        self._prefix = "" if chance.random() < 0.5 else chance.choice(("lg", "ns0", "soapy"))
-
-    def written(self, element: Element) -> str:
-        declared = f'xmlns:{self._prefix}="{UWLR}"' if self._prefix else f'xmlns="{UWLR}"'
-        return self._element(element, f' {declared} xmlns:xsi="{XSI}"', top=True)
-
-    def _element(self, element: Element, declared: str = "", *, top: bool = False) -> str:
-        name, extra = self._name(element, top=top)
-        attributes = "".join(self._attribute(each, value) for each, value in element.attributes.items())
-        if isinstance(element.content, str):
-            content = self._text(element.content)
-        elif not element.content and self._clean:
-            content = ""
-        else:
-            content = self._space().join(["", *map(self._element, element.content), ""])
-        if not content and self._chance.random() < 0.5:
-            return f"<{name}{declared}{extra}{attributes}/>"
-        return f"<{name}{declared}{extra}{attributes}>{content}</{name}>"
-
-    def _name(self, element: Element, *, top: bool) -> tuple[str, str]:
-        if element.namespace == UWLR:
-            if not top and not self._clean and self._chance.random() < 0.1:
-                return f"p1:{element.name}", f' xmlns:p1="{UWLR}"'
-            return (f"{self._prefix}:{element.name}" if self._prefix else element.name), ""
-        if element.namespace == "":
-            return element.name, "" if self._prefix else ' xmlns=""'
-        return f"vr:{element.name}", f' xmlns:vr="{element.namespace}"'
-
-    def _attribute(self, name: str, value: str) -> str:
-        namespace, _, local = name.removeprefix("{").rpartition("}")
-        quoted = quoteattr(value)
-        if namespace == "":
-            return f" {local}={quoted}"
-        if namespace == XSI:
-            return f" xsi:{local}={quoted}"
-        prefix = "at" if namespace == UWLR else "vr"
-        return f' xmlns:{prefix}="{namespace}" {prefix}:{local}={quoted}'
-
-    def _space(self) -> str:
-        if self._clean or self._chance.random() < 0.7:
-            return self._chance.choice(("", "\n  "))
-        return f"<!-- {self._plant('a comment', never=True)} <achternaam>x</achternaam> -->"
-
-    def _text(self, value: str) -> str:
-        way = self._chance.random()
-        if not value or way < 0.4:
-            return escape(value)
-        if way < 0.6:
-            return "<![CDATA[" + value.replace("]]>", "]]]]><![CDATA[>") + "]]>"
-        middle = len(value) // 2
-        first, second = value[:middle], value[middle:]
-        if way < 0.8 or self._clean:
-            return f"{escape(first)}&#x{ord(second[0]):x};{escape(second[1:])}"
-        return f"{escape(first)}<!--{self._plant('a comment in a value', never=True)}-->{escape(second)}"
-
-
-#: What every value of a large answer holds that may be released, and that may not be under any grant.
-GRANTABLE: Final = "zqmag"
-FORBIDDEN: Final = "zqnooit"
-
-
-class Large:
-    """An answer of about so many megabytes, in chunks, which is never held as a whole. Its pupils are all alike."""
-
-    def __init__(self, megabytes: float, call: CallName = "leerlinggegevens") -> None:
-        assert call in {"leerlinggegevens", "leerlingen"}
-        self.call = call
-        self.pupils = 0
-        self._size = int(megabytes * 1_000_000)
-
-    def __iter__(self) -> Iterator[bytes]:
-        self.pupils = 0
-        start = (
-            f'<?xml version="1.0" encoding="UTF-8"?><soap:Envelope xmlns:soap="{SOAP}"><soap:Body>'
-            f'<{self.call}_antwoord xmlns="{UWLR}"><{inner_name(self.call)}>'
-            f"<school><schooljaar>{SCHOOLJAAR}</schooljaar><brincode>{BRIN}</brincode></school><leerlingen>"
-        )
-        yield start.encode()
-        written = len(start)
-        while written < self._size:
-            chunk = "".join(self._pupil(self.pupils + nth) for nth in range(100)).encode()
-            self.pupils += 100
-            written += len(chunk)
-            yield chunk
-        end = f"</leerlingen></{inner_name(self.call)}></{self.call}_antwoord></soap:Body></soap:Envelope>"
-        yield end.encode()
-
-    @staticmethod
-    def _pupil(nth: int) -> str:
-        return (
-            f'<leerling key="{FORBIDDEN}-{nth}" eckid="{ECKID_HOST}{nth:0128x}">'
-            f"<achternaam>{GRANTABLE} {nth}</achternaam><voornamen>{FORBIDDEN} {nth}</voornamen>"
-            f"<roepnaam>{GRANTABLE} {nth}</roepnaam><jaargroep>5</jaargroep><bsn>{FORBIDDEN}{nth}</bsn>"
-            f"<toevoegingen><blok><code>{FORBIDDEN}</code><omschrijving>{FORBIDDEN} {nth}</omschrijving></blok>"
-            "</toevoegingen></leerling>\n"
-        )
-
-
-def large(megabytes: float, call: CallName = "leerlinggegevens") -> Iterator[bytes]:
-    """The chunks of an answer of about so many megabytes."""
-    return iter(Large(megabytes, call))

@@ -7,7 +7,8 @@ import pytest
 
 from tests.exchange.peers import las
 from tests.exchange.peers.invented import BRIN, CALLS, SCHOOLJAAR, UWLR, CallName, enveloped, invented
-from tests.exchange.peers.las import FAULTY, ODD, Behaviour, Las, Request
+from tests.exchange.peers.las import Behaviour, Las, Request
+from tests.exchange.peers.las_faults import FAULTY, ODD
 
 
 def verzoek(call: CallName, brincode: str = BRIN) -> bytes:
