@@ -1,41 +1,12 @@
-"""The console script, run as a user runs it: a process of its own, with an environment of its own."""
+"""The commands, each with what it refuses: in this process, with an environment and an installation of its own."""
 
 import json
-import os
-import re
-import shlex
-import shutil
-import socket
-import sqlite3
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
-import httpx2
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-LAUNCH = [sys.executable, "-c", "from api.cli.main import main; main()"]
-
-
-def environment(folder: Path, **settings: str) -> dict[str, str]:
-    given = {f"PRIVACY_MANAGER_{name}": value for name, value in settings.items()}
-    return {"PATH": os.environ["PATH"], "HOME": str(folder), "PRIVACY_MANAGER_VAR_DIR": str(folder), **given}
-
-
-def run(folder: Path, *words: str, **settings: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*LAUNCH, *words], cwd=ROOT, env=environment(folder, **settings), capture_output=True, text=True, timeout=60
-    )
-
-
-def free_port() -> int:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        return int(listening.getsockname()[1])
+from tests.cli.commands import run
+from tests.exchange.peers.running import free_port
 
 
 @pytest.mark.parametrize(
@@ -118,111 +89,3 @@ def test_an_import_with_a_refused_line_changes_nothing(tmp_path: Path) -> None:
     assert "20 added" in imported.stdout
     assert "nothing changed" in run(tmp_path, "schools", "import", str(good)).stdout
     assert run(tmp_path, "verify").stdout == "The store is whole.\n"
-
-
-def test_verify_finds_a_grant_that_was_changed_behind_the_services_back(demo: tuple[str, list[str], Path]) -> None:
-    _, commands, folder = demo
-    subprocess.run(shlex.split(commands[0]), check=True, capture_output=True)
-    assert run(folder, "verify").returncode == 0
-    with closing(sqlite3.connect(folder / "privacy-manager.db")) as behind_its_back:
-        behind_its_back.execute("UPDATE grants SET scopes = '[]'")
-        behind_its_back.commit()
-    found = run(folder, "verify")
-    assert found.returncode == 1
-    assert "not as its last event left it" in found.stdout
-
-
-@pytest.fixture
-def curl() -> str:
-    """The program that the demo's commands call."""
-    found = shutil.which("curl")
-    if found is None:
-        pytest.skip("curl is not installed: the demo's commands cannot be pasted (Debian: apt-get install curl)")
-    return found
-
-
-@pytest.fixture
-def demo(curl: str, tmp_path: Path) -> Iterator[tuple[str, list[str], Path]]:
-    """A running demo: its address, the commands that it printed, and its folder."""
-    port = free_port()
-    with subprocess.Popen(
-        [*LAUNCH, "demo", "--port", str(port)],
-        cwd=ROOT,
-        env=environment(tmp_path),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    ) as process:
-        try:
-            yield f"http://127.0.0.1:{port}", _printed_commands(process), tmp_path
-        finally:
-            process.terminate()
-            process.wait(timeout=20)
-
-
-def _printed_commands(process: subprocess.Popen[str]) -> list[str]:
-    assert process.stdout is not None
-    commands: list[str] = []
-    until = time.monotonic() + 60
-    for line in process.stdout:
-        if line.startswith("curl "):
-            commands.append(line.strip())
-        if line.startswith("Serving on"):
-            return commands
-        assert time.monotonic() < until
-    raise AssertionError("the demo ended")
-
-
-def test_the_demos_three_commands_grant_show_and_permit_and_a_revoke_denies(demo: tuple[str, list[str], Path]) -> None:
-    address, commands, _ = demo
-    answers = [
-        subprocess.run([*shlex.split(command), "-w", "\n%{http_code}"], check=True, capture_output=True, text=True)
-        for command in commands
-    ]
-    (grant, granted), (shown, _), (decided, _) = (answer.stdout.rsplit("\n", 1) for answer in answers)
-    assert granted == "201"
-    grant_id = json.loads(grant)["grantId"]
-    assert [consent["grantId"] for consent in json.loads(shown)["items"]] == [grant_id]
-    decision = json.loads(decided)
-    assert decision["decision"] is True
-    assert "achternaam" in decision["context"]["fields"]
-    token = re.findall(r"Bearer (\S+?)'", commands[0])[0]
-    revoked = httpx2.post(
-        f"{address}/v1/schools/16SW/grants/{grant_id}/_revoke",
-        json={"reason": "Klaar."},
-        headers={"Authorization": f"Bearer {token}"},
-    )
-    assert revoked.status_code == 200
-    after = subprocess.run(shlex.split(commands[2]), check=True, capture_output=True, text=True)
-    assert (json.loads(after.stdout)["decision"], json.loads(after.stdout)["context"]["reason"]) == (False, "revoked")
-    assert httpx2.get(f"{address}/health/ready").json()["status"] == "ready"
-
-
-def test_a_second_demo_on_the_same_folder_has_something_left_to_grant(demo: tuple[str, list[str], Path]) -> None:
-    _, commands, folder = demo
-    subprocess.run(shlex.split(commands[0]), check=True, capture_output=True)
-    again = subprocess.Popen(
-        [*LAUNCH, "demo", "--port", str(free_port())],
-        cwd=ROOT,
-        env=environment(folder),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    try:
-        command = [*shlex.split(_printed_commands(again)[0]), "-o", os.devnull, "-w", "%{http_code}"]
-        assert subprocess.run(command, check=True, capture_output=True, text=True).stdout == "201"
-    finally:
-        again.terminate()
-        again.communicate(timeout=20)
-
-
-def test_a_minted_token_is_accepted_by_the_demo(demo: tuple[str, list[str], Path]) -> None:
-    address, _, folder = demo
-    for words, path in (
-        (["--role", "school", "--school", "16SW"], "/v1/schools/16SW"),
-        (["--role", "partner", "--client-id", "rekenrijk"], "/v1/consents"),
-        (["--role", "operator"], "/v1/partners"),
-    ):
-        token = run(folder, "token", *words).stdout.strip()
-        assert httpx2.get(address + path, headers={"Authorization": f"Bearer {token}"}).status_code == 200

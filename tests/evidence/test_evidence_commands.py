@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from tests.cli.test_cli import run
+from tests.cli.commands import run
 from tests.exchange.peers.running import Manager, manager_in
 from tests.worlds.world import NAMES
 

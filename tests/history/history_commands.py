@@ -10,18 +10,16 @@ from tempfile import gettempdir
 from typing import Any, Final
 
 import pytest
-from typer.testing import CliRunner
 
 from api.cli import history
-from api.cli.main import REFUSALS, cli
 from api.evidence.exports import write_export
-from api.printable_text import printable_lines
 from api.security import evidence_keys
 from api.security.evidence_keys import EvidenceKeys
 from api.store.store import Store
 from models.log.log_entries import canonical
 from models.log.merkle import leaf_hash, peaks_of
 from models.log.signed_notes import Checkpoint, signed
+from tests.cli.commands import run
 from tests.worlds.world import PURPOSE, HandClock, World
 from tests.worlds.world_evidence import keys_of
 
@@ -43,15 +41,10 @@ class Said:
 
 
 def command(*words: str, **settings: str) -> Said:
-    """A command, in this process and with these settings; what `main` ends with a sentence, it does here too."""
-    elsewhere = {"VAR_DIR": str(Path(gettempdir()) / "no-installation")}
-    given = {f"PRIVACY_MANAGER_{name}": value for name, value in (elsewhere | settings).items()}
-    result = CliRunner().invoke(cli, list(words), env=given)
-    if isinstance(result.exception, REFUSALS):
-        return Said(1, result.stdout, f"{result.stderr}privacy-manager: {printable_lines(str(result.exception))}")
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return Said(result.exit_code, result.stdout, result.stderr)
+    """A command with these settings, of an installation that there is not unless they name one."""
+    folder = Path(settings.pop("VAR_DIR", str(Path(gettempdir()) / "no-installation")))
+    ended = run(folder, *words, **settings)
+    return Said(ended.returncode, ended.stdout, ended.stderr)
 
 
 @dataclass(frozen=True)

@@ -111,7 +111,7 @@ async def test_what_came_after_an_export_it_does_not_tell(desk: Desk) -> None:
         assert "what changed after it" in late.err
     assert (await desk.of_store(*words_of(QUESTIONS[0]), "--at", written(after))).status == 0
     future = await desk.of_store(*words_of(QUESTIONS[0]), "--at", "2999-01-01T00:00:00Z")
-    assert (future.is_a_refusal, future.err) == (True, "privacy-manager: at must not be in the future.")
+    assert (future.is_a_refusal, future.err) == (True, "privacy-manager: at must not be in the future.\n")
 
 
 def test_an_export_that_does_not_say_of_when_it_is_tells_nothing_of_then(export: Path, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import pytest
 
-from tests.cli.test_cli import run
+from tests.cli.commands import run, run_script
 from tests.history.history_commands import QUESTIONS, Desk, command, words_of, written
 from tests.worlds.world import START
 
@@ -104,7 +104,7 @@ async def test_a_revision_that_there_is_not_is_refused(desk: Desk) -> None:
     await desk.write()
     words = [*words_of(QUESTIONS[0]), "--at", written(desk.world.clock.now), "--revision", "9999"]
     for said in (await desk.of_store(*words), await desk.of_export(*words)):
-        assert (said.is_a_refusal, said.err) == (True, "privacy-manager: There is no such revision.")
+        assert (said.is_a_refusal, said.err) == (True, "privacy-manager: There is no such revision.\n")
 
 
 async def test_what_the_catalogue_does_not_know_is_a_no(desk: Desk) -> None:
@@ -141,13 +141,13 @@ def test_the_commands_end_with_a_sentence_as_a_user_runs_them(tmp_path: Path) ->
         assert (refused.returncode, refused.stdout) == (1, "")
         assert refused.stderr.startswith("privacy-manager: ")
         assert len(refused.stderr.strip().splitlines()) == 1
-    assert run(tmp_path, "replay").returncode == 2
+    assert run_script(tmp_path, "replay").returncode == 2
 
 
 def test_an_export_is_asked_where_there_is_no_store_and_no_key(export: Path, tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    said = run(elsewhere, *words_of(QUESTIONS[0]), "--export", str(export))
+    said = run_script(elsewhere, *words_of(QUESTIONS[0]), "--export", str(export))
     assert (said.returncode, said.stdout.splitlines()[0]) == (0, "no: revoked"), said.stderr
     assert "grant.revoked" in run(elsewhere, "changes", "--export", str(export)).stdout
     assert not list(elsewhere.iterdir()), "nothing was made"

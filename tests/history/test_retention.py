@@ -22,7 +22,7 @@ from models.decision.decision_log import Digest
 from models.log.events import Event
 from models.log.logged_decisions import LoggedDecision, digest_of
 from models.vocabulary.event_kinds import EventKind
-from tests.cli.test_cli import run
+from tests.cli.commands import run
 from tests.worlds.world import START, World
 
 pytestmark = pytest.mark.both_stores
