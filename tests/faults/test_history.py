@@ -6,13 +6,8 @@ from typing import Final
 
 import pytest
 
-from tests.faults.history import (
-    Operation,
-    Search,
-    TooManyPossibilities,
-    from_json,
-    violations,
-)
+from tests.faults.history import Operation, TooManyPossibilities, from_json
+from tests.faults.linearizability import Search, violations
 from tests.faults.operations import MAYBE, OTHER, REFUSED, amend, deny, grant, names, permit, resume, revoke, suspend
 
 

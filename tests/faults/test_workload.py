@@ -9,7 +9,8 @@ import pytest
 
 from tests.faults.cases import Case, connection_stalled, notification_lost
 from tests.faults.histories import Total, record_all
-from tests.faults.history import NOTHING, Operation, Phase, violations
+from tests.faults.history import NOTHING, Operation, Phase
+from tests.faults.linearizability import violations
 from tests.faults.workload import Plan, keys_of, record_history, running_site
 
 HISTORIES: Final = 3
