@@ -12,7 +12,8 @@ from api.gateways.forward_auth import PARTNER_PATH, PATH, Authorize
 from api.security.tokens import DEMO_AUDIENCE, DEMO_ISSUER
 from api.settings import Mode, Settings
 from models.decision.route_table import RouteTable
-from tests.security.hostile_tokens import SigningKey, good_claims, hostile_tokens
+from tests.security.hostile_tokens import hostile_tokens
+from tests.security.signing_keys import SigningKey, good_claims
 from tests.worlds.world import Answer, World
 
 ROUTES = """

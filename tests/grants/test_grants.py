@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from api.security.tokens import DEMO_AUDIENCE, DEMO_ISSUER
-from tests.security.hostile_tokens import SigningKey, good_claims
+from tests.security.signing_keys import SigningKey, good_claims
 from tests.worlds.world import BASIS, NAMES, OFFERED, OTHER_PURPOSE, PURPOSE, START, Answer, World, question
 
 

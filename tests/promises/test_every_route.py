@@ -14,7 +14,8 @@ from api.edge.problems import TYPE_BASE
 from api.gateways.metadata import METADATA
 from api.web.idempotency import digest_of_key, unsealed
 from models.log.events import RememberedAnswer
-from tests.security.hostile_tokens import SigningKey, hostile_tokens
+from tests.security.hostile_tokens import hostile_tokens
+from tests.security.signing_keys import SigningKey
 from tests.worlds.operations import CONTRACT, ENTRIES, MISSING, NOWHERE, OPERATIONS, Scene, scene_in
 from tests.worlds.scenes import Ledger, claims, each, names_in
 

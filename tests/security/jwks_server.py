@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from api.security.issuers import TrustedIssuer
-from tests.security.hostile_tokens import SigningKey
+from tests.security.signing_keys import SigningKey
 
 OLD, NEW = SigningKey.es256("old"), SigningKey.es256("new")
 RSA = SigningKey.rs256("rsa")

@@ -9,8 +9,8 @@ from pydantic import ValidationError
 from api.security.issuers import KeySet
 from api.security.strict_json import Malformed, base64url, strict_object
 from api.security.tokens import TokenRefused, TokenVerifier
-from tests.security.hostile_tokens import SigningKey, good_claims
 from tests.security.jwks_server import AUDIENCE, ISSUER, NEW, OLD, Clock, JwksServer, answer, jwks, trusted
+from tests.security.signing_keys import SigningKey, good_claims
 from tests.security.test_keys import _private
 
 

@@ -6,8 +6,8 @@ import gzip
 import pytest
 
 from api.security.issuers import KeySet
-from tests.security.hostile_tokens import public_members
 from tests.security.jwks_server import NEW, OLD, Clock, JwksServer, answer, eventually, jwks, trusted
+from tests.security.signing_keys import public_members
 
 
 async def test_keys_are_fetched_when_first_asked_for_and_then_stay_in_memory(keys: KeySet, server: JwksServer) -> None:

@@ -7,8 +7,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from api.security.issuers import usable_keys
 from api.security.strict_json import base64url
-from tests.security.hostile_tokens import PrivateKey, SigningKey, public_members, segment
 from tests.security.jwks_server import NEW, OLD, RSA, jwks
+from tests.security.signing_keys import PrivateKey, SigningKey, public_members, segment
 
 
 def _private(key: SigningKey) -> dict[str, str]:

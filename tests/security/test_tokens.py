@@ -17,15 +17,8 @@ import pytest
 
 from api.security.issuers import TrustedIssuer
 from api.security.tokens import MAX_REMEMBERED, Claims, EmbeddedIssuer, TokenRefused, TokenVerifier, parse
-from tests.security.hostile_tokens import (
-    HostileToken,
-    SigningKey,
-    encoded_json,
-    good_claims,
-    hostile_claims,
-    hostile_tokens,
-    segment,
-)
+from tests.security.hostile_tokens import HostileToken, hostile_claims, hostile_tokens
+from tests.security.signing_keys import SigningKey, encoded_json, good_claims, segment
 
 AUDIENCE = "privacy-manager"
 KEYS = {"https://ec.example": SigningKey.es256("ec-1"), "https://rsa.example": SigningKey.rs256("rsa-1")}

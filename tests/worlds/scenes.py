@@ -13,7 +13,7 @@ import pytest_asyncio
 
 from api.edge.problems import MEDIA_TYPE, TYPE_BASE
 from api.security.tokens import DEMO_AUDIENCE, DEMO_ISSUER
-from tests.security.hostile_tokens import SigningKey, good_claims
+from tests.security.signing_keys import SigningKey, good_claims
 from tests.worlds.operations import ENTRIES, OPERATIONS, Operation, Scene, scene_in
 from tests.worlds.stores import Templates
 from tests.worlds.world import Answer, world_on
