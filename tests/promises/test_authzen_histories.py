@@ -9,6 +9,7 @@ import pytest
 
 from models.consents.partners import Stage
 from models.decision.kept_rules import GroundRuleName
+from tests.effort import share
 from tests.worlds.histories import History, Tally, history_on, step_of
 from tests.worlds.questions import CLIENTS, CODES, OPTIONAL, PLACES, PURPOSES
 from tests.worlds.world import BASIS, PURPOSE, Answer, question
@@ -79,7 +80,7 @@ def renew(history: History, chance: random.Random) -> None:
             history.a_school_grants(client, place, set(chance.sample(OPTIONAL, 4)), list(PURPOSES[:2]), None, None)
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", range(1, 1 + share(3)))
 def test_whatever_happened_a_search_finds_what_evaluations_permit(store_url: str, tmp_path: Path, seed: int) -> None:
     chance = random.Random(seed)
     permitted: set[int] = set()
