@@ -52,7 +52,7 @@ def run_script(folder: Path, *words: str, **settings: str) -> Ended:
         capture_output=True,
         text=True,
         encoding="utf-8",
-        timeout=60,
+        timeout=120,
         check=False,
     )
 

@@ -1,11 +1,13 @@
 """The schema's history: one line, equal to the models, up and down with data, and never served half-way."""
 
 import asyncio
-import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from functools import partial
 from pathlib import Path
@@ -13,7 +15,8 @@ from typing import Any
 
 import pytest
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, MetaData, Table, func, insert, inspect, select, text
+from sqlalchemy import Connection, MetaData, Table, create_engine, func, insert, inspect, select, text
+from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
@@ -24,6 +27,7 @@ from api.evidence.verification import log_faults
 from api.security.sealing import named
 from api.settings import Mode, Settings
 from api.store.migrations import configuration, head, migrate, revision_of
+from api.store.sqlite_files import make_file
 from api.store.store import Store
 from models.consents.partners import Stage
 from models.decision.kept_rules import GroundRuleName
@@ -31,11 +35,16 @@ from models.log.events import Event
 from models.log.log_entries import leaf_of
 from models.log.verification import Audit
 from models.tables import METADATA, TABLES
+from tests.cli.commands import run, run_script
+from tests.effort import PROVING, share
+from tests.worlds.stores import POSTGRESQL, Databases
 from tests.worlds.world import OFFERED, PURPOSE, START, World, world_on
 from tests.worlds.world_evidence import keys_in, keys_of
 
 pytestmark = pytest.mark.both_stores
 
+#: Processes that migrate one store at once.
+AT_ONCE = share(3, 2)
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = ScriptDirectory.from_config(configuration(""))
 HISTORY = [script.revision for script in reversed(list(SCRIPTS.walk_revisions()))]
@@ -56,9 +65,14 @@ A_VALUE: dict[type, Any] = {
 
 def on(store_url: str, work: Callable[[Connection], Any]) -> Any:
     """Does this in one transaction on the store."""
+    url = make_url(store_url)
+    if url.get_backend_name() == "sqlite":
+        engine = create_engine(url.set(drivername="sqlite"), poolclass=NullPool)
+        with engine.begin() as connection:
+            return work(connection)
 
     async def do() -> Any:
-        engine = create_async_engine(store_url, poolclass=NullPool)
+        engine = create_async_engine(url, poolclass=NullPool)
         try:
             async with engine.begin() as connection:
                 return await connection.run_sync(work)
@@ -79,9 +93,66 @@ def fill(connection: Connection) -> None:
 def counted(connection: Connection) -> dict[str, int]:
     """How many rows are in each table."""
     return {
-        table.name: connection.execute(select(func.count()).select_from(table)).scalar_one()
-        for table in _tables(connection)
+        name: connection.execute(text(f"SELECT count(*) FROM {name}")).scalar_one()
+        for name in inspect(connection).get_table_names()
+        if name != "alembic_version"
     }
+
+
+@dataclass
+class Revisions:
+    """A store at each revision of the history. Each is made once, from the one before it, and copied for a test."""
+
+    folder: Path
+    databases: Databases | None
+    made: dict[str | None, str] = field(default_factory=dict)
+    copies: list[str] = field(default_factory=list)
+
+    def at(self, revision: str | None) -> str:
+        """The address of a store of a test's own, at this revision; at none, it has no table."""
+        self.copies.append(self._copy(self._template(revision)))
+        return self.copies[-1]
+
+    def _template(self, revision: str | None) -> str:
+        if revision not in self.made:
+            if revision is None:
+                url = self._empty()
+            else:
+                url = self._copy(self._template(previous_of(revision)))
+                command.upgrade(configuration(url), revision)
+            self.made[revision] = url
+        return self.made[revision]
+
+    def _copy(self, url: str) -> str:
+        database, copy = str(make_url(url).database), f"revision_{uuid.uuid4().hex}"
+        if self.databases is not None:
+            return self.databases.make(copy, database)
+        return f"sqlite+aiosqlite:///{shutil.copy(database, self.folder / copy)}"
+
+    def _empty(self) -> str:
+        if self.databases is not None:
+            return self.databases.make(f"revision_{uuid.uuid4().hex}")
+        url = f"sqlite+aiosqlite:///{self.folder / 'base'}"
+        make_file(make_url(url))
+        return url
+
+
+@pytest.fixture(scope="module")
+def revisions(
+    request: pytest.FixtureRequest, kind_of_store: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Revisions]:
+    databases = request.getfixturevalue("databases") if kind_of_store == POSTGRESQL else None
+    made = Revisions(tmp_path_factory.mktemp("revisions"), databases)
+    yield made
+    if databases is not None:
+        for url in [*made.copies, *made.made.values()]:
+            databases.drop(str(make_url(url).database))
+
+
+def previous_of(revision: str) -> str | None:
+    previous = SCRIPTS.get_revision(revision).down_revision
+    assert previous is None or isinstance(previous, str)
+    return previous
 
 
 def _tables(connection: Connection) -> list[Table]:
@@ -93,26 +164,28 @@ def _tables(connection: Connection) -> list[Table]:
 def described(connection: Connection) -> dict[str, Any]:
     """The schema as the store itself describes it."""
     inspector = inspect(connection)
+    columns, primary_keys = inspector.get_multi_columns(), inspector.get_multi_pk_constraint()
+    foreign_keys, indexes = inspector.get_multi_foreign_keys(), inspector.get_multi_indexes()
+    checks, uniques = inspector.get_multi_check_constraints(), inspector.get_multi_unique_constraints()
     return {
-        table: {
+        table[1]: {
             "columns": sorted(
                 (column["name"], str(column["type"]), column["nullable"], column.get("default"))
-                for column in inspector.get_columns(table)
+                for column in columns[table]
             ),
-            "primary key": inspector.get_pk_constraint(table)["constrained_columns"],
+            "primary key": primary_keys[table]["constrained_columns"],
             "foreign keys": sorted(
                 (key["constrained_columns"], key["referred_table"], key["referred_columns"], str(key["options"]))
-                for key in inspector.get_foreign_keys(table)
+                for key in foreign_keys[table]
             ),
             "indexes": sorted(
-                (index["name"], index["column_names"], index["unique"], _options(index))
-                for index in inspector.get_indexes(table)
+                (index["name"], index["column_names"], index["unique"], _options(index)) for index in indexes[table]
             ),
-            "checks": sorted(str(check["sqltext"]) for check in inspector.get_check_constraints(table)),
-            "unique": sorted(unique["column_names"] for unique in inspector.get_unique_constraints(table)),
+            "checks": sorted(str(check["sqltext"]) for check in checks[table]),
+            "unique": sorted(unique["column_names"] for unique in uniques[table]),
         }
-        for table in inspector.get_table_names()
-        if table != "alembic_version"
+        for table in columns
+        if table[1] != "alembic_version"
     }
 
 
@@ -129,11 +202,10 @@ def test_models_and_migrations_do_not_drift(store_url: str) -> None:
     command.check(configuration(store_url))
 
 
-def test_the_migrations_make_just_what_the_models_say(store_url: str) -> None:
-    migrated = on(store_url, described)
-    migrate(store_url, "base")
-    on(store_url, METADATA.create_all)
-    assert on(store_url, described) == migrated
+def test_the_migrations_make_just_what_the_models_say(revisions: Revisions) -> None:
+    made_by_models = revisions.at(None)
+    on(made_by_models, METADATA.create_all)
+    assert on(made_by_models, described) == on(revisions.at(head()), described)
 
 
 async def test_the_check_for_drift_sees_a_column_that_no_migration_makes(store_url: str) -> None:
@@ -142,21 +214,18 @@ async def test_the_check_for_drift_sees_a_column_that_no_migration_makes(store_u
         await asyncio.to_thread(command.check, configuration(store_url))
 
 
-def test_the_schema_goes_down_with_data_in_every_table_and_up_again(store_url: str) -> None:
-    on(store_url, fill)
-    before = on(store_url, counted)
+async def test_the_schema_goes_down_with_data_in_every_table_and_up_again_and_works(
+    store_url: str, tmp_path: Path
+) -> None:
+    await asyncio.to_thread(on, store_url, fill)
+    before = await asyncio.to_thread(on, store_url, counted)
     assert set(before) == {str(table.__tablename__) for table in TABLES}
     assert all(before.values())
-    migrate(store_url, "base")
-    assert on(store_url, counted) == {}
-    migrate(store_url)
-    assert on(store_url, counted) == {name: int(name == "consent_revision") for name in before}
-
-
-async def test_a_store_that_went_down_and_up_works(store_url: str, tmp_path: Path) -> None:
-    await asyncio.to_thread(on, store_url, fill)
     await asyncio.to_thread(migrate, store_url, "base")
+    assert await asyncio.to_thread(on, store_url, counted) == {}
     await asyncio.to_thread(migrate, store_url)
+    after = await asyncio.to_thread(on, store_url, counted)
+    assert after == {name: int(name == "consent_revision") for name in before}
     async with world_on(store_url, tmp_path) as world:
         await world.register()
         await world.granted()
@@ -203,8 +272,8 @@ _ACTED = (
 )
 
 
-async def test_who_acted_before_there_was_a_log_is_sealed_and_still_told(store_url: str, tmp_path: Path) -> None:
-    await asyncio.to_thread(migrate, store_url, "0003")
+async def test_who_acted_before_there_was_a_log_is_sealed_and_still_told(revisions: Revisions, tmp_path: Path) -> None:
+    store_url = await asyncio.to_thread(revisions.at, "0003")
     for statement in (_ACTED, "UPDATE consent_revision SET revision = 1, events = 1, mark = 'm'"):
         await asyncio.to_thread(on, store_url, partial(Connection.execute, statement=text(statement)))
     await asyncio.to_thread(migrate, store_url)
@@ -264,20 +333,29 @@ def _of_before(connection: Connection) -> tuple[int, list[str]]:
 
 
 @pytest.mark.parametrize("step", HISTORY)
-def test_each_step_goes_up_and_down_over_data(store_url: str, step: str) -> None:
-    previous = SCRIPTS.get_revision(step).down_revision
-    assert previous is None or isinstance(previous, str)
-    migrate(store_url, "base")
-    if previous is not None:
-        command.upgrade(configuration(store_url), previous)
+def test_each_step_goes_up_and_down_over_data_and_up_again(revisions: Revisions, step: str) -> None:
+    store_url = revisions.at(previous_of(step))
     on(store_url, fill)
-    before = on(store_url, described), on(store_url, counted)
+    before = on(store_url, described)
     command.upgrade(configuration(store_url), step)
     on(store_url, fill)
-    migrate(store_url, previous or "base")
-    assert on(store_url, described) == before[0]
-    command.upgrade(configuration(store_url), "head")
-    assert set(on(store_url, counted)) == {str(table.__tablename__) for table in TABLES}
+    after = on(store_url, described)
+    migrate(store_url, previous_of(step) or "base")
+    assert on(store_url, described) == before
+    # The steps that follow meet the data of all before them in the next test; when proving, in each of these too.
+    command.upgrade(configuration(store_url), "head" if PROVING else step)
+    assert on(store_url, described) == (on(revisions.at(head()), described) if PROVING else after)
+
+
+def test_data_of_every_revision_goes_up_to_the_head(revisions: Revisions) -> None:
+    store_url = revisions.at(None)
+    for step in HISTORY:
+        command.upgrade(configuration(store_url), step)
+        on(store_url, fill)
+    kept = on(store_url, counted)
+    assert set(kept) == {str(table.__tablename__) for table in TABLES}
+    assert all(kept.values()), "a step lost rows"
+    assert on(store_url, described) == on(revisions.at(head()), described)
 
 
 def test_a_migration_that_fails_half_way_leaves_the_store_as_it_was(store_url: str, tmp_path: Path) -> None:
@@ -300,13 +378,16 @@ def test_a_migration_that_fails_half_way_leaves_the_store_as_it_was(store_url: s
     assert (on(store_url, described), on(store_url, counted)) == before
 
 
-def test_processes_that_migrate_at_once_follow_one_another(store_url: str, tmp_path: Path) -> None:
-    before = on(store_url, described)
-    migrate(store_url, "base")
-    started = [_started("migrate", store_url=store_url, folder=tmp_path) for _ in range(3)]
-    ended = [process.communicate(timeout=120) for process in started]
-    assert [process.returncode for process in started] == [0, 0, 0], ended
-    assert on(store_url, described) == before
+def test_processes_that_migrate_at_once_follow_one_another(revisions: Revisions, tmp_path: Path) -> None:
+    store_url = revisions.at(None)
+    with ThreadPoolExecutor() as processes:
+        started = [
+            processes.submit(run_script, tmp_path, "migrate", MODE="test", DATABASE_URL=store_url)
+            for _ in range(AT_ONCE)
+        ]
+        ended = [process.result() for process in started]
+    assert [process.returncode for process in ended] == [0] * AT_ONCE, ended
+    assert on(store_url, described) == on(revisions.at(head()), described)
 
 
 def test_alembic_is_found_though_a_folder_has_its_name() -> None:
@@ -338,14 +419,9 @@ async def test_a_store_that_is_not_at_the_head_is_not_served(store_url: str, tmp
 def test_serve_says_in_one_line_that_the_store_is_not_at_the_head(store_url: str, tmp_path: Path, state: str) -> None:
     NOT_AT_HEAD[state](store_url)
     found = "nothing" if state == "at nothing" else "9999"
-    process = _started("serve", "--port", "0", store_url=store_url, folder=tmp_path)
-    try:
-        said, complained = process.communicate(timeout=60)
-    finally:
-        process.kill()
-    assert process.returncode == 1
-    assert said == ""
-    [line] = complained.splitlines()
+    refused = run(tmp_path, "serve", "--port", "0", MODE="test", DATABASE_URL=store_url)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    [line] = refused.stderr.splitlines()
     assert line.startswith("privacy-manager: ")
     assert f"is at {found}, " in line
     assert str(head()) in line
@@ -354,13 +430,10 @@ def test_serve_says_in_one_line_that_the_store_is_not_at_the_head(store_url: str
 
 def test_serve_does_not_make_a_store_that_is_not_there(tmp_path: Path) -> None:
     path = tmp_path / "nowhere" / "privacy-manager.db"
-    process = _started("serve", "--port", "0", store_url=f"sqlite+aiosqlite:///{path}", folder=tmp_path)
-    try:
-        _, complained = process.communicate(timeout=60)
-    finally:
-        process.kill()
-    assert process.returncode == 1
-    [line] = complained.splitlines()
+    url = f"sqlite+aiosqlite:///{path}"
+    refused = run_script(tmp_path, "serve", "--port", "0", MODE="test", DATABASE_URL=url)
+    assert refused.returncode == 1
+    [line] = refused.stderr.splitlines()
     assert "privacy-manager migrate" in line
     assert not path.exists()
 
@@ -369,23 +442,6 @@ async def test_the_revision_of_a_store_is_what_it_was_migrated_to(store: Store, 
     assert await revision_of(store) == head()
     await asyncio.to_thread(migrate, store_url, "base")
     assert await revision_of(store) is None
-
-
-def _started(*arguments: str, store_url: str, folder: Path) -> "subprocess.Popen[str]":
-    environment = {
-        **os.environ,
-        "PRIVACY_MANAGER_MODE": "test",
-        "PRIVACY_MANAGER_DATABASE_URL": store_url,
-        "PRIVACY_MANAGER_VAR_DIR": str(folder),
-    }
-    return subprocess.Popen(
-        [sys.executable, "-c", "from api.cli.main import main; main()", *arguments],
-        cwd=ROOT,
-        env=environment,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
 
 
 def test_a_migration_leaves_the_search_for_modules_as_it_is(tmp_path: Path) -> None:
