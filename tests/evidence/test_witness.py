@@ -240,7 +240,7 @@ async def test_entries_that_were_changed_in_the_folder_are_refused(world: World,
 async def test_a_checkpoint_under_another_size_is_refused(world: World, folder: Path) -> None:
     await take(world, witness_of(world, folder))
     (kept,) = (folder / "checkpoints").iterdir()
-    kept.rename(folder / "checkpoints" / "9")
+    kept.rename(folder / "checkpoints" / str(int(kept.name) + 1))
     with pytest.raises(LogRefused, match="is a checkpoint of"):
         WitnessRecords(folder)
 

@@ -162,11 +162,11 @@ async def postgresql_killed(site: Site, _victim: Replica, chance: random.Random)
 @asynccontextmanager
 async def notification_lost(site: Site, _victim: Replica, _chance: random.Random) -> AsyncIterator[None]:
     """Nobody who listens is told of the change."""
-    await site.postgresql.execute("ALTER TABLE consent_revision DISABLE TRIGGER USER")
+    await site.database.execute("ALTER TABLE consent_revision DISABLE TRIGGER USER")
     try:
         yield
     finally:
-        await site.postgresql.execute("ALTER TABLE consent_revision ENABLE TRIGGER USER")
+        await site.database.execute("ALTER TABLE consent_revision ENABLE TRIGGER USER")
 
 
 @asynccontextmanager

@@ -53,9 +53,15 @@ class Total:
         return f"faults: {faults or 'none'}\n503 to a read: {unavailable or 'none'}"
 
 
-async def record_all(site: Site, histories: int, operations: int, seed: int) -> Total:
-    total = Total()
-    for number in range(histories):
+async def record_all(
+    site: Site, histories: int, operations: int, seed: int, *, first: int = 0, total: Total | None = None
+) -> Total:
+    """Records so many histories and checks each; the sum of them, and of those that `total` has already.
+
+    Nobody did anything yet at the schools from the `first` history's on.
+    """
+    total = total or Total()
+    for number in range(first, first + histories):
         recording = await record_history(site, Plan(operations, keys_of(number), f"{seed} {number}"))
         found = violations(recording.operations)
         total.add(recording, found)

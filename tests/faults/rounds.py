@@ -30,6 +30,9 @@ ANSWER_SECONDS: Final = 8.0
 #: A fault begins before the revocations are sent, or at any moment within this time: amid them, or after them.
 BEGINS_WITHIN_SECONDS: Final = 0.3
 ACKNOWLEDGED_SECONDS: Final = 120.0
+#: Between two tries of a write: each pause is twice as long as the one before, up to what `Retry-After` asks for.
+FIRST_PAUSE_SECONDS: Final = 0.05
+LONGEST_PAUSE_SECONDS: Final = 1.0
 #: Promised are 2 seconds; a machine that is busy with other things takes its own time on top.
 BACK_SECONDS: Final = 60.0
 
@@ -67,7 +70,7 @@ class Prober:
         self._gateway = _bearer(issuer, "gateway")
         self._schools = {brin_of(number): _bearer(issuer, "school", brin_of(number)) for number in range(SCHOOLS)}
 
-    async def together(self, case: Case, rounds: int = ROUNDS_AT_ONCE) -> Tally:
+    async def together(self, case: Case, rounds: int) -> Tally:
         """So many rounds under one occurrence of the fault."""
         tally = Tally(rounds=rounds)
         victim = self._chance.choice(self._site.replicas) if case.victim is None else self._site.replicas[case.victim]
@@ -204,6 +207,7 @@ class Prober:
         """The answer of a write that was acknowledged; until it is, it is repeated under its key."""
         headers = {**self._schools[brin], **(more or {}), "Idempotency-Key": str(uuid.uuid4())}
         met: Counter[str] = Counter()
+        pause = FIRST_PAUSE_SECONDS
         until = time.monotonic() + ACKNOWLEDGED_SECONDS
         while time.monotonic() < until:
             try:
@@ -216,7 +220,8 @@ class Prober:
                     break
             except httpx2.TransportError as error:
                 met[repr(error)] += 1
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
         raise RuntimeError(f"{writer.url} does not acknowledge {method} {path}: {met.most_common(3)}")
 
 
@@ -243,19 +248,25 @@ async def begun_after(delay: float, fault: AbstractAsyncContextManager[None]) ->
 
 
 async def probe(
-    site: Site, cases: Sequence[Case], rounds: int, chance: random.Random, on_progress: Callable[[int], None]
+    site: Site,
+    cases: Sequence[Case],
+    rounds: int,
+    chance: random.Random,
+    on_progress: Callable[[int], None] = lambda _: None,
+    *,
+    at_once: int = ROUNDS_AT_ONCE,
 ) -> dict[str, Tally]:
-    """So many rounds: each case once, and from then on as often as its weight says."""
+    """So many rounds, some at once: each case once, and from then on as often as its weight says."""
     prober = Prober(site, chance)
     tallies = {case.name: Tally() for case in cases}
     once, weights = list(cases), [case.weight for case in cases]
-    for done in range(0, rounds, ROUNDS_AT_ONCE):
+    for done in range(0, rounds, at_once):
         case = once.pop() if once else chance.choices(cases, weights)[0]
         try:
-            tallies[case.name].add(await prober.together(case))
+            tallies[case.name].add(await prober.together(case, at_once))
         except Exception as error:
             raise RuntimeError(f"{case.name}: {error!r}") from error
-        on_progress(done + ROUNDS_AT_ONCE)
+        on_progress(done + at_once)
     return tallies
 
 

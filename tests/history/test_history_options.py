@@ -100,7 +100,6 @@ async def test_a_revision_is_of_an_instant_at_which_it_was_the_newest(desk: Desk
 
 
 async def test_a_revision_that_there_is_not_is_refused(desk: Desk) -> None:
-    await desk.world.register()
     await desk.write()
     words = [*words_of(QUESTIONS[0]), "--at", written(desk.world.clock.now), "--revision", "9999"]
     for said in (await desk.of_store(*words), await desk.of_export(*words)):
@@ -108,7 +107,6 @@ async def test_a_revision_that_there_is_not_is_refused(desk: Desk) -> None:
 
 
 async def test_what_the_catalogue_does_not_know_is_a_no(desk: Desk) -> None:
-    await desk.world.register()
     await desk.write()
     for wrong in ({"--type": "ouder"}, {"--scope": "leerling.hobby"}, {"--field": "schoenmaat"}):
         words = ["replay", *(word for pair in (GOOD | wrong).items() for word in pair)]

@@ -59,7 +59,11 @@ class Mortals:
         return int(await self._line())
 
     async def died(self) -> None:
-        assert await self._line() == str(-signal.SIGKILL)
+        assert await self.ended() == -signal.SIGKILL
+
+    async def ended(self) -> int:
+        """The exit status of the process, once there is one."""
+        return int(await self._line())
 
     async def _line(self) -> str:
         # What it says itself, once it delivers, is no number.
@@ -97,9 +101,12 @@ async def test_a_worker_that_is_killed_at_any_point_loses_nothing(world: World) 
         await mortals.died()
         receiver.behaviour = accepting()
         await time_passes(world)
-        async with launched(world, "-c", "from api.cli.main import main; main()", "deliver") as worker:
+        living = await mortals.begun()
+        try:
             await settled(world, subscription, seconds=120)
-        assert worker.returncode == 0, "it ends in order when it is told to"
+        finally:
+            os.kill(living, signal.SIGTERM)
+        assert await mortals.ended() == 0, "it ends in order when it is told to"
     assert len({each.id for each in receiver.accepted}) == many
     assert in_order(receiver.accepted)
     first: dict[str, Received] = {}

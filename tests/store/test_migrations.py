@@ -44,8 +44,6 @@ from tests.worlds.world_evidence import entries_of, keys_in, keys_of
 
 pytestmark = pytest.mark.both_stores
 
-pytestmark = pytest.mark.both_stores
-
 #: Processes that migrate one store at once.
 AT_ONCE = share(3, 2)
 ROOT = Path(__file__).resolve().parents[2]
@@ -104,7 +102,7 @@ def counted(connection: Connection) -> dict[str, int]:
 
 @dataclass
 class Revisions:
-    """A store at each revision of the history. Each is made once, from the one before it, and copied for a test."""
+    """A store at each revision, made once from the one before it, and copied for each test."""
 
     folder: Path
     databases: Databases | None
@@ -118,10 +116,8 @@ class Revisions:
 
     def _template(self, revision: str | None) -> str:
         if revision not in self.made:
-            if revision is None:
-                url = self._empty()
-            else:
-                url = self._copy(self._template(previous_of(revision)))
+            url = self._copy(self._template(previous_of(revision))) if revision is not None else self._empty()
+            if revision is not None:
                 command.upgrade(configuration(url), revision)
             self.made[revision] = url
         return self.made[revision]
