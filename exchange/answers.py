@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from tempfile import SpooledTemporaryFile
 from typing import Final
 
-from exchange.places import Answer, AnswerRefused, Field, Path, Place, Release, attribute, named
+from exchange.element_states import Answer, AnswerRefused, Field, Path, Place, Release, attribute, named
 from exchange.uwlr import MOST_IN_A_KEY, SCHOOL, SECTIONS, SECTIONS_OF, SOAP, UWLR, Call, Entity, Expected
 from exchange.xml import MOST_DEPTH, MOST_IN_A_TAG, Reading, XmlRefused, escaped
 

@@ -8,7 +8,7 @@ from sqlalchemy import func
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from api.queries import fact_rows
+from api.queries import decision_fact_rows
 from models.consents.grants import Grant
 from models.decision.grant_status import Status
 from models.decision.snapshot import Changes
@@ -100,7 +100,7 @@ async def log_faults(session: AsyncSession, audit: Audit) -> list[str]:
         Node(node.level, node.position, node.hash) for node in (await session.exec(select(LogNode))).all()
     )
     found = audit.ended(StoredFigures(counted.events, counted.peaks, nodes))
-    return [*found, *senseless, *_differences(told.facts, await fact_rows.all_facts_but_grants(session))]
+    return [*found, *senseless, *_differences(told.facts, await decision_fact_rows.all_facts_but_grants(session))]
 
 
 def _differences(told: Changes, found: Changes) -> list[str]:

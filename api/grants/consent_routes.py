@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Header, Query, Response
 from pydantic import Field
 
 from api.contract.components import answers
-from api.queries import fact_rows, grant_rows, school_rows
+from api.queries import decision_fact_rows, grant_rows, school_rows
 from api.store.outage import StoreBehind
 from api.web.callers import PartnerClient
 from api.web.paging import Cursor, Limit, after_key, part
@@ -92,7 +92,7 @@ async def list_consents(
     else:
         places, following = await _places(reading, client_id, school), None
     brins = {place[:4] for place in places}
-    snapshot = await fact_rows.snapshot_of(reading.session, client_id, brins)
+    snapshot = await decision_fact_rows.snapshot_of(reading.session, client_id, brins)
     names = await school_rows.schools_named(reading.session, brins)
     changed = await grant_rows.revisions_of_grants(reading.session, client_id, brins)
     items = [_consent(snapshot, client_id, place, interest, names, changed, reading.now) for place in places]

