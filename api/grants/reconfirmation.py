@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 
-from api.grants.grant_lifecycle import note, settle
+from api.grants.grant_lifecycle import append_event, apply_time
 from api.queries import grant_rows, registry_rows
 from api.store.events import Actor
 from api.store.store import Write
@@ -24,7 +24,7 @@ async def set_reconfirmation_dates(
     agreements = await registry_rows.agreements(write.session, [client_id])
     known = {each.agreement_id: each for each in agreements}
     for grant, board_number in await grant_rows.grants_with_board(write.session, client_id, brins):
-        settle(write, grant, partner)
+        apply_time(write, grant, partner)
         agreed_to = known.get(grant.agreement_id or "") or agreement_then(
             agreements, board_number, grant.created_at, grant.granted_at_revision
         )
@@ -37,5 +37,5 @@ async def set_reconfirmation_dates(
         grant.agreement_id = agreed_to.agreement_id if agreed_to is not None else None
         grant.reconfirm_by = reconfirm_by
         grant.version += 1
-        note(write, grant, partner, EventKind.GRANT_RECONFIRMATION_ANNOUNCED, actor)
-        settle(write, grant, partner)
+        append_event(write, grant, partner, EventKind.GRANT_RECONFIRMATION_ANNOUNCED, actor)
+        apply_time(write, grant, partner)

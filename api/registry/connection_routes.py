@@ -9,7 +9,7 @@ from pydantic import Field, StringConstraints
 
 from api.contract.components import VERSION_REQUIRED, answers, refuses
 from api.grants import request_lifecycle
-from api.grants.grant_lifecycle import note, settle, take
+from api.grants.grant_lifecycle import append_event, apply_time, take_step
 from api.grants.offers import GroundRuleState, RequestedScopes, by_client, rule_states
 from api.queries import grant_rows, registry_rows
 from api.queries.session import Session
@@ -223,14 +223,14 @@ async def ask_schools_again(writing: WriteRequest, connection: Connection, actor
     """
     partner = await registry_rows.partner(writing.session, connection.kvk_number)
     for grant in await grant_rows.grants_open(writing.session, connection.client_id):
-        settle(writing.write, grant, partner)
+        apply_time(writing.write, grant, partner)
         if grant.status == Status.GRANTED:
-            take(writing.write, grant, partner, Step.ASK_AGAIN, actor)
+            take_step(writing.write, grant, partner, Step.ASK_AGAIN, actor)
         elif grant.status == Status.SUSPENDED and grant.suspended_until is not None:
             grant.suspended_until = None
             grant.version += 1
             reason = "The connection asks anew: the suspension no longer ends by itself."
-            note(writing.write, grant, partner, EventKind.GRANT_SUSPENDED, actor, reason)
+            append_event(writing.write, grant, partner, EventKind.GRANT_SUSPENDED, actor, reason)
 
 
 def registered(connection: Connection) -> RegisteredConnection:
