@@ -57,7 +57,7 @@ from models.vocabulary.event_kinds import (
 RESTORED: Final = "Hersteld uit het logboek."
 
 
-class Restoring:
+class EntryReplay:
     """Applies events one by one, in order of their numbers."""
 
     def __init__(self, write: Write) -> None:
