@@ -28,7 +28,7 @@ from api.store.store import Store
 from api.web.schemas import Moment
 from models.log.log_entries import TAMPERING_ERRORS
 from models.past.decided_then import decided_then
-from models.past.differences import Change, Wanted, compared, differences
+from models.past.differences import Change, ChangeFilter, compared, differences
 from models.vocabulary.identifiers import Brin, ClientId
 from models.vocabulary.refusals import InvalidInput
 
@@ -44,10 +44,10 @@ def question(**given: Any) -> AskedOfAnyPlace:
     return _valid(AskedOfAnyPlace, **given)
 
 
-def wanted_changes(**given: Any) -> Wanted:
+def wanted_changes(**given: Any) -> ChangeFilter:
     """Which changes `changes` wants, by the names of the API. Raises `typer.BadParameter` and `InvalidInput`."""
     period = _valid(_Period, **given)
-    found = Wanted(period.since, period.until, period.school, period.client_id)
+    found = ChangeFilter(period.since, period.until, period.school, period.client_id)
     changing.require_in_order(found)
     return found
 
@@ -65,7 +65,7 @@ def replay(asked: AskedOfAnyPlace, export: Path | None, key: list[str] | None, *
         typer.echo("\n".join(_answer_lines(answer, asked)))
 
 
-def changes(wanted: Wanted, export: Path | None, key: list[str] | None, *, as_json: bool) -> None:
+def changes(wanted: ChangeFilter, export: Path | None, key: list[str] | None, *, as_json: bool) -> None:
     """Prints the changes, of the store or of an export."""
     tell = _change_json if as_json else _change_line
     if export is None:
@@ -125,7 +125,7 @@ async def _replayed(store: Store, session: AsyncSession, asked: AskedOfAnyPlace)
     return await replay_routes.replayed(session, asked.question(asked.place), asked.at or now, asked.revision, now)
 
 
-async def _print_changes(session: AsyncSession, wanted: Wanted, tell: Callable[[Change], str]) -> None:
+async def _print_changes(session: AsyncSession, wanted: ChangeFilter, tell: Callable[[Change], str]) -> None:
     cursor: str | None = None
     while True:
         some, cursor = await changing.changes_of(session, wanted, AT_ONCE, cursor)
@@ -159,11 +159,11 @@ def _replayed_of(export: Export, asked: AskedOfAnyPlace) -> ReplayedDecision:
     )
 
 
-def _changes_of(export: Export, wanted: Wanted) -> list[Change]:
+def _changes_of(export: Export, wanted: ChangeFilter) -> list[Change]:
     """All of them, before any is told: only behind the last entry is it known that the export holds."""
     if wanted.until is not None:
         _require_told(export, wanted.until)
-    return [change for change in compared(export.verified_entries()) if wanted.has(change.entry)]
+    return [change for change in compared(export.verified_entries()) if wanted.matches(change.entry)]
 
 
 def _require_told(export: Export, instant: datetime) -> None:

@@ -17,7 +17,7 @@ from models.log.events import Event, LogNode, Revision
 from models.log.log_entries import TAMPERING_ERRORS, entry_of
 from models.log.merkle import Node
 from models.log.verification import Audit, StoredEntry, StoredFigures
-from models.past.replay import Told
+from models.past.replay import ReplayedFacts
 
 AT_ONCE: Final = 2_000
 
@@ -87,12 +87,12 @@ async def log_faults(session: AsyncSession, audit: Audit) -> list[str]:
     A fact that decisions rest on was then changed past the log, or was never told to it. Grants are compared with their
     last events: `faults`.
     """
-    told, senseless = Told(), []
+    told, senseless = ReplayedFacts(), []
     async for event in _events(session):
         entry = entry_of(event)
         audit.read(StoredEntry(entry, event.leaf))
         try:
-            told.hear(entry)
+            told.apply(entry)
         except TAMPERING_ERRORS:
             senseless.append(f"Entry {event.number} says what no change of its kind could.")
     counted = await session.get_one(Revision, 1)

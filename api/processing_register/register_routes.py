@@ -35,7 +35,7 @@ from models.consents.schools import Board, School
 from models.decision.grant_status import Status
 from models.log.entry_states import ConnectionState, GrantState
 from models.log.events import Event, PastEvent
-from models.past.latest_states import Known
+from models.past.latest_states import LatestStates
 from models.past.processing_register import Controller, Register, register_of
 from models.past.register_texts import BOARD_OF_NOW, BOARD_OF_THEN
 from models.vocabulary.event_kinds import AGREEMENTS, CONNECTIONS, GRANTS
@@ -223,14 +223,14 @@ async def register_at(session: AsyncSession, brin: str, at: datetime | None, now
     if at is not None and not last:
         raise InvalidInput("at must not be before the log begins.")
     # In threads, here and below, so that the event loop serves decisions meanwhile.
-    known = await asyncio.to_thread(Known.by, await _events(session, brin, last))
-    controller = await _controller(session, school, known)
-    return await asyncio.to_thread(register_of, controller, known, instant, now, last)
+    latest = await asyncio.to_thread(LatestStates.of, await _events(session, brin, last))
+    controller = await _controller(session, school, latest)
+    return await asyncio.to_thread(register_of, controller, latest, instant, now, last)
 
 
-async def _controller(session: AsyncSession, school: School, known: Known) -> Controller:
-    in_log = school.brin in known.boards
-    number = known.boards[school.brin] if in_log else school.board_number
+async def _controller(session: AsyncSession, school: School, latest: LatestStates) -> Controller:
+    in_log = school.brin in latest.boards
+    number = latest.boards[school.brin] if in_log else school.board_number
     board = await session.get(Board, number) if number is not None else None
     return Controller(
         brin=school.brin,
