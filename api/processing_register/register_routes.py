@@ -20,7 +20,7 @@ from api.contract.shared_parameters import shared_as
 from api.grants.offers import SubProcessor
 from api.processing_register.csv_table import csv_of
 from api.processing_register.document import document_of
-from api.processing_register.pdf_process import Drawing
+from api.processing_register.pdf_process import PdfProcess
 from api.queries import school_rows
 from api.queries.past_events import events_of, in_order, read_events, read_partners, read_school
 from api.store.store import Store
@@ -201,7 +201,7 @@ async def download_document(
 ) -> Response:
     """The same as a document to hand over."""
     document = await asyncio.to_thread(document_of, register)
-    content = await provided(request, Drawing).draw(document, brin)
+    content = await provided(request, PdfProcess).draw(document, brin)
     return attachment(content, _file_name(register, "pdf"), DOCUMENT)
 
 
