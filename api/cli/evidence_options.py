@@ -1,4 +1,4 @@
-"""The commands about the evidence with their options; `api/cli/evidence.py`, imported when one runs, does the work."""
+"""Names and options of the commands about the evidence; `api/cli/evidence.py` is imported when one of them runs."""
 
 from pathlib import Path
 from typing import Annotated

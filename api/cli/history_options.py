@@ -1,4 +1,4 @@
-"""The commands about the past with their options; `api/cli/history.py`, imported when one runs, does the work."""
+"""Names and options of the commands about the past; `api/cli/history.py` is imported when one of them runs."""
 
 from pathlib import Path
 from typing import Annotated
