@@ -65,7 +65,7 @@ from api.web import availability, exception_handlers, health
 from api.web.availability import StoreAvailability
 from api.web.concurrency import RebuildLimiter
 from api.web.files import FileWriteLock
-from api.web.idempotency import Replayed, give_again
+from api.web.idempotency import RepeatedWrite, replay_answer
 from api.web.services import Services
 from models.vocabulary.working_days import load_holidays
 
@@ -219,7 +219,7 @@ def documented_app(lifespan: contract.Lifespan | None = None) -> FastAPI:
         lifespan=lifespan, routes=_routes(), docs_url=None, redoc_url=None, redirect_slashes=False, **contract.ABOUT
     )
     exception_handlers.install(app)
-    app.add_exception_handler(Replayed, give_again)
+    app.add_exception_handler(RepeatedWrite, replay_answer)
     contract.publish(app)
     return app
 
