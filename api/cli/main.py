@@ -85,7 +85,7 @@ def deliver_webhooks(
         int, typer.Option(help="How many messages are sent at once.", min=1, max=256)
     ] = MESSAGES_AT_ONCE,
 ) -> None:
-    """Deliver webhooks, until it is told to end. Several processes may do so at once."""
+    """Deliver webhooks until the process is stopped. Several processes may do so at once."""
     from api.cli import deliverer
 
     deliverer.deliver(at_once)
