@@ -297,7 +297,7 @@ def _delete_by(retention_from: datetime | None, retention_days: int | None) -> d
 
 
 def _recipient(latest: LatestStates, grant: GrantState) -> Recipient:
-    # A grant from before the log had entries about connections is described by its own state.
+    # A grant that is older than the first entry about its connection is described by its own state.
     connection = latest.connections.get(grant.client_id)
     kvk_number = connection.kvk_number if connection is not None else grant.partner.kvk_number
     partner = latest.partners.get(kvk_number)
