@@ -9,9 +9,9 @@ import pytest
 
 from tests.faults.cases import Case, connection_stalled, notification_lost
 from tests.faults.histories import Total, record_all
-from tests.faults.history import NOTHING, Operation, Phase
-from tests.faults.linearizability import violations
 from tests.faults.workload import Plan, keys_of, record_history, running_site
+from tests.linearizability.history import NOTHING, Operation, Phase
+from tests.linearizability.search import violations
 
 HISTORIES: Final = 3
 OPERATIONS: Final = 200
