@@ -27,8 +27,8 @@ from api.settings import Settings
 from api.store.store import Store
 from api.web.schemas import Moment
 from models.log.log_entries import TAMPERING_ERRORS
-from models.past.decided_then import decided_then
 from models.past.differences import Change, ChangeFilter, compared, differences
+from models.past.past_decision import decision_at
 from models.vocabulary.identifiers import Brin, ClientId
 from models.vocabulary.refusals import InvalidInput
 
@@ -158,7 +158,7 @@ def _replayed_of(export: Export, asked: AskedOfAnyPlace) -> ReplayedDecision:
     at = asked.at or export.until
     _require_covered(export, at)
     return replay_routes.shown(
-        decided_then(export.verified_entries(), asked.question(asked.place), at, asked.revision), at
+        decision_at(export.verified_entries(), asked.question(asked.place), at, asked.revision), at
     )
 
 

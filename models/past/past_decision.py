@@ -17,7 +17,7 @@ from models.vocabulary.event_kinds import AGREEMENTS, CONNECTIONS, GRANTS, PARTN
 from models.vocabulary.refusals import InvalidInput
 
 
-class DecidedThen(NamedTuple):
+class PastDecision(NamedTuple):
     """The decision at that instant, and the entries that it rests on: the last ones about the grant and about the facts
     that the grant depends on."""
 
@@ -31,7 +31,7 @@ LONGEST_WRITE: Final = timedelta(minutes=1)
 _NAMED: Final = GRANTS | CONNECTIONS | PARTNERS | RULES | AGREEMENTS
 
 
-def decided_then(entries: Iterable[State], question: Question, at: datetime, revision: int | None) -> DecidedThen:
+def decision_at(entries: Iterable[State], question: Question, at: datetime, revision: int | None) -> PastDecision:
     """The decision on this question at the instant `at`, from the entries up to then, or up to `revision` if given.
 
     `entries` are in order of number: the whole log, or the entries that concern the question, with the last entry that
@@ -44,7 +44,7 @@ def decided_then(entries: Iterable[State], question: Question, at: datetime, rev
     counted = [entry for entry in concerning if last is not None and entry["number"] <= last["number"]]
     facts = ReplayedFacts.of(counted)
     facts.revision = last["revision"] if last is not None else 0
-    return DecidedThen(decide(facts.snapshot, question, at), _because(counted, question))
+    return PastDecision(decide(facts.snapshot, question, at), _because(counted, question))
 
 
 def concerns(entry: State, question: Question) -> bool:
