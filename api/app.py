@@ -40,7 +40,7 @@ from api.notifications.targets import Targets
 from api.onboarding import applicant_routes, case_routes
 from api.onboarding.applicant_routes import ApplicationRateLimits
 from api.processing_register import register_routes
-from api.processing_register.pdf_process import Drawing
+from api.processing_register.pdf_process import PdfProcess
 from api.registry import (
     agreement_routes,
     connection_routes,
@@ -65,7 +65,7 @@ from api.web import availability, exception_handlers, health
 from api.web.availability import StoreAvailability
 from api.web.concurrency import RebuildLimiter
 from api.web.files import FileWriteLock
-from api.web.idempotency import Replayed, give_again
+from api.web.idempotency import RepeatedWrite, replay_answer
 from api.web.services import Services
 from models.vocabulary.working_days import load_holidays
 
@@ -151,7 +151,7 @@ def create_app(settings: Settings, clock: Clock | None = None, on_loaded: Callab
     )
     targets = Targets(loopback=settings.sends_to_loopback)
     turnstile = ApplicationRateLimits(settings.applications_per_hour, settings.applications_per_day)
-    services = Services(store, verifier, current, Drawing(), targets, RebuildLimiter(), FileWriteLock(), turnstile)
+    services = Services(store, verifier, current, PdfProcess(), targets, RebuildLimiter(), FileWriteLock(), turnstile)
     abandoned: set[asyncio.Task[None]] = set()
 
     @contextlib.asynccontextmanager
@@ -183,7 +183,7 @@ def create_app(settings: Settings, clock: Clock | None = None, on_loaded: Callab
 
 def _close_at_the_end(stack: contextlib.AsyncExitStack, services: Services) -> None:
     stack.push_async_callback(services.of(Store).aclose)
-    stack.push_async_callback(services.of(Drawing).aclose)
+    stack.push_async_callback(services.of(PdfProcess).aclose)
     stack.callback(services.of(Targets).close)
 
 
@@ -219,7 +219,7 @@ def documented_app(lifespan: contract.Lifespan | None = None) -> FastAPI:
         lifespan=lifespan, routes=_routes(), docs_url=None, redoc_url=None, redirect_slashes=False, **contract.ABOUT
     )
     exception_handlers.install(app)
-    app.add_exception_handler(Replayed, give_again)
+    app.add_exception_handler(RepeatedWrite, replay_answer)
     contract.publish(app)
     return app
 

@@ -12,7 +12,16 @@ from contextlib import contextmanager
 from tempfile import SpooledTemporaryFile
 from typing import Final
 
-from exchange.places import Answer, AnswerRefused, Field, Path, Place, Release, attribute, named
+from exchange.element_states import (
+    AnswerRefused,
+    AnswerState,
+    ElementState,
+    Field,
+    Release,
+    SingleChildState,
+    attribute,
+    named,
+)
 from exchange.uwlr import MOST_IN_A_KEY, SCHOOL, SECTIONS, SECTIONS_OF, SOAP, UWLR, Call, Entity, Expected
 from exchange.xml import MOST_DEPTH, MOST_IN_A_TAG, Reading, XmlRefused, escaped
 
@@ -59,9 +68,9 @@ class AnswerFilter:
         self._spools: dict[str, SpooledTemporaryFile[bytes]] = {}
         self._pending: list[str] = []
         self._pending_characters = 0
-        body = Path(named(f"{call.value}_antwoord"), Answer(self))
-        envelope = Path(f"{SOAP} Body", body, ignored=f"{SOAP} Header")
-        self._places: list[Place] = [Path(f"{SOAP} Envelope", envelope)]
+        body = SingleChildState(named(f"{call.value}_antwoord"), AnswerState(self))
+        envelope = SingleChildState(f"{SOAP} Body", body, ignored=f"{SOAP} Header")
+        self._states: list[ElementState] = [SingleChildState(f"{SOAP} Envelope", envelope)]
         #: Depth within a dropped element; 0 outside.
         self._dropped_depth = 0
         #: The field whose text is being read.
@@ -101,7 +110,7 @@ class AnswerFilter:
         for spool in self._spools.values():
             spool.close()
 
-    # -- what the places say ----------------------------------------------------------------------------------------
+    # -- calls of the element states ----------------------------------------------------------------------------------
 
     def drop(self, name: str) -> None:
         """Counts a dropped element, by its name alone."""
@@ -174,7 +183,7 @@ class AnswerFilter:
         if values.get("brincode") != expected.brincode or location != (expected.dependancecode or "00"):
             raise AnswerRefused("another school")
 
-    # -- what the reading says --------------------------------------------------------------------------------------
+    # -- events of the XML reading ------------------------------------------------------------------------------------
 
     def _start(self, name: str, attributes: list[str]) -> None:
         if len(attributes) > MOST_IN_A_TAG or self._dropped_depth > MOST_DEPTH:
@@ -183,16 +192,16 @@ class AnswerFilter:
             self._dropped_depth += 1
             return
         if self._field is None:
-            top = self._places[-1]
+            top = self._states[-1]
             field = top.fields.get(name)
             if field is not None:
                 self._field, self._text = field, ""
                 self._parser.CharacterDataHandler = self._add
                 return
             if top.nested is None or name in top.nested:
-                place = top.begin(name, attributes)
-                if place is not None:
-                    self._places.append(place)
+                state = top.begin(name, attributes)
+                if state is not None:
+                    self._states.append(state)
                     return
         self._dropped_depth = 1
         self._parser.CharacterDataHandler = None
@@ -214,12 +223,12 @@ class AnswerFilter:
             return
         field = self._field
         if field is None:
-            self._places.pop().end()
+            self._states.pop().end()
             return
         self._field = self._parser.CharacterDataHandler = None
         name, is_valid = field
         text = self._text if is_valid(self._text) else ""
-        self._places[-1].take(name, text)
+        self._states[-1].take(name, text)
         if not text:
             self.drop(name)
 

@@ -18,9 +18,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from exchange.answers import OTHERS, AnswerFilter, Released
 from exchange.decisions import PrivacyManager
+from exchange.element_states import AnswerRefused, Release
 from exchange.faults import fault_message
 from exchange.partners import Customers, Partners
-from exchange.places import AnswerRefused, Release
 from exchange.requests import MOST_BYTES, RequestRefused, UwlrRequest, parse_request
 from exchange.settings import ExchangeSettings
 from exchange.uwlr import SECTIONS, Fault

@@ -12,7 +12,7 @@ import httpx2
 from pydantic import BaseModel, ConfigDict, StrictBool, StrictInt, StrictStr, ValidationError
 from pydantic.alias_generators import to_camel
 
-from exchange.places import Release
+from exchange.element_states import Release
 from exchange.requests import RequestRefused
 from exchange.uwlr import Call, Fault, place_of
 from models.vocabulary.identifiers import is_place, is_schoolkey

@@ -1,4 +1,4 @@
-"""The published contracts, as `openapi` prints, writes and checks them."""
+"""The command `openapi`: prints, writes or checks a published contract."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from api.settings import NotReadyToServe
 
 
 def publish(*, write: Path | None, check: Path | None, edu_v: bool) -> None:
-    """Raises `NotReadyToServe` when the file to check is not what the routes make."""
+    """Prints or writes the contract, or raises `NotReadyToServe` if the file to check is not what the routes make."""
     text = as_text(_document(edu_v=edu_v))
     if check is not None:
         if check.read_text(encoding="utf-8") != text:

@@ -1,4 +1,4 @@
-"""The delivery of webhooks by a process of its own, as `deliver` runs it."""
+"""The command `deliver`: delivers webhooks in a process of its own."""
 
 import asyncio
 import logging
@@ -12,7 +12,7 @@ from api.startup import require_own_store
 
 
 def deliver(at_once: int) -> None:
-    """Delivers until it is told to end. Raises `NotReadyToServe` where the processes that serve deliver already."""
+    """Delivers until SIGTERM or SIGINT. Raises `NotReadyToServe` if the settings let the serving processes deliver."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(name)s: %(message)s")
     asyncio.run(_deliver(Settings(), at_once))
 
@@ -24,10 +24,10 @@ async def _deliver(settings: Settings, at_once: int) -> None:
             " them, and for this one, to have it done here."
         )
     loop = asyncio.get_running_loop()
-    told: asyncio.Future[None] = loop.create_future()
+    stopped: asyncio.Future[None] = loop.create_future()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, told.cancel)
+        loop.add_signal_handler(number, stopped.cancel)
     async with delivering(settings, await require_own_store(settings), Pace(at_once)):
         where = "PostgreSQL" if not settings.store_url.startswith("sqlite") else settings.store_url
         typer.echo(f"Delivering the webhooks of {where}, {at_once} at once, until this is told to end.")
-        await asyncio.wait([told])
+        await asyncio.wait([stopped])

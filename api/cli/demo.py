@@ -1,4 +1,4 @@
-"""The demo: two invented schools, three invented partners, and three commands to try. For this machine only."""
+"""The command `demo`: serves two invented schools and three invented partners on this machine, with commands to try."""
 
 import asyncio
 import json
@@ -26,7 +26,7 @@ SCHOOLS: Final = Path(__file__).with_name("demo_schools.csv")
 BRINS: Final = ("16SW", "17TX")
 TOKENS_LAST: Final = timedelta(hours=12)
 
-#: The smallest thing that is a PDF: one empty page.
+#: A minimal PDF: one empty page.
 DOCUMENT: Final = (
     b"%PDF-1.4\n1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj\n2 0 obj<</Type/Pages/Kids[3 0 R]/Count 1>>endobj\n"
     b"3 0 obj<</Type/Page/Parent 2 0 R/MediaBox[0 0 595 842]>>endobj\ntrailer<</Root 1 0 R>>\n%%EOF\n"
@@ -36,7 +36,7 @@ LEARNING: Final = ["onderwijs-en-begeleiding", "toegang-en-identificatie"]
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A connection of the demo, and the ground rules that it keeps."""
+    """A connection of the demo, with its partner and the ground rules that it keeps."""
 
     kvk_number: str
     partner: str
@@ -89,9 +89,9 @@ EXAMPLES: Final = (
 
 
 def serve(port: int) -> None:
-    """Migrates, loads the demo data, prints three commands to try, and serves on this machine until it is told to end.
+    """Migrates, loads the demo data, prints three commands to try, and serves on this machine until it is stopped.
 
-    Raises `NotReadyToServe` for settings of a production.
+    Raises `NotReadyToServe` for production settings.
     """
     given = Settings()
     if given.mode is Mode.PRODUCTION or given.trusted_issuers:
@@ -113,7 +113,7 @@ def serve(port: int) -> None:
 
 
 async def prepare(settings: Settings, address: str) -> str:
-    """Loads what is not there yet, by the same calls that an operator makes, and returns what to print."""
+    """Loads the missing demo data by the API calls of an operator. Returns the text to print."""
     store = Store(settings.store_url)
     try:
         await import_files(store, [SCHOOLS], kind="demo")
@@ -132,7 +132,7 @@ async def prepare(settings: Settings, address: str) -> str:
 
 
 async def _register(client: httpx2.AsyncClient, token: str, example: Example) -> None:
-    """Takes a partner all the way from its application to live; one that is registered already is left as it is."""
+    """Takes a partner through all steps from application to live. A registered partner is left as it is."""
     connection = f"/v1/connections/{example.client_id}"
     if not await _post(client, token, "/v1/partners", kvkNumber=example.kvk_number, name=example.partner):
         return
@@ -165,7 +165,7 @@ async def _register(client: httpx2.AsyncClient, token: str, example: Example) ->
 
 
 async def _apply(client: httpx2.AsyncClient, token: str, example: Example) -> str:
-    """Sends in the application, as anyone may, and returns its case."""
+    """Sends the application, which needs no token, and returns the id of its case."""
     requested = [
         {"scope": scope, "purpose": code} for scope in (*example.required, *example.optional) for code in LEARNING
     ]
@@ -219,7 +219,7 @@ async def _check(client: httpx2.AsyncClient, token: str, connection: str, rule: 
 
 
 async def _post(client: httpx2.AsyncClient, token: str, path: str, **body: Any) -> bool:
-    """Whether the object was made; False when it was there."""
+    """Posts the body. Returns whether the object was created; False if it existed."""
     answer = await client.post(path, json=body, headers={"Authorization": f"Bearer {token}"})
     if answer.status_code == 409:
         return False
@@ -286,13 +286,13 @@ token of the first command; then ask again.
 
 
 def _curl(url: str, token: str, body: Mapping[str, Any] | None = None) -> str:
-    """A command on one line, to paste."""
+    """A curl command on one line."""
     command = f"curl -sS {url} -H 'Authorization: Bearer {token}'"
     return command if body is None else f"{command} -H 'Content-Type: application/json' -d '{json.dumps(body)}'"
 
 
 class _InvitingServer(uvicorn.Server):
-    """Says what to try once it listens, so that what is pasted at once is answered."""
+    """Prints the commands once the server listens, so that they work when pasted at once."""
 
     def __init__(self, config: uvicorn.Config, invitation: str) -> None:
         super().__init__(config)

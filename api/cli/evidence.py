@@ -1,4 +1,4 @@
-"""The work of the commands about the evidence: its keys, a witness, an export, and whether all is as it was."""
+"""The commands about the evidence: keys, witness, export, verification, receipts and restore."""
 
 import asyncio
 import json
@@ -29,29 +29,29 @@ from models.log.verification import Audit
 
 
 def show_keys() -> None:
-    """Prints the public halves of the keys."""
+    """Prints the public keys."""
     _print_public(evidence_keys.read(Settings().evidence_keys_file))
 
 
 def rotate_keys() -> None:
-    """Adds a key of each kind, and prints the public halves of all."""
+    """Adds a key of each kind, and prints all public keys."""
     _print_public(evidence_keys.rotate(Settings().evidence_keys_file))
 
 
 def retire_keys() -> None:
-    """Forgets the private halves of the older keys, and prints the public halves of all."""
+    """Deletes the private keys of the older key pairs, and prints all public keys."""
     _print_public(evidence_keys.retire(Settings().evidence_keys_file))
 
 
 def witness(folder: Path, url: str, token_file: Path, interval: float, key: list[str] | None) -> None:
-    """Follows the log at `url`, once or every so many seconds. Raises `LogRefused` for a log that forked."""
+    """Follows the log at `url`, once or every `interval` seconds. Raises `LogRefused` for a log that forked."""
     kept = Witness(folder, verifier_keys.given(key))
     while True:
         try:
             taken = follow(kept, url, token_file.read_text(encoding="ascii").strip())
             typer.echo(printable(f"{taken.origin}: {taken.size} entries"))
         except (httpx2.HTTPError, OSError) as error:
-            # Who keeps looking looks again; a log that is refused ends it.
+            # With an interval an unreachable log is tried again at the next look; a refused log ends the command.
             if not interval:
                 raise
             typer.echo(printable(f"not this time: {error}"), err=True)
@@ -70,18 +70,18 @@ def export(file: Path) -> None:
 
 
 def verify_store(older: list[Path], witness: Path | None, key: list[str] | None, *, decisions: bool) -> None:
-    """Prints what is wrong with the store of the settings. Raises `typer.Exit` (1) when anything is."""
+    """Prints the faults of the store of the settings. Raises `typer.Exit` (1) if there are any."""
     known = verifier_keys.known(key)
     audit = _audit(witness, known)
     audit.older = [*audit.older, *(checkpoint_in(path.read_bytes(), known) for path in older)]
     settings = Settings()
     store = store_of(settings)
     days = settings.decision_log_days if decisions else None
-    _conclude("The store", is_whole=asyncio.run(closing(store, _all_told(_of_store(store, audit, days)))))
+    _conclude("The store", is_whole=asyncio.run(closing(store, _print_faults(_of_store(store, audit, days)))))
 
 
 def verify_export(export: Path, older: list[Path], witness: Path | None, key: list[str] | None) -> None:
-    """Prints what is wrong with an export. Raises `typer.Exit` (1) when anything is."""
+    """Prints the faults of an export. Raises `typer.Exit` (1) if there are any."""
     found = _of_export(export, older, witness, verifier_keys.known(key))
     for sentence in found:
         _tell(sentence)
@@ -102,7 +102,7 @@ def verify_receipt(file: Path, jwks: Path, key: list[str] | None) -> None:
 
 
 def confirm_restored() -> None:
-    """Takes the store of the settings as it is, after an older backup was put back."""
+    """Accepts the store of the settings as it is, after an older backup was put back."""
     settings = Settings()
     found = evidence_keys.read(settings.evidence_keys_file)
     store = store_of(settings)
@@ -111,7 +111,10 @@ def confirm_restored() -> None:
 
 
 def restore(source: Path) -> None:
-    """Replays from a witness's folder, or an export, what the store of the settings lacks. Raises `ReplayRefused`."""
+    """Replays the entries that the store of the settings lacks from a witness's folder or an export.
+
+    Raises `ReplayRefused`.
+    """
     settings = Settings()
     found = evidence_keys.read(settings.evidence_keys_file)
     store = store_of(settings)
@@ -125,7 +128,7 @@ def restore(source: Path) -> None:
 @contextmanager
 def _source(path: Path, found: EvidenceKeys) -> Iterator[tuple[Checkpoint, Iterator[dict[str, Any]]]]:
     if path.is_dir():
-        # Signed by this installation: of any other checkpoint, whoever made the folder could have made the entries.
+        # Only keys of this installation count: with another key, the entries could be made up by the folder's writer.
         kept = WitnessRecords(path, found.verifiers)
         yield _last(kept), kept.entries()
         return
@@ -140,7 +143,7 @@ def _print_public(found: EvidenceKeys) -> None:
 
 
 async def _of_store(store: Store, audit: Audit, decision_log_days: int | None) -> AsyncIterator[str]:
-    """What is wrong with the store; of its decision log too, where it is said how many days that is kept."""
+    """The faults of the store, and of its decision log if `decision_log_days`, the days that it is kept, is given."""
     async with store.reading() as session:
         for sentence in await log_faults(session, audit):
             yield sentence
@@ -151,8 +154,8 @@ async def _of_store(store: Store, audit: Audit, decision_log_days: int | None) -
             yield sentence
 
 
-async def _all_told(sentences: AsyncIterator[str]) -> bool:
-    """Prints each as it is found: what comes behind it may fail. Whether there was none."""
+async def _print_faults(sentences: AsyncIterator[str]) -> bool:
+    """Prints each fault when it is found, since finding the next one may fail. Returns whether there was none."""
     is_none = True
     async for sentence in sentences:
         _tell(sentence)
@@ -172,18 +175,18 @@ def _tell(sentence: str) -> None:
 
 def _of_export(path: Path, older: list[Path], witness: Path | None, known: tuple[VerifierKey, ...]) -> list[str]:
     if witness is not None and not known:
-        # On the witness's own machine nothing else is known of the log than what it pinned.
+        # On the witness's own machine the only known keys are those that it pinned.
         known = tuple(WitnessRecords(witness).keys)
     with exports.opened(path, known) as export:
         audit = _audit(witness, export.known)
         audit.older = [*audit.older, *(checkpoint_in(each.read_bytes(), export.known) for each in older)]
         found = export.faults(audit)
-    verifier_keys.tell_when_unknown(known)
+    verifier_keys.warn_when_unknown(known)
     return found
 
 
 def _audit(witness: Path | None, known: Sequence[VerifierKey]) -> Audit:
-    """One that knows what the witness has seen, where there is one, by checkpoints that these keys signed."""
+    """A verification against the records of a witness, if given: its entries, and checkpoints signed by these keys."""
     if witness is None:
         return Audit()
     kept = WitnessRecords(witness, known)

@@ -1,4 +1,4 @@
-"""The commands about the evidence with their options; `api/cli/evidence.py`, imported when one runs, does the work."""
+"""Names and options of the commands about the evidence; `api/cli/evidence.py` is imported when one of them runs."""
 
 from pathlib import Path
 from typing import Annotated
@@ -82,10 +82,10 @@ def verify(
         bool, typer.Option(help="Whether to read the whole decision log too; an export has none.")
     ] = True,
 ) -> None:
-    """Check that all is as it was: the log and its tree, the grants, and every fact that decisions rest on.
+    """Verify that the log and its tree, the grants, and all facts of decisions are unchanged.
 
-    The decision log too, against the digests of its days. With an older checkpoint, or a witness, also that nothing
-    before it was changed since, by anyone.
+    The decision log is verified too, against its daily digests. With an older checkpoint, or a witness, the log up to
+    that point is verified against it, which shows a change by anyone, also by an administrator of the store.
     """
     from api.cli import evidence
 

@@ -1,6 +1,6 @@
-"""The work of the commands about the past: what was decided at an instant, and what changed between two.
+"""The commands about the past: the decision at an instant (`replay`), and the changes between two (`changes`).
 
-Both ask the store of the settings, or an export, for which neither a store nor a key is needed.
+Both read the store of the settings, or an export, which needs neither a store nor a key.
 """
 
 import asyncio
@@ -27,33 +27,33 @@ from api.settings import Settings
 from api.store.store import Store
 from api.web.schemas import Moment
 from models.log.log_entries import TAMPERING_ERRORS
-from models.past.decided_then import decided_then
-from models.past.differences import Change, Wanted, compared, differences
+from models.past.differences import Change, ChangeFilter, compared, differences
+from models.past.past_decision import decision_at
 from models.vocabulary.identifiers import Brin, ClientId
 from models.vocabulary.refusals import InvalidInput
 
 Options = TypeVar("Options", bound=BaseModel)
 Result = TypeVar("Result")
 
-#: So many changes are read of a store at once.
+#: Number of changes that are read from a store at a time.
 AT_ONCE: Final = 500
 
 
 def question(**given: Any) -> AskedOfAnyPlace:
-    """What `replay` asks, by the names of the API. Raises `typer.BadParameter`."""
+    """The question of `replay`, from members by their names in the API. Raises `typer.BadParameter`."""
     return _valid(AskedOfAnyPlace, **given)
 
 
-def wanted_changes(**given: Any) -> Wanted:
-    """Which changes `changes` wants, by the names of the API. Raises `typer.BadParameter` and `InvalidInput`."""
+def wanted_changes(**given: Any) -> ChangeFilter:
+    """The filter of `changes`, from members by their API names. Raises `typer.BadParameter` and `InvalidInput`."""
     period = _valid(_Period, **given)
-    found = Wanted(period.since, period.until, period.school, period.client_id)
+    found = ChangeFilter(period.since, period.until, period.school, period.client_id)
     changing.require_in_order(found)
     return found
 
 
 def replay(asked: AskedOfAnyPlace, export: Path | None, key: list[str] | None, *, as_json: bool) -> None:
-    """Prints what was decided, of the store or of an export."""
+    """Prints the decision, from the store or from an export."""
     if export is None:
         answer = _of_store(key, lambda store, session: _replayed(store, session, asked))
     else:
@@ -65,8 +65,8 @@ def replay(asked: AskedOfAnyPlace, export: Path | None, key: list[str] | None, *
         typer.echo("\n".join(_answer_lines(answer, asked)))
 
 
-def changes(wanted: Wanted, export: Path | None, key: list[str] | None, *, as_json: bool) -> None:
-    """Prints the changes, of the store or of an export."""
+def changes(wanted: ChangeFilter, export: Path | None, key: list[str] | None, *, as_json: bool) -> None:
+    """Prints the changes, from the store or from an export."""
     tell = _change_json if as_json else _change_line
     if export is None:
         _of_store(key, lambda _, session: _print_changes(session, wanted, tell))
@@ -89,7 +89,7 @@ class _Period(BaseModel):
 
 
 def _valid(options: type[Options], **given: Any) -> Options:
-    """The options, by their names in the API, as the API would take them. What is wrong is told without its value."""
+    """The options, validated as the API validates them. The message of an error does not contain the value."""
     try:
         return options.model_validate({name: value for name, value in given.items() if value is not None})
     except ValidationError as error:
@@ -104,11 +104,11 @@ def _dashed(name: str) -> str:
     return "".join(f"-{sign.lower()}" if sign.isupper() else sign for sign in name)
 
 
-# -- of a store -------------------------------------------------------------------------------------------------------
+# -- from a store -----------------------------------------------------------------------------------------------------
 
 
 def _of_store(key: list[str] | None, ask: Callable[[Store, AsyncSession], Awaitable[Result]]) -> Result:
-    """What the store of the settings says at one instant."""
+    """The result of `ask` on one consistent read of the store of the settings."""
     if key:
         raise typer.BadParameter("--key: it is of an export (--export)")
 
@@ -125,7 +125,7 @@ async def _replayed(store: Store, session: AsyncSession, asked: AskedOfAnyPlace)
     return await replay_routes.replayed(session, asked.question(asked.place), asked.at or now, asked.revision, now)
 
 
-async def _print_changes(session: AsyncSession, wanted: Wanted, tell: Callable[[Change], str]) -> None:
+async def _print_changes(session: AsyncSession, wanted: ChangeFilter, tell: Callable[[Change], str]) -> None:
     cursor: str | None = None
     while True:
         some, cursor = await changing.changes_of(session, wanted, AT_ONCE, cursor)
@@ -136,42 +136,45 @@ async def _print_changes(session: AsyncSession, wanted: Wanted, tell: Callable[[
         session.expunge_all()
 
 
-# -- of an export -----------------------------------------------------------------------------------------------------
+# -- from an export ---------------------------------------------------------------------------------------------------
 
 
 @contextmanager
 def _opened(path: Path, key: list[str] | None) -> Iterator[Export]:
-    """The export; where no key is known, that is told. Raises `ExportRefused` for what no change could say."""
+    """The export; prints a warning if no key is known.
+
+    Raises `ExportRefused` for an entry that no change can have written.
+    """
     known = verifier_keys.known(key)
     with exports.opened(path, known) as opened:
         try:
             yield opened
         except TAMPERING_ERRORS:
             raise ExportRefused(f"{path} says what no change could: nothing is told of it.") from None
-    verifier_keys.tell_when_unknown(known)
+    verifier_keys.warn_when_unknown(known)
 
 
 def _replayed_of(export: Export, asked: AskedOfAnyPlace) -> ReplayedDecision:
     at = asked.at or export.until
-    _require_told(export, at)
+    _require_covered(export, at)
     return replay_routes.shown(
-        decided_then(export.verified_entries(), asked.question(asked.place), at, asked.revision), at
+        decision_at(export.verified_entries(), asked.question(asked.place), at, asked.revision), at
     )
 
 
-def _changes_of(export: Export, wanted: Wanted) -> list[Change]:
-    """All of them, before any is told: only behind the last entry is it known that the export holds."""
+def _changes_of(export: Export, wanted: ChangeFilter) -> list[Change]:
+    """All changes at once, before any is printed: the export is verified only after its last entry."""
     if wanted.until is not None:
-        _require_told(export, wanted.until)
-    return [change for change in compared(export.verified_entries()) if wanted.has(change.entry)]
+        _require_covered(export, wanted.until)
+    return [change for change in compared(export.verified_entries()) if wanted.matches(change.entry)]
 
 
-def _require_told(export: Export, instant: datetime) -> None:
+def _require_covered(export: Export, instant: datetime) -> None:
     if instant > export.until:
         raise InvalidInput(f"The export is of {export.until.isoformat()}: what changed after it, it does not tell.")
 
 
-# -- as it is printed -------------------------------------------------------------------------------------------------
+# -- output -----------------------------------------------------------------------------------------------------------
 
 
 def _answer_lines(answer: ReplayedDecision, asked: AskedOfAnyPlace) -> Iterator[str]:

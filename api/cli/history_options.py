@@ -1,4 +1,4 @@
-"""The commands about the past with their options; `api/cli/history.py`, imported when one runs, does the work."""
+"""Names and options of the commands about the past; `api/cli/history.py` is imported when one of them runs."""
 
 from pathlib import Path
 from typing import Annotated
@@ -35,9 +35,9 @@ def replay(
     key: GivenKeys = None,
     as_json: AsJson = False,
 ) -> None:
-    """May this connection have received this, then, and why? The same as the decision that was given then.
+    """Print whether this connection was allowed to receive this data at an instant, and why: the decision given then.
 
-    Exit status 0 when that was answered, with yes or with no; 1 when it could not be; 2 for options that make no sense.
+    Exit status 0 for an answer, yes or no; 1 if there is none; 2 for invalid options.
     """
     from api.cli import history
 
@@ -69,7 +69,7 @@ def changes(
     key: GivenKeys = None,
     as_json: AsJson = False,
 ) -> None:
-    """What changed between two instants, in order, a line each: what it is about, and what it now says differently."""
+    """Print the changes between two instants in order, one a line: the object that changed, and its changed members."""
     from api.cli import history
 
     wanted = history.wanted_changes(since=since, until=until, school=school, clientId=client_id)

@@ -1,4 +1,4 @@
-"""The console script `privacy-manager`: its commands with their options. Each imports what it needs when it runs."""
+"""The console script `privacy-manager`: its commands and their options. Each imports its modules when it runs."""
 
 import gc
 import os
@@ -22,9 +22,9 @@ cli.add_typer(schools, name="schools")
 evidence_options.register(cli)
 history_options.register(cli)
 
-#: Of `deliver`, a process of its own; a process that serves sends fewer (`api/notifications/delivery.py`).
+#: Limit of `deliver`, a process of its own; a serving process has a lower one (`api/notifications/delivery.py`).
 MESSAGES_AT_ONCE: Final = 32
-#: So many objects are made before Python looks for garbage: with its own 700 a quarter of an import's time goes there.
+#: Objects between two garbage collections: with Python's default of 700 they take a quarter of the time of imports.
 OBJECTS_BEFORE_COLLECTION: Final = 50_000
 
 
@@ -37,12 +37,12 @@ class Role(StrEnum):
 
 
 def main() -> None:
-    """Runs the command line. What is refused ends with a sentence on standard error and exit status 1."""
+    """Runs the command line. A refusal is printed as a sentence on standard error, with exit status 1."""
     gc.set_threshold(OBJECTS_BEFORE_COLLECTION, 20, 20)
     try:
         cli()
     except Exception as error:
-        # Imported when something was raised: the exceptions are those of most libraries that the service uses.
+        # Imported only after an exception: the module imports most libraries of the service, for their exceptions.
         from api.cli.refusals import REFUSALS, sentence_of
 
         if not isinstance(error, REFUSALS):
@@ -85,7 +85,7 @@ def deliver_webhooks(
         int, typer.Option(help="How many messages are sent at once.", min=1, max=256)
     ] = MESSAGES_AT_ONCE,
 ) -> None:
-    """Deliver webhooks, until it is told to end. Several processes may do so at once."""
+    """Deliver webhooks until the process is stopped. Several processes may do so at once."""
     from api.cli import deliverer
 
     deliverer.deliver(at_once)

@@ -1,4 +1,4 @@
-"""The store that a command works on: that of the settings, which must be there."""
+"""Opens and closes the store of a command: the store of the settings, which must exist."""
 
 from collections.abc import Coroutine
 from pathlib import Path
@@ -12,16 +12,16 @@ Result = TypeVar("Result")
 
 
 def store_of(settings: Settings) -> Store:
-    """The store of these settings. Raises `StoreUnreachable` where there is no file of SQLite."""
+    """The store of these settings. Raises `StoreUnreachable` if its SQLite file does not exist."""
     store = Store(settings.store_url)
-    # Looked at first: its driver leaves a thread behind that complains when it cannot open one.
+    # Checked first: the SQLite driver leaves a thread that prints an error when it cannot open its file.
     if store.is_sqlite and not Path(str(store.url.database)).is_file():
         raise StoreUnreachable(f"there is no store at {store.url.database}: `privacy-manager migrate` makes one")
     return store
 
 
 async def closing(store: Store, work: Coroutine[Any, Any, Result]) -> Result:
-    """What the work gives; the store is closed behind it."""
+    """The result of `work`; the store is closed after it."""
     try:
         return await work
     finally:

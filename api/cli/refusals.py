@@ -1,4 +1,4 @@
-"""The exceptions that end a command with a sentence. Any other one is a defect, and shows where it was raised."""
+"""The exceptions that end a command with a sentence. Any other one is a defect and is shown with its traceback."""
 
 from typing import Final
 
@@ -36,5 +36,5 @@ REFUSALS: Final = (
 
 
 def sentence_of(error: Exception) -> str:
-    """What a command says of the exception: of settings a line each, and never a character that a terminal obeys."""
+    """The exception's message, a line for each faulty setting, without characters that control a terminal."""
     return printable_lines(explained(error) if isinstance(error, ValidationError) else str(error))

@@ -1,4 +1,4 @@
-"""The release layer as `exchange` runs it, with the settings of the environment."""
+"""The command `exchange`: serves the release layer with the settings of the environment."""
 
 import uvicorn
 
@@ -6,8 +6,8 @@ from exchange.settings import ExchangeSettings, require_usable
 
 
 def serve(host: str, port: int, workers: int) -> None:
-    """Serves until it is told to end. Raises `ValueError` for settings that no process could serve with."""
-    # So that what is wrong is said here, once and in a line, and not by each worker.
+    """Serves until it is stopped. Raises `ValueError` for settings that no process could serve with."""
+    # Checked here, so that a fault is reported once and in one line, not by each worker.
     require_usable(ExchangeSettings())
     uvicorn.run(
         "exchange.app:application",

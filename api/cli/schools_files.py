@@ -1,4 +1,4 @@
-"""The import of DUO's files of locations, with its progress on a terminal."""
+"""The command `schools import`: imports DUO's files of locations, with progress on a terminal."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -41,7 +41,7 @@ async def _import(
 
 @contextmanager
 def _progress(label: str) -> Iterator[Callable[[int, int], None]]:
-    """Shows progress on a terminal, and nothing where there is none."""
+    """Shows progress if standard error is a terminal."""
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:

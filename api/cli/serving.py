@@ -1,4 +1,4 @@
-"""The service as `serve` runs it: checked once, then served by as many processes as were asked for."""
+"""The command `serve`: checks the settings and the store once, then serves with the given number of processes."""
 
 import asyncio
 import gc
@@ -12,8 +12,8 @@ from api.startup import require_ready
 
 
 def serve(host: str, port: int, workers: int, *, access_log: bool) -> None:
-    """Serves until it is told to end. Raises `NotReadyToServe` before, when a process could not start."""
-    # So that what is wrong is said here, once and in a line, and not by each worker.
+    """Serves until it is stopped. Raises `NotReadyToServe` beforehand if a process could not start."""
+    # Checked here, so that a fault is reported once and in one line, not by each worker.
     asyncio.run(require_ready(Settings()))
     uvicorn.run(
         "api.cli.serving:application",
@@ -30,12 +30,12 @@ def serve(host: str, port: int, workers: int, *, access_log: bool) -> None:
 
 
 def application() -> Service:
-    """The application for a server process of its own."""
-    return create_app(Settings(), on_loaded=_spare_the_collector)
+    """The application of one server process."""
+    return create_app(Settings(), on_loaded=_freeze_startup_objects)
 
 
-def _spare_the_collector() -> None:
-    """What was made while starting stays: looking through it for garbage, again and again, would hold decisions up."""
+def _freeze_startup_objects() -> None:
+    """Freezes start-up objects so that garbage collection does not pause decisions."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 20, 20)

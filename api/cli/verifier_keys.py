@@ -1,4 +1,4 @@
-"""By whose signatures a command takes a log: the keys that it is given, else those of this installation."""
+"""The keys with which a command verifies a log's signatures: those of `--key`, else those of this installation."""
 
 from collections.abc import Iterable, Sequence
 
@@ -18,15 +18,15 @@ def given(keys: Iterable[str] | None) -> tuple[VerifierKey, ...]:
 
 
 def known(keys: Iterable[str] | None) -> tuple[VerifierKey, ...]:
-    """Those of the option, else those of this installation; none where its file of keys is not there.
+    """The keys of the option, else those of this installation; none if its file of keys does not exist.
 
     Raises `typer.BadParameter` and `KeysInvalid`.
     """
     return given(keys) or _of_installation()
 
 
-def tell_when_unknown(keys: Sequence[VerifierKey]) -> None:
-    """Says on standard error that an export was verified by nothing but itself, where no key was known."""
+def warn_when_unknown(keys: Sequence[VerifierKey]) -> None:
+    """If no key was known: warns on standard error that an export was verified only by a key that it contains."""
     if not keys:
         typer.echo(
             "The export was verified by a key that it names itself; with --key it is known whose it is.", err=True

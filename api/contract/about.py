@@ -22,7 +22,7 @@ of data whether it is permitted now (OpenID AuthZEN 1.0, or forward-auth).
 - Moments are RFC 3339, in UTC.
 """
 
-#: One for each operation; its description says for whom the operations are.
+#: The tags; each operation has one. A description begins with the role that the operations are for.
 TAGS: Final = [
     {
         "name": "schools",
@@ -60,7 +60,7 @@ ABOUT: Final[dict[str, Any]] = {
     "description": DESCRIPTION,
     "contact": CONTACT,
     "license_info": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
-    # The major version stands in each path; the host's first label repeats it for tools that look for it here.
+    # Each path has the major version; the host's first label repeats it for tools that read it from the server's URL.
     "servers": [{"url": "https://v1.privacy-manager.example"}],
     "openapi_tags": TAGS,
 }

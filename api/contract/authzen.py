@@ -1,4 +1,4 @@
-"""AuthZEN in the published contract: its routes are no FastAPI routes, and its types are msgspec's."""
+"""AuthZEN in the published contract, written out: its routes are not FastAPI routes, and its types are msgspec's."""
 
 from typing import Any, Final
 
@@ -49,21 +49,21 @@ _BATCH_RESPONSE: Final[Document] = {
 
 
 def paths() -> Document:
-    """The operations of the hook, by path."""
+    """The AuthZEN operations, by path."""
     found = {
-        "/access/v1/evaluation": _hook(
+        "/access/v1/evaluation": _operation(
             "evaluate", "May this be released, now?", "EvaluationRequest", _ref("EvaluationResponse")
         ),
-        "/access/v1/evaluations": _hook(
+        "/access/v1/evaluations": _operation(
             "evaluateMany",
             "Many questions at once.",
             "EvaluationsRequest",
-            # Without evaluations it is a single question, and so is its answer (AuthZEN 1.0, 7.1).
+            # A request without `evaluations` is a single question, and is answered as one (AuthZEN 1.0, 7.1).
             {"anyOf": [_ref("EvaluationsResponse"), _ref("EvaluationResponse")]},
         ),
     }
     for searched, request, response, summary in _SEARCHES:
-        search = _hook(f"search{searched}s", summary, request.__name__, _ref(response.__name__))
+        search = _operation(f"search{searched}s", summary, request.__name__, _ref(response.__name__))
         search["description"] = "A result is no permission to release: ask for an evaluation for each release."
         search["responses"]["200"]["description"] = "A page of what was found; `next_token` asks for the next one."
         found[f"/access/v1/search/{searched.lower()}"] = search
@@ -71,7 +71,7 @@ def paths() -> Document:
 
 
 def schemas() -> Document:
-    """The schemas of its bodies, by name."""
+    """The schemas of request and response bodies, by name."""
     shapes: list[Any] = [authzen.EvaluationRequest, authzen.EvaluationsRequest, authzen.EvaluationResponse]
     shapes += [shape for _, request, response, _ in _SEARCHES for shape in (request, response)]
     _, found = msgspec.json.schema_components(shapes, ref_template=_REF)
@@ -81,7 +81,7 @@ def schemas() -> Document:
 
 
 def _batch(schema: Document) -> Document:
-    """The batch with the types that its raw members are decoded to later."""
+    """The schema of a batch. Its members, raw JSON for msgspec, get the types that they are decoded to later."""
     parts = {"subject": "Subject", "action": "Action", "resource": "Resource", "context": "Context"}
     members = {name: _ref(part) for name, part in parts.items()}
     item = {"type": "object", "properties": members}
@@ -93,7 +93,7 @@ def _ref(name: str) -> Document:
     return {"$ref": _REF.format(name=name)}
 
 
-def _hook(operation_id: str, summary: str, request: str, answer: Document) -> Document:
+def _operation(operation_id: str, summary: str, request: str, answer: Document) -> Document:
     return {
         "tags": ["gateways"],
         "operationId": operation_id,

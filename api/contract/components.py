@@ -1,4 +1,4 @@
-"""Headers, refusals and security schemes, once for all operations, and how a route declares which of them it has."""
+"""The contract's shared headers, refusals and security schemes, and the functions by which a route declares its own."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ Responses = dict[int | str, Document]
 
 # -- headers ----------------------------------------------------------------------------------------------------------
 
-#: On every answer.
+#: Headers of every answer.
 ALWAYS: Final = ("API-Version", "X-Request-ID")
 
 HEADERS: Final[Document] = {
@@ -72,12 +72,12 @@ HEADERS: Final[Document] = {
 
 
 def header_name(header: str) -> str:
-    """The name of a header among the components, in upper camel case: `RetryAfter`."""
+    """The component name of a header, in upper camel case: `RetryAfter`."""
     return header.replace("-", "")
 
 
 def headers(names: Iterable[str]) -> Document:
-    """The headers of an answer, by reference."""
+    """References to the headers of an answer."""
     return {name: {"$ref": f"#/components/headers/{header_name(name)}"} for name in names}
 
 
@@ -88,12 +88,12 @@ _PROBLEM: Final = "#/components/schemas/Problem"
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """An answer that refuses, and is the same wherever it is given."""
+    """A refusing answer, the same for all operations that give it."""
 
     name: str
     status: int
     description: str
-    #: Whether the body may be a decision too.
+    #: Whether the body may also be a decision.
     decides: bool = False
 
     @property
@@ -127,7 +127,7 @@ UNDECIDED: Final = Refusal(
     "Undecided", 503, "The store is out of reach, or behind `minRevision`: a deny.", decides=True
 )
 
-#: Refusals of forward-auth: a gateway lets a 200 through and nothing else.
+#: Refusals of forward-auth: a gateway lets a request through on a 200 only.
 GATEWAY_MALFORMED: Final = Refusal(
     "GatewayMalformed", 400, "Not given by this door: to a gateway, what is malformed is a 403."
 )
@@ -223,12 +223,12 @@ _BINARY: Final[Document] = {"schema": {"type": "string", "format": "binary"}}
 
 
 def refuses(*refusals: Refusal) -> Responses:
-    """For `responses=` of a route: these, beside what every route like it may refuse."""
+    """For `responses=` of a route: its own refusals, beside those that follow from its method and parameters."""
     return {refusal.status: refusal.reference for refusal in refusals}
 
 
 def answers(status: int, *names: str) -> Responses:
-    """For `responses=` of a route: its answer with this status has these headers, beside those of every answer."""
+    """For `responses=` of a route: headers of its answer with this status, beside those of every answer."""
     return {status: {"headers": headers(names)}}
 
 

@@ -1,4 +1,4 @@
-"""The published contract: what FastAPI derives from the routes, the gateways' operations, and what all share."""
+"""The published contract: operations that FastAPI derives from routes, the gateways' operations, components."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
@@ -42,17 +42,17 @@ METHODS: Final = ("get", "post", "patch", "put", "delete")
 
 #: Refusals of every route that reads or writes the store.
 OF_ANY_ROUTE: Final[Responses] = refuses(INTERNAL_ERROR, STORE_UNREACHABLE)
-#: A header of a successful answer, by the request header that asks for it.
+#: Headers of successful answers, by the request header that causes them.
 _ASKED_FOR: Final = {"idempotency-key": "Idempotency-Replayed"}
 _OF_FASTAPI: Final = ("HTTPValidationError", "ValidationError")
 
 
 class SchemaNameTaken(Exception):
-    """A schema of the gateways' operations has the name of one of the routes."""
+    """A schema of the gateways' operations has the name of a schema of the routes."""
 
 
 def publish(app: FastAPI) -> None:
-    """Makes `/openapi.json` the whole contract."""
+    """Makes the application serve the whole contract as `/openapi.json`."""
 
     def document() -> Document:
         if app.openapi_schema is None:
@@ -71,10 +71,10 @@ def operations_of(document: Document) -> Iterator[tuple[str, str, Document]]:
 
 
 def derived(app: FastAPI, about: Mapping[str, Any]) -> Document:
-    """The document that FastAPI derives from the routes, without titles that repeat a name and without its 422."""
-    # FastAPI would want another library to look at the e-mail address.
-    said = {name: value for name, value in about.items() if name not in ("openapi_tags", "contact")}
-    document = well_named(get_openapi(routes=app.routes, tags=about["openapi_tags"], **said))
+    """The document that FastAPI derives from the routes, without repeating titles and without 422 responses."""
+    # The contact is added later: FastAPI needs another library to validate its e-mail address.
+    info = {name: value for name, value in about.items() if name not in ("openapi_tags", "contact")}
+    document = well_named(get_openapi(routes=app.routes, tags=about["openapi_tags"], **info))
     document["info"]["contact"] = CONTACT
     for name in _OF_FASTAPI:
         document["components"]["schemas"].pop(name, None)
@@ -84,7 +84,7 @@ def derived(app: FastAPI, about: Mapping[str, Any]) -> Document:
 
 
 def completed(document: Document, examples: Document) -> Document:
-    """The document with its examples and its shared parameters; each list of responses in order."""
+    """The document with examples and shared parameters; the responses of each operation are sorted by status."""
     for _, _, operation in operations_of(document):
         operation["responses"] = dict(sorted(operation["responses"].items()))
     share_parameters(document)
@@ -110,7 +110,7 @@ def _document(app: FastAPI) -> Document:
 
 
 def _add_schemas(document: Document, added: Document) -> None:
-    """Raises `SchemaNameTaken`: of two schemas with one name the second would be published in place of the first."""
+    """Adds schemas. Raises `SchemaNameTaken` for a name in use: the second schema would replace the first."""
     schemas = document["components"]["schemas"]
     if taken := schemas.keys() & added.keys():
         raise SchemaNameTaken(f"Two schemas would be called {', '.join(sorted(taken))}: rename a class.")
@@ -118,7 +118,7 @@ def _add_schemas(document: Document, added: Document) -> None:
 
 
 def _complete(method: str, operation: Document, bearer: bool) -> None:
-    """Adds what every answer has and every operation of its kind may refuse, where it declares nothing else."""
+    """Adds the headers of every answer, refusals that its kind of operation may give unless declared, and security."""
     parameters = operation.get("parameters", [])
     sent = {parameter["name"] for parameter in parameters}
     secrets = {

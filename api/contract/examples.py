@@ -1,4 +1,4 @@
-"""Examples of request and response bodies, recorded from a service that answered; one for each schema."""
+"""Examples of request and response bodies, one for each schema, recorded from answers of a running service."""
 
 import json
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from api.contract.components import Document
 
-#: By the name of the schema; of a text, by its operation. `tests/contract/record_examples.py` records what is missing.
+#: Examples by name of the schema, or for texts by operation. `tests/contract/record_examples.py` records missing ones.
 EXAMPLES: Final[Document] = json.loads((Path(__file__).parent / "examples.json").read_text(encoding="utf-8"))
 
 

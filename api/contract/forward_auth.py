@@ -1,4 +1,4 @@
-"""Forward-auth in the published contract: its routes are no FastAPI routes."""
+"""Forward-auth in the published contract, written out: its routes are not FastAPI routes."""
 
 from typing import Final
 

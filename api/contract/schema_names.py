@@ -1,4 +1,4 @@
-"""Names of schemas: generic ones in upper camel case, and no title that only repeats a name."""
+"""Schema names: those of generic types become upper camel case, and titles that only repeat a name are removed."""
 
 import json
 import re
@@ -9,9 +9,9 @@ from api.contract.components import Document
 _GENERIC: Final = re.compile(r"([A-Z][A-Za-z0-9]*)_([A-Z][A-Za-z0-9]*)_")
 _OF: Final = r"\1Of\2"
 
-#: Members of these are names, and no keywords of JSON Schema or OpenAPI.
+#: In these objects the members are names, not keywords of JSON Schema or OpenAPI.
 _NAMED: Final = frozenset({"properties", "schemas", "paths", "responses", "headers", "$defs", "patternProperties"})
-_AS_IT_IS: Final = frozenset({"info", "example", "examples", "default", "enum", "const"})
+_UNCHANGED: Final = frozenset({"info", "example", "examples", "default", "enum", "const"})
 
 
 def well_named(document: Document) -> Document:
@@ -23,13 +23,13 @@ def well_named(document: Document) -> Document:
 
 
 def without_titles(node: Any, named: bool = False) -> Any:
-    """Without the `title` of any schema; a member that is called so stays, and so does that of `info`."""
+    """The node without the titles of schemas. A property named `title` stays, and so does the title in `info`."""
     if isinstance(node, list):
         return [without_titles(each) for each in node]
     if not isinstance(node, dict):
         return node
     return {
-        name: value if name in _AS_IT_IS and not named else without_titles(value, name in _NAMED and not named)
+        name: value if name in _UNCHANGED and not named else without_titles(value, name in _NAMED and not named)
         for name, value in node.items()
         if named or name != "title"
     }

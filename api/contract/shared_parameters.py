@@ -1,4 +1,4 @@
-"""Parameters that several operations take, once each among the components."""
+"""Moves parameters that several operations have to the contract's components."""
 
 import json
 from collections import Counter
@@ -8,25 +8,25 @@ from pydantic import JsonValue
 
 from api.contract.components import Document
 
-#: In the schema of a parameter: its name among the components, where its own name means several things.
+#: Extension in a parameter's schema: its component name, for parameters whose own name has several meanings.
 COMPONENT: Final = "x-component"
 
 
 def shared_as(component: str) -> dict[str, JsonValue]:
-    """For `json_schema_extra=` of a parameter: its name among the components, once several operations share it."""
+    """For `json_schema_extra=` of a parameter: its component name, used when several operations share it."""
     return {COMPONENT: component}
 
 
 class ParameterNameTaken(Exception):
-    """Two shared parameters would have one name among the components: give one of them another."""
+    """Two different shared parameters would have the same component name: give one of them another."""
 
 
 def share_parameters(document: Document) -> None:
-    """Moves each parameter that more than one operation takes to the components. Raises `ParameterNameTaken`."""
-    taking = [each for item in document["paths"].values() for each in item.values() if "parameters" in each]
-    count = Counter(_key(parameter) for operation in taking for parameter in operation["parameters"])
+    """Moves each parameter that more than one operation has to the components. Raises `ParameterNameTaken`."""
+    operations = [each for item in document["paths"].values() for each in item.values() if "parameters" in each]
+    count = Counter(_key(parameter) for operation in operations for parameter in operation["parameters"])
     shared: dict[str, Document] = {}
-    for operation in taking:
+    for operation in operations:
         operation["parameters"] = [
             _reference(parameter, shared) if count[_key(parameter)] > 1 else _unmarked(parameter)
             for parameter in operation["parameters"]
@@ -43,7 +43,7 @@ def _reference(parameter: Document, shared: dict[str, Document]) -> Document:
 
 
 def _component(parameter: Document) -> str:
-    """The name that it is marked with; else that of the one schema that it refers to, as of a status; else its own."""
+    """The marked component name; else the name of the one schema that it refers to, as a status; else its own."""
     schema = parameter["schema"]
     if COMPONENT in schema:
         return str(schema[COMPONENT])

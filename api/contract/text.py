@@ -1,14 +1,14 @@
-"""The contract as the file in `openapi/` holds it."""
+"""The text of a contract as in the files in `openapi/`."""
 
 import json
 from typing import Any, Final
 
-#: As wide as our code.
+#: Line length, as of the code.
 WIDTH: Final = 120
 
 
 def as_text(document: dict[str, Any]) -> str:
-    """JSON, sorted; what holds no other list or object stands on one line where it fits: a reference, a short list."""
+    """Sorted JSON. An object or list without nested ones, such as a reference, is written on one line if it fits."""
     return "".join(_lines(document, "", 0)) + "\n"
 
 

@@ -8,7 +8,7 @@ from starlette.routing import BaseRoute
 
 from api.edu_v import contract, message_routes, status_codes, status_routes
 from api.edu_v.contract import PATH
-from api.web.idempotency import Replayed, give_again
+from api.web.idempotency import RepeatedWrite, replay_answer
 
 CONTRACT: Final = "/openapi.json"
 
@@ -30,7 +30,7 @@ def documented_door() -> FastAPI:
         **contract.ABOUT,
     )
     status_codes.install(door)
-    door.add_exception_handler(Replayed, give_again)
+    door.add_exception_handler(RepeatedWrite, replay_answer)
     contract.publish(door)
     return door
 

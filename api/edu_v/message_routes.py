@@ -35,7 +35,7 @@ from api.edu_v.status_codes import (
 )
 from api.edu_v.status_routes import consent_by_reference, tenant_of
 from api.grants import granting, request_lifecycle
-from api.grants.grant_lifecycle import settle, take
+from api.grants.grant_lifecycle import apply_time, take_step
 from api.grants.granting import GrantPlace
 from api.queries import registry_rows
 from api.queries.session import Session
@@ -247,9 +247,11 @@ async def put_revoke(
     if found.subject.status == RequestStatus.OPEN:
         session.add(found.subject)
         if caller.role == "partner":
-            request_lifecycle.take(writing.write, found.subject, RequestStep.WITHDRAW, caller.actor, message.reason)
+            request_lifecycle.take_step(
+                writing.write, found.subject, RequestStep.WITHDRAW, caller.actor, message.reason
+            )
         else:
-            request_lifecycle.take(
+            request_lifecycle.take_step(
                 writing.write, found.subject, RequestStep.DECLINE, caller.actor, message.reason or NO_REASON
             )
         await session.flush()
@@ -258,12 +260,12 @@ async def put_revoke(
 
 async def _revoke(writing: WriteRequest, caller: Caller, grant: Grant, message: ConsentRevoke) -> None:
     partner = (await registry_rows.partners_of_grants(writing.session, [grant]))[grant.client_id]
-    settle(writing.write, grant, partner)
+    apply_time(writing.write, grant, partner)
     if grant.status not in OPEN:
         return
     if message.scopes is not None and set(grant.scopes) - set(message.scopes):
         raise EduVRefusal(OTHER, "More was permitted than these scopes: a consent is taken back as a whole.", 409)
-    take(writing.write, grant, partner, Step.REVOKE, caller.actor, message.reason)
+    take_step(writing.write, grant, partner, Step.REVOKE, caller.actor, message.reason)
 
 
 async def _require_free(session: Session, tenant: Tenant, reference: str | None, grant: Grant | None) -> None:

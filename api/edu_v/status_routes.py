@@ -35,7 +35,7 @@ from api.edu_v.status_codes import (
     EduVRefusal,
     nothing_registered,
 )
-from api.queries import fact_rows
+from api.queries import decision_fact_rows
 from api.queries.session import Session
 from api.web.callers import Caller, PartnerOrSchool
 from api.web.paging import Cursor, Limit, after_key, part
@@ -244,7 +244,7 @@ async def _consent_at_place(reading: ReadRequest, tenant: Tenant, place: str | N
     """The grant that decisions would use at the place; without any grant, the last request. Raises `EduVRefusal`."""
     if tenant.client_id is None or place is None:
         raise EduVRefusal(SCHEMA_INCORRECT, "Name the school, and of a school also the clientId; or a reference.")
-    snapshot = await fact_rows.snapshot_of(reading.session, tenant.client_id, [place[:4]])
+    snapshot = await decision_fact_rows.snapshot_of(reading.session, tenant.client_id, [place[:4]])
     grant, _ = grant_for_place(snapshot, tenant.client_id, place, reading.now)
     if grant is not None:
         row = await reading.session.get_one(Grant, grant.grant_id)

@@ -1,7 +1,7 @@
-"""Puts into the tables what an entry of the log says, so that they are again as that change left them.
+"""Writes the state in an entry of the log to the tables, so that they are as that change left them.
 
-Names of persons, evidence and texts were never in the log: they are not there afterwards, and a note stands instead.
-What was erased is erased again.
+Names of persons, evidence and texts were never in the log: they are not restored, and `RESTORED` takes their place.
+Erasures are done again.
 """
 
 from collections.abc import Awaitable, Callable
@@ -53,12 +53,12 @@ from models.vocabulary.event_kinds import (
     EventKind,
 )
 
-#: Stands where the log holds nothing, by design.
+#: The text in columns whose values the log does not hold, by design.
 RESTORED: Final = "Hersteld uit het logboek."
 
 
-class Restoring:
-    """Applies events one by one, in order of their numbers."""
+class EntryReplay:
+    """Applies events one by one, in order of number."""
 
     def __init__(self, write: Write) -> None:
         self._write = write
@@ -82,9 +82,9 @@ class Restoring:
         ]
 
     async def apply(self, event: Event) -> None:
-        """Puts into the tables what the event left. One of a kind on which no decision rests changes nothing.
+        """Writes the event's state to the tables. An event of a kind that no decision rests on changes nothing.
 
-        Raises `StateInvalid` for a state that no change of its kind can have led to.
+        Raises `StateInvalid` for a state that no change of its kind can have written.
         """
         for kinds, step in self._steps:
             if event.kind in kinds:
@@ -146,7 +146,7 @@ class Restoring:
         self._session.add(duty)
 
     async def _letter(self, event: Event) -> None:
-        """That it was written. Whether it was sent is not known, and nobody gets it twice."""
+        """Restores a letter as written, without a mail: whether it was sent is not known, and nobody gets it twice."""
         state = LetterState.of(event.state)
         letter = Letter(
             letter_id=state.letter_id,
@@ -173,7 +173,8 @@ class Restoring:
         self._session.add(found)
 
     async def _subscription(self, event: Event) -> None:
-        """A URL that was given since the backup is not known: the log does not hold it, and its partner must."""
+        """Restores a subscription. The log holds no URL: one set since the backup is lost, and its partner must set it
+        again."""
         state = WebhookState.of(event.state)
         found = await self._session.get(WebhookSubscription, state.subscription_id)
         if event.kind == EventKind.WEBHOOK_REMOVED:
@@ -254,7 +255,7 @@ class Restoring:
         self._session.add(agreement)
 
     async def _schools(self, event: Event) -> None:
-        """Schools and locations without their names, which the next import of DUO's files brings back."""
+        """Restores schools and locations without their names, which the next import of DUO's files adds."""
         listed = SchoolsState.of(event.state).listed
         if listed is None:
             return
@@ -284,7 +285,7 @@ class Restoring:
             await self._session.delete(key)
 
     async def _actor_erased(self, event: Event) -> None:
-        """What was erased since the backup was made is in it, and is erased again."""
+        """Erases the name again: the backup still contains a name that was erased after it was made."""
         await forget_person(self._write, ErasedActorState.of(event.state).commitment)
 
     async def _reason_erased(self, event: Event) -> None:
@@ -294,7 +295,7 @@ class Restoring:
 
 
 def _of(state: Struct, *columns: str) -> dict[str, Any]:
-    """These columns of a new row, which the state calls the same; a list is a tuple in the state."""
+    """Values for these columns of a new row, from members of the same name; tuples in the state become lists."""
     values = {name: getattr(state, name) for name in columns}
     return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 

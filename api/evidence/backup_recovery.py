@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from api.evidence.apply_entries import Restoring
+from api.evidence.apply_entries import EntryReplay
 from api.evidence.key_custody import StoreRefused
 from api.evidence.proofs import checkpoint, root_of, size_of
 from api.security import private_files
@@ -103,9 +103,9 @@ async def replay(store: Store, entries: Iterable[Mapping[str, Any]], until: Chec
         if not missing:
             raise ReplayRefused("The store lacks none of these entries.")
         events = [_event_numbered(entry, write.events_before + at) for at, entry in enumerate(missing, start=1)]
-        restoring = Restoring(write)
+        entry_replay = EntryReplay(write)
         for event in events:
-            await restoring.apply(event)
+            await entry_replay.apply(event)
             await write.session.flush()
         await write.append_restored(events)
         if (write.events_before, Peaks.of(write.events_before, write.peaks).root) != (until.size, until.root):

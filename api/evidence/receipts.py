@@ -26,7 +26,7 @@ from models.log.events import Event
 from models.log.log_entries import canonical, entry_of
 from models.log.merkle import leaf_hash, verify_inclusion
 from models.log.signed_notes import Checkpoint, NoteInvalid, VerifierKey, opened
-from models.past.receipts import HAPPENINGS, IN_DUTCH, Matter, record
+from models.past.receipts import HAPPENINGS, IN_DUTCH, ReceiptContext, record
 from models.vocabulary.refusals import NotFound
 
 router = APIRouter(prefix="/v1/receipts", tags=["evidence"])
@@ -144,16 +144,16 @@ async def _payload(session: AsyncSession, event: Event, keys: EvidenceKeys) -> d
     entry = entry_of(event)
     proof = await inclusion(session, event.number, await size_of(session))
     return {
-        "record": record(entry, await _matter(session, event)),
+        "record": record(entry, await _context(session, event)),
         "entry": entry,
         "proof": [each.hex() for each in proof.hashes],
         "checkpoint": await checkpoint(session, keys),
     }
 
 
-async def _matter(session: AsyncSession, event: Event) -> Matter:
+async def _context(session: AsyncSession, event: Event) -> ReceiptContext:
     agreement_id = event.state.get("agreementId")
-    return Matter(
+    return ReceiptContext(
         school=await school_rows.school(session, event.brin or ""),
         connection=await registry_rows.connection(session, event.client_id or ""),
         agreement=await session.get(Agreement, agreement_id) if agreement_id is not None else None,

@@ -1,4 +1,4 @@
-"""Whether a store is whole: its log as it was, each grant as its last event left it, and all facts as the log tells."""
+"""Verification of a store: its log is unchanged, grants are as their last events left them, facts are as in the log."""
 
 from collections.abc import AsyncIterator
 from operator import attrgetter
@@ -8,7 +8,7 @@ from sqlalchemy import func
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from api.queries import fact_rows
+from api.queries import decision_fact_rows
 from models.consents.grants import Grant
 from models.decision.grant_status import Status
 from models.decision.snapshot import Changes
@@ -17,13 +17,13 @@ from models.log.events import Event, LogNode, Revision
 from models.log.log_entries import TAMPERING_ERRORS, entry_of
 from models.log.merkle import Node
 from models.log.verification import Audit, StoredEntry, StoredFigures
-from models.past.replay import Told
+from models.past.replay import ReplayedFacts
 
 AT_ONCE: Final = 2_000
 
 
 async def faults(session: AsyncSession) -> list[str]:
-    """What is wrong with the store, a sentence each; empty when it is whole."""
+    """The faults of the counters and the grants, one sentence each; empty if there are none."""
     return [*await _counting_faults(session), *await _grant_faults(session)]
 
 
@@ -54,15 +54,15 @@ async def _grant_faults(session: AsyncSession) -> list[str]:
 
 
 def _differs(grant: Grant, state: object) -> bool:
-    """Whether the row says anything else than its last event, or that event nothing that a grant could."""
+    """Whether the row differs from its last event, or the event's state is one that no grant can have."""
     try:
-        told = GrantState.of(state)
+        logged = GrantState.of(state)
         kept = GrantState(
             grant_id=grant.grant_id,
             school=grant.brin,
             location=grant.location,
             client_id=grant.client_id,
-            partner=told.partner,
+            partner=logged.partner,
             scopes=tuple(grant.scopes),
             purposes=tuple(grant.purposes),
             status=grant.status,
@@ -78,32 +78,32 @@ def _differs(grant: Grant, state: object) -> bool:
         )
     except TAMPERING_ERRORS:
         return True
-    return kept != told
+    return kept != logged
 
 
 async def log_faults(session: AsyncSession, audit: Audit) -> list[str]:
-    """What is wrong with the log, against what `audit` knows of before; and which facts are not as it tells them.
+    """The faults of the log, also against checkpoints and entries in `audit`, and the facts that differ from the log.
 
-    A fact that decisions rest on was then changed past the log, or was never told to it. Grants are compared with their
-    last events: `faults`.
+    A fact that differs was changed without an entry in the log, or never entered into it. Grants are compared with
+    their last events by `faults`.
     """
-    told, senseless = Told(), []
+    logged, impossible = ReplayedFacts(), []
     async for event in _events(session):
         entry = entry_of(event)
         audit.read(StoredEntry(entry, event.leaf))
         try:
-            told.hear(entry)
+            logged.apply(entry)
         except TAMPERING_ERRORS:
-            senseless.append(f"Entry {event.number} says what no change of its kind could.")
+            impossible.append(f"Entry {event.number} says what no change of its kind could.")
     counted = await session.get_one(Revision, 1)
     nodes = frozenset(
         Node(node.level, node.position, node.hash) for node in (await session.exec(select(LogNode))).all()
     )
     found = audit.ended(StoredFigures(counted.events, counted.peaks, nodes))
-    return [*found, *senseless, *_differences(told.facts, await fact_rows.all_facts_but_grants(session))]
+    return [*found, *impossible, *_differences(logged.facts, await decision_fact_rows.all_facts_but_grants(session))]
 
 
-def _differences(told: Changes, found: Changes) -> list[str]:
+def _differences(logged: Changes, stored: Changes) -> list[str]:
     return [
         f"{kind} {key} is not as the log tells."
         for kind, name, key_of in (
@@ -113,12 +113,12 @@ def _differences(told: Changes, found: Changes) -> list[str]:
             ("Ground rule", "ground_rules", attrgetter("ground_rule_id")),
             ("Agreement", "agreements", attrgetter("agreement_id")),
         )
-        for key in sorted({key_of(fact) for fact in set(getattr(told, name)) ^ set(getattr(found, name))})
+        for key in sorted({key_of(fact) for fact in set(getattr(logged, name)) ^ set(getattr(stored, name))})
     ]
 
 
 async def _events(session: AsyncSession) -> AsyncIterator[Event]:
-    """All events in order, some at a time."""
+    """All events in order of number, read `AT_ONCE` at a time."""
     last = 0
     while some := (
         await session.exec(select(Event).where(Event.number > last).order_by(col(Event.number)).limit(AT_ONCE))

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Header, Query, Response
 from pydantic import Field
 
 from api.contract.components import answers
-from api.queries import fact_rows, grant_rows, school_rows
+from api.queries import decision_fact_rows, grant_rows, school_rows
 from api.store.outage import StoreBehind
 from api.web.callers import PartnerClient
 from api.web.paging import Cursor, Limit, after_key, part
@@ -50,7 +50,7 @@ class Consent(Wire):
 
 
 @dataclass(frozen=True, slots=True)
-class Interest:
+class ConsentQuery:
     """The data that a partner asks about: scopes or fields of one type for one purpose; without a type, any data."""
 
     type: str | None
@@ -60,16 +60,16 @@ class Interest:
     min_revision: int
 
 
-def _interest(
+def _consent_query(
     resource_type: Annotated[str | None, Query(alias="type", max_length=64, description="As in a decision.")] = None,
     scopes: Annotated[list[ScopeName] | None, Query(max_length=64)] = None,
     fields: Annotated[list[ScopeName] | None, Query(max_length=64)] = None,
     purpose: Annotated[PurposeCode | None, Query()] = None,
     min_revision: Annotated[int, Query(alias="minRevision", ge=0, le=2**53)] = 0,
-) -> Interest:
+) -> ConsentQuery:
     if (scopes or fields) and resource_type is None:
         raise InvalidInput("Name the type that the scopes or fields belong to.")
-    return Interest(resource_type, tuple(scopes or ()), tuple(fields or ()), purpose, min_revision)
+    return ConsentQuery(resource_type, tuple(scopes or ()), tuple(fields or ()), purpose, min_revision)
 
 
 @router.get("", operation_id="listConsents", responses=answers(200, "ETag"), response_model=Page[Consent])
@@ -77,7 +77,7 @@ async def list_consents(
     caller: PartnerClient,
     reading: Reading,
     response: Response,
-    interest: Annotated[Interest, Depends(_interest)],
+    query: Annotated[ConsentQuery, Depends(_consent_query)],
     school: Annotated[Place | None, Query(description="Only this school (BRIN4) or location (BRIN6).")] = None,
     status: Annotated[Status | None, Query()] = None,
     limit: Limit = 100,
@@ -92,10 +92,10 @@ async def list_consents(
     else:
         places, following = await _places(reading, client_id, school), None
     brins = {place[:4] for place in places}
-    snapshot = await fact_rows.snapshot_of(reading.session, client_id, brins)
+    snapshot = await decision_fact_rows.snapshot_of(reading.session, client_id, brins)
     names = await school_rows.schools_named(reading.session, brins)
     changed = await grant_rows.revisions_of_grants(reading.session, client_id, brins)
-    items = [_consent(snapshot, client_id, place, interest, names, changed, reading.now) for place in places]
+    items = [_consent(snapshot, client_id, place, query, names, changed, reading.now) for place in places]
     page = Page[Consent](items=[item for item in items if status in (None, item.status)], next=following)
     return _or_not_modified(page, if_none_match, response)
 
@@ -111,12 +111,12 @@ def _consent(
     snapshot: Snapshot,
     client_id: str,
     place: str,
-    interest: Interest,
+    query: ConsentQuery,
     names: dict[str, School],
     changed: dict[str, int],
     now: datetime,
 ) -> Consent:
-    decision = _decision(snapshot, client_id, place, interest, now)
+    decision = _decision(snapshot, client_id, place, query, now)
     if decision.reason is Reason.REVISION_BEHIND:
         raise StoreBehind(f"The store is at revision {snapshot.revision}.")
     grant, _ = grant_for_place(snapshot, client_id, place, now)
@@ -135,9 +135,9 @@ def _consent(
     )
 
 
-def _decision(snapshot: Snapshot, client_id: str, place: str, interest: Interest, now: datetime) -> Decision:
-    """The decision on the interest; without a type, the first permit of any type, else the deny of the first type."""
-    types = (interest.type,) if interest.type is not None else scopes.RESOURCE_TYPES
+def _decision(snapshot: Snapshot, client_id: str, place: str, query: ConsentQuery, now: datetime) -> Decision:
+    """The decision on the query; without a type, the first permit of any type, else the deny of the first type."""
+    types = (query.type,) if query.type is not None else scopes.RESOURCE_TYPES
     decisions = [
         decide(
             snapshot,
@@ -147,10 +147,10 @@ def _decision(snapshot: Snapshot, client_id: str, place: str, interest: Interest
                 action="release",
                 resource_type=type_,
                 place=place,
-                scopes=interest.scopes,
-                fields=interest.fields,
-                purpose=interest.purpose,
-                min_revision=interest.min_revision,
+                scopes=query.scopes,
+                fields=query.fields,
+                purpose=query.purpose,
+                min_revision=query.min_revision,
             ),
             now,
         )

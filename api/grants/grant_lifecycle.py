@@ -67,14 +67,16 @@ def view(grant: Grant, partner: Partner, now: datetime) -> GrantView:
     )
 
 
-def take(write: Write, grant: Grant, partner: Partner, step: Step, actor: Actor, reason: str | None = None) -> None:
+def take_step(
+    write: Write, grant: Grant, partner: Partner, step: Step, actor: Actor, reason: str | None = None
+) -> None:
     """Takes one step of a grant's life cycle, and appends its event. Raises `TransitionNotAllowed`."""
     grant.status = after(grant.status, step)
     grant.version += 1
-    note(write, grant, partner, EVENTS[step], actor, reason)
+    append_event(write, grant, partner, EVENTS[step], actor, reason)
 
 
-def note(
+def append_event(
     write: Write, grant: Grant, partner: Partner, kind: EventKind, actor: Actor, reason: str | None = None
 ) -> None:
     """Marks the grant as changed by `write`, and appends the event of that change."""
@@ -92,16 +94,16 @@ def note(
     )
 
 
-def settle(write: Write, grant: Grant, partner: Partner) -> None:
+def apply_time(write: Write, grant: Grant, partner: Partner) -> None:
     """Writes the transition that time has brought about (expiry, the end of a suspension, the need of reconfirmation)
     with its event, so that the next step starts from the status that holds."""
     status = status_at(grant, write.now)
     if status == grant.status:
         return
     if status is Status.EXPIRED:
-        take(write, grant, partner, Step.EXPIRE, SYSTEM)
+        take_step(write, grant, partner, Step.EXPIRE, SYSTEM)
     elif grant.status == Status.SUSPENDED:
-        take(write, grant, partner, Step.RESUME, SYSTEM)
+        take_step(write, grant, partner, Step.RESUME, SYSTEM)
     grant.suspended_until = None
     if status is Status.NEEDS_RECONFIRMATION:
-        take(write, grant, partner, Step.ASK_AGAIN, SYSTEM)
+        take_step(write, grant, partner, Step.ASK_AGAIN, SYSTEM)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from api.deletions import duties
 from api.grants import offers, request_lifecycle
-from api.grants.grant_lifecycle import note, settle, take
+from api.grants.grant_lifecycle import append_event, apply_time, take_step
 from api.grants.offers import Offer
 from api.queries import grant_rows, registry_rows, school_rows
 from api.store.events import Actor
@@ -78,7 +78,7 @@ async def give_of(
         changed_at=writing.now,
     )
     writing.session.add(grant)
-    note(writing.write, grant, offer.partner, EventKind.GRANT_GRANTED, actor)
+    append_event(writing.write, grant, offer.partner, EventKind.GRANT_GRANTED, actor)
     await request_lifecycle.accept_open_request(writing.write, grant, actor)
     await duties.lapse(writing.write, grant)
     return grant
@@ -102,7 +102,7 @@ async def amend_of(
     grant.valid_from, grant.valid_until = amended_period(choice, grant, writing.now)
     grant.scopes, grant.purposes = sorted(choice.scopes), sorted(choice.purposes)
     grant.request_version = connection.request_version
-    take(writing.write, grant, partner, Step.AMEND, actor)
+    take_step(writing.write, grant, partner, Step.AMEND, actor)
     await request_lifecycle.accept_open_request(writing.write, grant, actor)
     await duties.lapse(writing.write, grant)
 
@@ -112,10 +112,10 @@ async def present(writing: WriteRequest, client_id: str, place: GrantPlace) -> G
     grant = await grant_rows.open_grant(writing.session, client_id, *place)
     if grant is None:
         return None
-    settle(writing.write, grant, (await registry_rows.partners_of_grants(writing.session, [grant]))[client_id])
+    apply_time(writing.write, grant, (await registry_rows.partners_of_grants(writing.session, [grant]))[client_id])
     if grant.status in OPEN:
         return grant
-    # Flush the end that `settle` wrote: the unique index of open grants must admit the next grant of this place.
+    # Flush the end that `apply_time` wrote: the unique index of open grants must admit the next grant of this place.
     await writing.session.flush()
     return None
 

@@ -7,7 +7,7 @@ instant from which it denies unless the school has confirmed it (`set_reconfirma
 
 from collections.abc import Collection
 
-from api.grants.grant_lifecycle import note, settle, take
+from api.grants.grant_lifecycle import append_event, apply_time, take_step
 from api.queries import grant_rows, registry_rows
 from api.store.events import Actor
 from api.store.store import Write
@@ -25,14 +25,14 @@ async def require_reconfirmation(write: Write, connection: Connection, actor: Ac
     """
     partner = await registry_rows.partner(write.session, connection.kvk_number)
     for grant in await grant_rows.grants_open(write.session, connection.client_id):
-        settle(write, grant, partner)
+        apply_time(write, grant, partner)
         if grant.status == Status.GRANTED:
-            take(write, grant, partner, Step.ASK_AGAIN, actor)
+            take_step(write, grant, partner, Step.ASK_AGAIN, actor)
         elif grant.status == Status.SUSPENDED and grant.suspended_until is not None:
             grant.suspended_until = None
             grant.version += 1
             reason = "The connection asks anew: the suspension no longer ends by itself."
-            note(write, grant, partner, EventKind.GRANT_SUSPENDED, actor, reason)
+            append_event(write, grant, partner, EventKind.GRANT_SUSPENDED, actor, reason)
 
 
 async def set_reconfirmation_dates(
@@ -49,7 +49,7 @@ async def set_reconfirmation_dates(
     agreements = await registry_rows.agreements(write.session, [client_id])
     known = {each.agreement_id: each for each in agreements}
     for grant, board_number in await grant_rows.grants_with_board(write.session, client_id, brins):
-        settle(write, grant, partner)
+        apply_time(write, grant, partner)
         agreed_to = known.get(grant.agreement_id or "") or agreement_then(
             agreements, board_number, grant.created_at, grant.granted_at_revision
         )
@@ -64,5 +64,5 @@ async def set_reconfirmation_dates(
         grant.agreement_id = agreed_to.agreement_id if agreed_to is not None else None
         grant.reconfirm_by = reconfirm_by
         grant.version += 1
-        note(write, grant, partner, EventKind.GRANT_RECONFIRMATION_ANNOUNCED, actor)
-        settle(write, grant, partner)
+        append_event(write, grant, partner, EventKind.GRANT_RECONFIRMATION_ANNOUNCED, actor)
+        apply_time(write, grant, partner)

@@ -94,14 +94,14 @@ async def ask(
             refusals[place] = refusal
         else:
             made.append(_new_request(writing, connection, place, wish))
-            note(writing.write, made[-1], EventKind.REQUEST_MADE, actor, text)
+            append_event(writing.write, made[-1], EventKind.REQUEST_MADE, actor, text)
     if not made:
         raise next(iter(refusals.values()))
     writing.session.add_all(made)
     return made, refusals
 
 
-def note(write: Write, request: AccessRequest, kind: EventKind, actor: Actor, text: str | None = None) -> int:
+def append_event(write: Write, request: AccessRequest, kind: EventKind, actor: Actor, text: str | None = None) -> int:
     """Appends the event of a change of the request, with `text` as its reason; returns the number of its entry."""
     request.revision, request.changed_at = write.revision, write.now
     state = _log_state(request)
@@ -109,11 +109,11 @@ def note(write: Write, request: AccessRequest, kind: EventKind, actor: Actor, te
     return write.events[-1].number
 
 
-def take(write: Write, request: AccessRequest, step: RequestStep, actor: Actor, text: str | None = None) -> None:
+def take_step(write: Write, request: AccessRequest, step: RequestStep, actor: Actor, text: str | None = None) -> None:
     """Takes one step of a request's life cycle, and appends its event. Raises `TransitionNotAllowed`."""
     request.status = after(request.status, step)
     request.version += 1
-    number = note(write, request, EVENTS[step], actor, text)
+    number = append_event(write, request, EVENTS[step], actor, text)
     if request.status != RequestStatus.OPEN:
         request.answered_in_entry = number
 
@@ -125,7 +125,7 @@ async def accept_open_request(write: Write, grant: Grant, actor: Actor) -> None:
         return
     request.grant_id = grant.grant_id
     write.session.add(request)
-    take(write, request, acceptance(request, frozenset(grant.scopes), frozenset(grant.purposes)), actor)
+    take_step(write, request, acceptance(request, frozenset(grant.scopes), frozenset(grant.purposes)), actor)
 
 
 async def update_open_requests(write: Write, connection: Connection, before: Wish, actor: Actor) -> None:
@@ -137,7 +137,7 @@ async def update_open_requests(write: Write, connection: Connection, before: Wis
         if wish != wish_of_request(request):
             request.required_scopes, request.optional_scopes = sorted(wish.required), sorted(wish.optional)
             request.purposes = sorted(wish.purposes)
-            take(write, request, RequestStep.CHANGE, actor)
+            take_step(write, request, RequestStep.CHANGE, actor)
 
 
 def wish_of_request(request: AccessRequest) -> Wish:

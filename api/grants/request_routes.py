@@ -140,7 +140,7 @@ async def withdraw(
     """Takes a request back that the school has not answered. What was granted stays granted."""
     found = await request_rows.request_of_client(writing.session, caller.claims.client_id, request_id)
     reason = wish.reason if wish is not None else None
-    request_lifecycle.take(writing.write, found, RequestStep.WITHDRAW, caller.actor, reason)
+    request_lifecycle.take_step(writing.write, found, RequestStep.WITHDRAW, caller.actor, reason)
     return await _answer(writing, found)
 
 
@@ -215,7 +215,7 @@ async def decline(
 ) -> RequestView:
     """Says no, and why. A grant that there is stays as it is."""
     found = await _open_request(writing, brin, request_id, if_match)
-    request_lifecycle.take(writing.write, found, RequestStep.DECLINE, caller.actor, wish.reason)
+    request_lifecycle.take_step(writing.write, found, RequestStep.DECLINE, caller.actor, wish.reason)
     return await _answer(writing, found)
 
 

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from api.contract.components import VERSION_REQUIRED, answers, refuses
 from api.grants import granting
-from api.grants.grant_lifecycle import GrantView, settle, take, view
+from api.grants.grant_lifecycle import GrantView, apply_time, take_step, view
 from api.grants.granting import GrantPlace
 from api.queries import event_rows, grant_rows, registry_rows, school_rows
 from api.security import sealing
@@ -181,7 +181,7 @@ async def revoke(
     reason = wish.reason if wish is not None else None
     if caller.role == "operator" and reason is None:
         raise InvalidInput("An operator who revokes for a school gives the reason.")
-    take(writing.write, found, partner, Step.REVOKE, caller.actor, reason)
+    take_step(writing.write, found, partner, Step.REVOKE, caller.actor, reason)
     return writing.answer(view(found, partner, writing.now), found.version)
 
 
@@ -200,7 +200,7 @@ async def suspend(
     if wish.until is not None and wish.until <= writing.now:
         raise InvalidPeriod("until must be later than now.")
     found.suspended_until = wish.until
-    take(writing.write, found, partner, Step.SUSPEND, caller.actor, wish.reason)
+    take_step(writing.write, found, partner, Step.SUSPEND, caller.actor, wish.reason)
     return writing.answer(view(found, partner, writing.now), found.version)
 
 
@@ -216,11 +216,11 @@ async def resume(
     """Ends a suspension. When the connection has asked for more meanwhile, the grant then needs reconfirmation."""
     found, partner = await _own_grant(writing, brin, grant_id, if_match)
     connection = await registry_rows.connection(writing.session, found.client_id)
-    take(writing.write, found, partner, Step.RESUME, caller.actor, wish.reason if wish is not None else None)
+    take_step(writing.write, found, partner, Step.RESUME, caller.actor, wish.reason if wish is not None else None)
     found.suspended_until = None
     if found.request_version != connection.request_version:
-        take(writing.write, found, partner, Step.ASK_AGAIN, SYSTEM)
-    settle(writing.write, found, partner)
+        take_step(writing.write, found, partner, Step.ASK_AGAIN, SYSTEM)
+    apply_time(writing.write, found, partner)
     return writing.answer(view(found, partner, writing.now), found.version)
 
 
@@ -250,7 +250,7 @@ async def _own_grant(
     if required or if_match is not None:
         require_version(if_match, found.version)
     partner = (await registry_rows.partners_of_grants(writing.session, [found]))[found.client_id]
-    settle(writing.write, found, partner)
+    apply_time(writing.write, found, partner)
     return found, partner
 
 

@@ -19,7 +19,7 @@ from api.web.read_request import Reading, ReadRequest
 from api.web.schemas import Moment, Page, Wire
 from models.log.events import Event, PastEvent
 from models.log.log_entries import entry_of
-from models.past.differences import Change, Thing, Wanted, compared, thing_of
+from models.past.differences import Change, ChangeFilter, ObjectKind, compared, object_key
 from models.vocabulary.identifiers import Brin, ClientId
 from models.vocabulary.refusals import InvalidInput
 
@@ -64,7 +64,7 @@ async def list_changes(
     cursor: Cursor = None,
 ) -> Response:
     """What changed between two instants, in order."""
-    wanted = Wanted(since, until, school, client_id)
+    wanted = ChangeFilter(since, until, school, client_id)
     return await _listed(reading, wanted, limit, cursor)
 
 
@@ -80,23 +80,23 @@ async def list_changes_of_school(
     cursor: Cursor = None,
 ) -> Response:
     """What changed between two instants about the school itself, in order: its grants, and its keys."""
-    return await _listed(reading, Wanted(since, until, brin, client_id), limit, cursor)
+    return await _listed(reading, ChangeFilter(since, until, brin, client_id), limit, cursor)
 
 
-async def _listed(reading: ReadRequest, wanted: Wanted, limit: int, cursor: str | None) -> Response:
+async def _listed(reading: ReadRequest, wanted: ChangeFilter, limit: int, cursor: str | None) -> Response:
     changes, following = await changes_of(reading.session, wanted, limit, cursor)
     page = Page[ChangeView](items=[], next=following)
     return json_answer(await asyncio.to_thread(json_of, page, items=map(shown, changes)))
 
 
-def require_in_order(wanted: Wanted) -> None:
+def require_in_order(wanted: ChangeFilter) -> None:
     """Raises `InvalidInput` for a period that ends before it begins."""
     if wanted.since is not None and wanted.until is not None and wanted.since > wanted.until:
         raise InvalidInput("since must not be later than until.")
 
 
 async def changes_of(
-    session: AsyncSession, wanted: Wanted, limit: int, cursor: str | None
+    session: AsyncSession, wanted: ChangeFilter, limit: int, cursor: str | None
 ) -> tuple[list[Change], str | None]:
     """At most `limit` changes after the cursor, and the next cursor. Raises `InvalidInput`."""
     require_in_order(wanted)
@@ -108,7 +108,7 @@ async def changes_of(
 
 
 def _compared(found: Sequence[PastEvent], before: Sequence[EventRow]) -> list[Change]:
-    """The changes of the found events, each with the state of its thing before it, taken from the `before` events."""
+    """The changes of the found events, each with the state of its object before it, taken from the `before` events."""
     numbers = {event.number for event in found}
     entries = map(entry_of, in_order(events_of(before), found))
     return [change for change in compared(entries) if change.entry["number"] in numbers]
@@ -122,8 +122,8 @@ def shown(change: Change) -> ChangeView:
     return ChangeView.model_validate({**named, **more})
 
 
-def _selected(wanted: Wanted) -> Iterator[ColumnElement[bool]]:
-    """The SQL conditions that select the same events as `Wanted.has`."""
+def _selected(wanted: ChangeFilter) -> Iterator[ColumnElement[bool]]:
+    """The SQL conditions that select the same events as `ChangeFilter.matches`."""
     if wanted.since is not None:
         yield col(Event.at) >= wanted.since
     if wanted.until is not None:
@@ -134,7 +134,7 @@ def _selected(wanted: Wanted) -> Iterator[ColumnElement[bool]]:
         yield col(Event.client_id) == wanted.client_id
 
 
-#: By the member that names a thing: an indexed column that has the same value in all events of one thing.
+#: By the member that identifies an object: an indexed column with the same value in all events of one object.
 _INDEXED_COLUMN: Final = {
     "grantId": "grant_id",
     "schoolkey": "brin",
@@ -150,17 +150,17 @@ _INDEXED_COLUMN: Final = {
 
 
 async def _events_before(session: AsyncSession, events: Sequence[PastEvent]) -> list[EventRow]:
-    """The events that `_compared` needs beside `events`: of each of their things the last one before them, and those
-    in between that were not selected."""
-    things: dict[Thing, list[PastEvent]] = {}
+    """The events that `_compared` needs beside `events`: for each of their objects the last event before them, and the
+    events in between that were not selected."""
+    by_kind: dict[ObjectKind, list[PastEvent]] = {}
     for event in events:
-        if (found := thing_of(entry_of(event))) is not None:
-            things.setdefault(found[0], []).append(event)
+        if (found := object_key(entry_of(event))) is not None:
+            by_kind.setdefault(found[0], []).append(event)
     number, numbers = col(Event.number), set[int]()
-    for thing, about in things.items():
-        same = col(Event.kind).in_(thing.kinds), *_about_same_thing(thing, about)
+    for kind, about in by_kind.items():
+        same = col(Event.kind).in_(kind.kinds), *_about_same_object(kind, about)
         last = select(func.max(Event.number)).where(number < events[0].number, *same)
-        numbers.update(await session.exec(last.group_by(col(Event.brin), _name_of(thing))))
+        numbers.update(await session.exec(last.group_by(col(Event.brin), _name_of(kind))))
         numbers.update(await session.exec(select(Event.number).where(number.between(*_range_of(events)), *same)))
     missing = sorted(numbers - {event.number for event in events})
     parts = [missing[begin : begin + PART] for begin in range(0, len(missing), PART)]
@@ -171,17 +171,17 @@ def _range_of(events: Sequence[PastEvent]) -> tuple[int, int]:
     return events[0].number, events[-1].number
 
 
-def _about_same_thing(thing: Thing, about: Sequence[PastEvent]) -> Iterator[ColumnElement[bool]]:
-    name = _INDEXED_COLUMN.get(thing.member)
+def _about_same_object(kind: ObjectKind, about: Sequence[PastEvent]) -> Iterator[ColumnElement[bool]]:
+    name = _INDEXED_COLUMN.get(kind.member)
     if name is not None:
         yield col(getattr(Event, name)).in_({getattr(each, name) for each in about} - {None})
     if name != "grant_id":
-        yield _name_of(thing).in_({each.state[thing.member] for each in about})
+        yield _name_of(kind).in_({each.state[kind.member] for each in about})
 
 
-def _name_of(thing: Thing) -> ColumnElement[str]:
-    """The expression of a thing's name in an event: the column of the same meaning, else the member of its state."""
-    if _INDEXED_COLUMN.get(thing.member) == "grant_id":
+def _name_of(kind: ObjectKind) -> ColumnElement[str]:
+    """The expression of an object's identifier in an event: the column of the same meaning, else the state's member."""
+    if _INDEXED_COLUMN.get(kind.member) == "grant_id":
         return cast(ColumnElement[str], col(Event.grant_id))
-    named: ColumnElement[str] = col(Event.state)[thing.member].as_string()
+    named: ColumnElement[str] = col(Event.state)[kind.member].as_string()
     return named

@@ -24,7 +24,7 @@ from models.decision.decision import Question
 from models.log.entry_states import ConnectionState
 from models.log.events import Event, PastEvent
 from models.log.log_entries import entry_of
-from models.past.decided_then import DecidedThen, decided_then
+from models.past.past_decision import PastDecision, decision_at
 from models.vocabulary.event_kinds import CONNECTIONS, SCHOOLS
 from models.vocabulary.identifiers import Brin, ClientId, Place
 from models.vocabulary.refusals import InvalidInput
@@ -133,7 +133,7 @@ async def replayed(
         raise InvalidInput("at must not be in the future.")
     events = await _events(session, question, await _last(session, at, revision))
     # In a thread, so that the event loop serves decisions meanwhile.
-    return shown(await asyncio.to_thread(decided_then, map(entry_of, events), question, at, revision), at)
+    return shown(await asyncio.to_thread(decision_at, map(entry_of, events), question, at, revision), at)
 
 
 async def _last(session: AsyncSession, at: datetime, revision: int | None) -> int:
@@ -162,7 +162,7 @@ async def _events(session: AsyncSession, question: Question, last: int) -> Seque
     return await asyncio.to_thread(in_order, about, partners, schools)
 
 
-def shown(then: DecidedThen, at: datetime) -> ReplayedDecision:
+def shown(then: PastDecision, at: datetime) -> ReplayedDecision:
     """The view of a replayed decision."""
     decision = then.decision
     return ReplayedDecision(

@@ -1,4 +1,4 @@
-"""A document as it is printed (PDF, A4): a first page, parts with a summary and their entries, and an annex."""
+"""Makes the PDF (A4) of a document: a first page, the parts with a summary and their entries, and an annex."""
 
 import io
 from collections.abc import Callable, Iterator, Sequence
@@ -29,22 +29,22 @@ from api.processing_register.pdf_style import (
     printed,
 )
 
-#: A row is not parted, so it must fit on a page: what has more characters than this goes on in the next.
+#: The most characters of a row. A row is not split, so it must fit on a page; longer text continues in the next row.
 _MOST_IN_ROW: Final = 1200
 _MOST_IN_BRIEF: Final = 90
-#: What a value takes at least of that, since it has a line of its own.
+#: The least characters that a value counts for in its row, since it has a line of its own.
 _LEAST_OF_VALUE: Final = 30
-#: The form with the number of pages, which is known when all of them are drawn.
+#: Name of the PDF form with the number of pages, which is known once all pages are drawn.
 _TOTAL: Final = "total"
 
-#: The least that stands below a heading before the page ends.
+#: The least space below a heading; with less, the heading moves to the next page.
 _BELOW_HEADING: Final = 50 * mm
 _LEFT: Final = 50 * mm
 _SUMMARY: Final = (10 * mm, 44 * mm, 38 * mm, 34 * mm, 27 * mm, 21 * mm)
 
 
 class _Pages(Canvas):  # type: ignore[misc]
-    """Pages that say of how many they are."""
+    """A canvas that writes the number of pages into the form `_TOTAL` when it is saved."""
 
     def save(self) -> None:
         pages = self.getPageNumber() - 1
@@ -58,7 +58,7 @@ class _Pages(Canvas):  # type: ignore[misc]
 
 
 def pdf_of(document: Document) -> bytes:
-    """The document, with its text as text, whatever characters it has."""
+    """The PDF of the document, with its text as text (not as images), whatever characters it has."""
     content = io.BytesIO()
     about = {"title": document.name, "subject": document.subject, "author": document.author}
     template = BaseDocTemplate(
@@ -70,20 +70,20 @@ def pdf_of(document: Document) -> bytes:
         **{name: printed(text) for name, text in about.items()},
     )
     frame = Frame(MARGIN, MARGIN, WIDTH, HEIGHT, 0, 0, 0, 0)
-    template.addPageTemplates(PageTemplate(frames=[frame], onPage=_margins_of(document)))
-    template.build(list(_Story(document).told()), canvasmaker=_Pages)
+    template.addPageTemplates(PageTemplate(frames=[frame], onPage=_page_footer(document)))
+    template.build(list(_Content(document).flowables()), canvasmaker=_Pages)
     return content.getvalue()
 
 
-class _Story:
-    """What stands in the document, from beginning to end."""
+class _Content:
+    """Makes the content of the document, in order."""
 
     def __init__(self, document: Document) -> None:
         self._document = document
         self._set = Typesetter()
         self._rows: dict[Line, list[Row]] = {}
 
-    def told(self) -> Iterator[Flowable]:
+    def flowables(self) -> Iterator[Flowable]:
         document, first = self._document, 1
         yield self._set.text(H1, document.title)
         yield self._set.text(NOTE, document.subtitle)
@@ -100,7 +100,7 @@ class _Story:
             yield self._of_lines(document.annex)
 
     def _part(self, part: Part, first: int) -> Iterator[Flowable]:
-        """A summary of its entries, and then each of them."""
+        """The summary of a part, and then each of its entries."""
         yield CondPageBreak(_BELOW_HEADING)
         yield self._set.heading(H2, part.nl, f"{part.en} ({len(part.entries)})", key=part.nl, level=0)
         if not part.entries:
@@ -111,7 +111,7 @@ class _Story:
             yield from self._entry(number, entry)
 
     def _entry(self, number: int, entry: Entry) -> Iterator[Flowable]:
-        """One entry, on one page where that has room for it."""
+        """One entry, on a single page if it fits on one."""
         title = f"{number}. {' – '.join(map(_brief, entry.names))}"
         heading = self._set.heading(H3, title, "", key=_key(number), level=1)
         rows = self._of_lines(entry.lines)
@@ -128,7 +128,7 @@ class _Story:
         return Rows(rows, _SUMMARY, headed=True)
 
     def _of_lines(self, lines: Sequence[Line]) -> Rows:
-        """Headings at the left, values at the right."""
+        """The lines as rows, with headings at the left and values at the right."""
         rows: list[Row] = []
         for line in lines:
             if line not in self._rows:
@@ -147,13 +147,13 @@ def _key(number: int) -> str:
 
 
 def _brief(text: str) -> str:
-    """As much as a heading and the summary have room for; the rest stands with the entry itself."""
+    """The text cut to the room of a heading and of the summary; the entry itself has the whole text."""
     whole = printed(text)
     return whole if len(whole) <= _MOST_IN_BRIEF else whole[: _MOST_IN_BRIEF - 1] + "…"
 
 
 def _parts(values: Sequence[str]) -> Iterator[list[str]]:
-    """The values in parts that fit on a page each."""
+    """The values in parts of at most `_MOST_IN_ROW` characters, each of which fits on a page."""
     part: list[str] = []
     size = 0
     for value in map(printed, values):
@@ -168,8 +168,8 @@ def _parts(values: Sequence[str]) -> Iterator[list[str]]:
     yield part
 
 
-def _margins_of(document: Document) -> Callable[[Canvas, BaseDocTemplate], None]:
-    """What stands around the text of every page."""
+def _page_footer(document: Document) -> Callable[[Canvas, BaseDocTemplate], None]:
+    """The function that draws the footer of a page: the document's margin text, the page and the number of pages."""
     left = printed(document.margin)
     right, bottom = A4[0] - MARGIN - 7 * mm, MARGIN - 8 * mm
 

@@ -1,11 +1,11 @@
-"""A document as plain data: all its text, and nothing of how it is printed. Every text may have any characters."""
+"""A document as plain data: its text, without any layout. A text may have any characters."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
 
 
 class Line(NamedTuple):
-    """One line: its headings, and each of its values."""
+    """One line: its heading in both languages, and its values."""
 
     nl: str
     en: str
@@ -14,7 +14,7 @@ class Line(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One of what a part lists. `brief` is what the summary of the part says of it, by column."""
+    """One entry of a part. `brief` is its row in the summary of the part, by column."""
 
     names: tuple[str, ...]
     brief: tuple[str, ...]
@@ -29,14 +29,14 @@ class Part:
     en: str
     columns: tuple[str, ...]
     entries: tuple[Entry, ...]
-    #: What it says where it has none.
+    #: The text of a part without entries.
     none: str
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A document in Dutch, with English beside it. `name` is what readers of PDF show, `margin` stands below
-    every page, and `annex` tells what the values of the lines mean."""
+    """A document in Dutch, with English beside it. `name` is the title that PDF viewers show, `margin` is the footer of
+    every page, and `annex` explains the values of the lines."""
 
     name: str
     author: str

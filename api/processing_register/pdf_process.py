@@ -1,6 +1,6 @@
-"""Documents drawn in a process of their own: decisions need this one's processor, and a large document takes seconds.
+"""Draws documents in a separate process: a large document takes seconds of processor time, which decisions need here.
 
-Document -> Drawing.draw -> api/processing_register/pdf_worker.py -> PDF
+Document -> PdfProcess.draw -> api/processing_register/pdf_worker.py -> PDF
 """
 
 import asyncio
@@ -21,31 +21,31 @@ from api.processing_register.pdf_model import Document
 
 log = logging.getLogger("privacy_manager.drawing")
 
-#: How long a document may take, with the wait for its turn.
+#: Time limit of a document, including the wait for the documents before it.
 DRAWING_SECONDS: Final = 60.0
-#: How many may wait while one is drawn; each keeps all its text in memory.
+#: Limit of documents that wait while another is drawn; each keeps all its text in memory.
 MOST_WAITING: Final = 8
-#: How many of one school may be under way, of which one may be the one that is drawn: the others' places are theirs.
+#: Limit of documents of one school, the one that is being drawn included, so that other schools find room.
 MOST_OF_ONE: Final = 2
 
-# Modules are found where they are installed, and not in the folder that the server happens to be started in.
+# `-P`: modules are imported from where they are installed, not from the server's working directory.
 _COMMAND: Final = (sys.executable, "-P", "-m", "api.processing_register.pdf_worker")
 
-#: All that goes along of the server's environment: where programs, modules and folders are, and in which language.
-_GOES_ALONG: Final = re.compile(
+#: Variables of the server's environment that the process gets: paths of programs, modules and folders, language.
+_PASSED_ON: Final = re.compile(
     r"PATH|HOME|LANG|LANGUAGE|LC_[A-Z]+|TZ|TMPDIR|LD_LIBRARY_PATH|VIRTUAL_ENV"
     r"|PYTHON(HOME|PATH|USERBASE|PYCACHEPREFIX|DONTWRITEBYTECODE|UTF8)"
 )
 
 
 class DrawingFailed(Exception):
-    """A document that cannot be drawn at all: the process that tried has said why, where the server logs."""
+    """The document cannot be drawn at all. The process has written the traceback to the server's standard error."""
 
 
-class Drawing:
-    """Draws one document after another, in one process that is started when it is first needed.
+class PdfProcess:
+    """Draws one document at a time in one process, which is started for the first document.
 
-    One that has died, or that was ended because it took too long, is replaced when the next document is asked for.
+    A process that died, or was killed because it took too long, is replaced when the next document is requested.
     """
 
     def __init__(self, seconds: float = DRAWING_SECONDS, most_waiting: int = MOST_WAITING) -> None:
@@ -58,14 +58,14 @@ class Drawing:
 
     @property
     def process_id(self) -> int | None:
-        """Of the process that draws, if there is one."""
+        """The id of the process, or None while there is none."""
         return self._process.pid if self._process is not None else None
 
     async def draw(self, document: Document, school: str | None = None) -> bytes:
-        """The document, which is of this school (BRIN4) if it is of one, as a PDF.
+        """The document as a PDF; `school` (BRIN4) is the school that it is about, if any.
 
-        Raises `Refused` (503) when too many wait already, or too many of this school, when it takes too long, and when
-        the process dies of it; `DrawingFailed` when it would never succeed.
+        Raises `Refused` (503) when too many documents wait already, or too many of this school, when it takes too long,
+        and when the process dies while drawing it; `DrawingFailed` when drawing it would never succeed.
         """
         with self._place(school):
             return await self._in_turn(document)
@@ -104,7 +104,7 @@ class Drawing:
         except (OSError, EOFError):
             if not was_there:
                 raise
-            # It may have died long ago; a new one that dies as well does so by this document.
+            # The process may have died before this document. If a new one dies too, the document is the cause.
             return await self._answered(message)
 
     async def _answered(self, message: bytes) -> bytes:
@@ -116,7 +116,7 @@ class Drawing:
             await to.drain()
             content = await pipe_frames.received(answers)
         finally:
-            # An answer that nobody waits for any more would be taken for that to the next question.
+            # Without a whole answer the process is ended, or its late answer would be read as that of the next one.
             if content is None:
                 await self.aclose()
         return content
@@ -125,26 +125,26 @@ class Drawing:
         if self._process is not None and self._process.returncode is not None:
             await self.aclose()
         if self._process is None:
-            # Nothing of the server's goes along: no socket, no setting or secret, and no signal from its terminal.
+            # The process inherits nothing of the server: no socket, no setting, no secret, no signal of its terminal.
             self._process = await asyncio.create_subprocess_exec(
                 *_COMMAND, stdin=PIPE, stdout=PIPE, env=_environment(os.environ), start_new_session=True
             )
         return self._process
 
     async def aclose(self) -> None:
-        """Ends the process, whatever it is at."""
+        """Kills the process, also while it draws."""
         process, self._process = self._process, None
         if process is None:
             return
         with contextlib.suppress(ProcessLookupError):
             process.kill()
-        # Whoever asked may be gone: it is waited for all the same, and what it still wrote is thrown away.
+        # Shielded: the process is reaped even if the caller was cancelled. Its remaining output is discarded.
         await asyncio.shield(process.communicate())
 
 
 def _environment(servers: Mapping[str, str]) -> dict[str, str]:
-    # Only what is known to be needed: a secret may have any name, in capitals or not, and not only ours.
-    return {name: value for name, value in servers.items() if _GOES_ALONG.fullmatch(name)}
+    # An allowlist: a secret may have any name, in capitals or not, and not only ours are secret.
+    return {name: value for name, value in servers.items() if _PASSED_ON.fullmatch(name)}
 
 
 def _refused(detail: str, *, retry_after: int) -> Refused:

@@ -1,4 +1,4 @@
-"""What documents are set with: the fonts, texts in which nothing is markup, headings, and rows of texts. A4."""
+"""Fonts, paragraph styles, headings and tables of a PDF (A4). No text is read as markup."""
 
 import io
 import unicodedata
@@ -20,7 +20,7 @@ from reportlab.platypus.paraparser import ParaFrag
 
 from api.printable_text import BREAKS, UNSEEN
 
-# Bytes as they are: as text they are a quarter longer, and take a quarter of the time to write.
+# Streams are written as binary: in ASCII85 they are a quarter longer, and encoding them takes a quarter of the time.
 rl_config.useA85 = 0
 
 MARGIN: Final = 18 * mm
@@ -29,7 +29,7 @@ HEIGHT: Final = A4[1] - 2 * MARGIN
 INK, DIM, BLUE = (HexColor(code) for code in ("#16202c", "#5b6673", "#1d3f66"))
 _RULE, _SHADE = (HexColor(code) for code in ("#c3cad2", "#eef2f6"))
 REGULAR, BOLD = "Noto Sans", "Noto Sans Bold"
-#: By their names in PyMuPDF's collection of fonts.
+#: The fonts' names in the package `pymupdf_fonts`.
 _FONTS: Final = {REGULAR: "notos", BOLD: "notosbo"}
 
 TEXT: Final = ParagraphStyle("text", fontName=REGULAR, fontSize=8.5, leading=11.5, textColor=INK)
@@ -39,14 +39,14 @@ H1: Final = ParagraphStyle("h1", TEXT, fontName=BOLD, fontSize=19, leading=25, t
 H2: Final = ParagraphStyle("h2", H1, fontSize=13, leading=17, spaceBefore=14, spaceAfter=4)
 H3: Final = ParagraphStyle("h3", H1, fontSize=10, leading=13, spaceBefore=12, spaceAfter=4)
 
-#: Of a cell: at its sides, above and below.
+#: Padding of a cell: at its sides, above and below.
 SIDE, _ABOVE, _BELOW = 5, 2.5, 3.5
 
 
 class Text(Paragraph):  # type: ignore[misc]
-    """Lines of text. Wherever it stands, it is broken into lines once for each width, and drawn once for each canvas.
+    """A paragraph that caches its line breaks for a width, and its drawing operators for a canvas.
 
-    Most of what a long document says, it says again and again.
+    Long documents repeat most of their texts, so one object is placed many times.
     """
 
     _broken: tuple[float, tuple[float, float]] | None = None
@@ -58,7 +58,7 @@ class Text(Paragraph):  # type: ignore[misc]
         return self._broken[1]
 
     def draw(self) -> None:
-        # What is written to the page is relative to where it stands, and restores all that it changes.
+        # The operators can be reused: they are relative to the paragraph's position, and restore the state they change.
         written = self.canv._code
         if self._drawn is None or self._drawn[0] is not self.canv:
             begin = len(written)
@@ -69,9 +69,9 @@ class Text(Paragraph):  # type: ignore[misc]
 
 
 class Heading(Text):
-    """A heading that the outline names, at a level from 0 on; others may refer to it by its key."""
+    """A heading with an entry in the outline, at a level from 0 on. `Row.leads_to` refers to it by its key."""
 
-    #: All three are set by whoever makes it.
+    #: All three are set by `Typesetter.heading`.
     key: str
     title: str
     level: int
@@ -86,17 +86,17 @@ class Heading(Text):
 
 
 class Row(NamedTuple):
-    """Cells from left to right; `leads_to` is the key of a heading."""
+    """Cells from left to right; `leads_to` is the key of the heading that the row links to."""
 
     cells: Sequence[Text | None]
     leads_to: str | None = None
 
 
 class Rows(Flowable):  # type: ignore[misc]
-    """Rows of texts with a line below each, `widths` in points.
+    """A table of texts with a rule below each row; `widths` are in points.
 
-    Either the first column is shaded, or with `headed` the first row, which then stands above every part. It is parted
-    between rows only: each must fit on a page.
+    With `headed` the first row is shaded and repeated on every page, else the first column is shaded. The table is
+    split between rows only, so each row must fit on a page.
     """
 
     def __init__(self, rows: Sequence[Row], widths: Sequence[float], *, headed: bool = False) -> None:
@@ -148,28 +148,28 @@ class Rows(Flowable):  # type: ignore[misc]
 
 
 class Typesetter:
-    """Makes the texts of one document; of those that say the same, one."""
+    """Makes the paragraphs of one document; equal texts share one object."""
 
     def __init__(self) -> None:
         _require_fonts()
         self._made: dict[tuple[Any, ...], Text] = {}
 
     def text(self, style: ParagraphStyle, *lines: str, bold: bool = False) -> Text:
-        """Lines of text, in which nothing is markup."""
+        """A paragraph of these lines, in which nothing is markup."""
         key = id(style), bold, lines
         if key not in self._made:
             self._made[key] = Text("", style, frags=_of_lines(style, lines, BOLD if bold else style.fontName))
         return self._made[key]
 
     def in_both(self, style: ParagraphStyle, nl: str, en: str, width: float = 0) -> Text:
-        """Dutch with English after it, where both fit in one line of `width` points; or else below it."""
+        """Dutch, with English after it if both fit on one line of `width` points, else below it."""
         key = id(style), nl, en, width
         if key not in self._made:
             self._made[key] = Text("", style, frags=_in_both(style, nl, en, width))
         return self._made[key]
 
     def heading(self, style: ParagraphStyle, nl: str, en: str, *, key: str, level: int) -> Heading:
-        """A heading that the outline names in Dutch."""
+        """A heading in both languages, in Dutch in the outline."""
         made = Heading("", style, frags=_in_both(style, printed(nl), en, 0))
         made.key, made.title, made.level = key, printed(nl), level
         return made
@@ -221,7 +221,7 @@ def _frag(
 
 @cache
 def _require_fonts() -> frozenset[str]:
-    """Makes the fonts known, once; returns the characters that they both have."""
+    """Registers the fonts, once; returns the characters that both fonts have."""
     fonts = [TTFont(name, io.BytesIO(pymupdf_fonts.myfont(key))) for name, key in _FONTS.items()]
     for font in fonts:
         registerFont(font)
@@ -230,7 +230,7 @@ def _require_fonts() -> frozenset[str]:
 
 
 def printed(text: str) -> str:
-    """The text as the fonts have it: of a character that they lack, or that nobody would see, its number."""
+    """The text in characters of the fonts. Characters that they lack or that are invisible become `[U+0007]` etc."""
     known = _require_fonts()
     composed = unicodedata.normalize("NFC", text)
     if known.issuperset(composed):

@@ -1,7 +1,7 @@
-"""The process that draws documents: it reads one after another from its input, and writes each as a PDF.
+"""The process that draws documents: reads one document at a time from its standard input and writes each as a PDF.
 
-`api/processing_register/pdf_process.py` starts it. It has no store, no key and no socket, and ends with its input: so
-it never outlives the server, however that ends.
+`api/processing_register/pdf_process.py` starts it. It has no store, no key and no socket, and ends at the end of its
+input, so it never outlives the server, however the server ends.
 """
 
 import contextlib
@@ -17,31 +17,31 @@ from api.processing_register import pipe_frames
 from api.processing_register.pdf import pdf_of
 from api.processing_register.pdf_model import Document
 
-#: Decisions go first: by so much this process steps back where there is no processor for all.
-_STEP_BACK: Final = 10
+#: Niceness that this process adds, so that decisions get the processor first.
+_NICENESS: Final = 10
 _MOST_FILES: Final = 65_536
 
 
 def main() -> None:
-    """Draws until the input ends. An answer without content says that drawing failed."""
-    # uvicorn lets the socket that it listens on be inherited, and uvloop closes nothing in who does.
+    """Draws until the input ends. An empty answer means that drawing failed."""
+    # uvicorn makes its listening socket inheritable, and uvloop does not close descriptors in child processes.
     os.closerange(3, _MOST_FILES)
     with contextlib.suppress(AttributeError, OSError):
-        os.nice(_STEP_BACK)
-    # What anything prints goes where errors go: the answers are alone on their way.
+        os.nice(_NICENESS)
+    # Standard output is redirected to standard error, so that only answers are written to the pipe.
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    asked: SimpleQueue[bytes] = SimpleQueue()
-    threading.Thread(target=_listen, args=(sys.stdin.buffer, asked), daemon=True).start()
+    requests: SimpleQueue[bytes] = SimpleQueue()
+    threading.Thread(target=_listen, args=(sys.stdin.buffer, requests), daemon=True).start()
     while True:
-        answers.write(pipe_frames.framed(_drawn(asked.get())))
+        answers.write(pipe_frames.framed(_drawn(requests.get())))
         answers.flush()
 
 
-def _listen(pipe: BinaryIO, asked: "SimpleQueue[bytes]") -> None:
-    """Takes in what is asked for; at the end of the input it ends this process, also in the middle of a document."""
+def _listen(pipe: BinaryIO, requests: "SimpleQueue[bytes]") -> None:
+    """Queues the requested documents. At the end of the input it ends this process, also while a document is drawn."""
     while (message := pipe_frames.read(pipe)) is not None:
-        asked.put(message)
+        requests.put(message)
     os._exit(0)
 
 

@@ -1,4 +1,4 @@
-"""Messages between two processes over a pipe: before each stands how many bytes it has."""
+"""Messages between two processes over a pipe, each with its length in bytes before it."""
 
 import asyncio
 from typing import BinaryIO, Final
@@ -7,12 +7,12 @@ _LENGTH_BYTES: Final = 8
 
 
 def framed(message: bytes) -> bytes:
-    """The message as it goes over the pipe."""
+    """The message with its length before it."""
     return len(message).to_bytes(_LENGTH_BYTES) + message
 
 
 def read(pipe: BinaryIO) -> bytes | None:
-    """The next message, or None at the end, also where that comes within a message."""
+    """The next message, or None at the end of the input, also if the input ends within a message."""
     head = pipe.read(_LENGTH_BYTES)
     length = int.from_bytes(head)
     message = pipe.read(length) if len(head) == _LENGTH_BYTES else None
@@ -20,6 +20,6 @@ def read(pipe: BinaryIO) -> bytes | None:
 
 
 async def received(pipe: asyncio.StreamReader) -> bytes:
-    """The next message. Raises `EOFError` at the end."""
+    """The next message. Raises `EOFError` at the end of the input."""
     length = int.from_bytes(await pipe.readexactly(_LENGTH_BYTES))
     return await pipe.readexactly(length)

@@ -20,7 +20,7 @@ from api.contract.shared_parameters import shared_as
 from api.grants.offers import SubProcessor
 from api.processing_register.csv_table import csv_of
 from api.processing_register.document import document_of
-from api.processing_register.pdf_process import Drawing
+from api.processing_register.pdf_process import PdfProcess
 from api.queries import school_rows
 from api.queries.past_events import events_of, in_order, read_events, read_partners, read_school
 from api.store.store import Store
@@ -35,7 +35,7 @@ from models.consents.schools import Board, School
 from models.decision.grant_status import Status
 from models.log.entry_states import ConnectionState, GrantState
 from models.log.events import Event, PastEvent
-from models.past.latest_states import Known
+from models.past.latest_states import LatestStates
 from models.past.processing_register import Controller, Register, register_of
 from models.past.register_texts import BOARD_OF_NOW, BOARD_OF_THEN
 from models.vocabulary.event_kinds import AGREEMENTS, CONNECTIONS, GRANTS
@@ -201,7 +201,7 @@ async def download_document(
 ) -> Response:
     """The same as a document to hand over."""
     document = await asyncio.to_thread(document_of, register)
-    content = await provided(request, Drawing).draw(document, brin)
+    content = await provided(request, PdfProcess).draw(document, brin)
     return attachment(content, _file_name(register, "pdf"), DOCUMENT)
 
 
@@ -223,14 +223,14 @@ async def register_at(session: AsyncSession, brin: str, at: datetime | None, now
     if at is not None and not last:
         raise InvalidInput("at must not be before the log begins.")
     # In threads, here and below, so that the event loop serves decisions meanwhile.
-    known = await asyncio.to_thread(Known.by, await _events(session, brin, last))
-    controller = await _controller(session, school, known)
-    return await asyncio.to_thread(register_of, controller, known, instant, now, last)
+    latest = await asyncio.to_thread(LatestStates.of, await _events(session, brin, last))
+    controller = await _controller(session, school, latest)
+    return await asyncio.to_thread(register_of, controller, latest, instant, now, last)
 
 
-async def _controller(session: AsyncSession, school: School, known: Known) -> Controller:
-    in_log = school.brin in known.boards
-    number = known.boards[school.brin] if in_log else school.board_number
+async def _controller(session: AsyncSession, school: School, latest: LatestStates) -> Controller:
+    in_log = school.brin in latest.boards
+    number = latest.boards[school.brin] if in_log else school.board_number
     board = await session.get(Board, number) if number is not None else None
     return Controller(
         brin=school.brin,

@@ -47,7 +47,6 @@ _CURVES: Final[dict[str, type[ec.EllipticCurve]]] = {
     "P-521": ec.SECP521R1,
 }
 _SECRET_MEMBERS: Final = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
-# Also matches a string without an end, so that no quote is looked at twice: the scan stays linear.
 
 
 @dataclass(frozen=True, slots=True)

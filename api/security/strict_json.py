@@ -9,6 +9,7 @@ from typing import Any, Final
 
 MAX_JSON_DEPTH = 16
 _BASE64URL: Final = re.compile(r"[A-Za-z0-9_-]+")
+#: Also matches a string without an end, so that no quote is scanned twice: the scan stays linear.
 _JSON_STRING: Final = re.compile(r'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
 _BRACKET: Final = re.compile(r"[\[\]{}]")
 

@@ -1,6 +1,6 @@
-"""The loop of every job: it goes on for as long as the process runs, whatever one turn of it meets.
+"""The loop of every job: repeats one turn for as long as the process runs, whatever exception a turn raises.
 
-Several processes may run the same job at once: each job takes what it changes in a transaction of its own.
+Several processes may run the same job at once: each makes its changes in transactions of its own.
 """
 
 import asyncio
@@ -10,14 +10,14 @@ from random import SystemRandom
 
 from api.store.outage import StoreUnreachable
 
-#: Pauses are drawn from the system's randomness, so that a test that seeds the shared generator is not disturbed.
+#: Random pauses come from the system's generator, so that they do not consume numbers of the generator that tests seed.
 _RANDOM = SystemRandom()
 
 Pause = Callable[[], Awaitable[None]]
 
 
 def every(seconds: float) -> Pause:
-    """A pause of so many seconds."""
+    """A pause of `seconds`."""
 
     async def pause() -> None:
         await asyncio.sleep(seconds)
@@ -26,7 +26,7 @@ def every(seconds: float) -> Pause:
 
 
 def about_every(seconds: float) -> Pause:
-    """A pause of half to one and a half times so many seconds: processes that started together do not work together."""
+    """A random pause of 0.5 to 1.5 times `seconds`, so that processes started together run at different times."""
 
     async def pause() -> None:
         await asyncio.sleep(seconds * _RANDOM.uniform(0.5, 1.5))
@@ -43,10 +43,10 @@ async def repeat(
     at_once: bool = False,
     outage: int = logging.WARNING,
 ) -> None:
-    """Runs `turn` after each `pause`, and before the first one where `at_once` is set. It ends by being cancelled only.
+    """Runs `turn` after each `pause`, and before the first one if `at_once` is set. It ends only when cancelled.
 
-    An exception is logged with its traceback under the text `failed`; a store that does not answer is logged at the
-    level `outage`.
+    An exception is logged with its traceback and the text `failed`; an unreachable store is logged at the level
+    `outage`.
     """
     if at_once:
         await _safely(turn, log, failed, outage)
@@ -56,8 +56,8 @@ async def repeat(
 
 
 async def drain(step: Callable[[], Awaitable[int]], least: int, pause_seconds: float = 0.0) -> None:
-    """Repeats `step` for as long as it did at least `least` things, with a pause in which others get their turn."""
-    while await step() >= least:  # noqa: ASYNC110 - nothing tells that there is more
+    """Repeats `step` while it returns at least `least` done items, with pauses in which other tasks run."""
+    while await step() >= least:  # noqa: ASYNC110 - there is no event to wait for
         await asyncio.sleep(pause_seconds)
 
 

@@ -12,11 +12,11 @@ from models.log.sealed_texts import SealedText
 
 
 async def forget_person(write: Write, commitment: str) -> bool:
-    """Destroys the name of an actor, with every remembered answer that names them. Returns whether it was there.
+    """Destroys the name of an actor, and every remembered answer that names them. Returns whether the name existed.
 
-    Remembered answers of versions without keyed digests are emptied too, whoever made the request: their bodies may
-    contain the name but cannot be searched without each Idempotency-Key, and their digests confirm a guessed name. The
-    keys stay known as used, so that no retry writes twice.
+    Remembered answers of versions without keyed digests are emptied too, for all callers: their bodies may contain the
+    name but cannot be searched without each Idempotency-Key, and their digests confirm a guessed name. The keys stay
+    known as used, so that no retry writes twice.
     """
     if not await _forget_text(write, commitment):
         return False
@@ -25,7 +25,7 @@ async def forget_person(write: Write, commitment: str) -> bool:
     await _drop_answers(write, unkeyed)
     digests = (await write.session.exec(select(answers.caller).where(unkeyed).distinct())).all()
     for digest, keyed in sealing.keyed(write.session, digests).items():
-        # Older versions may have served beside this one: both may have remembered an answer under one key.
+        # An older version may have served beside this one, so that both stored an answer under the same key.
         duplicate = col(answers.key).in_(select(answers.key).where(caller == keyed))
         await write.session.exec(delete(answers).where(caller == digest, duplicate))
         await write.session.exec(update(answers).where(caller == digest).values(caller=keyed))
@@ -33,7 +33,7 @@ async def forget_person(write: Write, commitment: str) -> bool:
 
 
 async def forget_reason(write: Write, event: Event) -> bool:
-    """Destroys the written reason of an event. Returns whether it was there.
+    """Destroys the written reason of an event. Returns whether it existed.
 
     The digest and answer of the remembered request go too: the digest is made of the text, so that repeating the
     request with a guessed text would confirm the guess; the answer may contain the text.
@@ -45,10 +45,10 @@ async def forget_reason(write: Write, event: Event) -> bool:
 
 
 async def _forget_text(write: Write, commitment: str) -> bool:
-    """Destroys the text and key of this commitment, with the remembered answers that name it. Returns whether they
-    were there.
+    """Destroys the text and key of this commitment, and the remembered answers that name it. Returns whether the text
+    existed.
 
-    All remembered answers are read to find those.
+    The answers are found by a scan of all remembered answers.
     """
     row = await write.session.get(SealedText, commitment)
     if row is None:

@@ -1,4 +1,4 @@
-"""`Idempotency-Key`: a repeated write gets the answer of the first one, and changes nothing."""
+"""`Idempotency-Key`: a repeated write changes nothing and gets the answer of the first one."""
 
 import base64
 import hashlib
@@ -25,8 +25,8 @@ IdempotencyKey = Annotated[
 ]
 
 
-class Replayed(Exception):
-    """This write was done before, under the same key: its answer is given again."""
+class RepeatedWrite(Exception):
+    """This write was done before under the same key; the exception carries the answer of the first one."""
 
     def __init__(self, status: int, etag: str | None, body: str) -> None:
         super().__init__(status)
@@ -39,20 +39,21 @@ class Replayed(Exception):
         return Response(self.body, self.status, headers, "application/json")
 
 
-async def give_again(_: Request, replayed: Exception) -> Response:
-    """The handler of `Replayed`."""
-    return cast(Replayed, replayed).response()
+async def replay_answer(_: Request, replayed: Exception) -> Response:
+    """The exception handler of `RepeatedWrite`: sends the first answer again."""
+    return cast(RepeatedWrite, replayed).response()
 
 
-class Memory:
-    """What is remembered of one caller's write under its Idempotency-Key.
+class IdempotencyRecord:
+    """The stored record of one caller's write under its Idempotency-Key.
 
-    The answer may hold names and a secret. It is sealed with the Idempotency-Key and the key that is kept outside the
-    store: nobody can read it with one of them. Caller and request are digests by that second key, so that a guess of
-    either cannot be checked in the store. The answer's row says which commitments it names: when one of them is erased
-    the answer is destroyed and its key stays used. A retry then is refused, and the write is not done twice.
+    The answer may contain names and a secret. It is sealed with the Idempotency-Key and with a key that is kept outside
+    the store; both are needed to read it. Caller and request are stored as digests keyed with that second key, so that
+    a guess of either cannot be checked in the store. The row names the commitments in the answer: when one of them is
+    erased, the answer is destroyed and its Idempotency-Key stays used. A retry is then refused and does not write
+    twice.
 
-    A caller without a token is known by nothing but the Idempotency-Key, which must then be hard to guess.
+    A caller without a token is identified by the Idempotency-Key alone, which must then be hard to guess.
     """
 
     def __init__(self, sealing: Sealing, caller: str | None, key: str, fingerprint: str) -> None:
@@ -62,8 +63,8 @@ class Memory:
         self._caller, self._fingerprint = map(sealing.keyed, self._without_key)
         self._sealing, self._key = sealing, key
 
-    async def replay(self, write: Write) -> None:
-        """Raises `Replayed` when the same write was done before, `IdempotencyKeyReused` when it was another one."""
+    async def require_first(self, write: Write) -> None:
+        """Raises `RepeatedWrite` if this write was done before, `IdempotencyKeyReused` if another one had its key."""
         known = await self._known(write.session)
         if known is None:
             return
@@ -73,17 +74,17 @@ class Memory:
             )
         if (known.caller, known.fingerprint) not in ((self._caller, self._fingerprint), self._without_key):
             raise IdempotencyKeyReused("This Idempotency-Key was used for another request.")
-        raise Replayed(known.status, known.etag, self._body(known))
+        raise RepeatedWrite(known.status, known.etag, self._body(known))
 
     def _body(self, known: RememberedAnswer) -> str:
-        """The answer as it was given. Raises `IdempotencyKeyReused` for one in which an older version marked names."""
+        """The body of the first answer. Raises `IdempotencyKeyReused` if an older version marked names in it."""
         if known.key == self._key:
-            # Remembered before answers were sealed, with the Idempotency-Key as it is.
+            # Stored before answers were sealed, with the Idempotency-Key itself.
             return known.body
         if known.names is not None:
             return unsealed(self._sealing, known, self._key)
         body = _sealed_with_key_alone(known.caller, self._key).decrypt(known.body).decode()
-        # A line of its own before a body in which commitments stand for names. They are not put in any more.
+        # A first line marks a body with commitments in place of names. The names are no longer put back.
         if "\n" in body:
             raise IdempotencyKeyReused(
                 "The answer to the request with this Idempotency-Key was kept by an older version, and named persons in"
@@ -92,7 +93,7 @@ class Memory:
         return body
 
     async def _known(self, session: AsyncSession) -> RememberedAnswer | None:
-        """What is remembered, as older versions did it too: with digests made with no key, and the key as it is."""
+        """The stored answer, if any; rows of older versions have unkeyed digests, or the Idempotency-Key itself."""
         found = select(RememberedAnswer).where(
             col(RememberedAnswer.caller).in_((self._caller, self._without_key[0])),
             col(RememberedAnswer.key).in_((digest_of_key(self._key), self._key)),
@@ -104,7 +105,7 @@ class Memory:
         )
 
     def of(self, write: Write, status: int, etag: str | None, body: str) -> RememberedAnswer:
-        """The answer as a replay will get it."""
+        """The row to store: the answer that a retry will get."""
         return RememberedAnswer(
             caller=self._caller,
             key=digest_of_key(self._key),
@@ -119,17 +120,19 @@ class Memory:
 
 
 def digest_of_key(key: str) -> str:
-    """How an Idempotency-Key is kept."""
+    """The form in which an Idempotency-Key is stored."""
     return _digest(key)
 
 
 def unsealed(sealing: Sealing, answer: RememberedAnswer, key: str) -> str:
-    """The body of an answer that was remembered under `key`. Raises `InvalidToken` for another key, of either kind."""
+    """The body of a stored answer. Raises `InvalidToken` if `key` or the key outside the store is not the one it was
+    sealed with."""
     return _seal(sealing, answer.caller, key).decrypt(answer.body).decode()
 
 
 def holder_of(request: Request) -> str | None:
-    """Whose keys are looked at: a token's holder, an application's secret's, or, with neither, anyone's."""
+    """A digest that identifies the caller among the owners of Idempotency-Keys: of the token's holder, or of an
+    application's secret. None with neither: such callers share one set of keys."""
     claims = claims_if_any(request)
     if claims is None:
         secret = request.headers.getlist("x-application-secret")
@@ -150,6 +153,6 @@ def _seal(sealing: Sealing, caller: str, key: str) -> Fernet:
 
 
 def _sealed_with_key_alone(caller: str, key: str) -> Fernet:
-    """As older versions sealed: whoever guessed the Idempotency-Key could open it."""
+    """The seal of older versions, made from the Idempotency-Key alone: guessing that key opens it."""
     digest = hashlib.sha256(f"sealed answer\0{caller}\0{key}".encode()).digest()
     return Fernet(base64.urlsafe_b64encode(digest))

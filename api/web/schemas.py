@@ -17,7 +17,7 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
-# Control characters are refused: PostgreSQL stores no NUL, and no reader expects the others.
+# Control characters are refused: PostgreSQL cannot store NUL, and readers do not expect the others.
 PRINTABLE = r"^[^\x00-\x1f\x7f-\x9f]*$"
 UUID_PATTERN = r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
 _RFC3339 = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}", re.ASCII)
@@ -41,7 +41,7 @@ ScopeNames = Annotated[list[ScopeName], Field(max_length=64)]
 PurposeCodes = Annotated[list[PurposeCode], Field(max_length=64)]
 RecordId = Annotated[str, StringConstraints(pattern=UUID_PATTERN, max_length=36), Field(description="A UUID.")]
 GrantId = RecordId
-#: A number as text: a path with a newline behind a number must not match.
+#: A number as text, matched by a pattern so that a path with a newline after the number is refused.
 EntryNumber = Annotated[
     str, StringConstraints(pattern=r"^[1-9][0-9]{0,14}$", max_length=15), Field(description="A number in the log.")
 ]
@@ -54,14 +54,14 @@ _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
 def _require_rfc3339(value: object) -> object:
-    """Refuses seconds since 1970, as a number or as text: they are no RFC 3339, and may be meant as milliseconds."""
+    """Refuses seconds since 1970, as a number or as text: they are not RFC 3339, and could be meant as milliseconds."""
     if not isinstance(value, datetime) and not (isinstance(value, str) and _RFC3339.match(value)):
         raise ValueError("a moment as in RFC 3339, such as 2026-09-01T08:00:00Z")
     return value
 
 
 def _utc_in_range(moment: datetime) -> datetime:
-    # The year is checked before (the first and last day of all years cannot be moved to UTC) and after (UTC's year).
+    # The year is checked before the conversion to UTC, which fails at the ends of datetime's range, and after it.
     if FIRST_MOMENT.year <= moment.year <= LAST_MOMENT.year:
         moment = moment.astimezone(UTC)
     if not FIRST_MOMENT.year <= moment.year <= LAST_MOMENT.year:
@@ -73,7 +73,7 @@ def _rfc3339(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
-#: RFC 3339 with an offset on the way in, UTC with `Z` on the way out.
+#: An instant: RFC 3339 with an offset in requests, UTC with `Z` in responses.
 Moment = Annotated[
     AwareDatetime,
     BeforeValidator(_require_rfc3339),
@@ -96,25 +96,25 @@ def _day_in_range(day: date) -> date:
     return day
 
 
-#: A day of the calendar, as RFC 3339 writes it.
+#: A calendar day in RFC 3339 format.
 Day = Annotated[date, BeforeValidator(_require_day_text), AfterValidator(_day_in_range)]
 
 
 def distinct(names: Iterable[str]) -> list[str]:
-    """The names as the store keeps a set of them: each once, in order."""
+    """The names as the store keeps a set: each once, sorted."""
     return sorted(set(names))
 
 
 class Wire(BaseModel):
-    """A body that goes out."""
+    """The base of response bodies."""
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, from_attributes=True, frozen=True)
 
 
 class WireIn(BaseModel):
-    """A body that comes in. A member that is not known is refused: a misspelt limit must not become none.
+    """The base of request bodies. Unknown members are refused: a misspelt limit must not become no limit.
 
-    A member has one name: `valid_until` beside `validUntil` would be a second value for it.
+    Each member has one name: `valid_until` beside `validUntil` would be a second value for it.
     """
 
     model_config = ConfigDict(alias_generator=to_camel, extra="forbid", frozen=True)

@@ -18,7 +18,7 @@ from api.security.sealing import Sealing
 from api.security.strict_json import Malformed, strict_object
 from api.snapshot.current import CurrentSnapshot
 from api.store.store import Store, Write
-from api.web.idempotency import IdempotencyKey, Memory, fingerprint_of, holder_of
+from api.web.idempotency import IdempotencyKey, IdempotencyRecord, fingerprint_of, holder_of
 from api.web.preconditions import etag, require_once
 from api.web.services import provided
 from models.vocabulary.refusals import InvalidInput
@@ -27,7 +27,7 @@ View = TypeVar("View", bound=BaseModel)
 
 
 class WriteRequest:
-    """The write transaction of a route, its response, and the body to remember for an Idempotency-Key."""
+    """The write transaction of a route, its response, and the body to store under an Idempotency-Key."""
 
     def __init__(self, write: Write, response: Response, status: int) -> None:
         self.write = write
@@ -39,11 +39,11 @@ class WriteRequest:
 
     @property
     def etag(self) -> str | None:
-        """The ETag that goes with the answer."""
+        """The ETag of the answer."""
         return self._response.headers.get("ETag")
 
     def answer(self, view: View, version: int | str | None = None) -> View:
-        """Notes the answer of this request, with its ETag where the object has versions."""
+        """Sets the answer of this request, and its ETag if the object has versions. Returns the answer."""
         if version is not None:
             self._response.headers["ETag"] = etag(version)
         self.body = view.model_dump_json(by_alias=True)
@@ -59,7 +59,7 @@ async def _begin(
         yield writing
 
 
-# `scope="function"`: FastAPI commits before it sends the answer, not after.
+# `scope="function"`: FastAPI leaves the dependency, which commits, before it sends the answer, not after.
 Writing = Annotated[WriteRequest, Depends(_begin, scope="function")]
 
 
@@ -70,17 +70,19 @@ async def write_transaction(
     """The transaction of a write request whose body was received whole; `content` identifies that body."""
     store = provided(request, Store)
     require_once(request, "if-match", "idempotency-key")
-    memory = None
+    record = None
     if key is not None:
-        memory = Memory(cast(Sealing, store.sealing), holder_of(request), key, fingerprint_of(request, content))
+        record = IdempotencyRecord(
+            cast(Sealing, store.sealing), holder_of(request), key, fingerprint_of(request, content)
+        )
     async with store.writing() as write:
         provided(request, CurrentSnapshot).require_follows(write.revision)
-        if memory is not None:
-            await memory.replay(write)
+        if record is not None:
+            await record.require_first(write)
         writing = WriteRequest(write, response, request.scope["route"].status_code or 200)
         yield writing
-        if memory is not None:
-            write.session.add(memory.of(write, writing.status, writing.etag, writing.body))
+        if record is not None:
+            write.session.add(record.of(write, writing.status, writing.etag, writing.body))
 
 
 def _require_one_meaning(body: bytes) -> None:

@@ -1,9 +1,9 @@
-"""The states in the log's entries, typed: one form for each sort of thing, for all that read what an entry tells.
+"""The states in the log's entries as types, one for each kind of object, for all readers of entries.
 
     GrantState.of(entry["state"])
 
-A member that came with a later version has a default, which is what the first version meant without it. A member that
-is not named here is not read.
+A member added by a later version has a default: the meaning of entries of the first version, which lack it. Members
+that are not named here are ignored.
 """
 
 from collections.abc import Iterable
@@ -16,13 +16,13 @@ Instant = Annotated[datetime, Meta(tz=True)]
 
 
 class StateInvalid(ValueError):
-    """A state that no change of its kind can have led to."""
+    """A state that no change of its kind can have written."""
 
 
 class _State(Struct, frozen=True, rename="camel"):
     @classmethod
     def of(cls, state: object) -> Self:
-        """This state, as an entry holds it. Raises `StateInvalid` where a member is missing or of another type."""
+        """Converts the state in an entry. Raises `StateInvalid` if a member is missing or of another type."""
         try:
             return convert(state, cls)
         except (ValidationError, OverflowError) as error:
@@ -82,13 +82,13 @@ class ConnectionState(_State, frozen=True):
     revision: int
     created_at: Instant
     changed_at: Instant
-    #: None in entries of before there were stages, when every connection in the register could be permitted.
+    #: None in entries from before there were stages, when every registered connection could get permits.
     stage: str | None = None
     stopped_at: Instant | None = None
 
 
 class RuleState(_State, frozen=True):
-    """A check of a ground rule. The first version kept no instant of the check beside that of its record."""
+    """A check of a ground rule. Entries of the first version have no `checked_at`, only the instant of the record."""
 
     ground_rule_id: str
     client_id: str
@@ -106,7 +106,7 @@ class RuleState(_State, frozen=True):
 
 
 class AgreementState(_State, frozen=True):
-    """An agreement. `retention_days` is None in entries of before agreements told of it and the members behind it."""
+    """An agreement. Older entries lack `retention_days`, which is then None, and the members after it."""
 
     agreement_id: str
     client_id: str
@@ -134,7 +134,7 @@ class Listed(Struct, frozen=True):
 
 
 class SchoolsState(_State, frozen=True):
-    """Which schools and locations an import or a listing told of. The first imports told of none: `listed` is None."""
+    """The schools and locations of an import or a listing. Entries of the first imports name none: `listed` is None."""
 
     listed: Listed | None = None
 
@@ -153,7 +153,7 @@ class RequestState(_State, frozen=True):
 
 
 class DutyState(_State, frozen=True):
-    """A deletion duty, named by the grant that it is of."""
+    """A deletion duty, identified by its grant."""
 
     deletion_of: str
     client_id: str
@@ -177,7 +177,7 @@ class ReferenceState(_State, frozen=True):
 
 
 class WebhookState(_State, frozen=True):
-    """A webhook's subscription, without its URL."""
+    """A webhook subscription, without its URL."""
 
     subscription_id: str
     client_id: str

@@ -1,7 +1,7 @@
 """Verification of a log: entries against leaves, the tree, an older checkpoint, and entries kept elsewhere.
 
-Findings are sentences that name the entries. An older checkpoint alone shows that something before it was changed;
-entries kept by a witness show what.
+Findings are sentences that name the entries. An older checkpoint shows only that some entry before it was changed; the
+entries kept by a witness show which ones.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from models.log.log_entries import canonical
 from models.log.merkle import Node, Peaks, leaf_hash
 from models.log.signed_notes import Checkpoint
 
-#: Entries of one kind of change that are named one by one.
+#: Changed entries that are named one by one; more are counted.
 MOST_NAMED: Final = 20
 
 Entry = Mapping[str, Any]
@@ -127,7 +127,10 @@ def _differences(before: Sequence[bytes], after: Sequence[bytes]) -> Iterator[st
 
 
 class _Change(NamedTuple):
-    """StoredEntry entries from `first` (from 0, inclusive) to `last` (exclusive), and the entries in their place."""
+    """A difference: the kept entries from index `first` (from 0, inclusive) to `last` (exclusive) were replaced.
+
+    `gone` holds their digests, `come` the digests of the entries in their place.
+    """
 
     first: int
     last: int

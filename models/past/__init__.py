@@ -1,1 +1,1 @@
-"""Readings of the log alone: replayed decisions, differences, latest states, receipts, the register of processing."""
+"""Results made from the log alone: replayed decisions, differences, latest states, receipts, register of processing."""

@@ -1,6 +1,6 @@
-"""What changed: each entry of the log beside the one before it about the same thing.
+"""Changes: each entry of the log compared with the previous entry about the same object.
 
-entries -> compared() -> Change(entry, before) -> differences(), a line each
+entries -> compared() -> Change(entry, before) -> differences(), one line for each
 """
 
 import json
@@ -24,48 +24,48 @@ from models.vocabulary.event_kinds import (
 )
 
 
-class Thing(NamedTuple):
-    """Things of one sort: the kinds of entries that tell how one stands, and the member of the state that names it."""
+class ObjectKind(NamedTuple):
+    """A kind of object: the kinds of entries that hold its state, and the member of the state that identifies it."""
 
     kinds: frozenset[EventKind]
     member: str
 
 
-THINGS: Final = (
-    Thing(GRANTS, "grantId"),
-    Thing(CONNECTIONS, "clientId"),
-    Thing(PARTNERS, "kvkNumber"),
-    Thing(REQUESTS, "requestId"),
-    Thing(DELETIONS, "deletionOf"),
-    Thing(REFERENCES, "referenceId"),
-    Thing(RULES, "groundRuleId"),
-    Thing(AGREEMENTS, "agreementId"),
-    Thing(SUBSCRIPTIONS, "subscriptionId"),
-    Thing(frozenset({EventKind.AGREEMENT_DOCUMENT_KEPT}), "agreementId"),
-    Thing(frozenset({EventKind.CASE_APPLIED, EventKind.CASE_STEP_TAKEN}), "caseId"),
-    Thing(frozenset({EventKind.INCIDENT_OPENED, EventKind.INCIDENT_CHANGED}), "incidentId"),
-    Thing(frozenset({EventKind.SCHOOL_KEY_ADDED, EventKind.SCHOOL_KEY_REMOVED}), "schoolkey"),
+OBJECT_KINDS: Final = (
+    ObjectKind(GRANTS, "grantId"),
+    ObjectKind(CONNECTIONS, "clientId"),
+    ObjectKind(PARTNERS, "kvkNumber"),
+    ObjectKind(REQUESTS, "requestId"),
+    ObjectKind(DELETIONS, "deletionOf"),
+    ObjectKind(REFERENCES, "referenceId"),
+    ObjectKind(RULES, "groundRuleId"),
+    ObjectKind(AGREEMENTS, "agreementId"),
+    ObjectKind(SUBSCRIPTIONS, "subscriptionId"),
+    ObjectKind(frozenset({EventKind.AGREEMENT_DOCUMENT_KEPT}), "agreementId"),
+    ObjectKind(frozenset({EventKind.CASE_APPLIED, EventKind.CASE_STEP_TAKEN}), "caseId"),
+    ObjectKind(frozenset({EventKind.INCIDENT_OPENED, EventKind.INCIDENT_CHANGED}), "incidentId"),
+    ObjectKind(frozenset({EventKind.SCHOOL_KEY_ADDED, EventKind.SCHOOL_KEY_REMOVED}), "schoolkey"),
 )
-_THING_OF: Final = {str(kind): thing for thing in THINGS for kind in thing.kinds}
+_KIND_OF: Final = {str(kind): each for each in OBJECT_KINDS for kind in each.kinds}
 
-#: What changes with every entry, or is said beside the state.
-_SAID_BESIDE: Final = frozenset({"version", "revision", "changedAt", "createdAt", "grantId", "school", "clientId"})
-#: So many names of a list are told, and so many characters of a text.
+#: Members that are not compared: they change with every entry, or the entry has them beside its state.
+_NOT_COMPARED: Final = frozenset({"version", "revision", "changedAt", "createdAt", "grantId", "school", "clientId"})
+#: Limits of a line: names of a list, and characters of a text.
 MOST_NAMED: Final = 16
 MOST_CHARACTERS: Final = 120
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """Which entries: from `since` on and before `until`, with this school (BRIN4) and this connection beside them."""
+class ChangeFilter:
+    """Selects entries from `since` on, before `until`, of this school (BRIN4) and this connection; None selects all."""
 
     since: datetime | None = None
     until: datetime | None = None
     school: str | None = None
     client_id: str | None = None
 
-    def has(self, entry: State) -> bool:
-        """The same as the store selects."""
+    def matches(self, entry: State) -> bool:
+        """Whether the entry is selected; the query of a store selects the same."""
         if self.school not in (None, entry["brin"]) or self.client_id not in (None, entry["clientId"]):
             return False
         at = datetime.fromisoformat(entry["at"])
@@ -74,42 +74,43 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """An entry, and the state of the same thing until then: None for what is new, or of which nothing stood before."""
+    """An entry, and the state of its object before it: None for a new object, or an entry about no single object."""
 
     entry: State
     before: State | None
 
 
-def thing_of(entry: State) -> tuple[Thing, str | None, str] | None:
-    """Which thing an entry tells of: its sort, its school if it has one, its name. None for what is no one thing.
+def object_key(entry: State) -> tuple[ObjectKind, str | None, str] | None:
+    """The object that an entry is about: its kind, its school if it has one, and its identifier. None for an entry
+    about no single object.
 
-    A schoolkey that another school had before is another thing.
+    The school is part of the key: a schoolkey that another school had before is another object.
     """
-    thing = _THING_OF.get(entry["kind"])
-    if thing is None or not isinstance(entry["state"].get(thing.member), str):
+    kind = _KIND_OF.get(entry["kind"])
+    if kind is None or not isinstance(entry["state"].get(kind.member), str):
         return None
-    return thing, entry["brin"], entry["state"][thing.member]
+    return kind, entry["brin"], entry["state"][kind.member]
 
 
 def compared(entries: Iterable[State]) -> Iterator[Change]:
-    """Each entry beside what was before it, of entries in order of their numbers."""
-    stood: dict[tuple[Thing, str | None, str], State] = {}
+    """Each entry with the state of its object before it. The entries are in order of number."""
+    latest: dict[tuple[ObjectKind, str | None, str], State] = {}
     for entry in entries:
-        thing = thing_of(entry)
-        yield Change(entry, stood.get(thing) if thing is not None else None)
-        if thing is not None:
-            stood[thing] = entry["state"]
+        key = object_key(entry)
+        yield Change(entry, latest.get(key) if key is not None else None)
+        if key is not None:
+            latest[key] = entry["state"]
 
 
 def differences(change: Change) -> list[str]:
-    """What the state says differently from before, `name: old -> new` or, of a set, `name: -old +new`.
+    """The members of the state that changed, as `name: old -> new`, or for a set `name: -old +new`.
 
-    Of what is new, all that it says.
+    For a new object, all members that have a value.
     """
     after = dict(_flat(change.entry["state"]))
     before = dict(_flat(change.before)) if change.before is not None else {}
-    # In an order that does not depend on how a store or a file keeps an object.
-    names = sorted({*before, *after} - _SAID_BESIDE)
+    # Sorted: stores and files keep the members of an object in different orders.
+    names = sorted({*before, *after} - _NOT_COMPARED)
     if change.before is None:
         return [f"{name}: {_text(after[name])}" for name in names if after[name] not in (None, [], "")]
     changed = [name for name in names if before.get(name) != after.get(name)]
@@ -117,7 +118,7 @@ def differences(change: Change) -> list[str]:
 
 
 def _flat(state: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
-    """Its members, those of an object in it by a name with a dot."""
+    """The members of the state; those of a nested object have a name with a dot."""
     for name, value in state.items():
         if isinstance(value, Mapping):
             yield from _flat(value, f"{above}{name}.")

@@ -1,4 +1,4 @@
-"""The last word of the log, up to an instant, on each thing that a register of processing names."""
+"""The latest states, up to an instant, of the objects that a register of processing names, read from the log."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -11,16 +11,17 @@ from models.vocabulary.event_kinds import AGREEMENTS, CONNECTIONS, GRANTS, PARTN
 
 
 @dataclass(frozen=True, slots=True)
-class GrantThen:
-    """A grant as its last event, at `changed_at`, left it. `granted_revision` is that of its first one.
+class LatestGrant:
+    """A grant as its last event left it, at `changed_at`. `granted_revision` is the revision of its first event.
 
-    The boards are those that its school had when it was given, and at its last event; None where the log tells of none.
+    `board_when_granted` and `board_when_changed` are the boards of its school at its first and its last event; None
+    where the log names no board.
     """
 
     state: GrantState
     granted_revision: int
     changed_at: datetime
-    #: What tells where it stands by time: `status_at`.
+    #: This and the next three are what `status_at` reads.
     status: str
     valid_until: datetime | None
     suspended_until: datetime | None
@@ -30,28 +31,28 @@ class GrantThen:
 
 
 @dataclass
-class Known:
-    """What the events have told so far, the last word on each thing."""
+class LatestStates:
+    """The last state of each object in the events applied so far."""
 
-    grants: dict[str, GrantThen] = field(default_factory=dict)
+    grants: dict[str, LatestGrant] = field(default_factory=dict)
     connections: dict[str, ConnectionState] = field(default_factory=dict)
     partners: dict[str, PartnerState] = field(default_factory=dict)
     agreements: dict[str, Agreement] = field(default_factory=dict)
-    #: The board of each school that the log tells of, by its BRIN4.
+    #: The board of each school that the log names, by BRIN4.
     boards: dict[str, str | None] = field(default_factory=dict)
-    #: How long each agreement lets data be kept, where the log tells.
+    #: The retention period of each agreement in days; None where the log does not hold it.
     retention: dict[str, int | None] = field(default_factory=dict)
 
     @classmethod
-    def by(cls, events: Iterable[Event | PastEvent]) -> "Known":
-        """By these events, in order of their numbers."""
-        known = cls()
+    def of(cls, events: Iterable[Event | PastEvent]) -> "LatestStates":
+        """The latest states in these events, which are in order of number."""
+        states = cls()
         for event in events:
-            known.hear(event)
-        return known
+            states.apply(event)
+        return states
 
-    def hear(self, event: Event | PastEvent) -> None:
-        """Takes in the next event; one of another kind changes nothing."""
+    def apply(self, event: Event | PastEvent) -> None:
+        """Applies the next event; an event of another kind changes nothing."""
         if event.kind in GRANTS:
             self._grant(event, GrantState.of(event.state))
         elif event.kind in CONNECTIONS:
@@ -69,7 +70,7 @@ class Known:
 
     def _grant(self, event: Event | PastEvent, grant: GrantState) -> None:
         before, board = self.grants.get(grant.grant_id), self.boards.get(grant.school)
-        self.grants[grant.grant_id] = GrantThen(
+        self.grants[grant.grant_id] = LatestGrant(
             state=grant,
             granted_revision=before.granted_revision if before is not None else event.revision,
             changed_at=event.at,

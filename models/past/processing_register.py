@@ -1,8 +1,8 @@
-"""A school's register of processing (AVG art. 30(1)) at an instant, from its grants and agreements, told by the log.
+"""A school's register of processing (AVG art. 30(1)) at an instant, made from the grants and agreements in the log.
 
-events -> Known -> Register
+events -> LatestStates -> Register
 
-What the log does not know, and the school must state itself, is left to it in so many words.
+For items that the log does not hold and the school must state itself, the register says so.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,7 +15,7 @@ from models.consents.partners import RecipientRole, Stage
 from models.decision.agreement_in_force import agreement_in_force
 from models.decision.grant_status import NOT_YET, OPEN, Status, status_at
 from models.log.entry_states import GrantState
-from models.past.latest_states import GrantThen, Known
+from models.past.latest_states import LatestGrant, LatestStates
 from models.past.register_texts import BY_THE_SCHOOL, DATA_SUBJECTS, INSTRUCTION, SECURITY, Bilingual
 from models.vocabulary import purposes, scopes
 from models.vocabulary.periods import holds
@@ -23,15 +23,16 @@ from models.vocabulary.working_days import AMSTERDAM
 
 Item = TypeVar("Item")
 
-#: Agreements by the connection that they were signed for.
+#: Agreements by client id of the connection that they were signed for.
 Signed = Mapping[str, Sequence[Agreement]]
 
 
 @dataclass(frozen=True, slots=True)
 class Controller:
-    """The school with the board that it had then, as they are called at present; names of its locations by their codes.
+    """The school with its board at the instant of the register, both by their present names; `locations` has the names
+    of its locations by code.
 
-    `board_note` says how far the log knows the board.
+    `board_note` says whether the board is taken from the log.
     """
 
     brin: str
@@ -44,7 +45,7 @@ class Controller:
 
 @dataclass(frozen=True, slots=True)
 class Recipient:
-    """Who receives the data, as it was called then. `name` is the partner's."""
+    """The recipient of the data, by the names of that instant. `name` is the partner's."""
 
     name: str
     kvk_number: str
@@ -63,7 +64,7 @@ class PurposeOfProcessing:
 
 @dataclass(frozen=True, slots=True)
 class CategoryOfData:
-    """A scope with its fields by their UWLR names; `conditions` says of a field when it is released, if not always."""
+    """A scope with its fields by UWLR name; `conditions` says, by field, when a field is released, if not always."""
 
     scope: str
     description: str
@@ -79,7 +80,7 @@ class SubProcessorThen:
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """A version of an agreement, with that of its privacybijsluiter."""
+    """A version of an agreement, and the version of its privacybijsluiter."""
 
     agreement_id: str
     agreement_version: str
@@ -88,9 +89,9 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class AgreementThen:
-    """The agreement that the school agreed to. `replaced_by` is the one that counted in its place, if another did.
+    """The agreement that the school agreed to. `replaced_by` is the agreement in force instead of it, if another is.
 
-    The last five are None where the log does not tell.
+    The last five members are None where the log does not hold them.
     """
 
     agreement_id: str
@@ -110,12 +111,14 @@ class AgreementThen:
 
 @dataclass(frozen=True, slots=True)
 class Processing:
-    """One grant, as art. 30(1) AVG asks for it. `ended_at` and `continued_by` are of one that has ended.
+    """The processing under one grant, with the items of art. 30(1) AVG. `ended_at` and `continued_by` are set when the
+    grant has ended.
 
-    `retention_days` is the least that an agreement which counts for it says, and `retention_from` the end of the
-    processing, from when on they count: that of the grant, or of the last agreement where that came first. `delete_by`
-    is the day in Amsterdam on which they are over. `continued_by` names the grants by which the same connection still
-    receives data of the same place, or of a part of it: what those do not cover must be deleted by then all the same.
+    `retention_days` is the shortest retention period of the agreements that count for the grant. It runs from
+    `retention_from`, the end of the processing: the end of the grant, or of the last agreement if that came first.
+    `delete_by` is the day in Amsterdam on which it is over. `continued_by` names the grants under which the same
+    connection still receives data of the same place or of a part of it; data that those do not cover must still be
+    deleted by that day.
     """
 
     grant_id: str
@@ -144,10 +147,10 @@ class Processing:
 
 @dataclass(frozen=True, slots=True)
 class Register:
-    """What the school had processed at `at`, and apart what had ended by then.
+    """The school's processings at `at`, and separately those that had ended by then.
 
-    It is made of the log up to `last_event`. What the log knows nothing of is the school's to state: how the controller
-    is reached, with whom it is controller, who its data protection officer is, and its own measures of security.
+    The register is made from the log up to `last_event`. The log does not hold the controller's contact details, its
+    joint controllers, its data protection officer and its own measures of security: the school must state them.
     """
 
     controller: Controller
@@ -162,11 +165,13 @@ class Register:
     ended: tuple[Processing, ...]
 
 
-def register_of(controller: Controller, known: Known, at: datetime, drawn_up_at: datetime, last_event: int) -> Register:
-    """The register at `at`, by what the events up to then that concern the school have told."""
-    given = (grant for grant in known.grants.values() if grant.status not in NOT_YET)
-    signed = _by(known.agreements.values(), lambda agreement: agreement.client_id)
-    listed = sorted((_processing(controller, known, signed, grant, at) for grant in given), key=_names)
+def register_of(
+    controller: Controller, latest: LatestStates, at: datetime, drawn_up_at: datetime, last_event: int
+) -> Register:
+    """The register at `at`; `latest` was made from the events up to then that concern the school."""
+    given = (grant for grant in latest.grants.values() if grant.status not in NOT_YET)
+    signed = _by(latest.agreements.values(), lambda agreement: agreement.client_id)
+    listed = sorted((_processing(controller, latest, signed, grant, at) for grant in given), key=_names)
     going_on = tuple(each for each in listed if each.ended_at is None)
     received = _by(going_on, lambda each: each.recipient.client_id)
     ended = [
@@ -189,14 +194,14 @@ def register_of(controller: Controller, known: Known, at: datetime, drawn_up_at:
 
 
 def _names(processing: Processing) -> tuple[str, ...]:
-    """What the register is ordered by."""
+    """The sort key of the register."""
     recipient = processing.recipient
     names = recipient.name.casefold(), recipient.connection.casefold(), recipient.client_id
     return *names, processing.location or "", processing.granted_at.isoformat(), processing.grant_id
 
 
 def _by(items: Iterable[Item], client_id: Callable[[Item], str]) -> Mapping[str, Sequence[Item]]:
-    """The items by the connection that they are of, each in the order that it has here."""
+    """The items grouped by the client id of their connection, in their given order."""
     found: dict[str, list[Item]] = {}
     for item in items:
         found.setdefault(client_id(item), []).append(item)
@@ -204,7 +209,9 @@ def _by(items: Iterable[Item], client_id: Callable[[Item], str]) -> Mapping[str,
 
 
 def _continued_by(ended: Processing, going_on: Iterable[Processing]) -> tuple[str, ...]:
-    """Of those of the same connection that go on, no more than a school has places, the ones of this place."""
+    """The grants of the processings in `going_on`, all of the same connection, whose place has data in common with the
+    ended one: the same location, or the whole school for either of the two. `going_on` holds at most one processing for
+    each place of the school."""
     return tuple(
         other.grant_id
         for other in going_on
@@ -212,14 +219,16 @@ def _continued_by(ended: Processing, going_on: Iterable[Processing]) -> tuple[st
     )
 
 
-def _processing(controller: Controller, known: Known, signed: Signed, grant: GrantThen, at: datetime) -> Processing:
+def _processing(
+    controller: Controller, latest: LatestStates, signed: Signed, grant: LatestGrant, at: datetime
+) -> Processing:
     state, status = grant.state, status_at(grant, at)
-    recipient, chosen = _recipient(known, state), frozenset(state.scopes)
+    recipient, chosen = _recipient(latest, state), frozenset(state.scopes)
     own = signed.get(state.client_id, ())
-    agreement = _agreement_then(controller, known, own, grant, at)
+    agreement = _agreement_then(controller, latest, own, grant, at)
     ended_at = _ended_at(grant, status)
     retention_from, last = _end_of_processing(controller, own, grant, ended_at, at)
-    retention_days = _least(known, agreement, last)
+    retention_days = _retention_days(latest, agreement, last)
     return Processing(
         grant_id=state.grant_id,
         status=status,
@@ -245,18 +254,18 @@ def _processing(controller: Controller, known: Known, signed: Signed, grant: Gra
     )
 
 
-def _ended_at(grant: GrantThen, status: Status) -> datetime | None:
-    """When it ended: what ended by time did so then, whenever that was written down."""
+def _ended_at(grant: LatestGrant, status: Status) -> datetime | None:
+    """When the grant ended. An expired grant ended at its `valid_until`, even if its event was written later."""
     if status in OPEN:
         return None
     return grant.valid_until if status is Status.EXPIRED else grant.changed_at
 
 
 def _end_of_processing(
-    controller: Controller, own: Sequence[Agreement], grant: GrantThen, ended_at: datetime | None, at: datetime
+    controller: Controller, own: Sequence[Agreement], grant: LatestGrant, ended_at: datetime | None, at: datetime
 ) -> tuple[datetime | None, Agreement | None]:
-    """When the processing for the school ended, if it did, and the agreement that counted last."""
-    # A school that has gone to another board since had the agreements of the board before it.
+    """When the processing for the school ended, or None, and the last agreement that counted for it, or None."""
+    # A school that has moved to another board since then had the agreements of its board at that time.
     board = controller.board_number if ended_at is None else grant.board_when_changed or controller.board_number
     until = ended_at or at
     counted = agreement_then(own, board, until)
@@ -272,11 +281,12 @@ def _end_of_processing(
     return max(over, key=lambda each: each[0], default=(ended_at, None))
 
 
-def _least(known: Known, agreed_to: AgreementThen | None, last: Agreement | None) -> int | None:
+def _retention_days(latest: LatestStates, agreed_to: AgreementThen | None, last: Agreement | None) -> int | None:
     if agreed_to is None or agreed_to.retention_days is None:
         return None
-    # What another agreement allows more, the school has not agreed to; what it allows less, binds the partner.
-    other = known.retention[last.agreement_id] if last is not None else None
+    # The shorter period: the school has not agreed to a longer one, and a shorter one in a later agreement binds the
+    # partner.
+    other = latest.retention[last.agreement_id] if last is not None else None
     return agreed_to.retention_days if other is None else min(agreed_to.retention_days, other)
 
 
@@ -286,11 +296,11 @@ def _delete_by(retention_from: datetime | None, retention_days: int | None) -> d
     return retention_from.astimezone(AMSTERDAM).date() + timedelta(days=retention_days)
 
 
-def _recipient(known: Known, grant: GrantState) -> Recipient:
-    # What was granted before the log told of its connection is known by what the grant itself says.
-    connection = known.connections.get(grant.client_id)
+def _recipient(latest: LatestStates, grant: GrantState) -> Recipient:
+    # A grant that is older than the first entry about its connection is described by its own state.
+    connection = latest.connections.get(grant.client_id)
     kvk_number = connection.kvk_number if connection is not None else grant.partner.kvk_number
-    partner = known.partners.get(kvk_number)
+    partner = latest.partners.get(kvk_number)
     stops = [each.stopped_at for each in (connection, partner) if each is not None and each.stopped_at is not None]
     return Recipient(
         name=partner.name if partner is not None else grant.partner.name,
@@ -304,33 +314,33 @@ def _recipient(known: Known, grant: GrantState) -> Recipient:
 
 
 def _purpose(code: str) -> PurposeOfProcessing:
-    known = purposes.PURPOSES.get(code)
-    return PurposeOfProcessing(code, known.title if known is not None else code)
+    purpose = purposes.PURPOSES.get(code)
+    return PurposeOfProcessing(code, purpose.title if purpose is not None else code)
 
 
 def _data(chosen: frozenset[str]) -> tuple[CategoryOfData, ...]:
-    """The scopes in the catalogue's order; one that a later catalogue no longer has, at the end by its name alone."""
-    known = [scope for name, scope in scopes.CATALOGUE.scopes.items() if name in chosen]
-    unknown = sorted(chosen - {scope.name for scope in known})
+    """The scopes in the catalogue's order. A scope that the present catalogue lacks comes last, by its name alone."""
+    in_catalogue = [scope for name, scope in scopes.CATALOGUE.scopes.items() if name in chosen]
+    others = sorted(chosen - {scope.name for scope in in_catalogue})
     return (
-        *(CategoryOfData(scope.name, scope.description, scope.fields, scope.conditions) for scope in known),
-        *(CategoryOfData(name, name, (), {}) for name in unknown),
+        *(CategoryOfData(scope.name, scope.description, scope.fields, scope.conditions) for scope in in_catalogue),
+        *(CategoryOfData(name, name, (), {}) for name in others),
     )
 
 
 def _agreement_then(
-    controller: Controller, known: Known, own: Sequence[Agreement], grant: GrantThen, at: datetime
+    controller: Controller, latest: LatestStates, own: Sequence[Agreement], grant: LatestGrant, at: datetime
 ) -> AgreementThen | None:
-    """The agreement that the school agreed to; where the grant does not tell, the one that counted when it began."""
+    """The agreement that the school agreed to; if the grant names none, the one that counted when the grant began."""
     state, board = grant.state, controller.board_number
-    agreed_to = known.agreements.get(state.agreement_id or "") or agreement_then(
+    agreed_to = latest.agreements.get(state.agreement_id or "") or agreement_then(
         own, grant.board_when_granted or board, state.created_at, grant.granted_revision
     )
     if agreed_to is None:
         return None
     current = agreement_in_force(own, board, at)
     replaced = current is not None and current.agreement_id != agreed_to.agreement_id
-    told = known.retention[agreed_to.agreement_id] is not None
+    in_log = latest.retention[agreed_to.agreement_id] is not None
     return AgreementThen(
         **_version(agreed_to),
         signed_on=agreed_to.signed_on,
@@ -338,11 +348,11 @@ def _agreement_then(
         valid_until=agreed_to.valid_until,
         in_force=holds(agreed_to, at),
         replaced_by=Version(**_version(current)) if current is not None and replaced else None,
-        categories=tuple(agreed_to.categories) if told else None,
-        sub_processors=_sub_processors(agreed_to) if told else None,
-        storage_countries=tuple(agreed_to.storage_countries) if told else None,
-        outside_eea=tuple(sorted(extent(agreed_to).outside_eea)) if told else None,
-        retention_days=known.retention[agreed_to.agreement_id],
+        categories=tuple(agreed_to.categories) if in_log else None,
+        sub_processors=_sub_processors(agreed_to) if in_log else None,
+        storage_countries=tuple(agreed_to.storage_countries) if in_log else None,
+        outside_eea=tuple(sorted(extent(agreed_to).outside_eea)) if in_log else None,
+        retention_days=latest.retention[agreed_to.agreement_id],
     )
 
 

@@ -1,7 +1,7 @@
-"""A receipt of what a school permitted, changed or took back, in the shape of ISO/IEC TS 27560 with W3C DPV's terms.
+"""A receipt of a grant, a change of it or its revocation by a school, as in ISO/IEC TS 27560 with W3C DPV's terms.
 
-It is a record of the controller's instruction to a processor (AVG art. 28(3)(a)), and says so: nobody's consent is in
-it. With the entry of the log and its proof it can be verified by anyone who has the public keys, offline.
+A receipt records the controller's instruction to a processor (AVG art. 28(3)(a)), and says that it is not the data
+subjects' consent. With the log's entry and its proof it can be verified offline by anyone who has the public keys.
 """
 
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ INSTRUCTION: Final = (
     "Documented instruction of the controller to the processor under their agreement (AVG art. 28(3)(a)). "
     "It is not the data subjects' consent; the controller states its own legal basis of art. 6(1)."
 )
-#: Of a recipient that is a controller itself.
+#: The text for a recipient that is a controller itself.
 PROVISION: Final = (
     "Decision of the controller to provide the data to another controller. It is not the data subjects' consent; each "
     "of the two states its own legal basis of art. 6(1)."
@@ -40,7 +40,7 @@ IN_DUTCH: Final = {
         "geen toestemming van betrokkenen. Ieder van beide vermeldt zelf de eigen grondslag van art. 6 lid 1."
     ),
 }
-#: Which happenings have a receipt, as a reader is told of them in Dutch and English.
+#: The kinds of events that have a receipt, with their names in Dutch and English.
 HAPPENINGS: Final[Mapping[str, tuple[str, str]]] = {
     EventKind.GRANT_GRANTED: ("Toestemming verleend", "Permission granted"),
     EventKind.GRANT_AMENDED: ("Toestemming gewijzigd", "Permission amended"),
@@ -54,15 +54,15 @@ HAPPENINGS: Final[Mapping[str, tuple[str, str]]] = {
 _SUBJECTS: Final = {"leerling": "dpv:Student", "docent": "dpv:Employee"}
 
 
-class Matter(NamedTuple):
-    """What a receipt is about, as the tables have it beside the entry."""
+class ReceiptContext(NamedTuple):
+    """The rows that a receipt describes beside its entry: the school, the connection, and the agreement if any."""
 
     school: School
     connection: Connection
     agreement: Agreement | None
 
 
-def record(entry: Mapping[str, Any], matter: Matter) -> dict[str, Any]:
+def record(entry: Mapping[str, Any], context: ReceiptContext) -> dict[str, Any]:
     """The record of one entry about a grant, as JSON-LD."""
     state = entry["state"]
     return {
@@ -75,10 +75,10 @@ def record(entry: Mapping[str, Any], matter: Matter) -> dict[str, Any]:
         "pm:status": state["status"],
         "dpv:hasJurisdiction": "loc:NL",
         "dpv:hasApplicableLaw": "eu-gdpr:GDPR",
-        "dpv:hasDataController": _controller(state, matter.school),
+        "dpv:hasDataController": _controller(state, context.school),
         "dpv:hasDataSubject": _subjects(state),
-        "dpv:hasLegalBasis": _basis(matter),
-        "dpv:hasProcess": _process(state, matter),
+        "dpv:hasLegalBasis": _basis(context),
+        "dpv:hasProcess": _process(state, context),
         "dpv:hasDuration": {"dct:valid": {"from": state["validFrom"], "until": state["validUntil"]}},
     }
 
@@ -98,15 +98,15 @@ def _subjects(state: Mapping[str, Any]) -> list[str]:
     return sorted(_SUBJECTS[kind] for kind in types if kind in _SUBJECTS)
 
 
-def _basis(matter: Matter) -> dict[str, Any]:
-    agreement = matter.agreement
-    told = {"@type": "dpv:ControllerProcessorAgreement", "dct:description": INSTRUCTION}
-    if matter.connection.recipient_role == RecipientRole.CONTROLLER:
-        told = {"@type": "dpv:LegalBasis", "dct:description": PROVISION}
+def _basis(context: ReceiptContext) -> dict[str, Any]:
+    agreement = context.agreement
+    basis = {"@type": "dpv:ControllerProcessorAgreement", "dct:description": INSTRUCTION}
+    if context.connection.recipient_role == RecipientRole.CONTROLLER:
+        basis = {"@type": "dpv:LegalBasis", "dct:description": PROVISION}
     if agreement is None:
-        return told
+        return basis
     return {
-        **told,
+        **basis,
         "dct:identifier": agreement.agreement_id,
         "dct:hasVersion": agreement.agreement_version,
         "dct:date": agreement.signed_on.isoformat(),
@@ -114,8 +114,8 @@ def _basis(matter: Matter) -> dict[str, Any]:
     }
 
 
-def _process(state: Mapping[str, Any], matter: Matter) -> dict[str, Any]:
-    agreement, is_processor = matter.agreement, matter.connection.recipient_role == RecipientRole.PROCESSOR
+def _process(state: Mapping[str, Any], context: ReceiptContext) -> dict[str, Any]:
+    agreement, is_processor = context.agreement, context.connection.recipient_role == RecipientRole.PROCESSOR
     return {
         "@type": "dpv:Process",
         "dpv:hasPurpose": [_purpose(code) for code in state["purposes"]],
@@ -125,7 +125,7 @@ def _process(state: Mapping[str, Any], matter: Matter) -> dict[str, Any]:
             "dct:title": state["partner"]["name"],
             "pm:kvkNumber": state["partner"]["kvkNumber"],
             "pm:clientId": state["clientId"],
-            "pm:connection": matter.connection.name,
+            "pm:connection": context.connection.name,
         },
         "dpv:hasRecipient": [
             {"@type": "dpv:DataSubProcessor", "dct:title": each["name"], "dpv:hasCountry": f"loc:{each['country']}"}

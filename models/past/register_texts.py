@@ -1,4 +1,4 @@
-"""What a register of processing says of every processing, in the two languages of its documents."""
+"""The fixed sentences of a register of processing, in the two languages of its documents."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,13 +9,13 @@ from models.consents.partners import RecipientRole
 
 @dataclass(frozen=True, slots=True)
 class Bilingual:
-    """A sentence of the register, as it stands in its documents."""
+    """A sentence of the register in Dutch and English."""
 
     nl: str
     en: str
 
 
-#: On what the recipient receives the data. It is never the data subjects' consent.
+#: The ground on which the recipient receives the data, by its role. It is never the data subjects' consent.
 INSTRUCTION: Final[Mapping[str, Bilingual]] = {
     RecipientRole.PROCESSOR: Bilingual(
         "Instructie van de school als verwerkingsverantwoordelijke aan haar verwerker, onder de verwerkersovereenkomst"
@@ -31,21 +31,22 @@ INSTRUCTION: Final[Mapping[str, Bilingual]] = {
     ),
 }
 BY_THE_SCHOOL: Final = Bilingual("door de school in te vullen", "to be stated by the school")
-#: From when on data is kept for so many days: art. 28(3)(g) speaks of the end of the processing services. For a school
-#: they end with its grant, and without an agreement nobody may process for it.
+#: The start of a retention period: the end of the processing services (art. 28(3)(g)). For a school they end with its
+#: grant, or sooner with its agreement, since nobody may process for it without one.
 RETENTION: Final = Bilingual(
     "Een bewaartermijn telt vanaf het einde van de verwerking voor de school (AVG art. 28 lid 3 onder g): dat van de"
     " toestemming, of dat van de overeenkomst als die eerder eindigt en er geen andere voor in de plaats komt.",
     "Retention counts from the end of the processing for the school (GDPR art. 28(3)(g)): that of the grant, or that of"
     " the agreement where it ends sooner and no other takes its place.",
 )
-#: What the log knows of boards is their numbers, and their schools.
+#: The note on the board where the log names it. The log holds the numbers of boards and their schools, no names.
 BOARD_OF_THEN: Final = Bilingual(
     "Het bestuur is dat van de genoemde stand; zijn naam is die van het moment van opmaken, want het logboek kent"
     " alleen zijn nummer.",
     "The board is that of the named instant; its name is that of when this was drawn up, since the log knows its number"
     " alone.",
 )
+#: The note on the board where the log does not name it.
 BOARD_OF_NOW: Final = Bilingual(
     "Het logboek zegt niet onder welk bestuur de school bij de genoemde stand viel; dit is dat van het moment van"
     " opmaken.",
@@ -56,7 +57,7 @@ SECURITY: Final = Bilingual(
     "Zie de bijlage over beveiliging bij de verwerkersovereenkomst.",
     "See the annex on security of the processing agreement.",
 )
-#: Whose data the scopes of a type are. The other types are about the school itself.
+#: Data subjects by type of scope. Scopes of the other types are about the school itself.
 DATA_SUBJECTS: Final[Mapping[str, Bilingual]] = {
     "leerling": Bilingual("leerlingen", "pupils"),
     "docent": Bilingual("docenten", "teachers"),

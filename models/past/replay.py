@@ -1,8 +1,8 @@
-"""What was true at an instant of the past, told by the log alone: its entries up to then, and nothing of the tables.
+"""The facts for decisions at an instant of the past, read from the log's entries up to then and from no table.
 
-    entries -> Told -> facts -> decide()
+    entries -> ReplayedFacts -> facts -> decide()
 
-so that the same rules decide about the past as about the present.
+So the same rules decide about the past as about the present.
 """
 
 from collections.abc import Iterable, Mapping
@@ -27,31 +27,31 @@ State = Mapping[str, Any]
 
 
 @dataclass
-class Told:
-    """What the entries have told so far, the last word on each thing."""
+class ReplayedFacts:
+    """The facts after the entries applied so far: the last state of each object."""
 
     revision: int = 0
     schools: dict[str, SchoolFacts] = field(default_factory=dict)
     locations: dict[str, LocationFacts] = field(default_factory=dict)
     stopped_partners: set[str] = field(default_factory=set)
-    #: Each with its partner's KvK number; a stop of the partner's counts beside what is told of the connection.
+    #: Each with its partner's KvK number. A connection of a stopped partner is not live, whatever its own state.
     connections: dict[str, tuple[str, ConnectionFacts]] = field(default_factory=dict)
     rules: dict[str, GroundRuleFacts] = field(default_factory=dict)
     agreements: dict[str, AgreementFacts] = field(default_factory=dict)
     grants: dict[str, GrantFacts] = field(default_factory=dict)
 
     @classmethod
-    def by(cls, entries: Iterable[State]) -> "Told":
-        """By these entries, in order of their numbers."""
-        told = cls()
+    def of(cls, entries: Iterable[State]) -> "ReplayedFacts":
+        """The facts after these entries, which are in order of number."""
+        facts = cls()
         for entry in entries:
-            told.hear(entry)
-        return told
+            facts.apply(entry)
+        return facts
 
-    def hear(self, entry: State) -> None:
-        """Takes in the next entry. One of a kind that no decision rests on changes nothing but the revision.
+    def apply(self, entry: State) -> None:
+        """Applies the next entry. An entry of a kind that no decision rests on changes the revision only.
 
-        Raises `StateInvalid`, or another of `TAMPERING_ERRORS`, for one that says what no change could.
+        Raises `StateInvalid`, or another of `TAMPERING_ERRORS`, for an entry that no change can have written.
         """
         self.revision = entry["revision"]
         kind, state = entry["kind"], entry["state"]
@@ -70,7 +70,7 @@ class Told:
 
     @property
     def facts(self) -> Changes:
-        """All of it as the facts for decisions."""
+        """The facts in the form that a snapshot takes in."""
         return Changes(
             revision=self.revision,
             schools=tuple(self.schools.values()),

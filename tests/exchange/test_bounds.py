@@ -11,7 +11,7 @@ from starlette.types import Message, Scope
 
 from exchange import app
 from exchange.answers import AnswerFilter, Released
-from exchange.places import AnswerRefused, Release
+from exchange.element_states import AnswerRefused, Release
 from exchange.requests import MOST_BYTES, RequestRefused, UwlrRequest, parse_request
 from exchange.settings import ExchangeSettings
 from exchange.uwlr import UWLR, Call, Expected

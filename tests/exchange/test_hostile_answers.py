@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from exchange.answers import AnswerFilter
-from exchange.places import AnswerRefused
+from exchange.element_states import AnswerRefused
 from exchange.uwlr import Call, Expected
 from tests.exchange import oracle
 from tests.exchange.peers.invented import BRIN, CALLS, SCHOOLJAAR, UWLR, CallName, enveloped, exception_answer

@@ -8,8 +8,8 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
-from tests.faults.line import DECISIONS, LISTENING
 from tests.faults.replicas import Replica, Site, send_signal
+from tests.faults.tcp_proxy import DECISIONS, LISTENING
 
 Fault = Callable[[Site, Replica, random.Random], AbstractAsyncContextManager[None]]
 
@@ -47,7 +47,7 @@ async def paused(_site: Site, victim: Replica, _chance: random.Random) -> AsyncI
 async def connection_cut(_site: Site, victim: Replica, chance: random.Random) -> AsyncIterator[None]:
     async def cutting() -> None:
         while True:
-            victim.line.cut(DECISIONS if chance.random() < 0.5 else None)
+            victim.proxy.cut(DECISIONS if chance.random() < 0.5 else None)
             await asyncio.sleep(chance.uniform(0.0, 0.03))
 
     task = asyncio.create_task(cutting())
@@ -59,39 +59,39 @@ async def connection_cut(_site: Site, victim: Replica, chance: random.Random) ->
 
 @asynccontextmanager
 async def connection_stalled(_site: Site, victim: Replica, _chance: random.Random) -> AsyncIterator[None]:
-    victim.line.stall()
+    victim.proxy.stall()
     try:
         yield
     finally:
-        victim.line.restore()
+        victim.proxy.restore()
 
 
 @asynccontextmanager
 async def connection_swallowed(_site: Site, victim: Replica, _chance: random.Random) -> AsyncIterator[None]:
-    victim.line.swallow()
+    victim.proxy.swallow()
     try:
         yield
     finally:
-        victim.line.restore()
+        victim.proxy.restore()
 
 
 @asynccontextmanager
 async def line_slow(_site: Site, victim: Replica, chance: random.Random) -> AsyncIterator[None]:
-    victim.line.delay(chance.uniform(0.005, 0.15))
+    victim.proxy.delay(chance.uniform(0.005, 0.15))
     try:
         yield
     finally:
-        victim.line.restore()
+        victim.proxy.restore()
 
 
 @asynccontextmanager
 async def reload_broken_off(_site: Site, victim: Replica, chance: random.Random) -> AsyncIterator[None]:
     """The rows that changed come half-way, and no further."""
-    victim.line.cut_after(chance.randrange(100, 3000))
+    victim.proxy.cut_after(chance.randrange(100, 3000))
     try:
         yield
     finally:
-        victim.line.restore()
+        victim.proxy.restore()
 
 
 @asynccontextmanager
@@ -100,44 +100,44 @@ async def long_reload_broken_off(_site: Site, victim: Replica, chance: random.Ra
 
     async def breaking() -> None:
         await asyncio.sleep(chance.uniform(0.1, 0.4))
-        victim.line.restore()
+        victim.proxy.restore()
         while True:
-            victim.line.cut_after(chance.randrange(100, 12_000))
+            victim.proxy.cut_after(chance.randrange(100, 12_000))
             await asyncio.sleep(chance.uniform(0.02, 0.1))
 
-    victim.line.stall(DECISIONS)
+    victim.proxy.stall(DECISIONS)
     task = asyncio.create_task(breaking())
     try:
         yield
     finally:
         await _ended(task)
-        victim.line.restore()
+        victim.proxy.restore()
 
 
 @asynccontextmanager
 async def decisions_stalled(_site: Site, victim: Replica, _chance: random.Random) -> AsyncIterator[None]:
     """The replica can write, and cannot read what it decides by."""
-    victim.line.stall(DECISIONS)
+    victim.proxy.stall(DECISIONS)
     try:
         yield
     finally:
-        victim.line.restore()
+        victim.proxy.restore()
 
 
 @asynccontextmanager
 async def not_listening(_site: Site, victim: Replica, _chance: random.Random) -> AsyncIterator[None]:
     """The connection that it would be told of changes on is stalled, where it has one."""
-    victim.line.stall(LISTENING)
+    victim.proxy.stall(LISTENING)
     try:
         yield
     finally:
-        victim.line.restore()
+        victim.proxy.restore()
 
 
 @asynccontextmanager
 async def backend_paused(_site: Site, victim: Replica, _chance: random.Random) -> AsyncIterator[None]:
     """The process of PostgreSQL that its decisions are read by stands still."""
-    pids = victim.line.backends_of_decisions()
+    pids = victim.proxy.backends_of_decisions()
     send_signal(pids, signal.SIGSTOP)
     try:
         yield

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.faults.history import Operation, Violation
-from tests.faults.linearizability import violations
 from tests.faults.replicas import Site
 from tests.faults.workload import Plan, Recording, keys_of, record_history, running_site
+from tests.linearizability.history import Operation, Violation
+from tests.linearizability.search import violations
 
 _MOST_SHOWN = 10
 

@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from tests.faults.history import (
+from tests.linearizability.history import (
     Key,
     Kind,
     Operation,

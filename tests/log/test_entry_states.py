@@ -35,8 +35,8 @@ from models.log.entry_states import (
     listed,
 )
 from models.log.events import PastEvent
-from models.past.latest_states import Known
-from models.past.replay import Told
+from models.past.latest_states import LatestStates
+from models.past.replay import ReplayedFacts
 
 AT: Final = "2026-09-01T08:00:00.123456Z"
 MOMENT: Final = datetime(2026, 9, 1, 8, 0, 0, 123456, tzinfo=UTC)
@@ -262,7 +262,7 @@ def entry(number: int, kind: str, state: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_a_replay_of_the_first_version_permits_what_that_version_permitted() -> None:
-    told = Told.by(
+    told = ReplayedFacts.of(
         [
             entry(1, "schools.imported", {"rows": 1}),
             entry(2, "partner.registered", FIRST[PartnerState]),
@@ -282,8 +282,8 @@ def test_a_replay_of_the_first_version_permits_what_that_version_permitted() -> 
 @pytest.mark.parametrize(("member", "value"), [("stage", "building"), ("stoppedAt", AT)])
 def test_a_replay_does_not_permit_what_is_not_live_or_is_stopped(member: str, value: str) -> None:
     now = {**FIRST[ConnectionState], "stage": "live", "stoppedAt": None}
-    assert [each.live for each in Told.by([entry(1, "connection.moved", now)]).facts.connections] == [True]
-    told = Told.by([entry(1, "connection.moved", {**now, member: value})])
+    assert [each.live for each in ReplayedFacts.of([entry(1, "connection.moved", now)]).facts.connections] == [True]
+    told = ReplayedFacts.of([entry(1, "connection.moved", {**now, member: value})])
     assert [each.live for each in told.facts.connections] == [False]
 
 
@@ -291,7 +291,7 @@ def test_the_latest_states_of_the_first_version_say_what_it_told_and_no_more() -
     def event(number: int, kind: str, state: dict[str, Any]) -> PastEvent:
         return PastEvent(number, number, "m", MOMENT, kind, "a", "operator", None, None, "rekenrijk", None, state)
 
-    known = Known.by(
+    known = LatestStates.of(
         [
             event(1, "connection.registered", FIRST[ConnectionState]),
             event(2, "agreement.signed", FIRST[AgreementState]),

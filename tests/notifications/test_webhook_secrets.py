@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import text
 from sqlmodel import select
 
-from api.evidence.apply_entries import Restoring
+from api.evidence.apply_entries import EntryReplay
 from api.notifications.targets import Targets
 from api.store.events import SYSTEM, event_of, record
 from models.consents.webhooks import WebhookSubscription
@@ -132,9 +132,9 @@ async def test_a_subscription_comes_back_with_the_log_but_a_url_that_the_log_doe
         write.session.add(kept)
         await write.session.delete(await write.session.get_one(WebhookSubscription, newer["subscriptionId"]))
         await write.session.flush()
-        restoring = Restoring(write)
+        entry_replay = EntryReplay(write)
         for entry in changes:
-            await restoring.apply(event_of(entry))
+            await entry_replay.apply(event_of(entry))
             await write.session.flush()
         record(write, EventKind.STORE_REPLAYED, SYSTEM, {})
     shown = {each["subscriptionId"]: each for each in (await call(told, "GET")).json()["items"]}

@@ -18,7 +18,7 @@ from api.edge.problems import DOCUMENT_NOT_DRAWN, Refused
 from api.processing_register import pdf_process
 from api.processing_register.document import document_of
 from api.processing_register.pdf_model import Document
-from api.processing_register.pdf_process import Drawing, DrawingFailed
+from api.processing_register.pdf_process import DrawingFailed, PdfProcess
 from tests.grants.test_grants import problem
 from tests.processing_register.test_register_documents import processing, register_with, text_of
 from tests.worlds.world import World
@@ -31,17 +31,17 @@ PATIENCE: Final = 60.0
 
 
 @pytest.fixture
-async def drawer() -> AsyncIterator[Drawing]:
-    made = Drawing()
+async def drawer() -> AsyncIterator[PdfProcess]:
+    made = PdfProcess()
     yield made
     await made.aclose()
 
 
-def of(world: World) -> Drawing:
-    return world.service.services.of(Drawing)
+def of(world: World) -> PdfProcess:
+    return world.service.services.of(PdfProcess)
 
 
-def started(drawer: Drawing) -> int:
+def started(drawer: PdfProcess) -> int:
     assert drawer.process_id is not None
     return drawer.process_id
 
@@ -59,7 +59,7 @@ def _lives(process_id: int) -> bool:
         return False
 
 
-async def under_way(drawer: Drawing, documents: int) -> None:
+async def under_way(drawer: PdfProcess, documents: int) -> None:
     async with asyncio.timeout(PATIENCE):
         while drawer._under_way < documents or drawer.process_id is None:  # noqa: ASYNC110 - as it stands
             await asyncio.sleep(0.01)
@@ -122,7 +122,7 @@ def test_the_process_that_draws_has_no_part_in_the_store() -> None:
 # -- what becomes of the process --------------------------------------------------------------------------------------
 
 
-async def test_one_that_died_is_replaced_unnoticed(drawer: Drawing) -> None:
+async def test_one_that_died_is_replaced_unnoticed(drawer: PdfProcess) -> None:
     await drawer.draw(named("Een"))
     first = started(drawer)
     os.kill(first, signal.SIGKILL)
@@ -138,7 +138,7 @@ async def test_one_that_died_is_replaced_unnoticed(drawer: Drawing) -> None:
 
 
 async def test_one_that_takes_too_long_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    drawer = Drawing(seconds=0.3)
+    drawer = PdfProcess(seconds=0.3)
     monkeypatch.setattr(pdf_process, "_COMMAND", NEVER_ANSWERS)
     asked = asyncio.create_task(drawer.draw(named("Een")))
     await under_way(drawer, 1)
@@ -150,7 +150,7 @@ async def test_one_that_takes_too_long_is_ended(monkeypatch: pytest.MonkeyPatch)
 
 
 async def test_no_more_than_so_many_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    drawer = Drawing(most_waiting=2)
+    drawer = PdfProcess(most_waiting=2)
     monkeypatch.setattr(pdf_process, "_COMMAND", NEVER_ANSWERS)
     asked = [asyncio.create_task(drawer.draw(named("Een"))) for _ in range(3)]
     await under_way(drawer, 3)
@@ -181,7 +181,7 @@ async def test_one_school_leaves_places_to_the_others(world: World) -> None:
     assert (await world.administer("GET", "/register.pdf")).status_code == 200
 
 
-async def test_an_answer_that_nobody_waits_for_is_not_given_to_the_next(drawer: Drawing) -> None:
+async def test_an_answer_that_nobody_waits_for_is_not_given_to_the_next(drawer: PdfProcess) -> None:
     await drawer.draw(named("Een"))
     process_id = started(drawer)
     os.kill(process_id, signal.SIGSTOP)
@@ -196,14 +196,14 @@ async def test_an_answer_that_nobody_waits_for_is_not_given_to_the_next(drawer: 
     assert "Twee" not in text
 
 
-async def test_many_at_once_each_get_their_own(drawer: Drawing) -> None:
+async def test_many_at_once_each_get_their_own(drawer: PdfProcess) -> None:
     names = [f"Naam{number}" for number in range(6)]
     drawn = await asyncio.gather(*(drawer.draw(named(name)) for name in names))
     assert [name in text_of(content) for name, content in zip(names, drawn, strict=True)] == [True] * 6
 
 
 async def test_one_document_that_cannot_be_drawn_spoils_no_other(
-    drawer: Drawing, capfd: pytest.CaptureFixture[str]
+    drawer: PdfProcess, capfd: pytest.CaptureFixture[str]
 ) -> None:
     spoilt = replace(named("Een"), parts=cast(Any, None))
     with pytest.raises(DrawingFailed):
@@ -214,7 +214,7 @@ async def test_one_document_that_cannot_be_drawn_spoils_no_other(
     assert started(drawer) == process_id
 
 
-async def test_nothing_of_the_servers_goes_along(drawer: Drawing, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_nothing_of_the_servers_goes_along(drawer: PdfProcess, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PRIVACY_MANAGER_DATABASE_URL", "postgresql+asyncpg://iemand:geheim@db/x")
     server = await asyncio.start_server(lambda _, __: None, "127.0.0.1", 0)
     async with server:
@@ -247,7 +247,7 @@ SECRETS: Final = (
 
 
 async def test_no_secret_of_the_servers_environment_goes_along(
-    drawer: Drawing, monkeypatch: pytest.MonkeyPatch
+    drawer: PdfProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in SECRETS:
         monkeypatch.setenv(name, "zq-geheim-4711")
@@ -265,10 +265,10 @@ async def test_a_socket_that_uvicorn_lets_be_inherited_is_let_go() -> None:
         """
         import asyncio, socket, psutil, uvloop
         from api.processing_register.pdf_model import Document
-        from api.processing_register.pdf_process import Drawing
+        from api.processing_register.pdf_process import PdfProcess
 
         async def main():
-            drawer = Drawing()
+            drawer = PdfProcess()
             with socket.socket() as listening:
                 listening.bind(("127.0.0.1", 0))
                 listening.listen()
@@ -302,7 +302,7 @@ async def test_it_ends_when_the_server_is_killed(entries: int) -> None:
     program = textwrap.dedent(
         """
         import asyncio, sys
-        from api.processing_register.pdf_process import Drawing
+        from api.processing_register.pdf_process import PdfProcess
         from api.processing_register.pdf_model import Document, Entry, Line, Part
 
         def listing(entries):
@@ -311,7 +311,7 @@ async def test_it_ends_when_the_server_is_killed(entries: int) -> None:
             return Document("", "", "", "", "", (), (), (part,), (), "")
 
         async def main():
-            drawer = Drawing()
+            drawer = PdfProcess()
             await drawer.draw(listing(0))
             asked = asyncio.create_task(drawer.draw(listing(int(sys.argv[1]))))
             while drawer._under_way == 0:

@@ -7,7 +7,7 @@ import pytest
 
 from models.decision.grant_status import Status
 from models.log.events import Event
-from models.past.latest_states import Known
+from models.past.latest_states import LatestStates
 from models.past.processing_register import Controller, Register, register_of
 from models.past.register_texts import BOARD_OF_NOW
 from tests.worlds.world import PURPOSE, START
@@ -48,7 +48,7 @@ def told_by(*told: tuple[str, dict[str, Any]]) -> Register:
         for number, (kind, state) in enumerate(told, 1)
     ]
     controller = Controller("16SW", "School 16SW", None, None, BOARD_OF_NOW, {})
-    return register_of(controller, Known.by(events), AT, AT, len(events))
+    return register_of(controller, LatestStates.of(events), AT, AT, len(events))
 
 
 def test_what_the_log_does_not_tell_is_left_open() -> None:

@@ -17,7 +17,7 @@ import httpx2
 import pytest
 from sqlmodel import col, select
 
-from api.grants.grant_lifecycle import take
+from api.grants.grant_lifecycle import take_step
 from api.queries import registry_rows
 from api.store.events import SYSTEM
 from api.store.store import Store
@@ -143,7 +143,7 @@ async def write_to_store(store: Store, grant_ids: list[str], progress: Progress,
             partners = await registry_rows.partners_of_grants(write.session, grants)
             for grant in grants:
                 step = Step.SUSPEND if grant.status == Status.GRANTED else Step.RESUME
-                take(write, grant, partners[grant.client_id], step, SYSTEM)
+                take_step(write, grant, partners[grant.client_id], step, SYSTEM)
         await progress.add(sum(grant.client_id == READER for grant in grants))
         await asyncio.sleep(chance.uniform(0, 0.1))
 

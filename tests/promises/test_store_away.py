@@ -26,7 +26,7 @@ from api.snapshot.current import CurrentSnapshot
 from api.store.migrations import migrate
 from api.store.store import Store, Write
 from tests.edu_v.both_sides import by_partner, notify
-from tests.faults.line import Line
+from tests.faults.tcp_proxy import TcpProxy
 from tests.worlds.world import NAMES, PURPOSE, Answer, World, question, world_on
 
 #: What is promised is 0.25 s and 2 s; machines that are busy with other things take their own time on top.
@@ -38,25 +38,25 @@ def wait_as_by_default(world: World) -> None:
     world.service.services.of(CurrentSnapshot)._deadline = Settings().store_deadline
 
 
-Outage = Callable[[Line], None]
+Outage = Callable[[TcpProxy], None]
 OUTAGES: dict[str, Outage] = {
-    "stalled": Line.stall,
-    "cut and refused": Line.refuse,
-    "swallowed for ever": Line.swallow,
+    "stalled": TcpProxy.stall,
+    "cut and refused": TcpProxy.refuse,
+    "swallowed for ever": TcpProxy.swallow,
 }
 
 
 @asynccontextmanager
-async def linked(store_url: str, folder: Path) -> AsyncIterator[tuple[World, Line]]:
-    """The service on PostgreSQL, with our link in between, and the deadline that is the default."""
-    link = Line(store_url)
-    async with link.listening() as port:
+async def linked(store_url: str, folder: Path) -> AsyncIterator[tuple[World, TcpProxy]]:
+    """The service on PostgreSQL, with our proxy in between, and the deadline that is the default."""
+    proxy = TcpProxy(store_url)
+    async with proxy.listening() as port:
         url = make_url(store_url).set(host="127.0.0.1", port=port, query={}).render_as_string(hide_password=False)
         async with world_on(url, folder) as world:
             try:
-                yield world, link
+                yield world, proxy
             finally:
-                link.restore()
+                proxy.restore()
                 # The tests' own, which nobody tells that the store was away.
                 world.store.sever()
 
@@ -117,7 +117,7 @@ async def require_return(world: World) -> float:
 @pytest.mark.parametrize("store_url", ["postgresql"], indirect=True)
 @pytest.mark.parametrize("outage", OUTAGES)
 async def test_every_answer_says_in_time_that_the_store_is_away(store_url: str, tmp_path: Path, outage: str) -> None:
-    async with linked(store_url, tmp_path) as (world, link):
+    async with linked(store_url, tmp_path) as (world, proxy):
         await world.register()
         grant = await world.granted()
         # What a process makes ready when it is first asked is not what is timed here.
@@ -126,10 +126,10 @@ async def test_every_answer_says_in_time_that_the_store_is_away(store_url: str, 
         grant = await world.granted()
         assert await world.reason() == "granted"
         wait_as_by_default(world)
-        OUTAGES[outage](link)
+        OUTAGES[outage](proxy)
         for _ in range(3):
             require_refused(await ask_everything(world, grant["grantId"]))
-        link.restore()
+        proxy.restore()
         seconds = await require_return(world)
         assert seconds < SOON
         world.service.services.of(CurrentSnapshot)._deadline = 5
@@ -142,11 +142,11 @@ async def test_every_answer_says_in_time_that_the_store_is_away(store_url: str, 
 @pytest.mark.parametrize("store_url", ["postgresql"], indirect=True)
 async def test_who_is_the_first_to_ask_a_process_is_told_too(store_url: str, tmp_path: Path) -> None:
     """What it makes ready for that may take a moment more."""
-    async with linked(store_url, tmp_path) as (world, link):
+    async with linked(store_url, tmp_path) as (world, proxy):
         await world.register()
         grant = await world.granted()
         wait_as_by_default(world)
-        link.stall()
+        proxy.stall()
         require_refused(await ask_everything(world, grant["grantId"]), 2 * IN_TIME)
 
 
@@ -154,7 +154,7 @@ async def test_who_is_the_first_to_ask_a_process_is_told_too(store_url: str, tmp
 async def test_a_write_that_the_store_leaves_in_the_middle_is_answered_and_can_be_repeated(
     store_url: str, tmp_path: Path
 ) -> None:
-    async with linked(store_url, tmp_path) as (world, link):
+    async with linked(store_url, tmp_path) as (world, proxy):
         await world.register()
         await world.ask()
         for number in range(4):
@@ -163,12 +163,12 @@ async def test_a_write_that_the_store_leaves_in_the_middle_is_answered_and_can_b
             place = {"brin": "16SW"} if number % 2 else {"brin": "17TX"}
             writing = asyncio.create_task(world.grant(key=f"sleutel-{number}-0123456789abcdef", **place))
             await asyncio.sleep(0.004 * number)
-            link.stall()
+            proxy.stall()
             begun = time.monotonic()
             answer = await writing
             assert time.monotonic() - begun < IN_TIME
             assert answer.status_code in (201, 503, 409), answer.text
-            link.restore()
+            proxy.restore()
             await require_return(world)
             world.service.services.of(CurrentSnapshot)._deadline = 5
             again = await world.grant(key=f"sleutel-{number}-0123456789abcdef", **place)
@@ -184,13 +184,13 @@ async def test_a_lock_that_a_dead_line_left_behind_is_let_go_of_when_the_store_i
 ) -> None:
     """Nobody told the store that the line is dead: it would keep the lock for a writer that is long gone."""
     begin = Store._begin
-    async with linked(store_url, tmp_path) as (world, link):
+    async with linked(store_url, tmp_path) as (world, proxy):
         await world.register()
 
         async def begin_and_lose(store: Store, session: AsyncSession) -> Write:
             write = await begin(store, session)
             wait_as_by_default(world)
-            link.swallow()
+            proxy.swallow()
             return write
 
         with monkeypatch.context() as patched:
@@ -199,7 +199,7 @@ async def test_a_lock_that_a_dead_line_left_behind_is_let_go_of_when_the_store_i
             answer = await world.grant(key="a-key")
         assert time.monotonic() - asked < IN_TIME
         assert answer.status_code == 503
-        link.restore()
+        proxy.restore()
         back = time.monotonic()
         await require_return(world)
         world.service.services.of(CurrentSnapshot)._deadline = 5
@@ -224,10 +224,10 @@ async def test_a_write_waits_for_a_lock_that_is_held_for_longer_than_a_decision_
 
 @pytest.mark.parametrize("store_url", ["postgresql"], indirect=True)
 async def test_a_cut_of_pooled_connections_is_no_error_to_anybody(store_url: str, tmp_path: Path) -> None:
-    async with linked(store_url, tmp_path) as (world, link):
+    async with linked(store_url, tmp_path) as (world, proxy):
         await world.register()
         await asyncio.gather(*(world.administer("GET", "/grants") for _ in range(8)))
-        link.cut()
+        proxy.cut()
         await asyncio.sleep(0.1)
         # The one read that the decisions' own connection was cut under is refused; then all go on.
         await world.ask()

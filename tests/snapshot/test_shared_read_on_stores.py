@@ -16,7 +16,7 @@ from sqlalchemy.engine import make_url
 
 from api.app import create_app, source_for
 from api.gateways.evaluation import Evaluation
-from api.grants.grant_lifecycle import note
+from api.grants.grant_lifecycle import append_event
 from api.security.tokens import TokenVerifier
 from api.settings import Mode, Settings
 from api.snapshot.current import Answer as Told
@@ -248,7 +248,7 @@ async def grant_everywhere(world: World, places: int) -> dict[str, str]:
                 changed_at=write.now,
             )
             write.session.add(grant)
-            note(write, grant, partner, EventKind.GRANT_GRANTED, SYSTEM)
+            append_event(write, grant, partner, EventKind.GRANT_GRANTED, SYSTEM)
     return granted
 
 

@@ -16,7 +16,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from api.app import source_for
 from api.grants.expiry_job import expire
 from api.history.replay_routes import replayed
-from api.queries import fact_rows
+from api.queries import decision_fact_rows
 from api.registry.schools_import import import_files
 from api.snapshot.current import CurrentSnapshot
 from models.consents.partners import Stage
@@ -210,7 +210,7 @@ class History:
         fresh = await self.fresh()
         async with self.world.store.reading() as session:
             facts = await rows_of(session)
-            partners = {client: await fact_rows.snapshot_of(session, client, BRINS) for client in CLIENTS}
+            partners = {client: await decision_fact_rows.snapshot_of(session, client, BRINS) for client in CLIENTS}
             told = await told_by(session)
             await self.look_back(session, chance, now)
         assert normal(followed) == normal(fresh)

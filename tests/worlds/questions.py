@@ -20,7 +20,7 @@ from models.decision.packed_grants import GrantFacts
 from models.decision.snapshot import Snapshot
 from models.log.events import Event
 from models.log.log_entries import entry_of
-from models.past.replay import Told
+from models.past.replay import ReplayedFacts
 from tests.worlds.oracle import CATALOGUE, Asked, Rows
 from tests.worlds.world import BASIS, OTHER_PURPOSE, PURPOSE
 
@@ -115,7 +115,7 @@ def moments_of(facts: Rows, now: datetime) -> Iterator[datetime]:
 async def told_by(session: AsyncSession) -> Snapshot:
     """The facts as the log alone tells them."""
     events = await session.exec(select(Event).order_by(col(Event.number)))
-    return Told.by(entry_of(event) for event in events).snapshot
+    return ReplayedFacts.of(entry_of(event) for event in events).snapshot
 
 
 def is_about_a_release(asked: Asked) -> bool:

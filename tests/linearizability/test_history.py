@@ -6,9 +6,9 @@ from typing import Final
 
 import pytest
 
-from tests.faults.history import Operation, TooManyPossibilities, from_json
-from tests.faults.linearizability import Search, violations
 from tests.faults.operations import MAYBE, OTHER, REFUSED, amend, deny, grant, names, permit, resume, revoke, suspend
+from tests.linearizability.history import Operation, TooManyPossibilities, from_json
+from tests.linearizability.search import Search, violations
 
 
 @dataclass(frozen=True)

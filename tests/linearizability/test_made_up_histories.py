@@ -8,10 +8,10 @@ from typing import Any, Final
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from tests.faults.history import NOTHING, Kind, Operation, Outcome, Scopes
-from tests.faults.linearizability import Search, of_scope, violations
 from tests.faults.operations import ALL, KEY, amend, deny, names, permit, write
-from tests.faults.register import State, after, answered, explains
+from tests.linearizability.history import NOTHING, Kind, Operation, Outcome, Scopes
+from tests.linearizability.register import State, after, answered, explains
+from tests.linearizability.search import Search, of_scope, violations
 
 # -- made-up histories -----------------------------------------------------------------------------------------------
 

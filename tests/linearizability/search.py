@@ -24,8 +24,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Final, NamedTuple
 
-from tests.faults.history import Key, Operation, Phase, TooManyPossibilities, Violation
-from tests.faults.register import State, after, explains
+from tests.linearizability.history import Key, Operation, Phase, TooManyPossibilities, Violation
+from tests.linearizability.register import State, after, explains
 
 #: More ways than this in which things may stand when one call returns are not searched: the checker says so.
 MOST_POSSIBILITIES: Final = 200_000

@@ -1,4 +1,4 @@
-"""The elements of a LAS's answer as parser states: each knows its children, and what of them may be released.
+"""The parser states for the elements of a LAS's answer: each knows its child elements and which may be released.
 
 From the outside in: envelope, answer, data, section, element of a section, groups of a person. Children are matched by
 name in any order; unknown ones are dropped.
@@ -72,7 +72,7 @@ class Filter(Protocol):
     def require_school(self, values: dict[str, str]) -> None: ...
 
 
-class Place:
+class ElementState:
     """The parser state within one element.
 
     Children in `fields` are simple: `take` gets their text, empty unless valid. For another child `begin` returns its
@@ -88,25 +88,25 @@ class Place:
     def take(self, name: str, text: str) -> None:
         """Receives the text of a field."""
 
-    def begin(self, name: str, attributes: list[str]) -> "Place | None":
+    def begin(self, name: str, attributes: list[str]) -> "ElementState | None":
         return None
 
     def end(self) -> None:
         """Called at the end of the element."""
 
 
-class Path(Place):
+class SingleChildState(ElementState):
     """An element with exactly one child: the document, the envelope, the body."""
 
     __slots__ = ("ignored", "inner", "name", "seen")
 
-    def __init__(self, name: str, inner: Place, ignored: str | None = None) -> None:
+    def __init__(self, name: str, inner: ElementState, ignored: str | None = None) -> None:
         self.name = name
         self.inner = inner
         self.ignored = ignored
         self.seen = False
 
-    def begin(self, name: str, attributes: list[str]) -> Place | None:
+    def begin(self, name: str, attributes: list[str]) -> ElementState | None:
         if name == self.ignored and not self.seen:
             return None
         if name != self.name or self.seen:
@@ -119,22 +119,22 @@ class Path(Place):
             raise AnswerRefused("an envelope without an answer")
 
 
-class Answer(Place):
+class AnswerState(ElementState):
     """`..._antwoord`: the data, or an element that says that there is none."""
 
     __slots__ = ("answer", "data")
 
     def __init__(self, answer: Filter) -> None:
         self.answer = answer
-        self.data = Data(answer)
+        self.data = DataState(answer)
 
-    def begin(self, name: str, attributes: list[str]) -> Place | None:
+    def begin(self, name: str, attributes: list[str]) -> ElementState | None:
         if self.answer.content_name is not None:
             raise AnswerRefused("more than one answer")
         for known in (self.answer.call.data, *NOTHING):
             if name == named(known):
                 self.answer.content_name = known
-                return self.data if known == self.answer.call.data else Place()
+                return self.data if known == self.answer.call.data else ElementState()
         raise AnswerRefused("neither the data of this call nor that there are none")
 
     def end(self) -> None:
@@ -142,48 +142,48 @@ class Answer(Place):
             raise AnswerRefused("an answer that says nothing")
 
 
-class Data(Place):
+class DataState(ElementState):
     """The school, and the sections of this call."""
 
-    __slots__ = ("answer", "places", "seen")
+    __slots__ = ("answer", "seen", "states")
 
     def __init__(self, answer: Filter) -> None:
         self.answer = answer
-        self.places: dict[str, Place] = {named("school"): Thing(answer, Kind(SCHOOL, answer))}
+        self.states: dict[str, ElementState] = {named("school"): EntityState(answer, EntityKind(SCHOOL, answer))}
         for section in SECTIONS_OF[answer.call]:
-            kinds = [Kind(entity, answer) for entity in SECTIONS[section]]
+            kinds = [EntityKind(entity, answer) for entity in SECTIONS[section]]
             if any(kind.is_released for kind in kinds):
-                self.places[named(section)] = Section(answer, section, kinds)
+                self.states[named(section)] = SectionState(answer, section, kinds)
         self.seen: set[str] = set()
 
-    def begin(self, name: str, attributes: list[str]) -> Place | None:
-        place = self.places.get(name)
-        if place is None:
+    def begin(self, name: str, attributes: list[str]) -> ElementState | None:
+        state = self.states.get(name)
+        if state is None:
             return None
         if name in self.seen:
             raise AnswerRefused("a section twice")
         self.seen.add(name)
-        return place
+        return state
 
     def end(self) -> None:
         if named("school") not in self.seen:
             raise AnswerRefused("data of no school")
 
 
-class Section(Place):
+class SectionState(ElementState):
     """A section: elements of one or two kinds."""
 
-    __slots__ = ("answer", "name", "things")
+    __slots__ = ("answer", "entities", "name")
 
-    def __init__(self, answer: Filter, name: str, kinds: "list[Kind]") -> None:
+    def __init__(self, answer: Filter, name: str, kinds: "list[EntityKind]") -> None:
         self.answer = answer
         self.name = name
         # One object per kind, reused for all its elements: only one is open at a time.
-        self.things = {named(kind.entity.name): Thing(answer, kind) for kind in kinds if kind.is_released}
+        self.entities = {named(kind.entity.name): EntityState(answer, kind) for kind in kinds if kind.is_released}
 
-    def begin(self, name: str, attributes: list[str]) -> Place | None:
-        thing = self.things.get(name)
-        return thing.reset(attributes) if thing is not None else None
+    def begin(self, name: str, attributes: list[str]) -> ElementState | None:
+        entity = self.entities.get(name)
+        return entity.reset(attributes) if entity is not None else None
 
     def end(self) -> None:
         self.answer.flush(self.name)
@@ -191,7 +191,7 @@ class Section(Place):
             self.answer.groups_are_known = True
 
 
-class Kind:
+class EntityKind:
     """A kind of element, and the part of it that is released."""
 
     __slots__ = ("entity", "fields", "group", "groups", "released", "written")
@@ -224,20 +224,20 @@ class Kind:
         return "@key" in self.released
 
 
-class Thing(Place):
+class EntityState(ElementState):
     """One school, group, pupil or teacher."""
 
     __slots__ = ("answer", "attributes", "fields", "group", "groups", "kind", "nested", "values")
 
-    def __init__(self, answer: Filter, kind: Kind) -> None:
+    def __init__(self, answer: Filter, kind: EntityKind) -> None:
         self.answer = answer
         self.kind = kind
         self.fields = kind.fields
         self.nested = frozenset(name for name in (kind.group, kind.groups) if name is not None)
-        self.groups = Groups(answer, kind)
+        self.groups = GroupsState(answer, kind)
         self.reset([])
 
-    def reset(self, attributes: list[str]) -> "Thing":
+    def reset(self, attributes: list[str]) -> "EntityState":
         self.attributes = attributes
         self.values: dict[str, str] = {}
         self.group: str | None = None
@@ -249,12 +249,12 @@ class Thing(Place):
             raise AnswerRefused("a field twice")
         self.values[name] = text
 
-    def begin(self, name: str, attributes: list[str]) -> Place | None:
+    def begin(self, name: str, attributes: list[str]) -> ElementState | None:
         if name == self.kind.group:
             if self.group is not None:
                 raise AnswerRefused("a field twice")
             self.group = self.answer.reference(GROUP, attributes) or ""
-            return Place()
+            return ElementState()
         if name == self.kind.groups:
             if self.groups.references is not None:
                 raise AnswerRefused("a field twice")
@@ -310,27 +310,27 @@ class Thing(Place):
         return text
 
 
-class Groups(Place):
+class GroupsState(ElementState):
     """The groups of a person, each with the roles there."""
 
     __slots__ = ("answer", "kinds", "references")
 
-    def __init__(self, answer: Filter, kind: Kind) -> None:
+    def __init__(self, answer: Filter, kind: EntityKind) -> None:
         self.answer = answer
         self.references: list[str] | None = None
-        self.kinds: dict[str, tuple[Entity, Roles]] = {}
+        self.kinds: dict[str, tuple[Entity, RolesState]] = {}
         for group in (GROUP, COMPOSED_GROUP):
             path = f"{kind.entity.groups}/{group.name}"
             if f"{path}/@key" in kind.released:
                 roles = frozenset(name for name in ROLES if f"{path}/{name}" in kind.released)
-                self.kinds[named(group.name)] = group, Roles(answer, self, group, roles)
+                self.kinds[named(group.name)] = group, RolesState(answer, self, group, roles)
 
-    def begin(self, name: str, attributes: list[str]) -> Place | None:
+    def begin(self, name: str, attributes: list[str]) -> ElementState | None:
         if name not in self.kinds:
             return None
         group, roles = self.kinds[name]
         reference = self.answer.reference(group, attributes)
-        return roles.reset(reference) if reference is not None else Place()
+        return roles.reset(reference) if reference is not None else ElementState()
 
     def add(self, reference: str) -> None:
         if self.references is None or len(self.references) >= MOST_GROUPS:
@@ -338,19 +338,19 @@ class Groups(Place):
         self.references.append(reference)
 
 
-class Roles(Place):
+class RolesState(ElementState):
     """One reference to a group, with the person's roles there."""
 
     __slots__ = ("answer", "fields", "group", "groups", "reference", "roles")
 
-    def __init__(self, answer: Filter, groups: Groups, group: Entity, names: frozenset[str]) -> None:
+    def __init__(self, answer: Filter, groups: GroupsState, group: Entity, names: frozenset[str]) -> None:
         self.answer = answer
         self.groups = groups
         self.group = group
         self.fields = {named(name): (name, ROLES[name]) for name in names}
         self.reset("")
 
-    def reset(self, reference: str) -> "Roles":
+    def reset(self, reference: str) -> "RolesState":
         self.reference = reference
         self.roles: list[str] = []
         return self

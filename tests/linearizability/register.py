@@ -2,7 +2,7 @@
 
 from typing import Final, NamedTuple
 
-from tests.faults.history import NOTHING, Kind, Operation, Phase, Scopes, named
+from tests.linearizability.history import NOTHING, Kind, Operation, Phase, Scopes, named
 
 
 class State(NamedTuple):

@@ -1,4 +1,4 @@
-"""A line to PostgreSQL that can go dead without a word, be slow, be cut, or break off half-way through an answer."""
+"""A TCP proxy before PostgreSQL that can stop forwarding, delay, cut connections, or cut one within an answer."""
 
 import asyncio
 import contextlib
@@ -8,16 +8,16 @@ from contextlib import asynccontextmanager
 
 from sqlalchemy.engine import make_url
 
-#: What connections are called in the packet that begins each: those that decisions are read on, those of the pool that
-#: serves everybody else, and those of the unprotected build that listen.
+#: Names of connections (`application_name` in the startup packet): those for decisions, those of the pool for all other
+#: work, and those on which the unprotected build listens.
 DECISIONS, POOL, LISTENING = "privacy-manager-decisions", "privacy-manager", "unprotected"
 _NAME = re.compile(rb"application_name\0([^\0]*)\0")
 #: The message by which a backend tells its process id (PostgreSQL's protocol 3.0, BackendKeyData).
 _BACKEND = re.compile(rb"K\x00\x00\x00\x0c(.{4})", re.DOTALL)
 
 
-class Call:
-    """One connection over the line, both ways."""
+class ProxiedConnection:
+    """One connection through the proxy, in both directions."""
 
     def __init__(self, near: asyncio.StreamWriter, far: asyncio.StreamWriter) -> None:
         self.near, self.far = near, far
@@ -30,8 +30,8 @@ class Call:
         self.far.transport.abort()
 
 
-class Line:
-    """Listens on a port of its own and carries what comes to the PostgreSQL of `url`."""
+class TcpProxy:
+    """Listens on a port of its own and forwards each connection to the PostgreSQL of `url`."""
 
     def __init__(self, url: str) -> None:
         address = make_url(url)
@@ -44,7 +44,7 @@ class Line:
         self._left: int | None = None
         self._held: set[str] = set()
         self._none_held = asyncio.Event()
-        self._calls: set[Call] = set()
+        self._connections: set[ProxiedConnection] = set()
         self._near: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -63,14 +63,18 @@ class Line:
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def backends_of_decisions(self) -> list[int]:
-        return [call.backend for call in self._calls if call.name == DECISIONS and call.backend is not None]
+        return [
+            connection.backend
+            for connection in self._connections
+            if connection.name == DECISIONS and connection.backend is not None
+        ]
 
     def names(self) -> list[str]:
-        """What the connections of now are called."""
-        return sorted(call.name for call in self._calls)
+        """The names of the present connections."""
+        return sorted(connection.name for connection in self._connections)
 
     def stall(self, only: str | None = None) -> None:
-        """From now on nothing passes, or nothing on the connections of one name; and nobody is told."""
+        """From now on nothing is forwarded, or nothing on the connections named `only`; no connection is closed."""
         if only is None:
             self._flows.clear()
         else:
@@ -78,25 +82,25 @@ class Line:
             self._none_held.clear()
 
     def swallow(self) -> None:
-        """What is connected now never carries anything again; what connects later, once the line is restored, does."""
+        """Present connections never carry anything again; connections made after `restore` do."""
         self._flows.clear()
         self._flows = asyncio.Event()
 
     def delay(self, seconds: float) -> None:
-        """Everything takes so much longer, each way."""
+        """Delays all data by so many seconds, in each direction."""
         self._delay = seconds
 
     def cut(self, only: str | None = None) -> None:
-        for call in list(self._calls):
-            if only in (None, call.name):
-                call.cut()
+        for connection in list(self._connections):
+            if only in (None, connection.name):
+                connection.cut()
 
     def refuse(self) -> None:
         self._refuses = True
         self.cut()
 
     def cut_after(self, received: int) -> None:
-        """Cuts the decisions' connection once so many bytes more have come over it."""
+        """Cuts the decisions' connection once it has received so many bytes more."""
         self._left = received
 
     def restore(self) -> None:
@@ -117,9 +121,9 @@ class Line:
         except OSError:
             near.transport.abort()
             return
-        call = Call(near, far)
-        self._calls.add(call)
-        for way in (self._carry_up(call, reader, flows), self._carry_down(call, far_reader, flows)):
+        connection = ProxiedConnection(near, far)
+        self._connections.add(connection)
+        for way in (self._carry_up(connection, reader, flows), self._carry_down(connection, far_reader, flows)):
             task = asyncio.create_task(way)
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -129,41 +133,47 @@ class Line:
             return await asyncio.open_unix_connection(f"{self._folder}/.s.PGSQL.{self._port}")
         return await asyncio.open_connection(self._host, self._port)
 
-    async def _carry_up(self, call: Call, reader: asyncio.StreamReader, flows: asyncio.Event) -> None:
-        with self._until_cut(call):
+    async def _carry_up(
+        self, connection: ProxiedConnection, reader: asyncio.StreamReader, flows: asyncio.Event
+    ) -> None:
+        with self._until_cut(connection):
             while data := await reader.read(65536):
-                if not call.name and (found := _NAME.search(data)):
-                    call.name = found[1].decode()
-                await self._pass(call, call.far, data, flows)
+                if not connection.name and (found := _NAME.search(data)):
+                    connection.name = found[1].decode()
+                await self._pass(connection, connection.far, data, flows)
 
-    async def _carry_down(self, call: Call, reader: asyncio.StreamReader, flows: asyncio.Event) -> None:
-        with self._until_cut(call):
+    async def _carry_down(
+        self, connection: ProxiedConnection, reader: asyncio.StreamReader, flows: asyncio.Event
+    ) -> None:
+        with self._until_cut(connection):
             while data := await reader.read(65536):
-                if call.backend is None and (found := _BACKEND.search(data)):
-                    call.backend = int.from_bytes(found[1], "big")
-                if self._left is not None and call.name == DECISIONS:
+                if connection.backend is None and (found := _BACKEND.search(data)):
+                    connection.backend = int.from_bytes(found[1], "big")
+                if self._left is not None and connection.name == DECISIONS:
                     data, self._left = data[: self._left], self._left - len(data)
-                    await self._pass(call, call.near, data, flows)
+                    await self._pass(connection, connection.near, data, flows)
                     if self._left <= 0:
                         self._left = None
                         return
                 else:
-                    await self._pass(call, call.near, data, flows)
+                    await self._pass(connection, connection.near, data, flows)
 
-    async def _pass(self, call: Call, writer: asyncio.StreamWriter, data: bytes, flows: asyncio.Event) -> None:
+    async def _pass(
+        self, connection: ProxiedConnection, writer: asyncio.StreamWriter, data: bytes, flows: asyncio.Event
+    ) -> None:
         if self._delay:
             await asyncio.sleep(self._delay)
         await flows.wait()
-        while call.name in self._held:
+        while connection.name in self._held:
             await self._none_held.wait()
         writer.write(data)
         await writer.drain()
 
     @contextlib.contextmanager
-    def _until_cut(self, call: Call) -> Iterator[None]:
+    def _until_cut(self, connection: ProxiedConnection) -> Iterator[None]:
         try:
             with contextlib.suppress(OSError):
                 yield
         finally:
-            call.cut()
-            self._calls.discard(call)
+            connection.cut()
+            self._connections.discard(connection)

@@ -1,4 +1,4 @@
-"""Who a request is of, and what the privacy manager's answers are taken for; with the privacy manager itself."""
+"""Identification of the partner of a request, and how the privacy manager's answers are read, against the real one."""
 
 import gzip
 import hashlib
@@ -51,7 +51,7 @@ async def refused(partners: Partners, headers: Headers, credential: Credential |
     return refusal.value.fault
 
 
-# -- who asks ---------------------------------------------------------------------------------------------------------
+# -- identification of the partner ------------------------------------------------------------------------------------
 
 
 async def test_a_partner_is_known_by_its_autorisatie(manager: PrivacyManager, customers: Customers) -> None:

@@ -1,4 +1,4 @@
-"""The line does to a connection what its methods say, and to no other; so that the faults are those that they claim."""
+"""Each method of the proxy has its effect on the connections that it names, and on no other."""
 
 import asyncio
 import time
@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from tests.faults.line import DECISIONS, LISTENING, POOL, Line
+from tests.faults.tcp_proxy import DECISIONS, LISTENING, POOL, TcpProxy
 
 PATIENCE = 0.2
 
 
 @dataclass
 class Client:
-    """One connection over the line to a server that says everything back."""
+    """One connection through the proxy to a server that echoes everything."""
 
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
@@ -50,7 +50,7 @@ class Client:
 
 @dataclass
 class Ends:
-    line: Line
+    proxy: TcpProxy
     port: int
     clients: list[Client] = field(default_factory=list)
 
@@ -85,13 +85,13 @@ async def _echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 async def both_ends() -> AsyncIterator[Ends]:
     server = await asyncio.start_server(_echo, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    line = Line(f"postgresql+asyncpg://postgres@127.0.0.1:{port}/postgres")
-    async with server, line.listening() as line_port:
-        ends = Ends(line, line_port)
+    proxy = TcpProxy(f"postgresql+asyncpg://postgres@127.0.0.1:{port}/postgres")
+    async with server, proxy.listening() as proxy_port:
+        ends = Ends(proxy, proxy_port)
         try:
             yield ends
         finally:
-            line.restore()
+            proxy.restore()
             for client in ends.clients:
                 client.writer.transport.abort()
             await asyncio.sleep(0.05)
@@ -101,13 +101,13 @@ async def test_what_is_said_passes_and_each_connection_is_known_by_its_name() ->
     async with both_ends() as ends:
         for name in (LISTENING, DECISIONS, POOL):
             await ends.talking(name)
-        assert ends.line.names() == sorted([DECISIONS, POOL, LISTENING])
+        assert ends.proxy.names() == sorted([DECISIONS, POOL, LISTENING])
 
 
 async def test_a_cut_ends_the_connections_of_now_and_none_that_come_later() -> None:
     async with both_ends() as ends:
         client = await ends.talking(POOL)
-        ends.line.cut()
+        ends.proxy.cut()
         assert await client.is_cut()
         await ends.talking(POOL)
 
@@ -116,41 +116,41 @@ async def test_a_cut_ends_the_connections_of_now_and_none_that_come_later() -> N
 async def test_the_connections_of_one_name_can_be_cut_alone(name: str) -> None:
     async with both_ends() as ends:
         clients = {each: await ends.talking(each) for each in (DECISIONS, POOL, LISTENING)}
-        ends.line.cut(only=name)
+        ends.proxy.cut(only=name)
         assert [each for each, client in clients.items() if await client.is_cut()] == [name]
 
 
 async def test_a_stalled_line_carries_nothing_and_tells_nobody_until_it_is_restored() -> None:
     async with both_ends() as ends:
         client = await ends.talking(POOL)
-        ends.line.stall()
+        ends.proxy.stall()
         client.writer.write(b"held")
         newer = await ends.called(POOL)
         assert await client.hears_nothing()
         assert await newer.hears_nothing()
-        ends.line.restore()
+        ends.proxy.restore()
         assert await client.hear(4) == b"held"
 
 
 async def test_the_connections_of_one_name_can_be_stalled_alone() -> None:
     async with both_ends() as ends:
         decisions, pool = await ends.talking(DECISIONS), await ends.talking(POOL)
-        ends.line.stall(only=DECISIONS)
+        ends.proxy.stall(only=DECISIONS)
         decisions.writer.write(b"held")
         newer = await ends.called(DECISIONS)
         assert await pool.say(b"passes") == b"passes"
         assert await decisions.hears_nothing()
         assert await newer.hears_nothing()
-        ends.line.restore()
+        ends.proxy.restore()
         assert await decisions.hear(4) == b"held"
 
 
 async def test_what_was_swallowed_never_comes_and_who_connects_later_is_served() -> None:
     async with both_ends() as ends:
         client = await ends.talking(POOL)
-        ends.line.swallow()
+        ends.proxy.swallow()
         client.writer.write(b"lost")
-        ends.line.restore()
+        ends.proxy.restore()
         assert await client.hears_nothing()
         await ends.talking(POOL)
 
@@ -158,17 +158,17 @@ async def test_what_was_swallowed_never_comes_and_who_connects_later_is_served()
 async def test_a_line_that_refuses_cuts_who_is_there_and_lets_nobody_in() -> None:
     async with both_ends() as ends:
         client = await ends.talking(POOL)
-        ends.line.refuse()
+        ends.proxy.refuse()
         assert await client.is_cut()
         assert await (await ends.called(POOL)).is_cut()
-        ends.line.restore()
+        ends.proxy.restore()
         await ends.talking(POOL)
 
 
 async def test_a_slow_line_takes_so_much_longer_each_way() -> None:
     async with both_ends() as ends:
         client = await ends.talking(POOL)
-        ends.line.delay(0.1)
+        ends.proxy.delay(0.1)
         begun = time.monotonic()
         assert await client.say(b"slow") == b"slow"
         assert time.monotonic() - begun >= 0.2
@@ -177,7 +177,7 @@ async def test_a_slow_line_takes_so_much_longer_each_way() -> None:
 async def test_an_answer_breaks_off_after_so_many_bytes_on_the_decisions_connection_alone() -> None:
     async with both_ends() as ends:
         decisions, pool = await ends.talking(DECISIONS), await ends.talking(POOL)
-        ends.line.cut_after(4)
+        ends.proxy.cut_after(4)
         assert await pool.say(b"unharmed") == b"unharmed"
         decisions.writer.write(b"half-way")
         async with asyncio.timeout(5):
