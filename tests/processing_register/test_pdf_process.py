@@ -111,9 +111,7 @@ def test_the_server_has_no_part_in_drawing() -> None:
 
 
 def test_the_process_that_draws_has_no_part_in_the_store() -> None:
-    program = (
-        "import sys, api.drawing_process; print(sorted({'sqlalchemy', 'pydantic', 'models'} & sys.modules.keys()))"
-    )
+    program = "import sys, api.processing_register.pdf_worker; print(sorted({'sqlalchemy', 'pydantic', 'models'} & sys.modules.keys()))"
     found = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert found.stdout == "[]\n"
 
@@ -264,7 +262,7 @@ async def test_a_socket_that_uvicorn_lets_be_inherited_is_let_go() -> None:
         """
         import asyncio, socket, psutil, uvloop
         from api.document import Document
-        from api.drawing import Drawing
+        from api.processing_register.pdf_process import Drawing
 
         async def main():
             drawer = Drawing()
@@ -301,7 +299,7 @@ async def test_it_ends_when_the_server_is_killed(entries: int) -> None:
     program = textwrap.dedent(
         """
         import asyncio, sys
-        from api.drawing import Drawing
+        from api.processing_register.pdf_process import Drawing
         from api.document import Document, Entry, Line, Part
 
         def listing(entries):
