@@ -111,7 +111,10 @@ def test_the_server_has_no_part_in_drawing() -> None:
 
 
 def test_the_process_that_draws_has_no_part_in_the_store() -> None:
-    program = "import sys, api.processing_register.pdf_worker; print(sorted({'sqlalchemy', 'pydantic', 'models'} & sys.modules.keys()))"
+    program = (
+        "import sys, api.processing_register.pdf_worker;"
+        " print(sorted({'sqlalchemy', 'pydantic', 'models'} & sys.modules.keys()))"
+    )
     found = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert found.stdout == "[]\n"
 
