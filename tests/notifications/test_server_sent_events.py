@@ -194,14 +194,12 @@ async def test_nobody_hears_of_anothers_changes(service: Service) -> None:
 
 async def test_silence_is_broken_by_a_comment(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feed_routes, "HEARTBEAT_SECONDS", 0.1)
-    await service.world.register()
     async with service.stream() as stream, asyncio.timeout(60):
         await stream.piece()
         assert [await stream.piece() for _ in range(3)] == [{"": ""}] * 3
 
 
 async def test_a_stream_ends_by_itself(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    await service.world.register()
     begun = time.monotonic()
     async with service.stream(wait=1) as stream, asyncio.timeout(60):
         assert await stream.rest() == []
@@ -226,7 +224,6 @@ async def test_a_stream_ends_once_its_issuer_is_trusted_no_more(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(feed_routes, "HEARTBEAT_SECONDS", 0.1)
-    await service.world.register()
     async with service.stream() as stream, asyncio.timeout(60):
         await stream.piece()
         service.world.service.services.put(TokenVerifier([]))
@@ -237,7 +234,6 @@ async def test_a_stream_ends_once_its_issuer_is_trusted_no_more(
 @pytest.mark.both_stores
 async def test_a_stream_ends_when_the_store_does_not_answer(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feed_routes, "HEARTBEAT_SECONDS", 0.1)
-    await service.world.register()
     async with service.stream() as stream, asyncio.timeout(60):
         await stream.piece()
         await service.world.service.services.of(CurrentSnapshot).aclose()
@@ -248,7 +244,6 @@ async def test_a_stream_ends_when_the_store_does_not_answer(service: Service, mo
 
 
 async def test_no_more_than_a_few_of_one_connection_are_open_and_who_left_makes_room(service: Service) -> None:
-    await service.world.register()
     await service.world.register("ander", kvk_number="90000002")
     for _ in range(2):
         async with asyncio.timeout(60), opened(service, MOST_OF_ONE):
@@ -273,7 +268,6 @@ async def opened(service: Service, many: int) -> AsyncIterator[None]:
 
 @pytest.mark.both_stores
 async def test_who_waits_holds_no_connection_to_the_store(service: Service) -> None:
-    await service.world.register()
     store = service.world.service.services.of(Store)
     async with service.stream() as stream, service.stream(), asyncio.timeout(60):
         await stream.piece()
