@@ -21,14 +21,13 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 from alembic import command
-from api.app import create_app
 from api.evidence.backup_recovery import confirm, keep_checkpoint
 from api.evidence.verification import log_faults
 from api.security.sealing import named
 from api.settings import Mode, Settings
 from api.startup import NotReadyToServe, require_ready
 from api.store.engines import make_file
-from api.store.migrations import configuration, head, migrate, revision_of
+from api.store.migrations import configuration, head, migrate
 from api.store.store import Store
 from models.consents.partners import Stage
 from models.decision.kept_rules import GroundRuleName
@@ -36,7 +35,7 @@ from models.log.events import Event
 from models.log.log_entries import leaf_of
 from models.log.verification import Audit
 from models.tables import METADATA, TABLES
-from tests.cli.commands import run, run_script
+from tests.cli.commands import run_script
 from tests.effort import PROVING, share
 from tests.worlds.stores import POSTGRESQL, Databases
 from tests.worlds.world import OFFERED, PURPOSE, START, World, world_on
@@ -433,45 +432,6 @@ NOT_AT_HEAD: dict[str, Callable[[str], None]] = {
         url, lambda it: it.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     ),
 }
-
-
-@pytest.mark.parametrize("state", NOT_AT_HEAD)
-async def test_a_store_that_is_not_at_the_head_is_not_served(store_url: str, tmp_path: Path, state: str) -> None:
-    await asyncio.to_thread(NOT_AT_HEAD[state], store_url)
-    service = create_app(Settings(mode=Mode.TEST, database_url=store_url, var_dir=tmp_path))
-    with pytest.raises(NotReadyToServe, match="privacy-manager migrate"):
-        async with service.running():
-            pytest.fail("it served")
-    await service.services.of(Store).aclose()
-
-
-@pytest.mark.parametrize("state", NOT_AT_HEAD)
-def test_serve_says_in_one_line_that_the_store_is_not_at_the_head(store_url: str, tmp_path: Path, state: str) -> None:
-    NOT_AT_HEAD[state](store_url)
-    found = "nothing" if state == "at nothing" else "9999"
-    refused = run(tmp_path, "serve", "--port", "0", MODE="test", DATABASE_URL=store_url)
-    assert (refused.returncode, refused.stdout) == (1, "")
-    [line] = refused.stderr.splitlines()
-    assert line.startswith("privacy-manager: ")
-    assert f"is at {found}, " in line
-    assert str(head()) in line
-    assert "privacy-manager migrate" in line
-
-
-def test_serve_does_not_make_a_store_that_is_not_there(tmp_path: Path) -> None:
-    path = tmp_path / "nowhere" / "privacy-manager.db"
-    url = f"sqlite+aiosqlite:///{path}"
-    refused = run_script(tmp_path, "serve", "--port", "0", MODE="test", DATABASE_URL=url)
-    assert refused.returncode == 1
-    [line] = refused.stderr.splitlines()
-    assert "privacy-manager migrate" in line
-    assert not path.exists()
-
-
-async def test_the_revision_of_a_store_is_what_it_was_migrated_to(store: Store, store_url: str) -> None:
-    assert await revision_of(store) == head()
-    await asyncio.to_thread(migrate, store_url, "base")
-    assert await revision_of(store) is None
 
 
 def test_a_migration_leaves_the_search_for_modules_as_it_is(tmp_path: Path) -> None:
