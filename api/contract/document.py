@@ -5,7 +5,6 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, Final
 
 from fastapi import FastAPI
-from fastapi.openapi.utils import get_openapi
 
 from api.contract import authzen, forward_auth
 from api.contract.about import ABOUT, CONTACT
@@ -32,6 +31,7 @@ from api.contract.components import (
     refuses,
 )
 from api.contract.examples import EXAMPLES, add_examples
+from api.contract.route_document import document_of
 from api.contract.schema_names import well_named
 from api.contract.shared_parameters import share_parameters
 from api.edge.authentication import needs_token
@@ -44,6 +44,7 @@ METHODS: Final = ("get", "post", "patch", "put", "delete")
 OF_ANY_ROUTE: Final[Responses] = refuses(INTERNAL_ERROR, STORE_UNREACHABLE)
 #: A header of a successful answer, by the request header that asks for it.
 _ASKED_FOR: Final = {"idempotency-key": "Idempotency-Replayed"}
+_IN_INFO: Final = {"license_info": "license"}
 _OF_FASTAPI: Final = ("HTTPValidationError", "ValidationError")
 
 
@@ -72,9 +73,12 @@ def operations_of(document: Document) -> Iterator[tuple[str, str, Document]]:
 
 def derived(app: FastAPI, about: Mapping[str, Any]) -> Document:
     """The document that FastAPI derives from the routes, without titles that repeat a name and without its 422."""
-    # FastAPI would want another library to look at the e-mail address.
-    said = {name: value for name, value in about.items() if name not in ("openapi_tags", "contact")}
-    document = well_named(get_openapi(routes=app.routes, tags=about["openapi_tags"], **said))
+    # FastAPI's model of a contact would want another library to look at the e-mail address.
+    info = {
+        _IN_INFO.get(name, name): about[name] for name in about if name not in ("openapi_tags", "servers", "contact")
+    }
+    said = {"openapi": app.openapi_version, "info": info, "servers": about["servers"], "tags": about["openapi_tags"]}
+    document = well_named(document_of(app.routes, **said))
     document["info"]["contact"] = CONTACT
     for name in _OF_FASTAPI:
         document["components"]["schemas"].pop(name, None)
