@@ -6,7 +6,6 @@ import typer
 
 from api.contract.components import Document
 from api.contract.text import as_text
-from api.settings import NotReadyToServe
 
 
 def publish(*, write: Path | None, check: Path | None, edu_v: bool) -> None:
@@ -14,6 +13,8 @@ def publish(*, write: Path | None, check: Path | None, edu_v: bool) -> None:
     text = as_text(_document(edu_v=edu_v))
     if check is not None:
         if check.read_text(encoding="utf-8") != text:
+            from api.settings import NotReadyToServe
+
             raise NotReadyToServe(f"{check} is not the contract that the routes make: run `make openapi`.")
     elif write is not None:
         write.write_text(text, encoding="utf-8")
@@ -26,6 +27,6 @@ def _document(*, edu_v: bool) -> Document:
         from api.edu_v.door import documented_door
 
         return documented_door().openapi()
-    from api.app import documented_app
+    from api.routes import documented_app
 
     return documented_app().openapi()

@@ -13,13 +13,13 @@ import pytest
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from api.app import documented_app
 from api.contract.route_document import document_of
 from api.contract.text import as_text
 from api.edge import problems
 from api.edge.problems import ALL, MEDIA_TYPE, REFUSALS, TYPE_BASE, Problem
 from api.edge.request_context import API_VERSION
 from api.edu_v.door import documented_door
+from api.routes import documented_app
 from models.vocabulary.refusals import ConsentError
 from tests.contract.dereferenced import resolve
 from tests.worlds.world import Answer, World, question

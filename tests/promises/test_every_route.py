@@ -8,8 +8,8 @@ from typing import Final
 
 import pytest
 
-from api.app import documented_app
 from api.edge.problems import TYPE_BASE
+from api.routes import documented_app
 from tests.security.hostile_tokens import hostile_tokens
 from tests.security.signing_keys import SigningKey
 from tests.worlds.operations import CONTRACT, ENTRIES, MISSING, NOWHERE, OPERATIONS, Scene, scene_in

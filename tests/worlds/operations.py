@@ -10,10 +10,10 @@ from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from api.app import documented_app
 from api.cli.demo import DOCUMENT
 from api.contract.document import METHODS
 from api.deletions.duties import DutyJob
+from api.routes import documented_app
 from tests.worlds.world import NAMES, OFFERED, OTHER_PURPOSE, PURPOSE, TERMS, Answer, World, question
 
 # -- the contract -----------------------------------------------------------------------------------------------------
