@@ -5,53 +5,33 @@ import contextlib
 import os
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
-from functools import cache
-from typing import Any, Final, cast
+from typing import Any, cast
 
 from fastapi import FastAPI
-from fastapi.routing import APIRoute
-from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api.contract import document as contract
-from api.deletions import deletion_routes
 from api.deletions.duties import DutyJob
 from api.edge.authentication import Authentication, needs_token
 from api.edge.request_context import Envelope
-from api.edge.server import ON_STOP
+from api.edge.server_state import ON_STOP
 from api.edu_v import door as edu_v
 from api.edu_v import status_codes as edu_v_status_codes
-from api.evidence import erasure_routes, log_routes, receipts
 from api.evidence.backup_recovery import run_checkpoint_job
 from api.gateways import forward_auth
 from api.gateways.evaluation import Evaluation, Evaluations
 from api.gateways.forward_auth import Authorize, PartnerOfToken
 from api.gateways.metadata import METADATA, Metadata
 from api.gateways.search_routes import ActionSearch, ResourceSearch, SubjectSearch
-from api.grants import board_routes, consent_routes, offer_routes, request_routes, school_routes
 from api.grants.expiry_job import run_expiry_job
-from api.history import decision_log_routes, diff_routes, replay_routes
 from api.history.retention_job import run_retention_job
-from api.incidents import incident_routes
-from api.notifications import feed_routes, webhook_routes
 from api.notifications.change_listeners import ChangeListeners
 from api.notifications.delivery import BESIDE, delivering
 from api.notifications.targets import Targets
-from api.onboarding import applicant_routes, case_routes
 from api.onboarding.applicant_routes import ApplicationRateLimits
-from api.processing_register import register_routes
 from api.processing_register.pdf_process import PdfProcess
-from api.registry import (
-    agreement_routes,
-    connection_routes,
-    emergency_routes,
-    ground_rule_routes,
-    partner_routes,
-    school_key_routes,
-)
-from api.reminders import contact_routes, due_routes
 from api.reminders.letters_job import LettersJob
 from api.reminders.mail_job import MailServer, run_mail_job
+from api.routes import documented_app
 from api.security.evidence_keys import EvidenceKeys
 from api.security.tokens import TokenVerifier
 from api.settings import Settings
@@ -61,43 +41,12 @@ from api.snapshot.sqlite import SqliteFacts
 from api.startup import issuers_of, load, route_table_of
 from api.store.store import Store
 from api.store.timing import Clock
-from api.web import availability, exception_handlers, health
+from api.web import availability
 from api.web.availability import StoreAvailability
 from api.web.concurrency import RebuildLimiter
 from api.web.files import FileWriteLock
-from api.web.idempotency import RepeatedWrite, replay_answer
 from api.web.services import Services
 from models.vocabulary.working_days import load_holidays
-
-#: All modules with routes: one for each caller, and for each subject that several callers share.
-DOORS: Final = (
-    school_routes,
-    offer_routes,
-    school_key_routes,
-    board_routes,
-    register_routes,
-    consent_routes,
-    feed_routes,
-    request_routes,
-    deletion_routes,
-    contact_routes,
-    webhook_routes,
-    applicant_routes,
-    case_routes,
-    partner_routes,
-    connection_routes,
-    emergency_routes,
-    agreement_routes,
-    ground_rule_routes,
-    incident_routes,
-    due_routes,
-    log_routes,
-    receipts,
-    replay_routes,
-    diff_routes,
-    decision_log_routes,
-    erasure_routes,
-)
 
 
 class Front:
@@ -211,32 +160,6 @@ def _hooks(settings: Settings, verifier: TokenVerifier, current: CurrentSnapshot
         forward_auth.PARTNER_PATH: PartnerOfToken(verifier),
         METADATA: _behind_proxy(Metadata(settings.public_url)),
     }
-
-
-def documented_app(lifespan: contract.Lifespan | None = None) -> FastAPI:
-    """All routes with the published contract, without a store."""
-    app = FastAPI(
-        lifespan=lifespan, routes=_routes(), docs_url=None, redoc_url=None, redirect_slashes=False, **contract.ABOUT
-    )
-    exception_handlers.install(app)
-    app.add_exception_handler(RepeatedWrite, replay_answer)
-    contract.publish(app)
-    return app
-
-
-@cache
-def _routes() -> list[BaseRoute]:
-    """The routes of all modules, the same for all services of a process.
-
-    They are not included in a router of the application, since FastAPI would analyse each a second time. They are
-    shared between applications, so `dependency_overrides` has no effect on them.
-    """
-    routes = [route for door in DOORS for route in door.router.routes]
-    for route in routes:
-        if isinstance(route, APIRoute):
-            route.responses = {**contract.OF_ANY_ROUTE, **route.responses}
-    # Whether the service lives is answered without the store.
-    return [*health.router.routes, *routes]
 
 
 def _edu_v(services: Services, abandoned: set[asyncio.Task[None]]) -> FastAPI:

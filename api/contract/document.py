@@ -5,7 +5,6 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, Final
 
 from fastapi import FastAPI
-from fastapi.openapi.utils import get_openapi
 
 from api.contract import authzen, forward_auth
 from api.contract.about import ABOUT, CONTACT
@@ -32,6 +31,7 @@ from api.contract.components import (
     refuses,
 )
 from api.contract.examples import EXAMPLES, add_examples
+from api.contract.route_document import document_of
 from api.contract.schema_names import well_named
 from api.contract.shared_parameters import share_parameters
 from api.edge.authentication import needs_token
@@ -44,6 +44,7 @@ METHODS: Final = ("get", "post", "patch", "put", "delete")
 OF_ANY_ROUTE: Final[Responses] = refuses(INTERNAL_ERROR, STORE_UNREACHABLE)
 #: Headers of successful answers, by the request header that causes them.
 _ASKED_FOR: Final = {"idempotency-key": "Idempotency-Replayed"}
+_IN_INFO: Final = {"license_info": "license"}
 _OF_FASTAPI: Final = ("HTTPValidationError", "ValidationError")
 
 
@@ -73,8 +74,11 @@ def operations_of(document: Document) -> Iterator[tuple[str, str, Document]]:
 def derived(app: FastAPI, about: Mapping[str, Any]) -> Document:
     """The document that FastAPI derives from the routes, without repeating titles and without 422 responses."""
     # The contact is added later: FastAPI needs another library to validate its e-mail address.
-    info = {name: value for name, value in about.items() if name not in ("openapi_tags", "contact")}
-    document = well_named(get_openapi(routes=app.routes, tags=about["openapi_tags"], **info))
+    info = {
+        _IN_INFO.get(name, name): about[name] for name in about if name not in ("openapi_tags", "servers", "contact")
+    }
+    members = {"openapi": app.openapi_version, "info": info, "servers": about["servers"], "tags": about["openapi_tags"]}
+    document = well_named(document_of(app.routes, **members))
     document["info"]["contact"] = CONTACT
     for name in _OF_FASTAPI:
         document["components"]["schemas"].pop(name, None)

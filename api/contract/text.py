@@ -7,28 +7,39 @@ from typing import Any, Final
 WIDTH: Final = 120
 
 
+_encoded: Final = json.JSONEncoder(ensure_ascii=False, sort_keys=True).encode
+
+
 def as_text(document: dict[str, Any]) -> str:
     """Sorted JSON. An object or list without nested ones, such as a reference, is written on one line if it fits."""
-    return "".join(_lines(document, "", 0)) + "\n"
+    lines: list[str] = []
+    _add(document, "", "", lines)
+    return "\n".join([*lines, ""])
 
 
-def _lines(node: Any, before: str, depth: int) -> list[str]:
+def _add(node: Any, before: str, after: str, lines: list[str], depth: int = 0) -> None:
+    """Adds the lines of a part of the document, with what stands before and after it on its first and last line."""
     indent = "  " * depth
-    on_one = before + json.dumps(node, ensure_ascii=False, sort_keys=True)
-    if not isinstance(node, dict | list) or not node or (_is_flat(node) and len(indent + on_one) < WIDTH):
-        return [indent + on_one]
+    if _is_flat(node):
+        on_one = f"{indent}{before}{_encoded(node)}"
+        if not isinstance(node, dict | list) or not node or len(on_one) < WIDTH:
+            lines.append(on_one + after)
+            return
+    opening, closing = "{}" if isinstance(node, dict) else "[]"
+    parts = (
+        [(f"{_encoded(name)}: ", node[name]) for name in sorted(node)]
+        if isinstance(node, dict)
+        else [("", each) for each in node]
+    )
+    lines.append(f"{indent}{before}{opening}")
+    for number, (name, part) in enumerate(parts, 1):
+        _add(part, name, "," if number < len(parts) else "", lines, depth + 1)
+    lines.append(f"{indent}{closing}{after}")
+
+
+def _is_flat(node: Any) -> bool:
     if isinstance(node, dict):
-        opening, closing = "{", "}"
-        parts = [_lines(node[name], f"{json.dumps(name, ensure_ascii=False)}: ", depth + 1) for name in sorted(node)]
-    else:
-        opening, closing = "[", "]"
-        parts = [_lines(each, "", depth + 1) for each in node]
-    lines = [f"{indent}{before}{opening}\n"]
-    for number, part in enumerate(parts):
-        lines += part
-        lines.append(",\n" if number + 1 < len(parts) else "\n")
-    return [*lines, f"{indent}{closing}"]
-
-
-def _is_flat(node: dict[str, Any] | list[Any]) -> bool:
-    return not any(isinstance(each, dict | list) for each in (node.values() if isinstance(node, dict) else node))
+        node = node.values()
+    elif not isinstance(node, list):
+        return True
+    return not any(isinstance(each, dict | list) for each in node)

@@ -13,12 +13,10 @@ from typing import Any, Final, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from api.edge.server_state import CONNECTION, ON_STOP
+
 #: Longer data is written at once, since copying it costs more than a write.
 MOST_HELD_BYTES: Final = 16 * 1024
-#: Keys in the state of requests and lifespan: the `HoldingTransport`, and a callable for the start of a shutdown,
-#: before the server waits for open answers.
-CONNECTION: Final = "connection"
-ON_STOP: Final = "on_stop"
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 from fastapi import Response
 from starlette.types import Receive, Scope, Send
 
-from api.edge.server import CONNECTION
+from api.edge.server_state import CONNECTION
 
 #: Seconds after which a reader that takes nothing is cut off; what was written for it stays in memory until then.
 SEND_SECONDS: Final = 10.0

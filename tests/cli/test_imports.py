@@ -60,6 +60,7 @@ def test_a_token_is_minted_without_the_web_and_the_store(tmp_path: Path) -> None
 
 def test_the_contract_is_made_without_what_serves_it(tmp_path: Path) -> None:
     not_needed = PDF | MAIL | XML | MIGRATIONS | WEBHOOKS | {"asyncpg", "aiosqlite", "limits", "holidays"}
+    not_needed |= {"api.app", "api.startup", "uvicorn", "pydantic_settings"}
     for more in ((), ("--edu-v",)):
         assert loaded(after_command("openapi", *more), not_needed, tmp_path) == set()
 

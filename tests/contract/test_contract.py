@@ -5,18 +5,21 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
 
-from api.app import documented_app
+from api.contract.route_document import document_of
 from api.contract.text import as_text
 from api.edge import problems
 from api.edge.problems import ALL, MEDIA_TYPE, REFUSALS, TYPE_BASE, Problem
 from api.edge.request_context import API_VERSION
 from api.edu_v.door import documented_door
+from api.routes import documented_app
 from models.vocabulary.refusals import ConsentError
 from tests.contract.dereferenced import resolve
 from tests.worlds.world import Answer, World, question
@@ -31,6 +34,16 @@ UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 def test_the_file_is_the_contract_that_the_routes_make() -> None:
     assert PUBLISHED.read_text(encoding="utf-8") == as_text(documented_app().openapi()), "run `make openapi`"
+
+
+@pytest.mark.parametrize("documented", [documented_app, documented_door])
+def test_the_document_of_the_routes_is_that_of_fastapi(documented: Callable[[], FastAPI]) -> None:
+    app, tags = documented(), [{"name": "schools"}]
+    theirs = get_openapi(title="Privacy manager", version="1", routes=app.routes, tags=tags)
+    info = {"title": "Privacy manager", "version": "1"}
+    ours = document_of(app.routes, openapi=app.openapi_version, info=info, tags=tags)
+    assert theirs["paths"]
+    assert as_text(ours) == as_text(theirs)
 
 
 async def test_what_is_served_is_the_published_contract(world: World) -> None:

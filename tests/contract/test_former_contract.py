@@ -13,9 +13,9 @@ from typing import Any, Final
 
 import pytest
 
-from api.app import documented_app
 from api.contract.document import METHODS
 from api.edu_v.door import documented_door
+from api.routes import documented_app
 from tests.contract.dereferenced import Document, dereferenced, recorded
 
 SENTENCE: Final = "..."

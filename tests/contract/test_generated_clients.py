@@ -15,10 +15,10 @@ from typing import Final
 
 import pytest
 
-from api.app import documented_app
 from api.contract.document import operations_of
 from api.contract.text import as_text
 from api.edu_v.door import documented_door
+from api.routes import documented_app
 from tests.contract.dereferenced import Document
 
 ROOT: Final = Path(__file__).parents[2]

@@ -10,13 +10,13 @@ from typing import Any, Final
 import jsonschema_rs
 import pytest
 
-from api.app import documented_app
 from api.contract.document import SchemaNameTaken, operations_of
 from api.contract.examples import EXAMPLES
 from api.contract.shared_parameters import ParameterNameTaken, share_parameters
 from api.contract.text import as_text
 from api.edu_v.contract import EXAMPLES as EDU_V_EXAMPLES
 from api.edu_v.door import documented_door
+from api.routes import documented_app
 from tests.contract.dereferenced import Document, resolve
 
 OPENAPI: Final = Path(__file__).parents[2] / "openapi"

@@ -12,12 +12,12 @@ from typing import Any, Final
 
 import pytest
 
-from api.app import documented_app
 from api.contract.document import operations_of
 from api.contract.text import as_text
 from api.edge import problems
 from api.edu_v.door import PATH, documented_door
 from api.edu_v.status_codes import REFUSING, code_of
+from api.routes import documented_app
 from tests.contract.dereferenced import dereferenced
 from tests.edu_v.both_sides import API, code, school
 from tests.effort import turns

@@ -10,8 +10,8 @@ from typing import Final
 import pytest
 from sqlmodel import select
 
-from api.app import documented_app
 from api.edge.problems import TYPE_BASE
+from api.routes import documented_app
 from api.web.idempotency import digest_of_key, unsealed
 from models.log.events import RememberedAnswer
 from tests.security.hostile_tokens import hostile_tokens

@@ -11,8 +11,8 @@ from typing import Final
 
 import pytest
 
-from api.app import documented_app
 from api.queries import event_rows
+from api.routes import documented_app
 from tests.grants.test_grants import problem
 from tests.worlds.tenants import (
     BY_OPERATORS_ALONE,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from api.edge.server import CONNECTION
+from api.edge.server_state import CONNECTION
 from api.web import server_sent_events
 from api.web.server_sent_events import EventStream
 from tests.worlds.served_app import serving

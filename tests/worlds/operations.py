@@ -9,9 +9,9 @@ from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from api.app import documented_app
 from api.cli.demo import DOCUMENT
 from api.contract.document import METHODS
+from api.routes import documented_app
 from tests.worlds import bodies
 from tests.worlds.world import Answer, World
 
