@@ -1,0 +1,81 @@
+"""Which tests reach which lines: collected by a run of the tests, kept in a file, asked for the tests of a mutant."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.mutation.mutants import Mutant
+
+
+@dataclass
+class Reach:
+    """Of each test how long it takes, and the lines that it reaches of each path. `digests` tell of which text."""
+
+    digests: dict[str, str]
+    tests: dict[str, tuple[float, dict[str, list[int]]]]
+    #: The lines that run when a module is imported.
+    imported: dict[str, list[int]]
+
+    @classmethod
+    def read(cls, file: Path) -> "Reach":
+        if not file.exists():
+            return cls({}, {}, {})
+        kept = json.loads(file.read_text(encoding="utf-8"))
+        return cls(kept["digests"], {name: (one[0], one[1]) for name, one in kept["tests"].items()}, kept["imported"])
+
+    def write(self, file: Path) -> None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(vars(self)), encoding="utf-8")
+
+    def is_of(self, root: Path, paths: Sequence[str]) -> bool:
+        """Whether it was collected on the files as they are now."""
+        return all(self.digests.get(path) == digest(root / path) for path in paths)
+
+    def runs_at_import(self, mutant: Mutant) -> bool:
+        """Whether a change has an effect on what is made when its module is imported."""
+        first, last = mutant.lines
+        return not mutant.within or any(first <= line <= last for line in self.imported.get(mutant.path, ()))
+
+    def tests_of(self, mutant: Mutant) -> list[str]:
+        """The tests that reach a mutant, the fastest first: of what runs at the import, all that reach its module."""
+        first, last = (0, sys.maxsize) if self.runs_at_import(mutant) else mutant.lines
+        reaching = [
+            (seconds, test)
+            for test, (seconds, lines) in self.tests.items()
+            if any(first <= line <= last for line in lines.get(mutant.path, ()))
+        ]
+        return [test for _, test in sorted(reaching)]
+
+
+def digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def collect(root: Path, paths: Sequence[str], file: Path, chosen: Sequence[str], processes: int) -> Reach:
+    """Runs the tests (of the files that are `chosen`, or all) and adds what they reach to what is known."""
+    known = Reach.read(file)
+    if not known.is_of(root, paths):
+        known = Reach({}, {}, {})
+    with tempfile.TemporaryDirectory(prefix="privacy-manager-mutation-") as folder:
+        environment = {
+            **os.environ,
+            "MUTATION_REACH": folder,
+            "MUTATION_PATHS": os.pathsep.join(str(root / path) for path in paths),
+        }
+        plugins = ["-p", "tests.mutation.reach_plugin", "-p", "no:cacheprovider"]
+        workers = ["--numprocesses", str(processes)] if processes > 1 else []
+        subprocess.run([sys.executable, "-m", "pytest", "-q", *plugins, *workers, *chosen], cwd=root, env=environment)
+        for part in Path(folder).glob("reach.*.json"):
+            found = json.loads(part.read_text(encoding="utf-8"))
+            known.tests.update((name, (one[0], one[1])) for name, one in found["tests"].items())
+            for path, lines in found["imported"].items():
+                known.imported[path] = sorted({*known.imported.get(path, ()), *lines})
+    known.digests = {path: digest(root / path) for path in paths}
+    known.write(file)
+    return known
