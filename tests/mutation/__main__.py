@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import signal
 import sys
 import time
 import tomllib
@@ -89,6 +90,8 @@ def _arguments() -> argparse.Namespace:
 
 def main() -> int:
     begun, chosen = time.monotonic(), _arguments()
+    for ending in (signal.SIGINT, signal.SIGTERM):  # the server and the copies end with us
+        signal.signal(ending, lambda number, _: sys.exit(128 + number))
     configured: dict[str, Any] = tomllib.loads((HERE / "mutation.toml").read_text(encoding="utf-8"))
     modules: dict[str, list[str]] = configured["modules"]
     paths = [path for every in modules.values() for path in every]

@@ -10,6 +10,7 @@ in the place of the functions that were imported already; where none of it was i
 import contextlib
 import gc
 import importlib
+import importlib.metadata
 import json
 import os
 import signal
@@ -18,7 +19,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import CodeType, FunctionType
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -26,10 +27,17 @@ OUTCOMES = {0: "passed", 1: "failed", 2: "failed"}
 
 
 class Failures:
-    """The tests that failed, by their ids; also files that could not be collected."""
+    """The tests that failed, by their ids; also files that could not be collected. Tells of them and ends the copy."""
 
-    def __init__(self) -> None:
+    def __init__(self, report: int) -> None:
         self.tests: list[str] = []
+        self._report = report
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, exitstatus: int) -> None:
+        # A file of tests that the mutant keeps from being imported is a wrong argument to pytest.
+        outcome = "failed" if self.tests else OUTCOMES.get(int(exitstatus), f"broken ({exitstatus})")
+        tell(self._report, outcome, self.tests)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.failed:
@@ -38,6 +46,13 @@ class Failures:
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if report.failed:
             self.tests.append(report.nodeid)
+
+
+def tell(report: int, outcome: str, tests: list[str]) -> NoReturn:
+    """Tells what came of a run, and ends its process at once: what pytest then tidies up, nobody needs."""
+    os.write(report, json.dumps({"outcome": outcome, "tests": tests[:100]}).encode())
+    sys.stdout.flush()
+    os._exit(0)
 
 
 def change(root: Path, path: str, functions: dict[tuple[str, str], list[FunctionType]]) -> None:
@@ -66,30 +81,30 @@ def functions_in(root: Path) -> dict[tuple[str, str], list[FunctionType]]:
     return found
 
 
-def run(asked: dict[str, Any], root: Path, functions: dict[tuple[str, str], list[FunctionType]]) -> dict[str, Any]:
+def run(
+    asked: dict[str, Any], root: Path, functions: dict[tuple[str, str], list[FunctionType]], report: int
+) -> NoReturn:
     """One run, in the copy."""
     from hypothesis import Phase, settings
 
     # What fails has failed: nobody looks for the smallest example.
     settings.register_profile("mutation", phases=(Phase.explicit, Phase.generate), database=None, derandomize=True)
     settings.load_profile("mutation")
+    sys.dont_write_bytecode = True
     if (changed := asked.get("changed")) is not None:
         try:
             change(root, changed, functions)
         except ValueError:  # a function that takes other names from around it cannot be changed in place
-            return {"outcome": "anew", "tests": []}
+            tell(report, "anew", [])
         try:
             importlib.import_module(changed.removesuffix(".py").replace("/", "."))
             importlib.import_module("tests.conftest")
         except Exception as error:
-            return {"outcome": "failed", "tests": [f"import: {error!r}"[:200]]}
-    failures = Failures()
+            tell(report, "failed", [f"import: {error!r}"[:200]])
     options = ["-q", "--tb=short", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
     until = [] if asked.get("through") else ["--exitfirst"]
-    status = int(pytest.main([*options, *until, "--basetemp", asked["folder"], *asked["tests"]], plugins=[failures]))
-    # A file of tests that the mutant keeps from being imported is a wrong argument to pytest.
-    outcome = "failed" if failures.tests else OUTCOMES.get(status, f"broken ({status})")
-    return {"outcome": outcome, "tests": failures.tests}
+    arguments = [*options, *until, "--basetemp", asked["folder"], *asked["tests"]]
+    tell(report, f"broken ({pytest.main(arguments, plugins=[Failures(report)])})", [])
 
 
 def forked(
@@ -100,18 +115,14 @@ def forked(
     reads, writes = os.pipe()
     child = os.fork()
     if child == 0:
-        said = {"outcome": "broken", "tests": []}
         try:
             os.setsid()
             output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
             os.dup2(output, 1)
             os.dup2(output, 2)
-            said = run(asked, root, functions)
+            run(asked, root, functions, writes)
         except BaseException as error:
-            said["tests"] = [repr(error)]
-        finally:
-            os.write(writes, json.dumps(said).encode()[:65000])
-            os._exit(0)
+            tell(writes, "broken", [repr(error)])
     os.close(writes)
     os.set_blocking(reads, False)
     said = {"outcome": "late", "tests": []}
@@ -132,6 +143,8 @@ def forked(
 
 def main() -> None:
     root, log, modules = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:]
+    for plugin in importlib.metadata.entry_points(group="pytest11"):
+        plugin.load()
     for module in modules:
         with contextlib.suppress(pytest.skip.Exception):
             importlib.import_module(module)

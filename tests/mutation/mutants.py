@@ -7,13 +7,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any, Final
 
 import libcst as cst
 from libcst.metadata import CodeRange, MetadataWrapper, PositionProvider
 
-from tests.mutation.operators import OPERATORS
+from tests.mutation.operators import CONDITION, OPERATORS, Operator
 
 Lines = tuple[int, int]
+
+#: A node by itself is written as if nothing stood before it.
+_NEWLINES: Final = tuple("\n" + " " * indent for indent in range(0, 24, 4))
 
 
 @dataclass(frozen=True)
@@ -62,11 +66,11 @@ def mutants_of(root: Path, path: str) -> Iterator[Mutant]:
     wrapper = MetadataWrapper(cst.parse_module(source))
     positions = wrapper.resolve(PositionProvider)
     seen = {source}
-    for node in _nodes(wrapper.module):
+    for node, kinds in _nodes(wrapper.module):
         position = positions.get(node)
         if not isinstance(position, CodeRange) or _is_in(position, unread):
             continue
-        for kind, changed in _changes(node):
+        for kind, changed in _changes(node, kinds):
             code = _with(wrapper.module, source, node, changed, position)
             if code not in seen:
                 seen.add(code)
@@ -76,8 +80,8 @@ def mutants_of(root: Path, path: str) -> Iterator[Mutant]:
                 yield Mutant(path, within, kind, was, becomes, lines, code)
 
 
-def _changes(node: cst.CSTNode) -> Iterator[tuple[str, cst.CSTNode]]:
-    for kind, operator in OPERATORS:
+def _changes(node: cst.CSTNode, kinds: Sequence[tuple[Any, Operator]]) -> Iterator[tuple[str, cst.CSTNode]]:
+    for kind, operator in kinds:
         if isinstance(node, kind):
             for changed in operator(node):
                 yield operator.__name__.removeprefix("operator_"), changed
@@ -88,15 +92,19 @@ def _with(module: cst.Module, source: str, node: cst.CSTNode, changed: cst.CSTNo
     lines = source.splitlines(keepends=True)
     begin = sum(map(len, lines[: position.start.line - 1])) + position.start.column
     end = sum(map(len, lines[: position.end.line - 1])) + position.end.column
-    if source[begin:end] == module.code_for_node(node).strip():
-        return source[:begin] + module.code_for_node(changed).strip() + source[end:]
+    text, becomes_text = module.code_for_node(node).strip(), module.code_for_node(changed).strip()
+    for newline in _NEWLINES:
+        if source[begin:end] == text.replace("\n", newline):
+            return source[:begin] + becomes_text.replace("\n", newline) + source[end:]
     becomes = module.deep_replace(node, changed)
     return becomes.code if isinstance(becomes, cst.Module) else source
 
 
-def _nodes(node: cst.CSTNode) -> Iterator[cst.CSTNode]:
-    yield node
+def _nodes(node: cst.CSTNode) -> Iterator[tuple[cst.CSTNode, Sequence[tuple[Any, Operator]]]]:
+    """Each node with the kinds of change that it may get."""
     for child in node.children:
+        is_condition = isinstance(node, cst.If) and child is node.test
+        yield child, [*OPERATORS, CONDITION] if is_condition else OPERATORS
         yield from _nodes(child)
 
 

@@ -39,12 +39,10 @@ def operator_statement(node: cst.Expr | cst.Raise) -> Iterator[cst.CSTNode]:
         yield cst.Pass()
 
 
-def operator_condition(node: cst.If) -> Iterator[cst.CSTNode]:
+def operator_condition(node: cst.BaseExpression) -> Iterator[cst.CSTNode]:
     """Turns a condition around that is no comparison: those are changed already."""
-    if isinstance(node.test, cst.Name | cst.Attribute | cst.Call | cst.Await | cst.NamedExpr):
-        test = node.test.with_changes(lpar=[cst.LeftParen()], rpar=[cst.RightParen()])
-        space = cst.SimpleWhitespace(" ")
-        yield node.with_changes(test=cst.UnaryOperation(cst.Not(), test), whitespace_before_test=space)
+    if isinstance(node, cst.Name | cst.Attribute | cst.Call | cst.Await | cst.NamedExpr):
+        yield cst.UnaryOperation(cst.Not(), node.with_changes(lpar=[cst.LeftParen()], rpar=[cst.RightParen()]))
 
 
 def operator_entry(node: cst.Dict | cst.Set | cst.List) -> Iterator[cst.CSTNode]:
@@ -98,7 +96,6 @@ OPERATORS: Final[Sequence[tuple[Any, Operator]]] = (
     *((kind, _INSTEAD.get(operator, operator)) for kind, operator in mutators.mutation_operators),
     (cst.Expr, operator_statement),
     (cst.Raise, operator_statement),
-    (cst.If, operator_condition),
     (cst.Dict, operator_entry),
     (cst.Set, operator_entry),
     (cst.List, operator_entry),
@@ -107,3 +104,5 @@ OPERATORS: Final[Sequence[tuple[Any, Operator]]] = (
     (cst.SimpleString, operator_sql),
     (cst.FormattedStringText, operator_sql),
 )
+#: What a condition gets beside.
+CONDITION: Final[tuple[Any, Operator]] = (cst.BaseExpression, operator_condition)

@@ -83,7 +83,6 @@ class Bench:
             **os.environ,
             "TEST_POSTGRESQL_URL": server,
             "PYTHONPATH": os.pathsep.join([str(self.tree), str(self.tree / "client")]),
-            "PYTHONDONTWRITEBYTECODE": "1",
             "TMPDIR": str(self.folder / "temporary"),
         }
         (self.folder / "temporary").mkdir()

@@ -56,7 +56,9 @@ def test_what_could_mean_two_things_or_nothing_is_refused(data: bytes, why: str)
     assert str(refused.value) == why
 
 
-@pytest.mark.parametrize("data", [bytes([0, 255, 254]), b"k", b"ke", b"key", b"\xfb\xef\xbe", bytes(range(256))])
+@pytest.mark.parametrize(
+    "data", [bytes([0, 255, 254]), b"k", b"ke", b"key", b"\xfb\xef\xbe", b"\0\0\x17", bytes(range(256))]
+)
 def test_base64url_is_read_in_its_one_spelling(data: bytes) -> None:
     text = base64.urlsafe_b64encode(data).decode().rstrip("=")
     assert base64url(text) == data
