@@ -59,9 +59,6 @@ def digest(file: Path) -> str:
 
 def collect(root: Path, paths: Sequence[str], file: Path, chosen: Sequence[str], processes: int) -> Reach:
     """Runs the tests (of the files that are `chosen`, or all) and adds what they reach to what is known."""
-    known = Reach.read(file)
-    if not known.is_of(root, paths):
-        known = Reach({}, {}, {})
     with tempfile.TemporaryDirectory(prefix="privacy-manager-mutation-") as folder:
         environment = {
             **os.environ,
@@ -71,6 +68,9 @@ def collect(root: Path, paths: Sequence[str], file: Path, chosen: Sequence[str],
         plugins = ["-p", "tests.mutation.reach_plugin", "-p", "no:cacheprovider"]
         workers = ["--numprocesses", str(processes)] if processes > 1 else []
         subprocess.run([sys.executable, "-m", "pytest", "-q", *plugins, *workers, *chosen], cwd=root, env=environment)
+        known = Reach.read(file)
+        if not known.is_of(root, paths):
+            known = Reach({}, {}, {})
         for part in Path(folder).glob("reach.*.json"):
             found = json.loads(part.read_text(encoding="utf-8"))
             known.tests.update((name, (one[0], one[1])) for name, one in found["tests"].items())
