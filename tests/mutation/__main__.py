@@ -84,6 +84,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="that collect")
     parser.add_argument("--sample", type=int, help="mutants a module")
     parser.add_argument("--budget", type=float, help="seconds of tests a mutant")
+    parser.add_argument("--known", action="store_true", help="only tests of which it is known what they reach")
     parser.add_argument("--survivors", action="store_true", help="only those that survived the last time")
     return parser.parse_args()
 
@@ -95,14 +96,14 @@ def main() -> int:
     configured: dict[str, Any] = tomllib.loads((HERE / "mutation.toml").read_text(encoding="utf-8"))
     modules: dict[str, list[str]] = configured["modules"]
     paths = [path for every in modules.values() for path in every]
-    file, kept = KEPT / "reach.json", KEPT / "results.json"
-    reach = Reach.read(file)
-    if chosen.collect is not None or not reach.is_of(ROOT, paths):
-        reach = collect(ROOT, paths, file, chosen.collect or [], chosen.processes)
-        if chosen.collect is not None:
-            print(f"{len(reach.tests)} tests reach the modules")
-            return 0
-    last: dict[str, list[dict[str, Any]]] = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {}
+    file = KEPT / "reach.json"
+    reach = Reach.read(file, ROOT, paths)
+    if chosen.collect is not None:
+        reach = collect(ROOT, paths, file, chosen.collect, chosen.processes)
+        print(f"{len(reach.tests)} tests reach the modules")
+        return 0
+    if (unknown := reach.unknown(ROOT)) and not chosen.known:
+        reach = collect(ROOT, paths, file, unknown if reach.tests else [], chosen.processes)
     patience, known = Patience(**configured["patience"]), equivalents()
     results: dict[str, list[Result]] = {}
     with postgresql() as server:
@@ -110,15 +111,15 @@ def main() -> int:
         warm = ["tests.conftest", *(test.removesuffix(".py").replace("/", ".") for test in files)]
         bench = Bench(ROOT, server, configured["preload"], warm)
         try:
-            # Makes the template of the stores, and shows that the tests can be run.
-            of_a_store = min(
-                (test for test in reach.tests if "[postgresql" in test), key=lambda test: reach.tests[test]
-            )
-            bench.run([of_a_store], 600, None, anew=False)
+            of_a_store = [test for test in reach.tests if "[postgresql" in test]
+            if of_a_store:  # makes the template of the stores, before a mutant can break off in the middle of that
+                bench.run([min(of_a_store, key=lambda test: reach.tests[test])], 600, None, anew=False)
             for module in chosen.modules or modules:
                 print(f"\n{module} ", end="", file=sys.stderr, flush=True)
                 mutants = sample(ROOT, modules[module], configured["seed"], chosen.sample or configured["sample"])
-                before = {result.key: result for result in (Result(**each) for each in last.get(module, ()))}
+                kept = KEPT / f"{module}.json"
+                last = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else []
+                before = {result.key: result for result in (Result(**each) for each in last)}
                 killed = {key for key, each in before.items() if each.outcome == "killed" and chosen.survivors}
                 again = [mutant for mutant in mutants if mutant.key not in killed]
                 found = list(tried(bench, reach, again, chosen.budget or configured["budget"], patience))
@@ -127,8 +128,8 @@ def main() -> int:
                     Result(**{**vars(each), "outcome": "survived"}) if each.by in wrong else each for each in found
                 ]
                 results[module] = [before[key] for key in (mutant.key for mutant in mutants) if key in killed] + found
-                last[module] = [result.as_json() for result in results[module]]
-                kept.write_text(json.dumps(last, indent=1), encoding="utf-8")
+                every = [result.as_json() for result in results[module]]
+                kept.write_text(json.dumps(every, indent=1), encoding="utf-8")
                 if wrong:
                     print(f"\nfail without a mutant, too: {', '.join(sorted(wrong))}", file=sys.stderr)
         finally:

@@ -72,7 +72,7 @@ def test_the_sample_is_the_same_each_time_and_of_another_seed_another(tmp_path: 
 
 def test_of_a_function_the_tests_that_reach_its_line_are_chosen_and_of_the_import_all(tmp_path: Path) -> None:
     by_name = {mutant.within: mutant for mutant in found_in(tmp_path)}
-    reach = Reach({}, {"slow": (2.0, {"grants.py": list(range(8, 13))}), "quick": (1.0, {"grants.py": [8]})}, {})
+    reach = Reach(tests={"slow": (2.0, {"grants.py": list(range(8, 13))}), "quick": (1.0, {"grants.py": [8]})})
     last = max(mutant.lines for mutant in found_in(tmp_path))
     statement = next(mutant for mutant in found_in(tmp_path) if mutant.lines == last)
     assert reach.tests_of(by_name[""]) == ["quick", "slow"]
