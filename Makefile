@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 # Compiled modules are kept wherever this runs: the processes of the tests would compile everything anew.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help run test prove stress check bench openapi format lock clean
+.PHONY: help run test prove stress mutate check bench openapi format lock clean
 
 help: ## say what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -18,12 +18,16 @@ run: $(INSTALLED) ## migrate, load the demo data and serve it on this machine
 test: $(INSTALLED) ## run the suite, on SQLite and on a PostgreSQL that it starts itself
 	@$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
-prove: $(INSTALLED) ## run every test on both stores with all its examples, and a short form of stress (hours)
+prove: $(INSTALLED) ## run every test on both stores with all its examples, a short form of stress, and mutate (hours)
 	@$(BIN)/python -m tests.faults --rounds 200 --histories 20
 	@PROVE=long $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+	@$(BIN)/python -m tests.mutation
 
 stress: $(INSTALLED) ## prove in full, while everything fails, that nothing revoked is released (most of an hour)
 	@$(BIN)/python -m tests.faults
+
+mutate: $(INSTALLED) ## change the modules that must not fail, and show that the tests notice (half an hour)
+	@$(BIN)/python -m tests.mutation
 
 check: $(INSTALLED) ## check format, lint, types, import rules and the published contracts
 	@$(BIN)/ruff format --check .

@@ -2,13 +2,14 @@
 
 from datetime import timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from models.decision.eligibility import compute_eligibility, eligibility_at
 from models.decision.kept_rules import GroundRuleName
 from models.decision.snapshot import AgreementFacts, Changes, ConnectionFacts, GroundRuleFacts, SchoolFacts, Snapshot
-from tests.worlds.world import NAMES, PURPOSE, START
+from tests.worlds.world import NAMES, OTHER_PURPOSE, PURPOSE, START
 
 HOURS = st.integers(-3, 3).map(lambda hours: START + timedelta(hours=hours))
 BOARDS = ("10001", "10002", None)
@@ -77,3 +78,26 @@ def test_what_was_worked_out_does_not_outlive_its_facts() -> None:
     assert eligibility_at(before, "rekenrijk", None, START).eligible
     elsewhere = before.after(Changes(2, schools=(SchoolFacts("16SW", "10001", False),)))
     assert elsewhere.eligibility is before.eligibility
+
+
+def test_eligibility_covers_what_the_connection_and_its_agreement_both_name() -> None:
+    connection = ConnectionFacts("rekenrijk", frozenset(NAMES[:2]), frozenset({PURPOSE, OTHER_PURPOSE}), live=True)
+    agreement = AgreementFacts(
+        "a", "rekenrijk", None, frozenset(NAMES[1:]), frozenset({PURPOSE}), START, None, 1, ended=False
+    )
+    facts = Changes(1, connections=(connection,), ground_rules=ALWAYS_KEPT, agreements=(agreement,))
+    eligibility = compute_eligibility(Snapshot().after(facts), "rekenrijk", "10001", START)
+    assert (eligibility.eligible, eligibility.scopes, eligibility.purposes) == (
+        True,
+        frozenset({NAMES[1]}),
+        frozenset({PURPOSE}),
+    )
+
+
+def test_only_so_many_eligibilities_are_cached(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("models.decision.eligibility._MOST_CACHED", 3)
+    connection = ConnectionFacts("rekenrijk", frozenset(NAMES), frozenset({PURPOSE}), live=True)
+    snapshot = Snapshot().after(Changes(1, connections=(connection,)))
+    for number in range(10_001, 10_011):
+        eligibility_at(snapshot, "rekenrijk", str(number), START)
+        assert 0 < len(snapshot.eligibility) <= 3

@@ -37,6 +37,15 @@ def test_every_step_from_every_status_is_in_the_table_or_refused(status: Status,
         after(status, step)
 
 
+def test_a_refused_step_is_told_in_words() -> None:
+    said = []
+    for step in Step:
+        with pytest.raises(TransitionNotAllowed) as refused:
+            after(Status.EXPIRED, step)
+        said.append(str(refused.value).removeprefix("A grant that is expired cannot ").removesuffix("."))
+    assert said == ["grant", "decline", "amend", "suspend", "resume", "ask again", "revoke", "expire"]
+
+
 def test_what_has_ended_never_comes_back() -> None:
     assert not [before for before, _ in TRANSITIONS if before in ENDED]
 

@@ -86,6 +86,12 @@ async def test_a_token_without_roles_may_do_nothing() -> None:
     assert (await _verifier().verify(_token(claims))).roles == frozenset()
 
 
+@pytest.mark.parametrize("name", ["x", "x" * 255, "Zoë de Graaf-Ünal"])
+async def test_a_name_has_a_character_at_least_and_255_at_most(name: str) -> None:
+    claims = await _verifier().verify(_token(_claims(sub=name, client_id=name, jti=name)))
+    assert (claims.subject, claims.client_id, claims.token_id) == (name, name, name)
+
+
 async def test_every_hostile_token_is_refused_for_what_is_wrong_with_it(hostile: list[HostileToken]) -> None:
     verifier = _verifier()
     found = {token.name: await _refusal(verifier, token.text) for token in hostile}

@@ -11,7 +11,7 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -151,7 +151,9 @@ class Templates:
         if kind not in self._empty:
             name, folder = "template_of_templates", self.folder / kind
             folder.mkdir()
-            migrate(self.databases().make(name) if kind == POSTGRESQL else _address(folder / FILE))
+            # A server that is given may have it of a run before.
+            with suppress(asyncpg.DuplicateDatabaseError):
+                migrate(self.databases().make(name) if kind == POSTGRESQL else _address(folder / FILE))
             self._empty[kind] = name if kind == POSTGRESQL else str(folder / FILE)
         return self._empty[kind]
 
@@ -171,7 +173,11 @@ def _address(path: Path) -> str:
 
 @pytest.fixture(scope="session")
 def databases() -> Iterator[Databases]:
-    """The PostgreSQL of this process, which it starts from its wheel and stops again."""
+    """The PostgreSQL of this process, which it starts from its wheel and stops again, or the one that is given."""
+    if (given := os.environ.get("TEST_POSTGRESQL_URL")) is not None:
+        with closing(Databases(given, "of TEST_POSTGRESQL_URL")) as shared:
+            yield shared
+        return
     memory = _memory()
     if memory is not None:
         _remove_left_behind(memory)
