@@ -107,7 +107,7 @@ class Still:
         self.current = Current(snapshot, now)
         self.revision = snapshot.revision
 
-    async def decided(self, decide: Callable[[Snapshot, datetime], Logged[Any]]) -> Any:
+    async def decide(self, decide: Callable[[Snapshot, datetime], Logged[Any]]) -> Any:
         return decide(*self.current).answer
 
 

@@ -100,7 +100,6 @@ def test_an_installation_takes_an_export_by_its_own_keys_alone(
 
 
 async def test_what_came_after_an_export_it_does_not_tell(desk: Desk) -> None:
-    await desk.world.register()
     until = desk.world.clock.now
     await desk.write()
     after = desk.world.clock.advance(hours=1)

@@ -25,7 +25,10 @@ GRANTED: Final[dict[str, Any]] = {
     "validFrom": "2026-09-01T08:00:00Z",
     "validUntil": None,
     "suspendedUntil": None,
+    "version": 1,
+    "revision": 1,
     "createdAt": "2026-09-01T08:00:00Z",
+    "changedAt": "2026-09-01T08:00:00Z",
 }
 AGREED: Final[dict[str, Any]] = {
     "agreementId": "a",

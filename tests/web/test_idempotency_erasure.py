@@ -76,6 +76,7 @@ async def taken(world: World, subject: str) -> str:
 
 
 @pytest.mark.parametrize("subject", [SUBJECT, AWKWARD])
+@pytest.mark.both_stores
 async def test_an_answer_that_named_who_was_erased_is_destroyed_and_its_retry_refused(
     world: World, subject: str
 ) -> None:
@@ -120,7 +121,6 @@ async def test_an_erasure_leaves_the_answers_that_name_others_and_those_that_nam
 
 async def test_an_answer_that_shows_a_reason_of_another_entry_is_destroyed_with_that_reason(world: World) -> None:
     """A school declines, and is shown what the partner wrote when it asked: another write, with another reason."""
-    await world.register()
     token = world.token("partner", client_id="rekenrijk")
     message = "zq-Jip Invented uit groep 7 heeft het nodig."
     asked = await world.call("POST", "/v1/consents/requests", token, {"schools": ["16SW"], "message": message})
@@ -169,7 +169,6 @@ async def commitment_of(world: World, subject: str) -> str:
 
 async def test_a_reason_that_is_typed_as_a_commitment_tells_nobody_what_that_commits_to(world: World) -> None:
     """Commitments stand in the log and in receipts, where schools and partners read them."""
-    await world.register()
     actor = await commitment_of(world, "operator-subject")
     token = world.token("partner", client_id="rekenrijk")
     asked = await world.call("POST", "/v1/consents/requests", token, {"schools": ["16SW"], "message": actor})
@@ -310,6 +309,7 @@ async def test_a_command_that_has_no_key_replays_an_erasure_all_the_same(world: 
     assert (await tried(world, SUBJECT, path, {"text": "Ik ook."})).status_code == 409
 
 
+@pytest.mark.both_stores
 async def test_a_command_that_has_no_key_drops_the_answers_that_name_whom_it_erases_again(world: World) -> None:
     path = await taken(world, COLLEAGUE)
     await by(world, SUBJECT, path, {"text": "Ik ook."})
