@@ -45,14 +45,19 @@ async def fill(store: Store) -> None:
             add(Partner(kvk_number=kvk_number, name=client_id, **now))
             await write.session.flush()
             add(School(brin=brin, name=brin, board_number=number, revision=write.revision))
-            about = {"client_id": client_id, "kvk_number": kvk_number, "name": client_id, "profile": "smalle-set@2.3"}
+            about: dict[str, Any] = {
+                "client_id": client_id,
+                "kvk_number": kvk_number,
+                "name": client_id,
+                "profile": "smalle-set@2.3",
+            }
             add(Connection(**about, recipient_role="processor", stage=stage, **asked, **now))
             await write.session.flush()
             add(Location(code=f"{brin}00", brin=brin, name=brin, kinds=["bo"], revision=write.revision))
         await write.session.flush()
         for at, key in enumerate(MADE):
             brin, client_id = ("16SW", "rekenrijk") if key in OURS else ("17TX", "leeslust")
-            of = {"client_id": client_id, "brin": brin}
+            of: dict[str, Any] = {"client_id": client_id, "brin": brin}
             # Those that still wait, or still hold: c and d.
             waits = key in "cd"
             add(SchoolKey(schoolkey=key, brin=brin, revision=write.revision, created_at=START))
@@ -60,10 +65,10 @@ async def fill(store: Store) -> None:
             add(
                 AccessRequest(request_id=key, status=status, request_version=1, asked_in_entry=at, **of, **asked, **now)
             )
-            held = {"status": Status.GRANTED if waits else Status.REVOKED, "granted_at_revision": at}
-            begun = {"valid_from": START, "request_version": 1, "scopes": [], "purposes": []}
+            held: dict[str, Any] = {"status": Status.GRANTED if waits else Status.REVOKED, "granted_at_revision": at}
+            begun: dict[str, Any] = {"valid_from": START, "request_version": 1, "scopes": [], "purposes": []}
             add(Grant(grant_id=key, **held, **begun, **of, **now))
-            told = {"title": key, "description": key, "severity": "low"}
+            told: dict[str, Any] = {"title": key, "description": key, "severity": "low"}
             solved = IncidentStatus.OPEN if waits else IncidentStatus.RESOLVED
             add(Incident(incident_id=key, client_id=client_id, status=solved, **told, **now))
             add(_case(key, client_id, RoadStep.APPLIED if waits else RoadStep.LIVE, now))
