@@ -101,3 +101,17 @@ def test_only_so_many_eligibilities_are_cached(monkeypatch: pytest.MonkeyPatch) 
     for number in range(10_001, 10_011):
         eligibility_at(snapshot, "rekenrijk", str(number), START)
         assert 0 < len(snapshot.eligibility) <= 3
+
+
+def test_an_eligibility_is_computed_once_until_it_ends() -> None:
+    until = START + timedelta(hours=2)
+    connection = ConnectionFacts("rekenrijk", frozenset(NAMES), frozenset({PURPOSE}), live=True)
+    agreement = AgreementFacts(
+        "a", "rekenrijk", None, frozenset(NAMES), frozenset({PURPOSE}), START, until, 1, ended=False
+    )
+    facts = Changes(1, connections=(connection,), ground_rules=ALWAYS_KEPT, agreements=(agreement,))
+    snapshot = Snapshot().after(facts)
+    first = eligibility_at(snapshot, "rekenrijk", "10001", START)
+    assert (first.eligible, first.until) == (True, until)
+    assert eligibility_at(snapshot, "rekenrijk", "10001", until - timedelta(microseconds=1)) is first
+    assert not eligibility_at(snapshot, "rekenrijk", "10001", until).eligible
