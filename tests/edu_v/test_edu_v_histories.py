@@ -334,7 +334,7 @@ def timeless_of(each: dict[str, Any]) -> dict[str, Any]:
 HOUR: Final = timedelta(hours=1)
 
 Take = Callable[[Consents, random.Random, bool], None]
-#: What is done, whether through the Edu-V door, and by which chance.
+#: The steps: each with its door (Edu-V or ours) and its share.
 Step = tuple[Take, bool, random.Random]
 
 #: Each step, and how often it is tried beside the others.

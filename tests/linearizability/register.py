@@ -6,7 +6,7 @@ from tests.linearizability.history import NOTHING, Kind, Operation, Phase, Scope
 
 
 class State(NamedTuple):
-    """What is granted, by which grant where that is known, and the last revision that is known to be in it."""
+    """The state of a grant: its id where that is known, and the last revision that is known to be in it."""
 
     phase: Phase = Phase.NEVER
     scopes: Scopes = NOTHING

@@ -25,7 +25,7 @@ class Reach:
 
     @classmethod
     def read(cls, file: Path, root: Path, paths: Sequence[str]) -> "Reach":
-        """What is known; nothing where a module has changed, and nothing of a file of tests that has."""
+        """The known reach of tests; none where a module has changed, and none of a file of tests that has."""
         if not file.exists():
             return cls()
         kept = json.loads(file.read_text(encoding="utf-8"))

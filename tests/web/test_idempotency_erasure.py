@@ -1,4 +1,4 @@
-"""What is remembered of requests with an Idempotency-Key tells nobody of whom was erased, nor whether a guess is right.
+"""Remembered answers of an Idempotency-Key show no erased name, and confirm no guess of one.
 
 An answer that names what is erased is destroyed with it. Its key stays used: a retry is refused, and does nothing.
 """

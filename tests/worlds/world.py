@@ -70,7 +70,7 @@ class World:
     store: Store
     service: Service
     folder: Path
-    #: What is in it from the beginning, as `Furnish` of `stores.py` told it.
+    #: The data that the template was furnished with, as `Furnish` of `stores.py` returned it.
     found: Any = None
     _tokens: dict[tuple[str, str | None, str | None, str | None], str] = field(default_factory=dict)
 
