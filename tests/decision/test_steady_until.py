@@ -12,6 +12,7 @@ from models.decision.grant_status import Status
 from models.decision.kept_rules import GroundRuleName
 from models.decision.packed_grants import Granted, GrantFacts
 from models.decision.snapshot import AgreementFacts, ConnectionFacts, GroundRuleFacts, SchoolFacts, Snapshot
+from tests.effort import share
 from tests.worlds.facts import NOW
 from tests.worlds.world import NAMES, OFFERED, PURPOSE
 
@@ -102,7 +103,7 @@ QUESTIONS: Final = st.builds(
 def test_no_answer_changes_before_the_instant_that_is_named() -> None:
     turned = Counter[tuple[Reason, Reason]]()
 
-    @settings(max_examples=3000, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+    @settings(max_examples=share(3000, 600), deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
     @given(snapshots(), QUESTIONS, st.sampled_from(SECONDS), st.booleans())
     def hold(snapshot: Snapshot, question: Question, second: int, just_before: bool) -> None:
         now = at(second) - TICK if just_before else at(second)

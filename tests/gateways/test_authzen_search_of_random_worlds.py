@@ -20,6 +20,7 @@ from models.decision.kept_rules import GroundRuleName
 from models.decision.packed_grants import Granted, GrantFacts
 from models.decision.snapshot import AgreementFacts, ConnectionFacts, GroundRuleFacts, SchoolFacts, Snapshot
 from models.vocabulary.scopes import RESOURCE_TYPES
+from tests.effort import share
 from tests.gateways.test_authzen_search import ASKER, search
 from tests.worlds.facts import GRANT, NOW, YESTERDAY
 from tests.worlds.world import NAMES, OFFERED, OTHER_PURPOSE, PURPOSE
@@ -134,7 +135,7 @@ async def all_pages(door: SearchHook, body: Callable[[dict[str, Any]], bytes], l
         page = {"limit": limit, "token": said["page"]["next_token"]}
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=share(300, 100), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(snapshots(), QUESTIONS, st.sampled_from([1, 2, 3, 100]))
 async def test_what_is_found_is_what_an_evaluation_permits(snapshot: Snapshot, asked: Question, limit: int) -> None:
     still: Any = Still(snapshot)

@@ -139,7 +139,7 @@ def _scene_for(name: str, served: Served) -> Scene:
     before = ENTRIES[name].before
     if before is None and (OPERATIONS[name].method == "GET" or OPERATIONS[name].on_hook):
         return served.scene
-    scene = served.run(scene_in(served.scene.world))
+    scene = served.run(scene_in(served.scene.world, for_operation=OPERATIONS[name]))
     if before is not None:
         served.run(before(scene))
     return scene

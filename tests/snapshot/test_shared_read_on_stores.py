@@ -33,6 +33,7 @@ from models.consents.schools import Board, Location, School
 from models.decision.grant_status import Status
 from models.decision.snapshot import Snapshot
 from models.vocabulary.event_kinds import EventKind
+from tests.effort import share
 from tests.worlds.pending_requests import MARGIN, asking, unreachable
 from tests.worlds.world import NAMES, PURPOSE, World, question
 
@@ -292,7 +293,7 @@ async def test_a_revocation_is_seen_by_the_very_next_decision_of_another_process
     settings = Settings(mode=Mode.TEST, database_url=store_url, var_dir=tmp_path, store_deadline=5)
     replica = create_app(settings, world.clock)
     async with replica.running():
-        assert await leaks(world, replica, 300) == 0
+        assert await leaks(world, replica, share(300, 100)) == 0
 
 
 async def test_the_same_probe_catches_a_cache_that_only_looks_now_and_then(world: World) -> None:

@@ -323,8 +323,11 @@ MISSING: Final = {
 }
 
 
-async def scene_in(world: World, brin: str = "16SW") -> Scene:
-    """A connection of its own with everything that the operations name, which no other test touches."""
+async def scene_in(world: World, brin: str = "16SW", for_operation: Operation | None = None) -> Scene:
+    """A connection of its own with everything that the operations name, which no other test touches.
+
+    For one operation, the application and the incident are made only where its path names them.
+    """
     number = next(bodies.fresh)
     scene = Scene(world, brin, f"koppeling-{number}", f"{90_000_000 + number}")
     await world.register(scene.client_id, kvk_number=scene.kvk_number)
@@ -356,8 +359,11 @@ async def scene_in(world: World, brin: str = "16SW") -> Scene:
         path = f"/v1/schools/{brin}/grants/{grant['grantId']}/history"
         history = await world.call("GET", path, scene.token("school"))
         scene.ids[name] = str(history.json()["items"][at]["number"])
-    await _apply(scene)
-    await _report(scene)
+    named = set(MISSING if for_operation is None else for_operation.parameters("path"))
+    if named & {"case_id", "reference", "file_id"}:
+        await _apply(scene)
+    if named & {"incident_id", "file_id"}:
+        await _report(scene)
     return scene
 
 
