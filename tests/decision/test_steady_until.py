@@ -103,7 +103,9 @@ QUESTIONS: Final = st.builds(
 def test_no_answer_changes_before_the_instant_that_is_named() -> None:
     turned = Counter[tuple[Reason, Reason]]()
 
-    @settings(max_examples=share(3000, 600), deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+    @settings(
+        max_examples=share(3000, 600), deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+    )
     @given(snapshots(), QUESTIONS, st.sampled_from(SECONDS), st.booleans())
     def hold(snapshot: Snapshot, question: Question, second: int, just_before: bool) -> None:
         now = at(second) - TICK if just_before else at(second)

@@ -92,7 +92,9 @@ NAMES_PEOPLE: Final = frozenset(
 @each()
 async def test_who_may_call_gets_an_answer(name: str, ours: Scene) -> None:
     operation = OPERATIONS[name]
-    scene = ours if operation.method == "GET" or operation.on_hook else await scene_in(ours.world, for_operation=operation)
+    scene = (
+        ours if operation.method == "GET" or operation.on_hook else await scene_in(ours.world, for_operation=operation)
+    )
     if (before := ENTRIES[name].before) is not None:
         await before(scene)
     keyed = operation.method != "GET" and "idempotency-key" in operation.parameters("header")
