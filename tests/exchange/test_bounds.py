@@ -74,6 +74,30 @@ def test_a_reference_that_comes_before_its_group_is_judged_by_it() -> None:
     assert text.index("<groepen>") < text.index("<leerlingen>")
 
 
+@pytest.mark.parametrize(
+    "inside",
+    [
+        "<roepnaam>Noor</roepnaam><roepnaam>Noor</roepnaam>",
+        '<groep key="4a"/><groep key="4a"/>',
+        "<samengestelde_groepen/><samengestelde_groepen/>",
+    ],
+    ids=["a field", "the group", "the groups"],
+)
+def test_an_answer_that_says_something_of_a_pupil_twice_is_refused(inside: str) -> None:
+    with pytest.raises(AnswerRefused, match="twice"):
+        released(answer(group("4a"), f'<leerling key="l1">{inside}</leerling>'))
+
+
+def test_a_list_of_pupils_without_pupils_is_no_answer() -> None:
+    """The schema requires the section where a call asks for pupils; where it asks for teachers it does not."""
+    for call, has_data in ((Call.PUPILS, False), (Call.TEACHERS, True)):
+        school = f"<school><schooljaar>{SCHOOLJAAR}</schooljaar><brincode>{BRIN}</brincode></school>"
+        content = f'<{call}_antwoord xmlns="{UWLR}"><{call.data}>{school}</{call.data}></{call}_antwoord>'
+        filtering = AnswerFilter(call, EXPECTED, RELEASE)
+        filtering.feed(enveloped(content))
+        assert filtering.close().has_data is has_data
+
+
 def test_a_pupils_own_key_goes_only_without_an_eck_id() -> None:
     pupils = '<leerling key="l1" eckid="https://eck.example/1"/><leerling key="l2"/>'
     text = released(answer(pupils=pupils))

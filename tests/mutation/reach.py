@@ -12,6 +12,9 @@ from pathlib import Path
 
 from tests.mutation.mutants import Mutant
 
+#: They read what the tables of `models` are, which runs at no line of a module.
+_ABOUT_TABLES = {"tests/store/test_migrations.py"}
+
 
 @dataclass
 class Reach:
@@ -50,14 +53,25 @@ class Reach:
         return not mutant.within or any(first <= line <= last for line in self.imported.get(mutant.path, ()))
 
     def tests_of(self, mutant: Mutant) -> list[str]:
-        """The tests that reach a mutant, the fastest first: of what runs at the import, all that reach its module."""
-        first, last = (0, sys.maxsize) if self.runs_at_import(mutant) else mutant.lines
+        """The tests that reach a mutant: of what runs at the import, all that reach its module, or whose file names it.
+
+        First come those that reach most of its file in the least time: where every write passes by, they are about it.
+        """
+        at_import = self.runs_at_import(mutant)
+        first, last = (0, sys.maxsize) if at_import else mutant.lines
+        naming = self._naming(mutant.path) if at_import else set()
         reaching = [
-            (seconds, test)
+            (seconds / (len(lines.get(mutant.path, ())) + 1), test)
             for test, (seconds, lines) in self.tests.items()
-            if any(first <= line <= last for line in lines.get(mutant.path, ()))
+            if test.split("::")[0] in naming or any(first <= line <= last for line in lines.get(mutant.path, ()))
         ]
         return [test for _, test in sorted(reaching)]
+
+    def _naming(self, path: str) -> set[str]:
+        """The files of tests that import a module by its name, and those that compare tables and migrations."""
+        module = path.removesuffix(".py").replace("/", ".")
+        files = {test.split("::")[0] for test in self.tests}
+        return {file for file in files if f"{module} import" in Path(file).read_text(encoding="utf-8")} | _ABOUT_TABLES
 
 
 def digest(file: Path) -> str:

@@ -65,7 +65,7 @@ class Reach:
             for line, contexts in by_line.items():
                 for nodeid in lines.keys() & contexts:
                     lines[nodeid].setdefault(path, []).append(line)
-        tests = {nodeid: [round(self.seconds[nodeid], 3), reached] for nodeid, reached in lines.items() if reached}
+        tests = {nodeid: [round(self.seconds[nodeid], 3), reached] for nodeid, reached in lines.items()}
         files = sorted({nodeid.split("::")[0] for nodeid in self.seconds})
         found = {"tests": tests, "imported": imported, "files": files}
         (FOLDER / f"reach.{os.getpid()}.json").write_text(json.dumps(found), encoding="utf-8")
