@@ -69,9 +69,10 @@ class Reach:
 
     def _naming(self, path: str) -> set[str]:
         """The files of tests that import a module by its name, and those that compare tables and migrations."""
-        module = path.removesuffix(".py").replace("/", ".")
-        files = {test.split("::")[0] for test in self.tests}
-        return {file for file in files if f"{module} import" in Path(file).read_text(encoding="utf-8")} | _ABOUT_TABLES
+        named = f"{path.removesuffix('.py').replace('/', '.')} import"
+        files = {Path(test.split("::")[0]) for test in self.tests}
+        naming = {file for file in files if file.exists() and named in file.read_text(encoding="utf-8")}
+        return {file.as_posix() for file in naming} | _ABOUT_TABLES
 
 
 def digest(file: Path) -> str:
