@@ -72,11 +72,19 @@ def test_the_sample_is_the_same_each_time_and_of_another_seed_another(tmp_path: 
 
 def test_of_a_function_the_tests_that_reach_its_line_are_chosen_and_of_the_import_all(tmp_path: Path) -> None:
     by_name = {mutant.within: mutant for mutant in found_in(tmp_path)}
-    reach = Reach(tests={"slow": (2.0, {"grants.py": list(range(8, 13))}), "quick": (1.0, {"grants.py": [8]})})
+    reach = Reach(tests={"quick": (1.0, {"grants.py": [8]}), "about": (2.0, {"grants.py": list(range(8, 13))})})
     last = max(mutant.lines for mutant in found_in(tmp_path))
     statement = next(mutant for mutant in found_in(tmp_path) if mutant.lines == last)
-    assert reach.tests_of(by_name[""]) == ["quick", "slow"]
-    assert reach.tests_of(statement) == ["slow"]
+    # The quick one passes one line by: the other, twice as slow, is about five.
+    assert reach.tests_of(by_name[""]) == ["about", "quick"]
+    assert reach.tests_of(statement) == ["about"]
+
+
+def test_a_mutant_of_the_import_is_tried_by_a_test_that_reaches_no_line_and_names_the_module() -> None:
+    mutant = next(each for each in mutants_of(ROOT, "models/consents/grants.py") if not each.within)
+    of_the_table, elsewhere = "tests/grants/test_transitions.py::of_the_table", "tests/log/test_merkle.py::elsewhere"
+    reach = Reach(tests={elsewhere: (1.0, {}), of_the_table: (1.0, {})})
+    assert reach.tests_of(mutant) == [of_the_table]
 
 
 def test_what_is_said_to_change_nothing_still_stands_in_the_code_and_has_a_reason() -> None:
