@@ -113,7 +113,7 @@ def main() -> int:
         try:
             of_a_store = [test for test in reach.tests if "[postgresql" in test]
             if of_a_store:  # makes the template of the stores, before a mutant can break off in the middle of that
-                bench.run([min(of_a_store, key=lambda test: reach.tests[test])], 600, None, anew=False)
+                bench.run([min(of_a_store, key=lambda test: reach.tests[test][0])], 600, None, anew=False)
             for module in chosen.modules or modules:
                 print(f"\n{module} ", end="", file=sys.stderr, flush=True)
                 mutants = sample(ROOT, modules[module], configured["seed"], chosen.sample or configured["sample"])
