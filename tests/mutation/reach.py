@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -55,17 +56,19 @@ class Reach:
     def tests_of(self, mutant: Mutant) -> list[str]:
         """The tests that reach a mutant: of what runs at the import, all that reach its module, or whose file names it.
 
-        First come those that reach most of its file in the least time: where every write passes by, they are about it.
+        First come those that reach a line where the name of a changed constant stands, then those that reach most of
+        its file in the least time: where every write passes by, they are about it.
         """
         at_import = self.runs_at_import(mutant)
         first, last = (0, sys.maxsize) if at_import else mutant.lines
         naming = self._naming(mutant.path) if at_import else set()
-        reaching = [
-            (seconds / (len(lines.get(mutant.path, ())) + 1), test)
-            for test, (seconds, lines) in self.tests.items()
-            if test.split("::")[0] in naming or any(first <= line <= last for line in lines.get(mutant.path, ()))
-        ]
-        return [test for _, test in sorted(reaching)]
+        uses = _uses(mutant) if at_import else set()
+        reaching = []
+        for test, (seconds, by_path) in self.tests.items():
+            lines = by_path.get(mutant.path, ())
+            if test.split("::")[0] in naming or any(first <= line <= last for line in lines):
+                reaching.append((uses.isdisjoint(lines), seconds / (len(lines) + 1), test))
+        return [test for *_, test in sorted(reaching)]
 
     def _naming(self, path: str) -> set[str]:
         """The files of tests that import a module by its name, and those that compare tables and migrations."""
@@ -73,6 +76,16 @@ class Reach:
         files = {Path(test.split("::")[0]) for test in self.tests}
         naming = {file for file in files if file.exists() and named in file.read_text(encoding="utf-8")}
         return {file.as_posix() for file in naming} | _ABOUT_TABLES
+
+
+def _uses(mutant: Mutant) -> set[int]:
+    """The lines, beside its own, where the constant stands that a mutant changes."""
+    name = re.match(r"\w+", mutant.was)
+    if name is None:
+        return set()
+    numbered = enumerate(mutant.code.splitlines(), 1)
+    of_its_own = range(mutant.lines[0], mutant.lines[1] + 1)
+    return {line for line, text in numbered if line not in of_its_own and re.search(rf"\b{name[0]}\b", text)}
 
 
 def digest(file: Path) -> str:
