@@ -35,7 +35,7 @@ from api.edu_v.status_codes import (
 )
 from api.edu_v.status_routes import consent_by_reference, tenant_of
 from api.grants import granting, request_lifecycle
-from api.grants.grant_lifecycle import apply_time, take_step
+from api.grants.grant_lifecycle import settle, take_step
 from api.grants.granting import GrantPlace
 from api.queries import registry_rows
 from api.queries.session import Session
@@ -207,7 +207,7 @@ async def put_notification(
     if message.consumer_reference_id is not None:
         await consent_by_reference(session, tenant, place, None, message.consumer_reference_id)
     where = GrantPlace(place[:4], place if len(place) > 4 else None)
-    grant = await granting.present(writing, client_id, where)
+    grant = await granting.settled_open_grant(writing, client_id, where)
     if grant is None and if_match is not None:
         raise VersionMismatch("There is no grant that stands: what was read has ended.")
     await _require_free(session, tenant, message.provider_reference_id, grant)
@@ -260,7 +260,7 @@ async def put_revoke(
 
 async def _revoke(writing: WriteRequest, caller: Caller, grant: Grant, message: ConsentRevoke) -> None:
     partner = (await registry_rows.partners_of_grants(writing.session, [grant]))[grant.client_id]
-    apply_time(writing.write, grant, partner)
+    settle(writing.write, grant, partner)
     if grant.status not in OPEN:
         return
     if message.scopes is not None and set(grant.scopes) - set(message.scopes):

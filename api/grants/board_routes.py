@@ -12,7 +12,7 @@ from pydantic import Field
 
 from api.grants import granting, offers
 from api.grants.board_precedence import standings_of
-from api.grants.grant_lifecycle import GrantView, apply_time, take_step, view
+from api.grants.grant_lifecycle import GrantView, settle, take_step, view
 from api.grants.granting import GrantPlace
 from api.grants.request_lifecycle import RequestView, views
 from api.queries import grant_rows, registry_rows, request_rows, school_rows
@@ -125,11 +125,11 @@ async def grant(caller: BoardAdmin, board_number: BoardNumber, wish: BoardGrant,
             continue
         latest = each.latest.grant if each.latest is not None and each.standing is Standing.BOARD else None
         if latest is not None:
-            apply_time(writing.write, latest, offer.partner)
-            await granting.amend_of(writing, offer, latest, choice, wish.agreement_id, caller.actor)
+            settle(writing.write, latest, offer.partner)
+            await granting.amend_on_offer(writing, offer, latest, choice, wish.agreement_id, caller.actor)
         else:
             place = GrantPlace(each.school.brin, None)
-            latest = await granting.give_of(writing, offer, place, choice, wish.agreement_id, caller.actor)
+            latest = await granting.give_on_offer(writing, offer, place, choice, wish.agreement_id, caller.actor)
         reached.append(_SchoolStanding(each.school, Standing.BOARD, _GrantAndPartner(latest, offer.partner)))
     if not reached:
         raise Conflict("Each of these schools has its own word on this connection: there is nobody to give it to.")
@@ -145,7 +145,7 @@ async def revoke(caller: BoardAdmin, board_number: BoardNumber, wish: BoardRevoc
         if each.latest is None or not board_may_revoke(each.standing):
             left_out.append(each)
             continue
-        apply_time(writing.write, *each.latest)
+        settle(writing.write, *each.latest)
         take_step(writing.write, *each.latest, Step.REVOKE, caller.actor, wish.reason)
         reached.append(_SchoolStanding(each.school, Standing.NONE, each.latest))
     if not reached:

@@ -7,7 +7,7 @@ import logging
 from functools import partial
 from typing import Final
 
-from api.grants.grant_lifecycle import apply_time
+from api.grants.grant_lifecycle import settle
 from api.queries import grant_rows, registry_rows
 from api.store.jobs import drain, every, repeat
 from api.store.store import Store
@@ -27,7 +27,7 @@ async def expire(store: Store) -> int:
         grants = await grant_rows.grants_overdue(write.session, write.now, BATCH)
         partners = await registry_rows.partners_of_grants(write.session, grants)
         for grant in grants:
-            apply_time(write, grant, partners[grant.client_id])
+            settle(write, grant, partners[grant.client_id])
     return len(grants)
 
 

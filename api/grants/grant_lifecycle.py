@@ -94,7 +94,7 @@ def append_event(
     )
 
 
-def apply_time(write: Write, grant: Grant, partner: Partner) -> None:
+def settle(write: Write, grant: Grant, partner: Partner) -> None:
     """Writes the transition that time has brought about (expiry, the end of a suspension, the need of reconfirmation)
     with its event, so that the next step starts from the status that holds."""
     status = status_at(grant, write.now)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from api.deletions import duties
 from api.grants import offers, request_lifecycle
-from api.grants.grant_lifecycle import append_event, apply_time, take_step
+from api.grants.grant_lifecycle import append_event, settle, take_step
 from api.grants.offers import Offer
 from api.queries import grant_rows, registry_rows, school_rows
 from api.store.events import Actor
@@ -45,10 +45,10 @@ async def give(
     (`PartnerNotEligible`, `AgreementNotConfirmed`, `GrantExists`, `InvalidInput` or one of the choice)."""
     connection = await registry_rows.connection_placed(writing.session, client_id)
     offer = await _offer(writing, place.brin, connection)
-    return await give_of(writing, offer, place, choice, agreement_id, actor), offer.partner
+    return await give_on_offer(writing, offer, place, choice, agreement_id, actor), offer.partner
 
 
-async def give_of(
+async def give_on_offer(
     writing: WriteRequest, offer: Offer, place: GrantPlace, choice: Choice, agreement_id: str | None, actor: Actor
 ) -> Grant:
     """Creates a grant on an offer that was read for the school's board. Raises as `give` does."""
@@ -87,10 +87,10 @@ async def give_of(
 async def amend(writing: WriteRequest, grant: Grant, choice: Choice, agreement_id: str | None, actor: Actor) -> None:
     """Changes the scopes, purposes or period of a grant; confirms one that needs reconfirmation. Raises as `give`."""
     connection = await registry_rows.connection(writing.session, grant.client_id)
-    await amend_of(writing, await _offer(writing, grant.brin, connection), grant, choice, agreement_id, actor)
+    await amend_on_offer(writing, await _offer(writing, grant.brin, connection), grant, choice, agreement_id, actor)
 
 
-async def amend_of(
+async def amend_on_offer(
     writing: WriteRequest, offer: Offer, grant: Grant, choice: Choice, agreement_id: str | None, actor: Actor
 ) -> None:
     """Amends a grant on an offer that was read for the school's board. Raises as `give` does."""
@@ -107,15 +107,15 @@ async def amend_of(
     await duties.lapse(writing.write, grant)
 
 
-async def present(writing: WriteRequest, client_id: str, place: GrantPlace) -> Grant | None:
+async def settled_open_grant(writing: WriteRequest, client_id: str, place: GrantPlace) -> Grant | None:
     """The grant of exactly this place that has not ended by now, settled; None without one."""
     grant = await grant_rows.open_grant(writing.session, client_id, *place)
     if grant is None:
         return None
-    apply_time(writing.write, grant, (await registry_rows.partners_of_grants(writing.session, [grant]))[client_id])
+    settle(writing.write, grant, (await registry_rows.partners_of_grants(writing.session, [grant]))[client_id])
     if grant.status in OPEN:
         return grant
-    # Flush the end that `apply_time` wrote: the unique index of open grants must admit the next grant of this place.
+    # Flush the end that `settle` wrote: the unique index of open grants must admit the next grant of this place.
     await writing.session.flush()
     return None
 
@@ -154,6 +154,6 @@ def _require_named(named: str | None, agreement: Agreement) -> None:
 
 
 async def _require_no_open_grant(writing: WriteRequest, client_id: str, place: GrantPlace) -> None:
-    grant = await present(writing, client_id, place)
+    grant = await settled_open_grant(writing, client_id, place)
     if grant is not None:
         raise GrantExists(f"Grant {grant.grant_id} is for the same place: amend or revoke it first.")

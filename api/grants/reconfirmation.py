@@ -7,7 +7,7 @@ instant from which it denies unless the school has confirmed it (`set_reconfirma
 
 from collections.abc import Collection
 
-from api.grants.grant_lifecycle import append_event, apply_time, take_step
+from api.grants.grant_lifecycle import append_event, settle, take_step
 from api.queries import grant_rows, registry_rows
 from api.store.events import Actor
 from api.store.store import Write
@@ -24,8 +24,8 @@ async def require_reconfirmation(write: Write, connection: Connection, actor: Ac
     A suspended grant needs it once it is resumed; so that a school resumes it, its suspension no longer ends by time.
     """
     partner = await registry_rows.partner(write.session, connection.kvk_number)
-    for grant in await grant_rows.grants_open(write.session, connection.client_id):
-        apply_time(write, grant, partner)
+    for grant in await grant_rows.open_grants_of_connection(write.session, connection.client_id):
+        settle(write, grant, partner)
         if grant.status == Status.GRANTED:
             take_step(write, grant, partner, Step.ASK_AGAIN, actor)
         elif grant.status == Status.SUSPENDED and grant.suspended_until is not None:
@@ -49,7 +49,7 @@ async def set_reconfirmation_dates(
     agreements = await registry_rows.agreements(write.session, [client_id])
     known = {each.agreement_id: each for each in agreements}
     for grant, board_number in await grant_rows.grants_with_board(write.session, client_id, brins):
-        apply_time(write, grant, partner)
+        settle(write, grant, partner)
         agreed_to = known.get(grant.agreement_id or "") or agreement_then(
             agreements, board_number, grant.created_at, grant.granted_at_revision
         )
@@ -65,4 +65,4 @@ async def set_reconfirmation_dates(
         grant.reconfirm_by = reconfirm_by
         grant.version += 1
         append_event(write, grant, partner, EventKind.GRANT_RECONFIRMATION_ANNOUNCED, actor)
-        apply_time(write, grant, partner)
+        settle(write, grant, partner)

@@ -160,7 +160,7 @@ async def views(
         connections=connections,
         partners=await registry_rows.partners_of(session, connections.values()),
         schools=await school_rows.schools_named(session, brins),
-        grants=await grant_rows.open_grants(session, client_ids, brins),
+        grants=await grant_rows.open_grants_by_place(session, client_ids, brins),
         entries=entries | {event.number: event for event in appended},
         reasons=reasons,
     )
@@ -203,7 +203,7 @@ async def _place_facts(writing: WriteRequest, connection: Connection, places: Co
     return _PlaceFacts(
         schools=await school_rows.schools_named(session, brins),
         locations=await school_rows.locations_listed(session, [place for place in places if len(place) > 4]),
-        grants=await grant_rows.open_grants(session, [connection.client_id], brins),
+        grants=await grant_rows.open_grants_by_place(session, [connection.client_id], brins),
         latest=await request_rows.latest_requests(session, connection.client_id, brins),
         waiting=await request_rows.requests_waiting(session, connection.kvk_number, brins),
         connection=connection,

@@ -194,7 +194,7 @@ async def accept(
     found = await _open_request(writing, brin, request_id, if_match, required=True)
     wish = wish or Acceptance()
     place = GrantPlace(brin, found.location)
-    present = await granting.present(writing, found.client_id, place)
+    present = await granting.settled_open_grant(writing, found.client_id, place)
     if present is not None:
         choice = _choice(wish, found, present.valid_until)
         await granting.amend(writing, present, choice, wish.agreement_id, caller.actor)

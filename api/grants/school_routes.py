@@ -8,7 +8,7 @@ from pydantic import Field
 
 from api.contract.components import VERSION_REQUIRED, answers, refuses
 from api.grants import granting
-from api.grants.grant_lifecycle import GrantView, apply_time, take_step, view
+from api.grants.grant_lifecycle import GrantView, settle, take_step, view
 from api.grants.granting import GrantPlace
 from api.queries import event_rows, grant_rows, registry_rows, school_rows
 from api.security import sealing
@@ -220,7 +220,7 @@ async def resume(
     found.suspended_until = None
     if found.request_version != connection.request_version:
         take_step(writing.write, found, partner, Step.ASK_AGAIN, SYSTEM)
-    apply_time(writing.write, found, partner)
+    settle(writing.write, found, partner)
     return writing.answer(view(found, partner, writing.now), found.version)
 
 
@@ -250,7 +250,7 @@ async def _own_grant(
     if required or if_match is not None:
         require_version(if_match, found.version)
     partner = (await registry_rows.partners_of_grants(writing.session, [found]))[found.client_id]
-    apply_time(writing.write, found, partner)
+    settle(writing.write, found, partner)
     return found, partner
 
 

@@ -46,7 +46,7 @@ async def grants_in_school(session: Session, brin: str, client_ids: Collection[s
     return found
 
 
-async def open_grants(
+async def open_grants_by_place(
     session: Session, client_ids: Collection[str], brins: Collection[str]
 ) -> dict[tuple[str, str], Grant]:
     """The open grants, by connection and place."""
@@ -129,7 +129,8 @@ async def clients_with_grant(session: Session, brins: Collection[str]) -> Sequen
     return (await session.exec(query.distinct().order_by(col(Grant.client_id)))).all()
 
 
-async def grants_open(session: Session, client_id: str) -> Sequence[Grant]:
+async def open_grants_of_connection(session: Session, client_id: str) -> Sequence[Grant]:
+    """Those of a connection, wherever they were given."""
     query = select(Grant).where(Grant.client_id == client_id, col(Grant.status).in_(OPEN))
     return (await session.exec(query.order_by(col(Grant.grant_id)))).all()
 

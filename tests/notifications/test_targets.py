@@ -21,7 +21,7 @@ from models.vocabulary.refusals import TargetRefused
 from tests.notifications.webhook_receivers import answering, receiving
 from tests.notifications.webhook_subscriber import call, running, subscribed, tell_the_time
 from tests.proxies.certificates import Authority, key_of
-from tests.worlds.pending_requests import settle
+from tests.worlds.snapshot_waiters import settle
 from tests.worlds.world import START, World, world_on
 
 #: No lookup is needed to refuse these: each is another way to write what is no name of a host on the internet.

@@ -14,8 +14,8 @@ from starlette.types import Message, Receive, Scope, Send
 
 from api.edge.server import WholeAnswers
 from api.gateways.forward_auth import PATH
+from tests.proxies.breakable_line import Fault, Line
 from tests.proxies.las import Las
-from tests.proxies.recorded_connection import Fault, Line
 from tests.worlds.world import World, world_on
 
 ROUTES: Final = Path(__file__).resolve().parent.parent.parent / "docs" / "gateways" / "routes.txt"

@@ -11,11 +11,11 @@ from typing import Final
 
 import pytest
 
+from tests.proxies.breakable_line import Fault
 from tests.proxies.cases import CASES, PUPILS, TEACHERS, Case, Token
 from tests.proxies.clients import Told, request, send
 from tests.proxies.las import Reached
 from tests.proxies.proxies import GATEWAYS
-from tests.proxies.recorded_connection import Fault
 from tests.proxies.site import Asked, Site
 from tests.worlds.stores import SQLITE, Templates
 

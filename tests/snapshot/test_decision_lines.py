@@ -14,7 +14,7 @@ from models.decision.decision import Decision, Question, Reason
 from models.decision.decision_log import Door, Line, LoggedCaller, line_of
 from models.decision.snapshot import Snapshot
 from tests.worlds.controlled_source import HandSource
-from tests.worlds.pending_requests import MARGIN, asking, settle
+from tests.worlds.snapshot_waiters import MARGIN, asking, settle
 from tests.worlds.world import START
 
 ASKER: Final = LoggedCaller("issuer", "gateway", "request", None)

@@ -11,7 +11,7 @@ from api.snapshot.source import EVERYTHING
 from api.store.outage import StoreBehind, StoreUnreachable
 from models.decision.snapshot import Changes
 from tests.worlds.controlled_source import HandSource
-from tests.worlds.pending_requests import MARGIN, asking, settle, unreachable
+from tests.worlds.snapshot_waiters import MARGIN, asking, settle, unreachable
 from tests.worlds.world import START
 
 

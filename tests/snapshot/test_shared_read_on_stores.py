@@ -34,7 +34,7 @@ from models.decision.grant_status import Status
 from models.decision.snapshot import Snapshot
 from models.vocabulary.event_kinds import EventKind
 from tests.effort import share
-from tests.worlds.pending_requests import MARGIN, asking, unreachable
+from tests.worlds.snapshot_waiters import MARGIN, asking, unreachable
 from tests.worlds.world import NAMES, PURPOSE, World, question
 
 pytestmark = pytest.mark.both_stores
