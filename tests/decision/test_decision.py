@@ -96,6 +96,7 @@ def test_a_deny_releases_nothing_and_names_the_grant_that_stands_in_the_way() ->
         reason=Reason.REVOKED,
         revision=REVISION,
         grant_id="of-the-school",
+        valid_until=None,
         uwlr_fault="Client.AutorisatieOngeldig",
     )
 

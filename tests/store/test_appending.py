@@ -51,6 +51,14 @@ async def test_a_write_makes_a_message_for_a_subscription_that_is_there_and_none
     assert kinds == [EventKind.GRANT_GRANTED, EventKind.GRANT_REVOKED]
 
 
+async def test_a_subscription_to_some_kinds_gets_no_message_of_another(world: World) -> None:
+    await subscribed(world, "http://127.0.0.1:9/hier", types=["grant.revoked"])
+    given = await world.granted()
+    assert await messages(world) == []
+    await world.step(given["grantId"], "revoke", {"reason": "Klaar."})
+    assert len(await messages(world)) == 1
+
+
 async def messages(world: World) -> list[WebhookMessage]:
     async with world.store.reading() as session:
         return list((await session.exec(select(WebhookMessage).order_by(col(WebhookMessage.number)))).all())
