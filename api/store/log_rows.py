@@ -26,7 +26,7 @@ class LogRows(NamedTuple):
     nodes: Sequence[Node]
     mark: str
     peaks: Peaks
-    has_subscriptions: bool = True
+    has_subscriptions: bool
 
 
 async def store(connection: AsyncConnection, rows: LogRows) -> None:

@@ -40,7 +40,7 @@ class Write:
     events_before: int
     peaks: bytes
     #: Whether there was any subscription to send messages to.
-    has_subscriptions: bool = True
+    has_subscriptions: bool
     mark: str = field(default_factory=lambda: secrets.token_hex(16))
     events: list[Event] = field(default_factory=list)
     #: Whether a text was destroyed, whose bytes must not stay in the file.

@@ -196,6 +196,19 @@ def test_large_things_do_not_wait_for_one_another() -> None:
     assert _most_memory(pieces(), is_read_whole=False) < 5_000_000
 
 
+def test_many_things_that_are_none_too_large_do_not_wait_for_one_another_either() -> None:
+    groups = '<groep key="4a"><rol>LRK</rol></groep>' * 600
+
+    def pieces() -> Iterator[bytes]:
+        start, _, end = answer(group("4a")).partition(b"</leerlinggegevens></leerlinggegevens_antwoord>")
+        yield start + b"<leerkrachten>"
+        for number in range(60):
+            yield f'<leerkracht key="{number}"><groepen>{groups}</groepen></leerkracht>'.encode()
+        yield b"</leerkrachten></leerlinggegevens></leerlinggegevens_antwoord>" + end
+
+    assert _most_memory(pieces(), is_read_whole=False) < 1_500_000
+
+
 def _most_memory(pieces: Iterable[bytes], *, is_read_whole: bool = True) -> int:
     tracemalloc.start()
     try:
