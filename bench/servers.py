@@ -127,9 +127,9 @@ def uvicorn_with_own_protocol(application: str, folder: Path) -> Iterator[Server
     """The same with the service's own HTTP protocol class."""
     port = free_port()
     program = (
-        "import uvicorn; from api.edge.server import WholeAnswers; "
+        "import uvicorn; from api.edge.server import StrictConnection; "
         f"uvicorn.run({application!r}, host='127.0.0.1', port={port}, access_log=False, server_header=False, "
-        "proxy_headers=False, log_level='error', http=WholeAnswers)"
+        "proxy_headers=False, log_level='error', http=StrictConnection)"
     )
     with started([sys.executable, "-c", program], {}, port, "/", folder) as server:
         yield server

@@ -14,7 +14,7 @@ import typer
 import uvicorn
 
 from api.app import create_app
-from api.edge.server import WholeAnswers
+from api.edge.server import OPTIONS, StrictConnection
 from api.registry.schools_import import import_files
 from api.security.tokens import EmbeddedIssuer
 from api.settings import Mode, NotReadyToServe, Settings
@@ -104,10 +104,10 @@ def serve(port: int) -> None:
         host="127.0.0.1",
         port=port,
         access_log=False,
-        server_header=False,
-        http=WholeAnswers,
+        http=StrictConnection,
         proxy_headers=False,
         log_level="warning",
+        **OPTIONS,
     )
     _InvitingServer(config, invitation).run()
 

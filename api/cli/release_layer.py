@@ -2,6 +2,7 @@
 
 import uvicorn
 
+from api.edge.server import OPTIONS, StrictConnection
 from exchange.settings import ExchangeSettings, require_usable
 
 
@@ -16,7 +17,8 @@ def serve(host: str, port: int, workers: int) -> None:
         port=port,
         workers=workers,
         access_log=False,
-        server_header=False,
+        http=StrictConnection,
         proxy_headers=False,
         log_level="warning",
+        **OPTIONS,
     )

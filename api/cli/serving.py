@@ -6,7 +6,7 @@ import gc
 import uvicorn
 
 from api.app import Service, create_app
-from api.edge.server import WholeAnswers
+from api.edge.server import OPTIONS, StrictConnection
 from api.settings import Settings
 from api.startup import require_ready
 
@@ -22,10 +22,10 @@ def serve(host: str, port: int, workers: int, *, access_log: bool) -> None:
         port=port,
         workers=workers,
         access_log=access_log,
-        server_header=False,
-        http=WholeAnswers,
+        http=StrictConnection,
         proxy_headers=False,
         log_level="info",
+        **OPTIONS,
     )
 
 

@@ -19,7 +19,7 @@ def against_bare_uvicorn(bench: Bench, row: int, kind: str) -> None:
         targets = [
             hook,
             bench.target("bare uvicorn", bare.origin, world),
-            bench.target("bare uvicorn with WholeAnswers", quick.origin, world),
+            bench.target("bare uvicorn with StrictConnection", quick.origin, world),
         ]
         for connections in CONNECTIONS:
             own, reference, quicker = bench.turns(targets, connections)

@@ -3,6 +3,7 @@
 In `make test` each operation meets a tenth of it, the next operation the next tenth; all of it when proving.
 """
 
+import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -94,11 +95,27 @@ async def test_a_body_of_two_megabytes_is_413(name: str, ours: Scene) -> None:
     bodies = {
         "in a member": json.dumps({**body, "x": "x" * 2 * MEGABYTE}).encode(),
         "of spaces": json.dumps(body).encode() + b" " * 2 * MEGABYTE,
-        "of brackets": b"[" * 2 * MEGABYTE,
     }
     for what, content in turns(bodies.items(), turn_of(name)):
         await ledger.expect((413,), what, ours.call(operation, content=content))
         await ledger.expect((413,), f"{what}, in pieces", ours.call(operation, content=_pieces(content)))
+    ledger.close()
+
+
+@each(lambda operation: operation.has_body and not operation.on_hook)
+async def test_more_members_than_any_body_has_are_400_before_they_are_parsed(name: str, ours: Scene) -> None:
+    """Each would cost a look at the schema and a line of errors, also of who has no token at all."""
+    body, ledger = ENTRIES[name].body(ours), Ledger()  # type: ignore[misc]
+    bodies = {
+        "members": json.dumps({**body, **{f"x{number}": 0 for number in range(60_000)}}).encode(),
+        "a list": json.dumps({**body, "x": [0] * 300_000}).encode(),
+        "brackets": json.dumps(body).encode() + b"[" * 900_000,
+        "objects": json.dumps({**body, "x": [{}] * 200_000}).encode(),
+    }
+    for what, content in turns(bodies.items(), turn_of(name)):
+        answer = await ours.call(OPERATIONS[name], content=_pieces(content))
+        await ledger.expect((400,), what, asyncio.sleep(0, answer))
+        assert "too many members" in answer.text, what
     ledger.close()
 
 

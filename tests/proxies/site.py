@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 import uvicorn
 from starlette.types import Message, Receive, Scope, Send
 
-from api.edge.server import WholeAnswers
+from api.edge.server import StrictConnection
 from api.gateways.forward_auth import PATH
 from tests.proxies.breakable_line import Fault, Line
 from tests.proxies.las import Las
@@ -108,7 +108,7 @@ class Site:
                 config = uvicorn.Config(
                     self._noting,
                     interface="asgi3",
-                    http=WholeAnswers,
+                    http=StrictConnection,
                     lifespan="off",
                     proxy_headers=False,
                     log_level="error",

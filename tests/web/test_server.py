@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from api.edge.server import MOST_HELD_BYTES
+from api.edge.holding_transport import MOST_HELD_BYTES
 from tests.worlds.served_app import serving
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import uvicorn
 
-from api.edge.server import WholeAnswers
+from api.edge.server import StrictConnection
 
 
 @asynccontextmanager
@@ -18,7 +18,7 @@ async def serving(app: Any) -> AsyncIterator[tuple[str, int]]:
         # As small as the system allows, so that a reader that does not read is noticed soon.
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         listening.bind(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(app, http=WholeAnswers, lifespan="off", log_level="critical"))
+        server = uvicorn.Server(uvicorn.Config(app, http=StrictConnection, lifespan="off", log_level="critical"))
         task = asyncio.create_task(server.serve(sockets=[listening]))
         while not server.started:  # noqa: ASYNC110 - the server offers nothing to wait for
             await asyncio.sleep(0.01)
