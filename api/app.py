@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.deletions.duties import DutyJob
+from api.edge.admission import Admission, AdmissionControl, AtOnce, Share
 from api.edge.authentication import Authentication, needs_token
 from api.edge.request_context import Envelope
 from api.edge.server_state import ON_STOP
@@ -33,6 +34,7 @@ from api.reminders.letters_job import LettersJob
 from api.reminders.mail_job import MailServer, run_mail_job
 from api.routes import documented_app
 from api.security.evidence_keys import EvidenceKeys
+from api.security.rates import Rates
 from api.security.tokens import TokenVerifier
 from api.settings import Settings
 from api.snapshot.current import CurrentSnapshot
@@ -94,7 +96,9 @@ def create_app(settings: Settings, clock: Clock | None = None, on_loaded: Callab
     `clock` is the store's clock in tests; `on_loaded` is called once all facts are in memory.
     """
     store = Store(settings.store_url, clock)
-    verifier = TokenVerifier(issuers_of(settings))
+    failures = Rates(settings.failed_tokens_per_minute / 60, settings.failed_tokens_per_minute)
+    verifier = TokenVerifier(issuers_of(settings), failures=failures)
+    admission = Admission(Share(settings.caller_per_second, settings.caller_at_once))
     current = CurrentSnapshot(
         source_for(store), settings.store_deadline, store.invalidate_connections, logged=settings.decision_log
     )
@@ -125,8 +129,9 @@ def create_app(settings: Settings, clock: Clock | None = None, on_loaded: Callab
     app = documented_app(lifespan)
     services.install(app.state)
     app.add_middleware(StoreAvailability, store=store, current=current, abandoned=abandoned)
+    app.add_middleware(AdmissionControl, admission=admission, elsewhere=f"{edu_v.PATH}/")
     app.add_middleware(Authentication, verifier=verifier, guards=needs_token)
-    app.mount(edu_v.PATH, _edu_v(services, abandoned))
+    app.mount(edu_v.PATH, _edu_v(services, abandoned, admission))
     return Service(app, _hooks(settings, verifier, current), services)
 
 
@@ -150,19 +155,20 @@ def _jobs(store: Store, settings: Settings, keys: EvidenceKeys) -> Iterator[Coro
 
 def _hooks(settings: Settings, verifier: TokenVerifier, current: CurrentSnapshot) -> Mapping[str, ASGIApp]:
     """The hooks for gateways by path, outside FastAPI."""
+    one, many = AtOnce(settings.gateway_at_once), AtOnce(max(1, settings.gateway_at_once // 16))
     return {
-        "/access/v1/evaluation": Evaluation(verifier, current),
-        "/access/v1/evaluations": Evaluations(verifier, current),
-        "/access/v1/search/subject": SubjectSearch(verifier, current),
-        "/access/v1/search/resource": ResourceSearch(verifier, current),
-        "/access/v1/search/action": ActionSearch(verifier, current),
-        forward_auth.PATH: Authorize(verifier, current, route_table_of(settings)),
-        forward_auth.PARTNER_PATH: PartnerOfToken(verifier),
+        "/access/v1/evaluation": Evaluation(verifier, current, one),
+        "/access/v1/evaluations": Evaluations(verifier, current, many),
+        "/access/v1/search/subject": SubjectSearch(verifier, current, many),
+        "/access/v1/search/resource": ResourceSearch(verifier, current, many),
+        "/access/v1/search/action": ActionSearch(verifier, current, many),
+        forward_auth.PATH: Authorize(verifier, current, route_table_of(settings), one),
+        forward_auth.PARTNER_PATH: PartnerOfToken(verifier, one),
         METADATA: _behind_proxy(Metadata(settings.public_url)),
     }
 
 
-def _edu_v(services: Services, abandoned: set[asyncio.Task[None]]) -> FastAPI:
+def _edu_v(services: Services, abandoned: set[asyncio.Task[None]], admission: Admission) -> FastAPI:
     """The Edu-V API, with the same store and tokens; its refusals are in the format of its standard."""
     door = edu_v.documented_door()
     services.install(door.state)
@@ -175,6 +181,7 @@ def _edu_v(services: Services, abandoned: set[asyncio.Task[None]]) -> FastAPI:
         answer=edu_v_status_codes.unreachable,
     )
     verifier = services.of(TokenVerifier)
+    door.add_middleware(AdmissionControl, admission=admission, answer=edu_v_status_codes.answer)
     door.add_middleware(Authentication, verifier=verifier, guards=edu_v.needs_token, answer=edu_v_status_codes.answer)
     return door
 

@@ -90,6 +90,25 @@ class Settings(BaseSettings):
         default=True, description="Whether a demo or a test sends webhooks to this machine, also without TLS."
     )
 
+    caller_per_second: int = Field(
+        default=500,
+        ge=1,
+        le=1_000_000,
+        description="Requests that one caller may make in a second to one process; twice as many at once.",
+    )
+    caller_at_once: int = Field(
+        default=16,
+        ge=1,
+        le=10_000,
+        description="Requests of one caller that are worked on at once in one process; others wait behind them.",
+    )
+    gateway_at_once: int = Field(
+        default=512, ge=1, le=100_000, description="Decisions that one gateway may wait for at once, of one process."
+    )
+    failed_tokens_per_minute: int = Field(
+        default=1200, ge=1, le=1_000_000, description="Tokens from one address that may turn out not to be valid."
+    )
+
     applications_per_hour: int = Field(
         default=20, ge=1, le=1_000_000, description="Applications that one address may send in an hour, to one process."
     )

@@ -4,7 +4,7 @@ from typing import Any, Final
 
 import msgspec
 
-from api.contract.components import INTERNAL_ERROR, UNDECIDED, Document
+from api.contract.components import INTERNAL_ERROR, TOO_MANY_REQUESTS, UNDECIDED, Document
 from api.contract.schema_names import without_titles
 from api.gateways import authzen, authzen_search
 
@@ -102,6 +102,7 @@ def _operation(operation_id: str, summary: str, request: str, answer: Document) 
         "requestBody": {"required": True, "content": {"application/json": {"schema": _ref(request)}}},
         "responses": {
             "200": {"description": "The decision.", "content": {"application/json": {"schema": answer}}},
+            "429": TOO_MANY_REQUESTS.reference,
             "500": INTERNAL_ERROR.reference,
             "503": UNDECIDED.reference,
         },

@@ -138,6 +138,7 @@ GATEWAY_DENY: Final = Refusal(
     "GatewayDeny", 403, "A deny: not granted, a request that no route names, or one told in two ways."
 )
 GATEWAY_METHOD: Final = Refusal("GatewayMethod", 405, "It is asked with GET.")
+GATEWAY_BUSY: Final = Refusal("GatewayBusy", 429, "This gateway asks for too much at once: a deny.")
 GATEWAY_ERROR: Final = Refusal("GatewayError", 500, "Something went wrong here: a deny.")
 GATEWAY_UNREACHABLE: Final = Refusal("GatewayUnreachable", 503, "The store is out of reach: a deny.")
 
@@ -162,6 +163,7 @@ REFUSALS: Final = (
     GATEWAY_UNAUTHENTICATED,
     GATEWAY_DENY,
     GATEWAY_METHOD,
+    GATEWAY_BUSY,
     GATEWAY_ERROR,
     GATEWAY_UNREACHABLE,
 )

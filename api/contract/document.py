@@ -21,6 +21,7 @@ from api.contract.components import (
     SECURITY_SCHEMES,
     STORE_UNREACHABLE,
     TOO_LARGE,
+    TOO_MANY_REQUESTS,
     UNAUTHENTICATED,
     VERSION_MISMATCH,
     Document,
@@ -41,7 +42,7 @@ Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[Mapping[str, Any]]]
 METHODS: Final = ("get", "post", "patch", "put", "delete")
 
 #: Refusals of every route that reads or writes the store.
-OF_ANY_ROUTE: Final[Responses] = refuses(INTERNAL_ERROR, STORE_UNREACHABLE)
+OF_ANY_ROUTE: Final[Responses] = refuses(TOO_MANY_REQUESTS, INTERNAL_ERROR, STORE_UNREACHABLE)
 #: Headers of successful answers, by the request header that causes them.
 _ASKED_FOR: Final = {"idempotency-key": "Idempotency-Replayed"}
 _IN_INFO: Final = {"license_info": "license"}

@@ -4,6 +4,7 @@ from typing import Final
 
 from api.contract.components import (
     ALWAYS,
+    GATEWAY_BUSY,
     GATEWAY_DENY,
     GATEWAY_ERROR,
     GATEWAY_MALFORMED,
@@ -68,7 +69,12 @@ PATHS: Final[Document] = {
                     },
                 },
                 **_refusals(
-                    GATEWAY_MALFORMED, GATEWAY_UNAUTHENTICATED, GATEWAY_DENY, GATEWAY_ERROR, GATEWAY_UNREACHABLE
+                    GATEWAY_MALFORMED,
+                    GATEWAY_UNAUTHENTICATED,
+                    GATEWAY_DENY,
+                    GATEWAY_BUSY,
+                    GATEWAY_ERROR,
+                    GATEWAY_UNREACHABLE,
                 ),
             },
             "security": [{"gatewayCredential": [], "accessToken": []}, {"gatewayCredential": []}],
@@ -86,7 +92,14 @@ PATHS: Final[Document] = {
                     "headers": headers(ALWAYS),
                     "content": {"application/json": {"schema": {"$ref": "#/components/schemas/PartnerOfToken"}}},
                 },
-                **_refusals(GATEWAY_MALFORMED, GATEWAY_UNAUTHENTICATED, GATEWAY_DENY, GATEWAY_METHOD, GATEWAY_ERROR),
+                **_refusals(
+                    GATEWAY_MALFORMED,
+                    GATEWAY_UNAUTHENTICATED,
+                    GATEWAY_DENY,
+                    GATEWAY_METHOD,
+                    GATEWAY_BUSY,
+                    GATEWAY_ERROR,
+                ),
             },
             "security": [{"gatewayCredential": [], "accessToken": []}],
         }

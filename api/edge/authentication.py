@@ -1,5 +1,6 @@
 """Authentication: verifies the bearer token of a request before any of its body is read."""
 
+import contextlib
 from collections.abc import Callable
 from typing import Final
 
@@ -7,7 +8,9 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.edge import problems
-from api.edge.problems import UNAUTHENTICATED, Problem, Refused
+from api.edge.client_address import client_address
+from api.edge.problems import TOO_MANY_REQUESTS, UNAUTHENTICATED, Problem, Refused
+from api.security.rates import TooMany
 from api.security.tokens import Claims, TokenRefused, TokenVerifier
 
 #: Routes without a token: sending an application, and reading it with its secret.
@@ -35,7 +38,9 @@ class Authentication:
         try:
             claims = await authenticated(scope, self.verifier)
         except Refused as refused:
-            return await self.answer(refused.problem, refused.detail)(scope, receive, send)
+            answer = self.answer(refused.problem, refused.detail)
+            answer.headers.update(refused.response_headers or {})
+            return await answer(scope, receive, send)
         scope.setdefault("state", {})["claims"] = claims
         return await self.app(scope, receive, send)
 
@@ -45,8 +50,13 @@ def needs_token(path: str) -> bool:
     return path.startswith("/v1/") and path != OPEN_TO_ANYONE and not path.startswith(f"{OPEN_TO_ANYONE}/")
 
 
-async def authenticated(scope: Scope, verifier: TokenVerifier, header: bytes = b"authorization") -> Claims:
-    """The claims of the request's bearer token. Raises `Refused` without a valid one."""
+async def authenticated(
+    scope: Scope, verifier: TokenVerifier, header: bytes = b"authorization", *, is_of_sender: bool = True
+) -> Claims:
+    """The claims of the request's bearer token. Raises `Refused` without a valid one.
+
+    A token that fails costs the address that sent it, unless a gateway passes on somebody else's.
+    """
     given = [value for name, value in scope["headers"] if name == header]
     if len(given) != 1 or given[0][:7].lower() != b"bearer ":
         raise Refused(UNAUTHENTICATED, f"Send one access token as {header.decode().title()}: Bearer.")
@@ -54,7 +64,17 @@ async def authenticated(scope: Scope, verifier: TokenVerifier, header: bytes = b
     claims = verifier.cached_claims(token)
     if claims is not None:
         return claims
+    source = client_address(scope) if is_of_sender else ""
+    try:
+        if is_of_sender:
+            verifier.failures.require(source)
+    except TooMany as too_many:
+        retry = {"Retry-After": str(too_many.retry_after)}
+        raise Refused(TOO_MANY_REQUESTS, "Too many tokens from this address were not valid.", retry) from None
     try:
         return await verifier.verify(token)
     except TokenRefused:
+        if is_of_sender:
+            with contextlib.suppress(TooMany):
+                verifier.failures.count(source)
         raise Refused(UNAUTHENTICATED, "The access token is not valid.") from None

@@ -55,10 +55,19 @@ _CONFLICT: Final = Refusal("Conflict", 409, "1002, 1004 or 0099: the present sta
 _VERSION_MISMATCH: Final = Refusal("VersionMismatch", 412, "0099: it has changed since it was read.")
 _TOO_LARGE: Final = Refusal("TooLarge", 413, "0099: the message is too large.")
 _VERSION_REQUIRED: Final = Refusal("VersionRequired", 428, "0099: If-Match is required.")
+_TOO_MANY: Final = Refusal("TooManyRequests", 429, "0099: too much at once.")
 _INTERNAL_ERROR: Final = Refusal("InternalError", 500, "0099: something went wrong here.")
 _STORE_UNREACHABLE: Final = Refusal("StoreUnreachable", 503, "0099: the store is out of reach.")
 
-_OF_READS: Final = (_BAD_REQUEST, _UNAUTHENTICATED, _FORBIDDEN, _NOT_FOUND, _INTERNAL_ERROR, _STORE_UNREACHABLE)
+_OF_READS: Final = (
+    _BAD_REQUEST,
+    _UNAUTHENTICATED,
+    _FORBIDDEN,
+    _NOT_FOUND,
+    _TOO_MANY,
+    _INTERNAL_ERROR,
+    _STORE_UNREACHABLE,
+)
 _OF_WRITES: Final = (_CONFLICT, _VERSION_MISMATCH, _TOO_LARGE, _VERSION_REQUIRED)
 
 READ: Final[Responses] = refuses(*_OF_READS)

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Final
 from starlette.types import Receive, Scope, Send
 
 from api.edge import problems
+from api.edge.admission import MOST_AT_ONCE, AtOnce
 from api.edge.authentication import authenticated
 from api.edge.problems import FORBIDDEN, INTERNAL, INVALID_INPUT, METHOD_NOT_ALLOWED, TOO_LARGE, Refused
 from api.edge.request_context import TOO_LONG, caller_of, headers_around, is_too_long, request_id_in, with_headers
@@ -38,18 +39,24 @@ class Hook(ABC):
 
     most_bytes: ClassVar[int]
 
-    def __init__(self, verifier: TokenVerifier, current: CurrentSnapshot) -> None:
+    def __init__(self, verifier: TokenVerifier, current: CurrentSnapshot, at_once: AtOnce | None = None) -> None:
         self.verifier = verifier
         self.current = current
+        self.at_once = at_once or AtOnce(MOST_AT_ONCE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         around = headers_around(scope)
         try:
             claims = await self._require_gateway(scope)
             caller = caller_of(claims.issuer, claims.subject, around)
-            status, answer = await self.answer(await _body(receive, self.most_bytes), caller)
+            who = claims.issuer, claims.subject
+            self.at_once.enter(who)
+            try:
+                status, answer = await self.answer(await _body(receive, self.most_bytes), caller)
+            finally:
+                self.at_once.leave(who)
         except Refused as refused:
-            headers = {"Allow": "POST"} if refused.problem is METHOD_NOT_ALLOWED else None
+            headers = {"Allow": "POST"} if refused.problem is METHOD_NOT_ALLOWED else refused.response_headers
             refusal = problems.answer(refused.problem, refused.detail, headers)
             return await refusal(scope, receive, with_headers(around, send))
         except Exception:

@@ -14,6 +14,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from api.edge import problems
+from api.edge.admission import MOST_AT_ONCE, AtOnce
 from api.edge.authentication import authenticated
 from api.edge.problems import (
     FORBIDDEN,
@@ -50,14 +51,20 @@ _UNAVAILABLE: Final = {Reason.STORE_UNREACHABLE: STORE_UNREACHABLE, Reason.REVIS
 class GatewayDoor(ABC):
     """Base of both routes: authenticates the gateway, and identifies its partner. No body is read."""
 
-    def __init__(self, verifier: TokenVerifier) -> None:
+    def __init__(self, verifier: TokenVerifier, at_once: AtOnce | None = None) -> None:
         self.verifier = verifier
+        self.at_once = at_once or AtOnce(MOST_AT_ONCE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         around = headers_around(scope)
         try:
             claims = await self._require_gateway(scope)
-            answer = await self.answer(scope, caller_of(claims.issuer, claims.subject, around))
+            who = claims.issuer, claims.subject
+            self.at_once.enter(who)
+            try:
+                answer = await self.answer(scope, caller_of(claims.issuer, claims.subject, around))
+            finally:
+                self.at_once.leave(who)
         except Refused as refused:
             answer = problems.answer(refused.problem, refused.detail, refused.response_headers, decision=False)
         except Exception:
@@ -73,7 +80,7 @@ class GatewayDoor(ABC):
         """The partner's client id: by its own token, or set by the gateway after mTLS. Raises `Refused`."""
         client_ids = _headers(scope, _CLIENT_ID)
         if not client_ids:
-            claims = await authenticated(scope, self.verifier)
+            claims = await authenticated(scope, self.verifier, is_of_sender=False)
             if "partner" not in claims.roles:
                 raise Refused(FORBIDDEN, "The token in Authorization needs the role partner.")
             return claims.client_id
@@ -93,8 +100,10 @@ class GatewayDoor(ABC):
 class Authorize(GatewayDoor):
     """`/gateway/v1/authorize`, for any method, also with Envoy's path appended."""
 
-    def __init__(self, verifier: TokenVerifier, current: CurrentSnapshot, routes: RouteTable) -> None:
-        super().__init__(verifier)
+    def __init__(
+        self, verifier: TokenVerifier, current: CurrentSnapshot, routes: RouteTable, at_once: AtOnce | None = None
+    ) -> None:
+        super().__init__(verifier, at_once)
         self.current = current
         self.routes = routes
 

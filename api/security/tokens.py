@@ -23,6 +23,7 @@ from jose import jwk, jws, jwt
 
 from api.security.issuers import MAX_KID_LENGTH, KeySet, TrustedIssuer, VerificationKey
 from api.security.private_files import publish
+from api.security.rates import Rates
 from api.security.strict_json import Malformed, base64url, strict_object
 from models.vocabulary.identifiers import is_board_number, is_brin
 
@@ -128,8 +129,11 @@ class TokenVerifier:
         issuers: Iterable[TrustedIssuer],
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
+        failures: Rates | None = None,
     ) -> None:
         self._clock = clock
+        #: Tokens that were not valid, by the address that sent them.
+        self.failures = failures or Rates(20, 1_200)
         self._trusted: dict[str, tuple[TrustedIssuer, KeySet]] = {}
         for issuer in issuers:
             if issuer.issuer in self._trusted:

@@ -15,9 +15,11 @@ import contextlib
 import logging
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from typing import Final, NamedTuple
 
 from api.snapshot.line_store import LineStore
+from api.snapshot.patience import Deadline
 from api.snapshot.pending_decision import Answer, Logged, PendingDecision, draft_decisions
 from api.snapshot.source import EVERYTHING, DraftedLines, FactSource, Reading
 from api.store.outage import StoreBehind, StoreUnreachable
@@ -96,7 +98,7 @@ class CurrentSnapshot:
         loop = asyncio.get_running_loop()
         pending = PendingDecision(loop.create_future(), decide)
         if not self._waiting:
-            loop.call_later(self._deadline, self._time_out, self._waiting)
+            Deadline(self._deadline, partial(self._time_out, self._waiting))
         self._waiting.append(pending)
         if self._reader is None:
             self._reader = loop.create_task(self._serve())
@@ -151,7 +153,7 @@ class CurrentSnapshot:
         limit = max(FEWEST_AT_ONCE, (len(waiting) + returning) // 2)
         if self._reads_store_lines and len(waiting) > limit:
             self._waiting, waiting = waiting[limit:], waiting[:limit]
-            asyncio.get_running_loop().call_later(self._deadline, self._time_out, self._waiting)
+            Deadline(self._deadline, partial(self._time_out, self._waiting))
         self._last_batch = len(waiting)
         return waiting
 

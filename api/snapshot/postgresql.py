@@ -9,6 +9,7 @@ import asyncpg
 
 from api.snapshot.decision_lines import DURABLE, READ_AND_STORE, STORE_ON_POSTGRESQL, as_json
 from api.snapshot.fact_rows import CHANGED, CHANGED_GRANTS, ROWS_AT_ONCE, WHAT_CHANGED, GrantPacker, changes_of
+from api.snapshot.patience import patience
 from api.snapshot.source import DraftedLines, Reading
 from api.store.timing import STATEMENT_SECONDS, Clock
 from models.decision.decision_log import Line
@@ -48,16 +49,18 @@ class PostgresqlFacts:
             lines, *conditions = draft
             clock = None if self._clock is None else self._clock()
             # All rows are fetched: with fetchrow() the statement would not be complete when it returns.
-            [(revision, mark, now, stored)] = await self._read_and_store_statement.fetch(
-                as_json(lines), *conditions, clock, timeout=within
-            )
+            async with patience(within):
+                rows = await self._read_and_store_statement.fetch(as_json(lines), *conditions, clock)
+            [(revision, mark, now, stored)] = rows
             return Reading(revision, now, mark, stored)
-        revision, mark, now = await self._read_statement.fetchrow(timeout=within)
+        async with patience(within):
+            revision, mark, now = await self._read_statement.fetchrow()
         return Reading(revision, now if self._clock is None else self._clock(), mark)
 
     async def store(self, lines: Sequence[Line], within: float) -> None:
         await self.connect()
-        await self._store_statement.fetch(as_json(lines), timeout=within)
+        async with patience(within):
+            await self._store_statement.fetch(as_json(lines))
 
     async def changes(self, since: int) -> Changes:
         await self.connect()

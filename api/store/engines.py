@@ -50,8 +50,13 @@ def sqlite_engine(url: URL) -> AsyncEngine:
     )
 
     def remember_file(connection: Any, record: Any) -> None:
-        record.info["file"] = file_identity(path)
-        _configure_sqlite(connection)
+        try:
+            record.info["file"] = file_identity(path)
+            _configure_sqlite(connection)
+        except BaseException:
+            # The pool forgets a connection whose preparation fails, or is cancelled: its thread would stay.
+            connection.close()
+            raise
 
     def require_same_file(_connection: Any, record: Any, _proxy: Any) -> None:
         if record.info["file"] != file_identity(path):

@@ -269,6 +269,9 @@ async def world_on(store_url: str, folder: Path, *, populated: bool = False, **m
         **{
             "store_deadline": 5,
             "applications_per_hour": 1_000_000,
+            "caller_per_second": 1_000_000,
+            "caller_at_once": 10_000,
+            "failed_tokens_per_minute": 1_000_000,
             "applications_per_day": 1_000_000,
             "deliver": False,
             **more,

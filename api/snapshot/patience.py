@@ -1,0 +1,48 @@
+"""Deadlines for the store that a late event loop does not use up.
+
+Where something held up the loop, what the store has answered meanwhile is not yet read, and a timer that is due says
+nothing about the store: it gets its seconds once more. Taken for a store that is away, a busy moment would deny
+everybody, and cut their connections.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Final
+
+#: Seconds by which a timer may be late before the loop counts as held up.
+LATE_SECONDS: Final = 0.02
+
+
+class Deadline:
+    """Calls `expire` after so many seconds; after as many again where the loop was held up at their end."""
+
+    __slots__ = ("_due", "_expire", "_handle", "_loop", "_seconds")
+
+    def __init__(self, seconds: float, expire: Callable[[], None]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._seconds = seconds
+        self._expire = expire
+        self._due: float | None = self._loop.time() + seconds
+        self._handle = self._loop.call_later(seconds, self._look)
+
+    def cancel(self) -> None:
+        self._handle.cancel()
+
+    def _look(self) -> None:
+        if self._due is not None and self._loop.time() - self._due > LATE_SECONDS:
+            self._due = None
+            self._handle = self._loop.call_later(self._seconds, self._look)
+        else:
+            self._expire()
+
+
+@asynccontextmanager
+async def patience(seconds: float) -> AsyncIterator[None]:
+    """Raises `TimeoutError` where the block takes longer, as `asyncio.timeout` does, but for a loop that was late."""
+    async with asyncio.timeout(None) as timeout:
+        deadline = Deadline(seconds, lambda: timeout.reschedule(asyncio.get_running_loop().time()))
+        try:
+            yield
+        finally:
+            deadline.cancel()
