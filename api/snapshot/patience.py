@@ -6,8 +6,8 @@ everybody, and cut their connections.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
+from types import TracebackType
 from typing import Final
 
 #: Seconds by which a timer may be late before the loop counts as held up.
@@ -37,12 +37,24 @@ class Deadline:
             self._expire()
 
 
-@asynccontextmanager
-async def patience(seconds: float) -> AsyncIterator[None]:
-    """Raises `TimeoutError` where the block takes longer, as `asyncio.timeout` does, but for a loop that was late."""
-    async with asyncio.timeout(None) as timeout:
-        deadline = Deadline(seconds, lambda: timeout.reschedule(asyncio.get_running_loop().time()))
-        try:
-            yield
-        finally:
-            deadline.cancel()
+class Patience:
+    """A block that raises `TimeoutError` where it takes longer, as `asyncio.timeout` does, but for a late loop."""
+
+    __slots__ = ("_deadline", "_seconds", "_timeout")
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._timeout = asyncio.timeout(None)
+
+    async def __aenter__(self) -> None:
+        await self._timeout.__aenter__()
+        self._deadline = Deadline(self._seconds, self._give_up)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._deadline.cancel()
+        await self._timeout.__aexit__(kind, error, trace)
+
+    def _give_up(self) -> None:
+        self._timeout.reschedule(asyncio.get_running_loop().time())

@@ -9,7 +9,7 @@ import asyncpg
 
 from api.snapshot.decision_lines import DURABLE, READ_AND_STORE, STORE_ON_POSTGRESQL, as_json
 from api.snapshot.fact_rows import CHANGED, CHANGED_GRANTS, ROWS_AT_ONCE, WHAT_CHANGED, GrantPacker, changes_of
-from api.snapshot.patience import patience
+from api.snapshot.patience import Patience
 from api.snapshot.source import DraftedLines, Reading
 from api.store.timing import STATEMENT_SECONDS, Clock
 from models.decision.decision_log import Line
@@ -49,17 +49,17 @@ class PostgresqlFacts:
             lines, *conditions = draft
             clock = None if self._clock is None else self._clock()
             # All rows are fetched: with fetchrow() the statement would not be complete when it returns.
-            async with patience(within):
+            async with Patience(within):
                 rows = await self._read_and_store_statement.fetch(as_json(lines), *conditions, clock)
             [(revision, mark, now, stored)] = rows
             return Reading(revision, now, mark, stored)
-        async with patience(within):
+        async with Patience(within):
             revision, mark, now = await self._read_statement.fetchrow()
         return Reading(revision, now if self._clock is None else self._clock(), mark)
 
     async def store(self, lines: Sequence[Line], within: float) -> None:
         await self.connect()
-        async with patience(within):
+        async with Patience(within):
             await self._store_statement.fetch(as_json(lines))
 
     async def changes(self, since: int) -> Changes:

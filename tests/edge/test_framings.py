@@ -34,8 +34,8 @@ class Seen:
             if message["type"] != "http.request":
                 return
             body, more = body + message["body"], message["more_body"]
-        self.requests.append((scope["method"], scope["path"], body))
         self.headers += scope["headers"]
+        self.requests.append((scope["method"], scope["path"], body))
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"4")]})
         await send({"type": "http.response.body", "body": b"done"})
 

@@ -9,7 +9,7 @@ import pytest
 
 from api.app import source_for
 from api.snapshot.current import CurrentSnapshot
-from api.snapshot.patience import Deadline, patience
+from api.snapshot.patience import Deadline, Patience
 from api.store.outage import StoreUnreachable
 from api.store.store import Store
 from tests.worlds.controlled_source import HandSource
@@ -33,7 +33,7 @@ async def test_what_has_arrived_while_the_loop_was_held_up_is_in_time() -> None:
         answering = asyncio.create_task(answer_of(here))
         await asyncio.sleep(0.01)
         threading.Timer(SECONDS / 2, there.sendall, [b"here"]).start()
-        async with patience(SECONDS):
+        async with Patience(SECONDS):
             asyncio.get_running_loop().call_soon(time.sleep, 3 * SECONDS)
             assert await answering == b"here"
 
@@ -41,7 +41,7 @@ async def test_what_has_arrived_while_the_loop_was_held_up_is_in_time() -> None:
 async def test_who_does_not_answer_is_given_up_in_time_and_no_sooner() -> None:
     begun = time.monotonic()
     with pytest.raises(TimeoutError):
-        async with patience(SECONDS):
+        async with Patience(SECONDS):
             await asyncio.Event().wait()
     assert SECONDS <= time.monotonic() - begun < SECONDS + MARGIN
 
@@ -50,7 +50,7 @@ async def test_a_loop_that_is_late_again_and_again_gives_up_all_the_same() -> No
     held_up = asyncio.create_task(_hold_up())
     begun = time.monotonic()
     with pytest.raises(TimeoutError):
-        async with patience(SECONDS):
+        async with Patience(SECONDS):
             await asyncio.Event().wait()
     assert time.monotonic() - begun < 3 * SECONDS + MARGIN
     held_up.cancel()

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from datetime import datetime
 
-from api.snapshot.patience import patience
+from api.snapshot.patience import Patience
 from api.snapshot.source import DraftedLines, Reading
 from models.decision.decision_log import Line
 from models.decision.snapshot import Changes, SchoolFacts
@@ -44,7 +44,7 @@ class HandSource:
     async def read(self, within: float, draft: DraftedLines | None = None) -> Reading:
         self.started += 1
         seen, now = self.revision, self.now
-        async with patience(within):
+        async with Patience(within):
             await self.may_read.wait()
         if self.fault is not None:
             raise self.fault
@@ -58,7 +58,7 @@ class HandSource:
         return Reading(seen, now, stored=holds)
 
     async def store(self, lines: Sequence[Line], within: float) -> None:
-        async with patience(within):
+        async with Patience(within):
             # Others have their turn meanwhile.
             await asyncio.sleep(0.001)
             await self.may_store.wait()
