@@ -97,7 +97,7 @@ class Settings(BaseSettings):
         description="Requests that one caller may make in a second to one process; twice as many at once.",
     )
     caller_at_once: int = Field(
-        default=16,
+        default=6,
         ge=1,
         le=10_000,
         description="Requests of one caller that are worked on at once in one process; others wait behind them.",

@@ -23,16 +23,18 @@ from api.edge.client_address import client_address
 from api.edge.problems import TOO_MANY_REQUESTS, Problem, Refused
 from api.security.rates import Rates, TooMany
 
-#: Seconds that a request waits for those of the same caller.
-WAIT_SECONDS: Final = 2.0
-#: Requests that wait for one of those that run, for each of these.
-WAITING_FOR_EACH: Final = 8
+#: Seconds that a request waits for those of the same caller; one that is urgent waits longer.
+WAIT_SECONDS: Final = 5.0
+URGENT_SECONDS: Final = 15.0
+#: Requests that wait for one of those that run, for each of these; of those that are urgent more.
+WAITING_FOR_EACH: Final = 20
+URGENT_FOR_EACH: Final = 200
 #: Seconds of its rate that a caller may use up at once.
 BURST_SECONDS: Final = 2
 
 #: Decisions that one gateway may wait for at once, where no setting says otherwise.
 MOST_AT_ONCE: Final = 512
-_URGENT: Final = ("/_revoke", "/_suspend", "/_stop", "/revokes")
+_URGENT: Final = ("/_revoke", "/_suspend", "/_stop", "/_end", "/revokes")
 _HEALTH: Final = "/health/"
 _CHANGES: Final = "/v1/consents/changes"
 #: Names `wait` once, with a number of seconds.
@@ -69,18 +71,20 @@ class Admission:
         self._turns: dict[Hashable, _Turns] = {}
 
     @asynccontextmanager
-    async def turn(self, who: Hashable, *, holds: bool = True) -> AsyncIterator[int]:
+    async def turn(self, who: Hashable, *, holds: bool = True, is_urgent: bool = False) -> AsyncIterator[int]:
         """A turn of this caller, for the block; what is left of its rate. Raises `TooMany`.
 
         A request that only listens does not hold one of the turns that run at once.
         """
+        who = who, is_urgent
         left = self.rates.count(who)
         if not holds:
             yield left
             return
         turns = self._turns.setdefault(who, _Turns())
         if turns.running >= self.share.at_once:
-            await self._wait(who, turns)
+            most, seconds = (URGENT_FOR_EACH, URGENT_SECONDS) if is_urgent else (WAITING_FOR_EACH, WAIT_SECONDS)
+            await self._wait(who, turns, most * self.share.at_once, seconds)
         else:
             turns.running += 1
         try:
@@ -88,14 +92,14 @@ class Admission:
         finally:
             self._end(who, turns)
 
-    async def _wait(self, who: Hashable, turns: _Turns) -> None:
+    async def _wait(self, who: Hashable, turns: _Turns, most: int, seconds: float) -> None:
         """Waits for the turn of one that runs. Raises `TooMany`."""
-        if len(turns.waiting) >= self.share.at_once * WAITING_FOR_EACH:
+        if len(turns.waiting) >= most:
             raise TooMany(1)
         mine: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         turns.waiting.append(mine)
         try:
-            async with asyncio.timeout(WAIT_SECONDS):
+            async with asyncio.timeout(seconds):
                 await mine
         except TimeoutError:
             if not _was_given(mine):
@@ -173,7 +177,8 @@ class AdmissionControl:
         if scope["type"] != "http" or self._is_free(scope["path"]):
             return await self.app(scope, receive, send)
         try:
-            async with self.admission.turn(_caller_of(scope), holds=not _listens(scope)) as left:
+            turn = self.admission.turn(_caller_of(scope), holds=not _listens(scope), is_urgent=_is_urgent(scope))
+            async with turn as left:
                 await self.app(scope, receive, self._telling(left, send))
         except TooMany as refused:
             refusal = self.answer(TOO_MANY_REQUESTS, "This caller has asked for too much at once: wait a little.")
@@ -199,13 +204,16 @@ class AdmissionControl:
 
 
 def _caller_of(scope: Scope) -> Hashable:
-    """Who asks, and whether for what is urgent."""
     claims = scope.get("state", {}).get("claims")
-    is_urgent = scope["method"] in {"POST", "PUT"} and scope["path"].endswith(_URGENT)
-    if claims is not None:
-        # A person who acts for several schools has a share in each.
-        return claims.issuer, claims.subject, claims.client_id, claims.school, claims.board, is_urgent
-    return client_address(scope), is_urgent
+    if claims is None:
+        return client_address(scope)
+    # A person who acts for several schools has a share in each.
+    return claims.issuer, claims.subject, claims.client_id, claims.school, claims.board
+
+
+def _is_urgent(scope: Scope) -> bool:
+    """Whether the request takes a permission away."""
+    return scope["method"] in {"POST", "PUT"} and scope["path"].endswith(_URGENT)
 
 
 def _listens(scope: Scope) -> bool:

@@ -1,5 +1,6 @@
 """The address that a request comes from: that of its connection, or the one that a trusted proxy names."""
 
+import ipaddress
 import os
 from functools import cache
 from typing import Any, cast
@@ -13,10 +14,22 @@ def client_address(scope: Scope) -> str:
     host = client[0] if client else ""
     trusted = _trusted_proxies(os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1"))
     if host in trusted:
-        named = [value for name, value in scope["headers"] if name == b"x-forwarded-for"]
+        named = [value for name, value in scope["headers"] if name == b"x-forwarded-for" and value.strip()]
         if named:
             host, _ = trusted.get_trusted_client_address(b", ".join(named).decode("latin-1"))
-    return ":".join(host.split(":")[:4])[:64]
+    return _one_clients(host)
+
+
+def _one_clients(host: str) -> str:
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host[:64]
+    if isinstance(address, ipaddress.IPv4Address):
+        return str(address)
+    if address.ipv4_mapped is not None:
+        return str(address.ipv4_mapped)
+    return str(ipaddress.ip_network((address, 64), strict=False))
 
 
 @cache

@@ -147,19 +147,27 @@ class TokenVerifier:
         if verified is None:
             return None
         key = verified.keys.cached(verified.key.kid)
-        if verified.claims.expires_at <= self._clock() or (key is not verified.key and key != verified.key):
+        if verified.claims.expires_at <= self._clock():
             del self._verified[token]
             return None
+        if key is not verified.key and key != verified.key:
+            return None  # or its keys are only due to be fetched, which `verify` does
         self._verified.move_to_end(token)
         return verified.claims
+
+    def knows(self, token: str) -> bool:
+        """Whether the token was valid when it was verified last."""
+        return token in self._verified
 
     async def verify(self, token: str) -> Claims:
         """The claims of `token`, verified now. Raises `TokenRefused` and nothing else, whatever the text."""
         try:
             verified = await self._verify(parse(token))
         except TokenRefused:
+            self._verified.pop(token, None)
             raise
         except Exception as error:
+            self._verified.pop(token, None)
             raise TokenRefused("an error while verifying") from error
         self._cache(token, verified)
         return verified.claims

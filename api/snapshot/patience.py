@@ -1,8 +1,9 @@
 """Deadlines for the store that a late event loop does not use up.
 
 Where something held up the loop, what the store has answered meanwhile is not yet read, and a timer that is due says
-nothing about the store: it gets its seconds once more. Taken for a store that is away, a busy moment would deny
-everybody, and cut their connections.
+nothing about the store: it gets once more what it lost. Taken for a store that is away, a busy moment would deny
+everybody, and cut their connections. Who was held up for longer than a second, as by a machine that stood still,
+gets nothing more: an answer of that age permits nothing.
 """
 
 import asyncio
@@ -12,10 +13,12 @@ from typing import Final
 
 #: Seconds by which a timer may be late before the loop counts as held up.
 LATE_SECONDS: Final = 0.02
+#: Seconds by which it may be late at most.
+MOST_LATE_SECONDS: Final = 1.0
 
 
 class Deadline:
-    """Calls `expire` after so many seconds; after as many again where the loop was held up at their end."""
+    """Calls `expire` after so many seconds; a little later where the loop was held up at their end."""
 
     __slots__ = ("_due", "_expire", "_handle", "_loop", "_seconds")
 
@@ -30,9 +33,10 @@ class Deadline:
         self._handle.cancel()
 
     def _look(self) -> None:
-        if self._due is not None and self._loop.time() - self._due > LATE_SECONDS:
+        late = 0.0 if self._due is None else self._loop.time() - self._due
+        if LATE_SECONDS < late <= MOST_LATE_SECONDS:
             self._due = None
-            self._handle = self._loop.call_later(self._seconds, self._look)
+            self._handle = self._loop.call_later(min(self._seconds, late), self._look)
         else:
             self._expire()
 

@@ -15,6 +15,7 @@ from api.edge.admission import Admission, AtOnce, Share
 from api.edge.client_address import client_address
 from api.edge.problems import Refused
 from api.security import rates
+from api.security.issuers import KeySet
 from api.security.rates import Rates, TooMany
 from tests.worlds.world import World, question, world_on
 
@@ -113,6 +114,23 @@ async def test_what_cannot_wait_is_refused_at_once_and_what_waits_too_long_in_ti
     until.set()
     await asyncio.gather(*running)
     assert done == ["busy"] * 2
+    assert shares._turns == {}
+
+
+async def test_of_what_is_urgent_more_waits_and_it_waits_for_nothing_else(shares: Admission) -> None:
+    until, done = asyncio.Event(), list[str]()
+    running = [asyncio.create_task(hold(shares, "busy", until, done)) for _ in range(2)]
+    await asyncio.sleep(0)
+
+    async def revoke() -> None:
+        async with shares.turn("busy", is_urgent=True):
+            await asyncio.sleep(0)
+            done.append("urgent")
+
+    await asyncio.gather(*(revoke() for _ in range(2 * admission.URGENT_FOR_EACH)))
+    assert done.count("urgent") == 2 * admission.URGENT_FOR_EACH
+    until.set()
+    await asyncio.gather(*running)
     assert shares._turns == {}
 
 
@@ -217,7 +235,10 @@ def test_a_gateway_that_waits_for_too_much_is_refused_and_another_is_not() -> No
         ("127.0.0.1", ["192.0.2.1"], "192.0.2.1"),
         ("127.0.0.1", ["203.0.113.5, 192.0.2.1"], "192.0.2.1"),
         ("127.0.0.1", ["203.0.113.5", "192.0.2.1"], "192.0.2.1"),
-        ("2001:db8:1:2:3:4:5:6", [], "2001:db8:1:2"),
+        ("127.0.0.1", [""], "127.0.0.1"),
+        ("2001:db8:1:2:3:4:5:6", [], "2001:db8:1:2::/64"),
+        ("2001:db8::5:6:7:8", [], "2001:db8::/64"),
+        ("::ffff:192.0.2.1", [], "192.0.2.1"),
         ("127.0.0.1", ["x" * 5_000], "x" * 64),
     ],
 )
@@ -280,6 +301,17 @@ async def test_tokens_that_fail_cost_their_address_and_not_who_was_known_already
     assert (await small.call("GET", "/v1/partners", known)).status_code == 200
     elsewhere = await small.call("GET", "/v1/partners", new, X_Forwarded_For="192.0.2.7")
     assert elsewhere.status_code == 200
+
+
+async def test_a_known_token_costs_nothing_also_where_the_keys_of_its_issuer_are_due(
+    small: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = small.token("operator")
+    assert (await small.call("GET", "/v1/partners", known)).status_code == 200
+    for number in range(65):
+        await small.call("GET", "/v1/partners", f"{known[:-9]}{number:09}")
+    monkeypatch.setattr(KeySet, "_is_due", lambda _: True)
+    assert (await small.call("GET", "/v1/partners", known)).status_code == 200
 
 
 async def test_a_gateway_waits_for_as_much_at_once_as_it_may(small: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,17 +1,19 @@
 """No body is lost, no byte of one request is read as another, and no header comes from behind a head."""
 
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
 import pytest
+import pytest_asyncio
 from starlette.types import Receive, Scope, Send
 
 from tests.edge.connections import Got, sent
 from tests.edge.framings import FRAMINGS, HIDDEN, LAST, TAKEN, Door, Framing
 from tests.effort import turns
 from tests.worlds.served_app import serving
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 BODY: Final = b'{"grantId": "een", "reason": "Niet meer nodig."}'
 #: What stands behind a head, and would be believed as a header.
@@ -52,7 +54,7 @@ def segments_of(framing: Framing, door: Door) -> Iterator[tuple[str, list[bytes]
         yield "a byte at a time", [whole[at : at + 1] for at in range(len(whole))]
 
 
-@asynccontextmanager
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def recorded() -> AsyncIterator[tuple[Seen, tuple[str, int]]]:
     seen = Seen()
     async with serving(seen) as address:
@@ -60,15 +62,17 @@ async def recorded() -> AsyncIterator[tuple[Seen, tuple[str, int]]]:
 
 
 @pytest.mark.parametrize("framing", FRAMINGS, ids=lambda framing: framing.name)
-async def test_a_framing_is_read_as_it_was_meant_or_not_at_all(framing: Framing) -> None:
-    door = Door(b"/asked", BODY)
-    async with recorded() as (seen, address):
-        [whole, *cut] = segments_of(framing, door)
-        for how, segments in [whole, *turns(cut, FRAMINGS.index(framing))]:
-            seen.requests.clear()
-            got = await sent(address, segments)
-            assert_answered(framing, got, how)
-            assert_meant(framing, seen, how)
+async def test_a_framing_is_read_as_it_was_meant_or_not_at_all(
+    framing: Framing, recorded: tuple[Seen, tuple[str, int]]
+) -> None:
+    door, (seen, address) = Door(b"/asked", BODY), recorded
+    [whole, *cut] = segments_of(framing, door)
+    for how, segments in [whole, *turns(cut, FRAMINGS.index(framing))]:
+        seen.requests.clear()
+        seen.headers.clear()
+        got = await sent(address, segments)
+        assert_answered(framing, got, how)
+        assert_meant(framing, seen, how)
 
 
 def assert_answered(framing: Framing, got: Got, how: str) -> None:

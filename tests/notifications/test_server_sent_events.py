@@ -200,6 +200,7 @@ async def test_silence_is_broken_by_a_comment(service: Service, monkeypatch: pyt
 
 
 async def test_a_stream_ends_by_itself(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feed_routes, "HEARTBEAT_SECONDS", 0.3)
     begun = time.monotonic()
     async with service.stream(wait=1) as stream, asyncio.timeout(60):
         assert await stream.rest() == []

@@ -104,5 +104,5 @@ def test_no_gateway_makes_a_request_of_a_body_or_a_header_of_a_trailer(
 async def _sent(port: int, content: bytes) -> None:
     """Sends it. A gateway may answer as it likes, and keep the connection."""
     with contextlib.suppress(Exception):  # also an answer that is none: it is the gateway's
-        async with asyncio.timeout(1.5):
+        async with asyncio.timeout(0.5):
             await sent(("127.0.0.1", port), [content])

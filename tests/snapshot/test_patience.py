@@ -8,6 +8,7 @@ import time
 import pytest
 
 from api.app import source_for
+from api.snapshot import patience as patience_module
 from api.snapshot.current import CurrentSnapshot
 from api.snapshot.patience import Deadline, Patience
 from api.store.outage import StoreUnreachable
@@ -60,6 +61,17 @@ async def _hold_up() -> None:
     while True:
         await asyncio.sleep(0)
         time.sleep(0.05)  # noqa: ASYNC251 - that is the point
+
+
+async def test_who_stood_still_for_long_takes_no_answer_of_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patience_module, "MOST_LATE_SECONDS", SECONDS)
+    expired = list[float]()
+    begun = time.monotonic()
+    Deadline(SECONDS, lambda: expired.append(time.monotonic() - begun))
+    await asyncio.sleep(0)
+    time.sleep(3 * SECONDS)  # noqa: ASYNC251 - that is the point
+    await asyncio.sleep(0.01)
+    assert len(expired) == 1
 
 
 async def test_a_deadline_that_is_cancelled_expires_no_more() -> None:
