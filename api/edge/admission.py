@@ -1,4 +1,4 @@
-"""What each caller may do at once and per second in one process: who asks for more is told to wait, and nobody else.
+"""Shares of the callers of one process: how much each may ask at once and per second. Only who asks for more waits.
 
 A caller is who its token names, or an address where there is no token. Its requests above `at_once` wait behind its
 own; what cannot wait is refused with 429 before its body is read. Revocations, suspensions and stops have a share of
@@ -43,7 +43,7 @@ _WAITS: Final = re.compile(rb"(?:(?!wait=)[^&]*&)*wait=0*[1-9][0-9]*(?:&(?!wait=
 
 @dataclass(frozen=True)
 class Share:
-    """What one caller may do in one process."""
+    """The share of one caller in one process."""
 
     per_second: int
     at_once: int

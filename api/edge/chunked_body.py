@@ -37,7 +37,7 @@ class ChunkedBody:
         self._parser.feed_data(_HEAD)
 
     def read(self, data: bytes) -> bytes:
-        """What these next bytes, at most a `SLICE`, hold of the body. Raises `ChunksMalformed`."""
+        """The part of the body in these next bytes, at most a `SLICE`. Raises `ChunksMalformed`."""
         at = 0
         try:
             while at < len(data) and not self.complete:

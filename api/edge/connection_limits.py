@@ -1,4 +1,4 @@
-"""What the connections of one server may hold together, and the deadlines of each.
+"""Deadlines of each connection of a server, and bounds on all of them together.
 
 A timer for each request would cost as much as reading it: one look a second at all connections is enough, since their
 number is bounded.

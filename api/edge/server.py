@@ -74,7 +74,7 @@ class StrictConnection(HttpToolsProtocol):
         #: How far no end of a head was found.
         self._searched = 0
         self._shaping: list[tuple[bytes, bytes]] = []
-        #: What is missing of the body: bytes, or its chunks.
+        #: The missing part of the body: a number of bytes, or its chunks.
         self._missing = 0
         self._chunks: ChunkedBody | None = None
         #: Bytes of the body since its pace was looked at, and those that were reserved for it.

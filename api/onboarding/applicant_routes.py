@@ -4,7 +4,6 @@ Each process limits the rate of one address; the store limits the number of appl
 """
 
 import hashlib
-import ipaddress
 import secrets
 import uuid
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from pydantic import Field, StringConstraints
 
 from api.contract import components
 from api.edge.authentication import OPEN_TO_ANYONE
+from api.edge.client_address import source_of
 from api.edge.problems import TOO_MANY_REQUESTS, UNAUTHENTICATED, Refused
 from api.onboarding.case_routes import saved_case, take_step
 from api.queries import case_rows
@@ -254,16 +254,3 @@ def _reference() -> str:
 
 def _digest(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
-
-
-def source_of(host: str) -> str:
-    """The key of an address for rate limits: the address itself, or for IPv6 its /48 network, which one party holds."""
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return host
-    if address.version == 4:
-        return host
-    if address.ipv4_mapped is not None:
-        return str(address.ipv4_mapped)
-    return str(ipaddress.ip_network((host, 48), strict=False))

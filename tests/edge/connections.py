@@ -8,7 +8,7 @@ from typing import Final
 
 import h11
 
-#: What the edge answers by itself has this type, and none of ours.
+#: The problem type of the edge's own answers; those of the application have types of ours.
 EDGE_TYPE: Final = b'"type":"about:blank"'
 #: Seconds between segments, so that each is read for itself.
 APART: Final = 0.003

@@ -99,7 +99,7 @@ _LENGTH: Final = b"Content-Length: %d"
 HIDDEN: Final = b"GET /hidden HTTP/1.1\r\nHost: edge.test\r\n\r\n"
 TUNNEL: Final = {"method": b"CONNECT", "target": b"edge.test:443"}
 H2C: Final = (b"Connection: Upgrade", b"Upgrade: h2c")
-#: What the client of the JDK sends by default.
+#: Sent by the client of the JDK by default.
 OF_JAVA: Final = (b"Connection: Upgrade, HTTP2-Settings", b"Upgrade: h2c", b"HTTP2-Settings: AAMAAABk")
 WEB_SOCKET: Final = (
     b"Connection: Upgrade",

@@ -1,4 +1,4 @@
-"""What takes too long, is too much, or is refused early: the connection ends in time, and the answer arrives."""
+"""Deadlines and bounds of a connection, and early refusals: it ends in time, and the answer arrives."""
 
 import asyncio
 import contextlib

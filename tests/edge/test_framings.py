@@ -16,7 +16,7 @@ from tests.worlds.served_app import serving
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 BODY: Final = b'{"grantId": "een", "reason": "Niet meer nodig."}'
-#: What stands behind a head, and would be believed as a header.
+#: Values of trailers and bodies, none of which may be believed as that of a header.
 FROM_BEHIND: Final = (b"another", b"10.1.2.3", b"elsewhere.test")
 
 
@@ -82,7 +82,7 @@ def assert_answered(framing: Framing, got: Got, how: str) -> None:
 
 
 def assert_meant(framing: Framing, seen: Seen, how: str) -> None:
-    """What the application was asked is what was meant: each whole, and nothing that stood in a body."""
+    """The application saw the requests that were meant: each whole, and none that stood in a body."""
     taken = [answer for answer in framing.answers if answer == TAKEN]
     assert len(seen.requests) >= len(taken), how
     for method, path, body in seen.requests:

@@ -21,11 +21,12 @@ from tests.exchange.peers.invented import SOAP, UWLR, CallName, Invented, inner_
 CATALOGUE: Final = json.loads((Path(__file__).parents[2] / "models/catalogue/scopes.json").read_text("utf-8"))
 NEVER_RELEASED: Final = frozenset((entry["type"], entry["field"]) for entry in CATALOGUE["neverReleased"])
 
-#: What names the folder with the standard.
+#: The variable that names the folder with the standard.
 STANDARD: Final = "UWLR_STANDARD_DIR"
 #: Marks a test that holds something against the standard's own files, or asks with its service description.
 needs_standard: Final = pytest.mark.skipif(
-    not os.environ.get(STANDARD), reason=f"{STANDARD} is not set: the folder with the standard's Schemas and wsdl"
+    not os.environ.get(STANDARD),
+    reason=f"{STANDARD} is not set: it names the folder with the standard's Schemas and wsdl, no part of this project",
 )
 STAND_IN: Final = "-"
 

@@ -1,4 +1,4 @@
-"""What a school may choose: within an offer, or less than it permits already."""
+"""Choices of a school: within an offer, or of less than it permits already."""
 
 from datetime import datetime, timedelta
 from typing import Any

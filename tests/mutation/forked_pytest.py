@@ -87,7 +87,7 @@ def run(
     """One run, in the copy."""
     from hypothesis import Phase, settings
 
-    # What fails has failed: nobody looks for the smallest example.
+    # A failure is enough: nobody looks for the smallest example.
     settings.register_profile("mutation", phases=(Phase.explicit, Phase.generate), database=None, derandomize=True)
     settings.load_profile("mutation")
     sys.dont_write_bytecode = True

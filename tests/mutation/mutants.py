@@ -36,7 +36,7 @@ class Mutant:
 
     @property
     def key(self) -> tuple[str, str, str, str]:
-        """What it is known by, wherever its lines stand in the file."""
+        """Its identity, wherever its lines stand in the file."""
         return self.path, self.within, self.was, self.becomes
 
     def rank(self, seed: int) -> str:

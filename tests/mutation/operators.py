@@ -7,7 +7,7 @@ from typing import Any, Final
 import libcst as cst
 from mutmut.mutation import mutators
 
-#: What a query is narrowed, ordered and bounded by.
+#: Methods by which a query is narrowed, ordered and bounded.
 PARTS_OF_A_QUERY: Final = frozenset({"where", "order_by", "limit", "group_by", "distinct", "having"})
 
 #: Each word of SQL, and what takes its place.
@@ -104,5 +104,5 @@ OPERATORS: Final[Sequence[tuple[Any, Operator]]] = (
     (cst.SimpleString, operator_sql),
     (cst.FormattedStringText, operator_sql),
 )
-#: What a condition gets beside.
+#: Additions to a condition.
 CONDITION: Final[tuple[Any, Operator]] = (cst.BaseExpression, operator_condition)

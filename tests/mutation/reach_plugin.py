@@ -17,7 +17,7 @@ FOLDER = Path(os.environ["MUTATION_REACH"])
 PATHS = os.environ["MUTATION_PATHS"].split(os.pathsep)
 
 
-#: What runs while conftest is imported, and with it most of what is ours.
+#: The context of lines that run while conftest is imported, and with it most of our modules.
 IMPORTS = "import"
 COVERAGE = Coverage(
     data_file=str(FOLDER / f"coverage.{os.getpid()}"),

@@ -20,7 +20,7 @@ from tests.mutation.mutants import Mutant
 
 #: Left out of a copy.
 IGNORED: Final = shutil.ignore_patterns(".git", ".venv", "var", "node_modules", ".hypothesis", ".*_cache")
-#: What the first tests of a mutant may take together, as they were measured: most mutants are found by then.
+#: Seconds that the first tests of a mutant may take together, as they were measured: most mutants are found by then.
 FIRST_SECONDS: Final = 3.0
 FIRST_TESTS: Final = 40
 
@@ -33,7 +33,7 @@ class Patience:
 
 @dataclass(frozen=True)
 class Result:
-    """What came of a mutant: `killed` by a test, `survived`, or `not reached` by any."""
+    """The outcome of a mutant: `killed` by a test, `survived`, or `not reached` by any."""
 
     path: str
     within: str
@@ -120,7 +120,7 @@ class Bench:
 
     @property
     def log(self) -> Path:
-        """What the last run printed."""
+        """The file with the output of the last run."""
         return self.folder / "log"
 
     def run(self, tests: Sequence[str], limit: float, changed: str | None, *, anew: bool, through: bool = False) -> Any:

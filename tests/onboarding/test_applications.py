@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import text
 from sqlmodel import select
 
-from api.onboarding.applicant_routes import source_of
+from api.edge.client_address import source_of
 from api.store.events import SYSTEM, record
 from models.consents.onboarding import RoadStep
 from models.log.events import Event, RememberedAnswer

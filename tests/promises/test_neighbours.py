@@ -1,4 +1,4 @@
-"""Somebody asks for far too much: who does is told to wait, and nobody else notices, against the command `serve`.
+"""Abuse of the command `serve` by one caller: it is told to wait, and no other caller notices.
 
 In `make test` that is the first of the abuses, in CI one that is drawn, and all of them when proving.
 """
@@ -99,7 +99,7 @@ async def test_who_asks_for_too_much_is_told_so_and_nobody_else_is(
 
 
 async def decisions(manager: Manager, client: httpx2.AsyncClient) -> Counter[tuple[int, Any]]:
-    """What another gateway is answered meanwhile."""
+    """The answers to another gateway meanwhile."""
     now, lifetime = datetime.now(UTC), timedelta(hours=1)
     token = manager.issuer.mint("gateway", subject="innocent", lifetime=lifetime, now=now)
     found = Counter[tuple[int, Any]]()
@@ -111,7 +111,7 @@ async def decisions(manager: Manager, client: httpx2.AsyncClient) -> Counter[tup
 
 
 async def changes(manager: Manager, client: httpx2.AsyncClient) -> Counter[int]:
-    """What a school is answered that grants and revokes meanwhile."""
+    """The answers to a school that grants and revokes meanwhile."""
     headers = bearer(manager.token("school", school="17TX"))
     found = Counter[int]()
     for _ in range(4):

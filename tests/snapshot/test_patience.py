@@ -20,7 +20,7 @@ SECONDS = 0.1
 
 
 async def answer_of(other: socket.socket) -> bytes:
-    """What another side sends, read by the loop."""
+    """The bytes that the other side sends, read by the loop."""
     reader, writer = await asyncio.open_connection(sock=other)
     try:
         return await reader.readexactly(4)
@@ -84,7 +84,7 @@ async def test_a_deadline_that_is_cancelled_expires_no_more() -> None:
 
 @pytest.mark.both_stores
 async def test_a_decision_is_not_denied_for_what_held_up_the_loop(store: Store) -> None:
-    """Whoever keeps the loop busy for longer than a deadline: the store has answered meanwhile."""
+    """The loop is held up for longer than a deadline, and the store has answered meanwhile."""
     current = CurrentSnapshot(source_for(store), deadline=SECONDS)
     try:
         await current.get()

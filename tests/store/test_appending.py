@@ -1,4 +1,4 @@
-"""What one write appends at once: every event, the subtrees that they complete, and a message for who subscribed."""
+"""Rows that one write appends: every event, the subtrees that they complete, and the messages to subscribers."""
 
 import pytest
 from sqlmodel import col, select
