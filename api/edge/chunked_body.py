@@ -45,7 +45,7 @@ class ChunkedBody:
                 self._parser.feed_data(data[at:end])
                 at = end
         except httptools.HttpParserError as error:
-            raise ChunksMalformed("not chunked as it must be") from error
+            raise ChunksMalformed("The body is not chunked as RFC 9112 has it.") from error
         self.after = data[at:]
         found = b"".join(self._found)
         self._found.clear()
@@ -56,7 +56,7 @@ class ChunkedBody:
             or self._framing > MOST_FRAMING_BYTES + self._size
             or self._size > MOST_LENGTH
         ):
-            raise ChunksMalformed("too many chunks, or too much between them")
+            raise ChunksMalformed("The body has too many chunks, or too much between them.")
         return found
 
     # -- what the parser tells; of trailers nobody asks it -------------------------------------------------------------

@@ -17,10 +17,10 @@ RawHeaders = Sequence[tuple[bytes, bytes]]
 
 
 class NotTaken(Exception):
-    """The request is not taken. The connection ends with this status."""
+    """The request is not taken. The connection ends with this status, and the client is told this sentence."""
 
-    def __init__(self, status: HTTPStatus, why: str) -> None:
-        super().__init__(why)
+    def __init__(self, status: HTTPStatus, detail: str) -> None:
+        super().__init__(detail)
         self.status = status
 
 
@@ -32,7 +32,7 @@ def version_of(head: bytes) -> bytes:
     """The version of HTTP in the first line of a head. Raises `NotTaken` for another protocol or version."""
     end = head.find(b"\r\n")
     if head[end - 8 : end - 1] != b"HTTP/1." or head[end - 1 : end] not in b"01":
-        raise NotTaken(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "a version that is not served")
+        raise NotTaken(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "Only HTTP/1.1 and HTTP/1.0 are served.")
     return head[end - 3 : end]
 
 
@@ -42,9 +42,9 @@ def shape_of(version: bytes, method: bytes, headers: int, shaping: Iterable[tupl
     The parser has refused two lengths, a length beside a coding, and a length that is no number.
     """
     if method == b"CONNECT":
-        raise NotTaken(HTTPStatus.NOT_IMPLEMENTED, "a tunnel")
+        raise NotTaken(HTTPStatus.NOT_IMPLEMENTED, "CONNECT is not served.")
     if headers > MOST_HEADERS:
-        raise NotTaken(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "too many headers")
+        raise NotTaken(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"A head has at most {MOST_HEADERS} headers.")
     length, hosts, is_chunked, waits = 0, 0, False, False
     for name, value in shaping:
         if name == b"host":
@@ -57,32 +57,34 @@ def shape_of(version: bytes, method: bytes, headers: int, shaping: Iterable[tupl
         else:
             waits = _waits(version, value)
     if hosts > 1 or (not hosts and version == b"1.1"):
-        raise NotTaken(HTTPStatus.BAD_REQUEST, "not one host")
+        raise NotTaken(HTTPStatus.BAD_REQUEST, "A request has one Host.")
     return length, is_chunked, waits
 
 
 def _length(digits: bytes) -> int:
     if len(digits) > MOST_DIGITS:
-        raise NotTaken(HTTPStatus.BAD_REQUEST, "a length of too many digits")
+        raise NotTaken(HTTPStatus.BAD_REQUEST, "The Content-Length has too many digits.")
     if (length := int(digits)) > MOST_LENGTH:
-        raise NotTaken(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "a body too large")
+        raise NotTaken(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"A body has at most {MOST_LENGTH} bytes.")
     return length
 
 
 def _require_chunked(version: bytes, coding: bytes, is_second: bool) -> None:
     if is_second or coding.strip().lower() != b"chunked" or version == b"1.0":
-        raise NotTaken(HTTPStatus.NOT_IMPLEMENTED, "a transfer coding that is not served")
+        raise NotTaken(HTTPStatus.NOT_IMPLEMENTED, "Only the transfer coding chunked is served.")
 
 
 def _waits(version: bytes, expectation: bytes) -> bool:
     if expectation.strip().lower() != b"100-continue":
-        raise NotTaken(HTTPStatus.EXPECTATION_FAILED, "an expectation that nobody knows")
+        raise NotTaken(HTTPStatus.EXPECTATION_FAILED, "Only the expectation 100-continue is known.")
     return version == b"1.1"
 
 
-def refusal(status: HTTPStatus, default_headers: RawHeaders) -> bytes:
+def refusal(status: HTTPStatus, detail: str, default_headers: RawHeaders) -> bytes:
     """The whole answer to a request that is not taken: a problem document (RFC 9457) of no type of ours."""
-    document = msgspec.json.encode({"type": "about:blank", "title": status.phrase, "status": status.value})
+    document = msgspec.json.encode(
+        {"type": "about:blank", "title": status.phrase, "status": status.value, "detail": detail}
+    )
     headers = [
         *default_headers,
         (b"content-type", b"application/problem+json"),

@@ -91,7 +91,9 @@ class StrictConnection(HttpToolsProtocol):
         super().connection_made(cast(asyncio.Transport, holding))
         self.due = self.loop.time() + IDLE_SECONDS
         if not self._limits.admits(self):
-            holding.write(refusal(HTTPStatus.SERVICE_UNAVAILABLE, self.server_state.default_headers))
+            holding.write(
+                refusal(HTTPStatus.SERVICE_UNAVAILABLE, "Too many connections.", self.server_state.default_headers)
+            )
             holding.end()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -175,16 +177,16 @@ class StrictConnection(HttpToolsProtocol):
             while lines <= MOST_EMPTY_LINES and unread.startswith(b"\r\n", 2 * lines):
                 lines += 1
             if lines > MOST_EMPTY_LINES:
-                raise NotTaken(HTTPStatus.BAD_REQUEST, "empty lines")
+                raise NotTaken(HTTPStatus.BAD_REQUEST, "Too many empty lines come before the request.")
             del unread[: 2 * lines]
             if not unread:
                 return False
         end = unread.find(b"\r\n\r\n", self._searched) + 4
         if end > MOST_HEAD_BYTES or (end < 4 and len(unread) > MOST_HEAD_BYTES):
-            raise NotTaken(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "a head too long")
+            raise NotTaken(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"A head has at most {MOST_HEAD_BYTES} bytes.")
         if end < 4:
             if any(ending in unread[self._searched :] for ending in _WRONG_ENDINGS) or unread.startswith(b"\n"):
-                raise NotTaken(HTTPStatus.BAD_REQUEST, "lines that end as they may not")
+                raise NotTaken(HTTPStatus.BAD_REQUEST, "Each line of a head ends with CR LF.")
             if not self._searched:
                 self.due = self.loop.time() + HEAD_SECONDS
             self._searched = max(len(unread) - 3, 1)
@@ -205,9 +207,9 @@ class StrictConnection(HttpToolsProtocol):
         except httptools.HttpParserUpgrade:
             pass  # its body is read as a body all the same
         except httptools.HttpParserError as error:
-            raise NotTaken(HTTPStatus.BAD_REQUEST, str(error)) from error
+            raise NotTaken(HTTPStatus.BAD_REQUEST, f"{error}.") from error
         if not self._is_head:
-            raise NotTaken(HTTPStatus.BAD_REQUEST, "no head")
+            raise NotTaken(HTTPStatus.BAD_REQUEST, "This is no request of HTTP/1.1.")
         version = version_of(head)
         length, is_chunked, self.expect_100_continue = shape_of(
             version, self.parser.get_method(), len(self.headers), self._shaping
@@ -215,7 +217,7 @@ class StrictConnection(HttpToolsProtocol):
         try:
             super().on_headers_complete()
         except (httptools.HttpParserError, AttributeError, UnicodeError) as error:
-            raise NotTaken(HTTPStatus.BAD_REQUEST, "an address that is none") from error
+            raise NotTaken(HTTPStatus.BAD_REQUEST, "The request's target is no address.") from error
         # Whether a body comes that a client waits to be asked for is its choice, so that nothing may follow it.
         self.cycle.keep_alive = self._keeps_alive and version == b"1.1" and not self.expect_100_continue
         if not length and not is_chunked:
@@ -335,7 +337,7 @@ class StrictConnection(HttpToolsProtocol):
         if self.cycle.response_complete:
             return
         if not self._limits.reserves(self._reserved, size):
-            raise NotTaken(HTTPStatus.SERVICE_UNAVAILABLE, "too many bytes wait")
+            raise NotTaken(HTTPStatus.SERVICE_UNAVAILABLE, "Too many bytes of bodies wait here.")
         self._reserved += size
 
     def _release(self) -> None:
@@ -370,7 +372,7 @@ class StrictConnection(HttpToolsProtocol):
         elif self._is_body_missing():
             self._look_at_pace(now)
         elif self._unread and not self._is_answering():
-            self._refuse(NotTaken(HTTPStatus.REQUEST_TIMEOUT, "a head too slow"))
+            self._refuse(NotTaken(HTTPStatus.REQUEST_TIMEOUT, "The head took too long."))
         elif self.is_idle():
             self.close_idle()
         else:
@@ -384,7 +386,7 @@ class StrictConnection(HttpToolsProtocol):
             # Where reading is paused, or the client was not yet told to send, the application is slow.
             self._arrived, self.due = 0, now + PACE_SECONDS
         else:
-            self._refuse(NotTaken(HTTPStatus.REQUEST_TIMEOUT, "a body too slow"))
+            self._refuse(NotTaken(HTTPStatus.REQUEST_TIMEOUT, "The body came too slowly."))
 
     def _refuse(self, refused: NotTaken) -> None:
         """Answers what is not taken, where nothing has been answered yet, and ends the connection."""
@@ -398,7 +400,7 @@ class StrictConnection(HttpToolsProtocol):
             cycle.disconnected = True
             cycle.message_event.set()
         if cycle is None or not cycle.response_complete or not self._is_body_missing():
-            self.transport.write(refusal(refused.status, self.server_state.default_headers))
+            self.transport.write(refusal(refused.status, str(refused), self.server_state.default_headers))
         self._is_refused = True
         self.transport.close()
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -75,6 +76,15 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_a_head_that_does_not_end_is_refused(address: tuple[str, int]) -> None:
     async with line(address, HEAD) as (reader, _):
         assert await statuses(reader, LOOK) == [408]
+
+
+async def test_a_refusal_says_what_is_wrong(address: tuple[str, int]) -> None:
+    async with line(address, b"GET / HTTP/1.1\r\n\r\n") as (reader, _):
+        [(status, body)] = answers_in(await reader.read()).answers
+    assert (status, json.loads(body)) == (
+        400,
+        {"type": "about:blank", "title": "Bad Request", "status": 400, "detail": "A request has one Host."},
+    )
 
 
 async def test_a_head_that_goes_on_slowly_is_refused_all_the_same(address: tuple[str, int]) -> None:
